@@ -18,9 +18,9 @@ from api.guard import Guard
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
-from api.nudge import Nudge
 from api.runs import Runs
 from api.state import State
+from api.wake_worker import Nudge
 
 #: How often the audit's months are looked after, and what is over is forgotten.
 TIDY_SECONDS = 3_600.0
@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 _DESCRIPTION = """\
 Sales become loyalty points: webhooks come in, sales and points go out.
 
-Errors are problem details (RFC 9457): `type` says what kind, `detail` what to do, `request_id` names the request in the logs.
-With 429 and 503 comes `Retry-After`, in seconds. Amounts are decimal texts in whole currency units, times are UTC.
+Errors are problem details (RFC 9457): `type` says what kind, `detail` what to do, `request_id`
+names the request in the logs. With 429 and 503 comes `Retry-After`, in seconds. Amounts are decimal
+texts in whole currency units, times are UTC.
 """
 
 
@@ -39,7 +40,9 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
     writers = make_pool(config.dsn, "writers", size=2)
     started = runs or Runs()
     nudge = Nudge(readers, started, config.events_deployment)
-    state = State(config, readers, writers, Intake(writers), Limits(readers), Metrics(), started, nudge)
+    state = State(
+        config, readers, writers, Intake(writers), Limits(readers), Metrics(), started, nudge
+    )
     app = FastAPI(
         title="Água Twezah billing integration",
         version=version("twezah"),
@@ -63,7 +66,9 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
 async def _running(state: State) -> AsyncIterator[None]:
     async with AsyncExitStack() as leaving:
         for pool in (state.readers, state.writers):
-            await pool.open(wait=False)  # the API also starts while the database is away: it says so
+            await pool.open(
+                wait=False
+            )  # the API also starts while the database is down; /health/ready says so
             leaving.push_async_callback(pool.close)
         await leaving.enter_async_context(state.intake.running())
         await leaving.enter_async_context(state.nudge.running())
@@ -75,7 +80,9 @@ async def _running(state: State) -> AsyncIterator[None]:
 async def _tidy_forever(state: State) -> None:
     while True:
         try:
-            await rows(state.writers, "api", "keep_attempt_months", {"months": state.config.attempt_months})
+            await rows(
+                state.writers, "api", "keep_attempt_months", {"months": state.config.attempt_months}
+            )
             await rows(state.writers, "api", "forget_requests", {})
             await rows(state.writers, "api", "forget_buckets", {})
             wait_seconds = TIDY_SECONDS
@@ -96,7 +103,9 @@ def _describe_problems(app: FastAPI) -> None:
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
-            described = problems.ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            described = problems.ProblemDetails.model_json_schema(
+                ref_template="#/components/schemas/{model}"
+            )
             for way in (way for ways in made["paths"].values() for way in ways.values()):
                 if "422" in way["responses"]:
                     way["responses"]["422"] = problems.described(422)[422]

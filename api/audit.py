@@ -25,12 +25,16 @@ class AuditFilter(BaseModel):
     since: datetime | None = Field(default=None, description="From this time on.")
     until: datetime | None = Field(default=None, description="Up to this time.")
     actor: Name | None = Field(default=None, description="e.g. schedule, operator, user ana.")
-    operation: Name | None = Field(default=None, description="e.g. sync, or key for key.create, key.revoke, ...")
+    operation: Name | None = Field(
+        default=None, description="e.g. sync, or key for key.create, key.revoke, ..."
+    )
     status: Literal["success", "error", "pending"] | None = None
     system: Name | None = Field(default=None, description="Billing system.")
     subject: Name | None = Field(default=None, description="e.g. member 17.")
     limit: int = Field(default=50, ge=1, le=500)
-    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the last page.")
+    cursor: str | None = Field(
+        default=None, max_length=2000, description="`next_cursor` of the last page."
+    )
 
 
 class AuditEntry(BaseModel):
@@ -72,8 +76,15 @@ async def entries(request: Request, wanted: Annotated[AuditFilter, Query()]) -> 
     cursors = Cursors(state.config.key, "audit")
     before = None if wanted.cursor is None else cursors.read(wanted.cursor, filters)[0]
     async with answering():
-        found = await rows(state.readers, "audit", "entries", {**filters, "before": before, "limit": wanted.limit + 1})
+        stored = await rows(
+            state.readers,
+            "audit",
+            "entries",
+            {**filters, "before": before, "limit": wanted.limit + 1},
+        )
     names = list(AuditEntry.model_fields)
-    items = [AuditEntry(**dict(zip(names, one, strict=True))) for one in found[: wanted.limit]]
-    more = len(found) > wanted.limit
-    return AuditEntries(items=items, next_cursor=cursors.write([items[-1].entry_no], filters) if more else None)
+    items = [AuditEntry(**dict(zip(names, entry, strict=True))) for entry in stored[: wanted.limit]]
+    more = len(stored) > wanted.limit
+    return AuditEntries(
+        items=items, next_cursor=cursors.write([items[-1].entry_no], filters) if more else None
+    )

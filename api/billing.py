@@ -29,7 +29,13 @@ from sql.explain import NOTHING_DUE, Entry
 router = APIRouter(prefix="/api/billing", tags=["billing"])
 _PLACE = ("after_at", "after_id", "after_account", "after_system")
 #: What the errors of a run that an operator must see to begin with.
-_OPERATOR = ("CredentialsRejected", "PermissionMissing", "Misconfigured", "NotConnectedError", "TokenUnreadableError")
+_OPERATOR = (
+    "CredentialsRejected",
+    "PermissionMissing",
+    "Misconfigured",
+    "NotConnectedError",
+    "TokenUnreadableError",
+)
 
 
 @router.get(
@@ -38,20 +44,29 @@ _OPERATOR = ("CredentialsRejected", "PermissionMissing", "Misconfigured", "NotCo
     responses=described(400, 401, 403, 422, 429, 503),
     summary="Sales and the points they gave",
 )
-async def transactions(request: Request, wanted: Annotated[TransactionFilter, Query()]) -> Transactions:
+async def transactions(
+    request: Request, wanted: Annotated[TransactionFilter, Query()]
+) -> Transactions:
     """The latest first, a page at a time. New sales do not move the pages that follow."""
     state = state_of(request)
     filters = wanted.model_dump(exclude={"limit", "cursor"})
     filters |= {"issued_from": utc(wanted.issued_from), "issued_to": utc(wanted.issued_to)}
     limit, cursor = wanted.limit, wanted.cursor
     cursors = Cursors(state.config.key, "transactions")
-    place = dict.fromkeys(_PLACE) if cursor is None else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
+    place = (
+        dict.fromkeys(_PLACE)
+        if cursor is None
+        else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
+    )
     async with answering():
-        found = await rows(state.readers, "api", "transactions", {**filters, **place, "limit": limit + 1})
-        words = dict(await rows(state.readers, "api", "promotion_words", {})) if found else {}
-    items = [_transaction(one, words) for one in found[:limit]]
+        stored = await rows(
+            state.readers, "api", "transactions", {**filters, **place, "limit": limit + 1}
+        )
+        words = dict(await rows(state.readers, "api", "promotion_words", {})) if stored else {}
+    items = [_transaction(sale, words) for sale in stored[:limit]]
     return Transactions(
-        items=items, next_cursor=cursors.write(_place(items[-1]), filters) if len(found) > limit else None
+        items=items,
+        next_cursor=cursors.write(_place(items[-1]), filters) if len(stored) > limit else None,
     )
 
 
@@ -60,11 +75,17 @@ def _transaction(row: Sequence[Any], words: Mapping[str, str]) -> Transaction:
     values, rest = dict(zip(names, row, strict=False)), row[len(names) :]
     entry = None if rest[0] is None else Entry(*rest)
     if entry is not None:
-        explanation, parts = entry.rule(), [PointsPart(**asdict(part)) for part in entry.parts(words)]
+        explanation, parts = (
+            entry.rule(),
+            [PointsPart(**asdict(part)) for part in entry.parts(words)],
+        )
     elif values["member_id"] is None:
         explanation, parts = "nobody is known to whom it belongs", []
     else:
-        explanation, parts = NOTHING_DUE.get(values["status"], "nothing is due, or it has not been computed yet"), []
+        explanation, parts = (
+            NOTHING_DUE.get(values["status"], "nothing is due, or it has not been computed yet"),
+            [],
+        )
     return Transaction(**values, explanation=explanation, parts=parts)
 
 
@@ -90,19 +111,24 @@ def utc(moment: datetime | None) -> datetime | None:
 )
 async def status(
     request: Request,
-    window_hours: Annotated[int, Query(ge=1, le=720, description="Rates and times are of so many hours.")] = 24,
+    window_hours: Annotated[
+        int, Query(ge=1, le=720, description="Rates and times are of so many hours.")
+    ] = 24,
 ) -> Status:
-    """Per account: connection, last synchronisation, rates, response times of the billing system; and events that wait."""
+    """Synchronisations per account, and events that wait.
+
+    Per account: connection, last synchronisation, rates, response times of the billing system.
+    """
     state = state_of(request)
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": window_hours})
         events = await rows(state.readers, "api", "event_status", {"hours": window_hours})
     return Status(
         window_hours=window_hours,
-        accounts=[_account(state, one) for one in runs],
+        accounts=[_account(state, run) for run in runs],
         webhooks=[
-            _webhooks(one)
-            for one in events
+            _webhooks(event_row)
+            for event_row in events
         ],
         deployments=await _deployments(state),
     )  # fmt: skip
@@ -110,19 +136,26 @@ async def status(
 
 async def _deployments(state: State) -> list[DeploymentStatus] | None:
     try:
-        found = await state.runs.connections()
+        deployments = await state.runs.connections()
     except PrefectAwayError:
         return None
     return [
-        DeploymentStatus(connection=one.connection, connected=one.connected, scheduled=one.scheduled) for one in found
+        DeploymentStatus(
+            connection=deployment.connection,
+            connected=deployment.connected,
+            scheduled=deployment.scheduled,
+        )
+        for deployment in deployments
     ]
 
 
 def _webhooks(row: Sequence[Any]) -> WebhookStatus:
     system, account, connection, waiting, parked, oldest, received, wrong, p50, p95 = row
     return WebhookStatus(
-        system=system, account=account or None, connection=connection, waiting=waiting, parked=parked, oldest_at=oldest,
-        received=received, error_rate=_share(wrong, received), to_ledger=ResponseTime(p50_ms=p50, p95_ms=p95),
+        system=system, account=account or None, connection=connection, waiting=waiting,
+        parked=parked, oldest_at=oldest,
+        received=received, error_rate=_share(wrong, received),
+        to_ledger=ResponseTime(p50_ms=p50, p95_ms=p95),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from twezah.settings import Settings
+from settings import Settings
 
 #: No endpoint may take more.
 BODY_BYTES_LIMIT: Final = 16 * 2**20
@@ -11,24 +11,32 @@ BODY_BYTES_LIMIT: Final = 16 * 2**20
 
 @dataclass(frozen=True)
 class Config:
-    """One process of the API."""
+    """Settings of one process of the API."""
 
+    #: The ledger database, in libpq's form.
     dsn: str = field(repr=False)
+    #: The installation's key.
     key: bytes = field(repr=False)
     ui_url: str
+    #: Region of phone numbers without a country code.
     region: str
+    #: Address under which others reach the API.
     public_url: str
+    #: Whether plain HTTP from other machines is answered.
     plain_http: bool = False
+    #: Requests of one client address per minute.
     source_per_minute: int = 60_000
+    #: Months for which the audit of requests is kept.
     attempt_months: int = 12
     body_bytes_max: int = BODY_BYTES_LIMIT
+    #: Connections for what is read.
     readers: int = 6
     #: Deployment that claims stored events; None: nobody is started.
     events_deployment: str | None = "webhooks"
 
     @classmethod
     def of(cls, settings: Settings) -> "Config":
-        """Of an installation. Raises DatabaseNotRunning."""
+        """The settings of an installation. Raises DatabaseNotRunning."""
         return cls(
             dsn=settings.dsn(),
             key=settings.fernet_key(),

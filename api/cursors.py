@@ -1,4 +1,7 @@
-"""Cursors of lists: where a page ended, opaque and signed. One made for other filters is refused."""
+"""Cursors of lists: where a page ended, opaque and signed.
+
+A cursor that was made for other filters is refused.
+"""
 
 import base64
 import hashlib
@@ -20,24 +23,31 @@ class Cursors:
 
     def write(self, place: Sequence[Any], filters: Mapping[str, Any]) -> str:
         """A cursor after `place` (JSON values)."""
-        said = json.dumps(list(place), separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._mac(said, filters) + said).decode().rstrip("=")
+        place_json = json.dumps(list(place), separators=(",", ":")).encode()
+        return (
+            base64.urlsafe_b64encode(self._mac(place_json, filters) + place_json)
+            .decode()
+            .rstrip("=")
+        )
 
     def read(self, text: str, filters: Mapping[str, Any]) -> list[Any]:
-        """The place. Raises Problem (400) for what was not made here, or for another list."""
+        """The place in a cursor. Raises Problem (400) if the cursor is not one of this list."""
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except ValueError:
             raw = b""
-        mac, said = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(said, filters)):
+        mac, place_json = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(place_json, filters)):
             detail = (
-                "Use `next_cursor` of the last page as it is, with the same filters; or leave it out to begin anew."
+                "Use `next_cursor` of the last page as it is, with the same filters; "
+                "or leave it out to begin anew."
             )
             raise Problem(400, "wrong_cursor", detail)
-        place: list[Any] = json.loads(said)
+        place: list[Any] = json.loads(place_json)
         return place
 
-    def _mac(self, said: bytes, filters: Mapping[str, Any]) -> bytes:
+    def _mac(self, place_json: bytes, filters: Mapping[str, Any]) -> bytes:
         of = json.dumps(filters, sort_keys=True, default=str).encode()
-        return hmac.digest(self._key, hashlib.sha256(of).digest() + said, hashlib.sha256)[:_MAC_BYTES]
+        return hmac.digest(self._key, hashlib.sha256(of).digest() + place_json, hashlib.sha256)[
+            :_MAC_BYTES
+        ]

@@ -1,4 +1,7 @@
-"""Connections of the API: a bounded pool for what it reads, and one of its own for what it stores."""
+"""Connections of the API to the database.
+
+There is a bounded pool for what it reads, and a connection of its own for what it stores.
+"""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,15 +11,15 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from api.problems import retry_later
-from sql.named import query
+from sql.named_queries import query
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 Pool = AsyncConnectionPool[AsyncConnection]
 #: How long a request waits for a connection, and a statement for the database.
 CONNECTION_SECONDS_MAX = 1.0
 STATEMENT_SECONDS_MAX = 5.0
-#: The pool waits longer and longer between its attempts to connect. Given up early, the next request tries at once: when the database is
-#: back, so is the API.
+#: The pool waits longer and longer between its attempts to connect. Given up early, the next
+#: request tries at once: when the database is back, so is the API.
 RECONNECT_SECONDS_MAX = 2.0
 #: The database is away, or has no room.
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
@@ -43,7 +46,9 @@ async def _configure(connection: AsyncConnection) -> None:
     await connection.execute(query("api", "configure"), limits)
 
 
-async def rows(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+async def rows(
+    pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]
+) -> Sequence[tuple[Any, ...]]:
     """The rows of a named query. A connection that the server closed is replaced once."""
     for last in (False, True):
         try:
@@ -59,10 +64,12 @@ async def rows(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) 
     raise AssertionError
 
 
-async def row(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+async def row(
+    pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
     """The first row of a named query; None if there is none."""
-    found = await rows(pool, stem, name, parameters)
-    return found[0] if found else None
+    answer = await rows(pool, stem, name, parameters)
+    return answer[0] if answer else None
 
 
 @asynccontextmanager
@@ -71,6 +78,10 @@ async def answering() -> AsyncIterator[None]:
     try:
         yield
     except psycopg.errors.QueryCanceled:
-        raise retry_later("too_slow", "The database took too long for this question. Ask for less at once.") from None
+        raise retry_later(
+            "too_slow", "The database took too long for this question. Ask for less at once."
+        ) from None
     except AWAY:
-        raise retry_later("database_away", "The database does not answer. Nothing was done; try again.") from None
+        raise retry_later(
+            "database_away", "The database does not answer. Nothing was done; try again."
+        ) from None

@@ -1,4 +1,7 @@
-"""Around every request: its name, its time and size limits, HTTPS, security headers, metrics and the audit."""
+"""What surrounds every request.
+
+Its id, its limits of time and size, HTTPS, security headers, metrics and the audit.
+"""
 
 import asyncio
 import contextlib
@@ -14,8 +17,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.attempts import Attempt
+from api.client_address import source_of
 from api.problems import Problem, answer, retry_later
-from api.sources import source_of
 from api.state import State
 
 #: A body must be here by then, and the answer by then, both from the first byte.
@@ -23,8 +26,8 @@ BODY_SECONDS_MAX: Final = 10.0
 ANSWER_SECONDS_MAX: Final = 20.0
 #: Bodies of everything but webhooks, whose endpoints have limits of their own.
 BODY_BYTES_MAX: Final = 65_536
-#: A refused body is still taken, and dropped, for so long: a connection closed on bytes that were not read is reset, and the answer with it
-#: (RFC 9112, section 9.6).
+#: A refused body is still taken, and dropped, for so long: a connection closed on bytes that were
+#: not read is reset, and the answer with it (RFC 9112, section 9.6).
 LINGER_SECONDS_MAX: Final = 5.0
 LINGER_BYTES_MAX: Final = 67_108_864
 _HEADERS: Final = {
@@ -56,7 +59,9 @@ class Guard:
 class _Guarded:
     """One request."""
 
-    def __init__(self, app: ASGIApp, state: State, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, app: ASGIApp, state: State, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._app, self._state, self._scope = app, state, scope
         self._receive, self._send = receive, send
         self.attempt = Attempt(scope["method"], source_of(scope))
@@ -65,11 +70,13 @@ class _Guarded:
         self._body_ended = False
         self._is_too_large = False
         #: The route of a webhook sets its own.
-        own = scope.setdefault("state", {})
-        own.update(attempt=self.attempt, request_id=self._request_id, body_bytes_max=BODY_BYTES_MAX)
+        shared = scope.setdefault("state", {})
+        shared.update(
+            attempt=self.attempt, request_id=self._request_id, body_bytes_max=BODY_BYTES_MAX
+        )
 
     async def run(self) -> None:
-        """Answers it, whatever happens."""
+        """Answers the request, whatever happens."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 await self._answered()
@@ -77,22 +84,29 @@ class _Guarded:
             await self._fail(retry_later("too_slow", "The answer took too long. Try again."))
         except Problem as problem:
             await self._fail(problem)
-        except ClientDisconnect:  # nobody is there to be told
+        except ClientDisconnect:  # the sender hung up: nobody can be answered
             self.attempt.outcome = "hung_up"
             self.attempt.close(499)
             self._started = True
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             # Neither the message nor the values: they may hold personal data.
             where = "".join(traceback.format_tb(error.__traceback__)[-4:])
-            log.error("request %s failed: %s\n%s", self._request_id, type(error).__name__, where)  # noqa: TRY400
-            detail = "This is a defect. Report it with the request_id, which is in the log of the API."
+            name = type(error).__name__
+            log.error("request %s failed: %s\n%s", self._request_id, name, where)  # noqa: TRY400
+            detail = (
+                "This is a defect. Report it with the request_id, which is in the log of the API."
+            )
             await self._fail(Problem(500, "internal_error", detail))
         finally:
             self._note()
 
     async def _answered(self) -> None:
         config = self._state.config
-        if self._scope["scheme"] != "https" and not self.attempt.source.is_loopback and not config.plain_http:
+        if (
+            self._scope["scheme"] != "https"
+            and not self.attempt.source.is_loopback
+            and not config.plain_http
+        ):
             raise Problem(403, "https_required", "Only HTTPS is answered from other machines.")
         length = _declared_length(self._scope)
         if length is not None and length > config.body_bytes_max:
@@ -133,21 +147,24 @@ class _Guarded:
                 headers["strict-transport-security"] = "max-age=31536000"
             self.attempt.close(message["status"])
         elif self._is_too_large and not message.get("more_body", False):
-            # The whole answer is sent; only its end, with which the server closes the connection, waits.
+            # The whole answer is sent; only its end, with which the server closes the connection,
+            # waits.
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
     async def _linger(self) -> None:
-        """Drops what comes of a refused body, until its end or the limits."""
+        """Reads the rest of a refused body and drops it, up to the limits."""
         dropped_bytes = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS_MAX):
                 while not self._body_ended and dropped_bytes <= LINGER_BYTES_MAX:
                     message = await self._receive()
                     dropped_bytes += len(message.get("body", b""))
-                    self._body_ended = not message.get("more_body", False)  # who hung up sends no more either
+                    self._body_ended = not message.get(
+                        "more_body", False
+                    )  # a sender who hung up sends nothing more
 
     async def _fail(self, problem: Problem) -> None:
         if self._started:  # too late to say anything else; the server closes the connection

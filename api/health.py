@@ -44,10 +44,15 @@ async def ready(request: Request, response: Response) -> Health:
     summary="For Prometheus",
 )
 async def metrics(request: Request) -> Response:
-    """Prometheus sends the key as `authorization: {credentials: twz_...}` of its scrape configuration."""
+    """Metrics in Prometheus' text format.
+
+    Prometheus sends the key as `authorization: {credentials: twz_...}` of its scrape configuration.
+    """
     state = state_of(request)
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": 24})
         events = await rows(state.readers, "api", "event_status", {"hours": 24})
-    text = state.metrics.render(runs=runs, events=events, lost=state.intake.audit.lost, now=time.time())
+    text = state.metrics.render(
+        runs=runs, events=events, lost=state.intake.audit.lost, now=time.time()
+    )
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -1,7 +1,9 @@
-"""Stores events, many in one transaction, and answers each only after its commit; writes the audit on the side.
+"""Stores webhook events, and answers each only after its commit.
 
-While one transaction waits for the disk, the events that arrive meanwhile gather for the next: a burst costs a few commits, and
-a single event waits for nobody.
+Many events share one transaction. The audit log is written on the side.
+
+While one transaction waits for the disk, the events that arrive meanwhile gather for the next: a
+burst costs a few commits, and a single event waits for nobody.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ import psycopg
 
 from api.attempts import Attempt, Gathered, parameters
 from api.database import AWAY, AsyncConnection, Pool
-from sql.named import query
+from sql.named_queries import query
 from sql.webhooks import NewEvent, store_parameters
 
 EVENTS_AT_ONCE = 256
@@ -37,12 +39,17 @@ class NotStoredError(RuntimeError):
 
 @dataclass(eq=False)
 class _Waiting:
-    """An event on its way into the database; `done` gets its number, None for a repeated one."""
+    """An event on its way into the database.
+
+    `event_no` becomes its number, or None for a repeated delivery.
+    """
 
     event: NewEvent
     attempt: Attempt
     deadline: float
-    done: "asyncio.Future[int | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    event_no: "asyncio.Future[int | None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class Intake:
@@ -57,8 +64,11 @@ class Intake:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works until left; what was accepted by then is finished, and the audit written."""
-        tasks = [asyncio.create_task(self._store_forever()), asyncio.create_task(self._audit_forever())]
+        """Works until the context is left; finishes what was accepted, and writes the audit."""
+        tasks = [
+            asyncio.create_task(self._store_forever()),
+            asyncio.create_task(self._audit_forever()),
+        ]
         try:
             yield
         finally:
@@ -66,8 +76,8 @@ class Intake:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for waiting in self._waiting:
-                if not waiting.done.done():
-                    waiting.done.set_exception(NotStoredError("the API is stopping"))
+                if not waiting.event_no.done():
+                    waiting.event_no.set_exception(NotStoredError("the API is stopping"))
             await self._write_audit()
 
     async def store(self, event: NewEvent, attempt: Attempt) -> int | None:
@@ -83,7 +93,7 @@ class Intake:
         self._arrived.set()
         try:
             async with asyncio.timeout(STORE_SECONDS_MAX):
-                return await waiting.done
+                return await waiting.event_no
         except TimeoutError:
             raise NotStoredError("the database took too long") from None
 
@@ -99,7 +109,7 @@ class Intake:
             except asyncio.CancelledError:
                 _refuse(batch, "the API is stopping")
                 raise
-            except Exception as error:  # this task must not end; whoever waits is told
+            except Exception as error:  # this task must not end; the waiting senders get an answer
                 log.exception("events could not be stored: %s", type(error).__name__)
                 _refuse(batch, type(error).__name__)
 
@@ -107,11 +117,11 @@ class Intake:
         batch: list[_Waiting] = []
         size = 0
         while self._waiting and len(batch) < EVENTS_AT_ONCE and size < BYTES_AT_ONCE:
-            one = self._waiting.popleft()
-            self._bytes -= len(one.event.body)
-            if not one.done.done():  # else its sender has gone
-                batch.append(one)
-                size += len(one.event.body)
+            waiting = self._waiting.popleft()
+            self._bytes -= len(waiting.event.body)
+            if not waiting.event_no.done():  # otherwise its sender has gone
+                batch.append(waiting)
+                size += len(waiting.event.body)
         return batch
 
     async def _store(self, batch: list[_Waiting]) -> None:
@@ -119,7 +129,11 @@ class Intake:
             try:
                 await self._commit(batch)
             except AWAY as error:
-                batch = [one for one in batch if one.deadline > time.monotonic() and not one.done.done()]
+                batch = [
+                    waiting
+                    for waiting in batch
+                    if waiting.deadline > time.monotonic() and not waiting.event_no.done()
+                ]
                 if not batch:
                     return
                 if isinstance(error, psycopg.Error):
@@ -128,34 +142,41 @@ class Intake:
                 await asyncio.sleep(0.05)
             except psycopg.Error as error:
                 if len(batch) == 1:
-                    log.error("an event cannot be stored: %s", type(error).__name__)  # noqa: TRY400 - the text may hold data
+                    # No traceback: its text may hold data of the event.
+                    log.error("an event cannot be stored: %s", type(error).__name__)  # noqa: TRY400
                     _refuse(batch, type(error).__name__)
                     return
-                for one in batch:  # whichever is at fault, the others are not
-                    await self._store([one])
+                for waiting in batch:  # one event is at fault: each is stored alone
+                    await self._store([waiting])
                 return
             else:
                 return
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         first: dict[tuple[int, str], _Waiting] = {}
-        for one in batch:
-            first.setdefault((one.event.endpoint_no, one.event.dedup_key), one)
+        for waiting in batch:
+            first.setdefault((waiting.event.endpoint_no, waiting.event.dedup_key), waiting)
         async with self._pool.connection() as connection, connection.transaction():
             cursor = await connection.execute(
-                query("webhooks", "store"), store_parameters([one.event for one in first.values()])
+                query("webhooks", "store"),
+                store_parameters([waiting.event for waiting in first.values()]),
             )
             numbers = {(row[0], row[1]): int(row[2]) for row in await cursor.fetchall()}
-            stored = {id(one): numbers.get(key) for key, one in first.items()}
-            # Copies: whoever waited too long was answered otherwise meanwhile, and the audit has that answer as well.
-            rows = [_answered(one.attempt, stored.get(id(one))) for one in batch]
+            stored = {id(waiting): numbers.get(key) for key, waiting in first.items()}
+            # Copies: whoever waited too long was answered otherwise meanwhile, and the audit has
+            #     that answer as well.
+            rows = [_answered(waiting.attempt, stored.get(id(waiting))) for waiting in batch]
             await _save(connection, rows)
-        for one, row in zip(batch, rows, strict=True):
-            if not one.done.done():
-                attempt = one.attempt
-                attempt.event_no, attempt.outcome, attempt.recorded = row.event_no, row.outcome, True
+        for waiting, row in zip(batch, rows, strict=True):
+            if not waiting.event_no.done():
+                attempt = waiting.attempt
+                attempt.event_no, attempt.outcome, attempt.recorded = (
+                    row.event_no,
+                    row.outcome,
+                    True,
+                )
                 attempt.status, attempt.elapsed_ms, attempt.at = row.status, row.elapsed_ms, row.at
-                one.done.set_result(row.event_no)
+                waiting.event_no.set_result(row.event_no)
 
     async def _audit_forever(self) -> None:
         while True:
@@ -170,22 +191,26 @@ class Intake:
             async with self._pool.connection() as connection:
                 await _save(connection, rows)
         except (*AWAY, psycopg.Error) as error:
-            log.warning("%d rows of the audit wait for the database: %s", len(rows), type(error).__name__)
-            for one in rows:
-                self.audit.add(one)
+            log.warning(
+                "%d rows of the audit wait for the database: %s", len(rows), type(error).__name__
+            )
+            for attempt in rows:
+                self.audit.add(attempt)
 
 
 def _answered(attempt: Attempt, event_no: int | None) -> Attempt:
     """The attempt as it is answered once its event, or the one like it, is stored."""
-    answered = replace(attempt, event_no=event_no, outcome="duplicate" if event_no is None else "stored")
+    answered = replace(
+        attempt, event_no=event_no, outcome="duplicate" if event_no is None else "stored"
+    )
     answered.close(200)
     return answered
 
 
 def _refuse(batch: Sequence[_Waiting], why: str) -> None:
-    for one in batch:
-        if not one.done.done():
-            one.done.set_exception(NotStoredError(why))
+    for waiting in batch:
+        if not waiting.event_no.done():
+            waiting.event_no.set_exception(NotStoredError(why))
 
 
 async def _save(connection: AsyncConnection, attempts: Sequence[Attempt]) -> None:

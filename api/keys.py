@@ -13,7 +13,8 @@ from api.problems import Problem
 from api.state import State, state_of
 from sql.keys import SCOPES, ApiKey, key_of, prefix_of
 
-#: Requests of one source with a wrong key, per minute: nobody guesses 256 bits, but logs and database have their peace.
+#: Requests of one source with a wrong key, per minute: nobody guesses 256 bits, but logs and
+#: database have their peace.
 WRONG_PER_MINUTE = 30
 _bearer = HTTPBearer(auto_error=False, description="An API key, made with `twezah keys create`.")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -36,13 +37,20 @@ def require(scope: str) -> Callable[..., Awaitable[ApiKey]]:
     async def key(request: Request, bearer: Bearer) -> ApiKey:
         state = await from_known_source(request)
         async with answering():
-            found = await _opened(state, request, bearer)
-            await state.limits.require(f"key:{found.key_no}", found.requests_per_minute, "this API key")
-            await rows(state.readers, "keys", "touch", {"key_no": found.key_no})
-        if scope not in found.scopes:
-            detail = f"This key has no scope {scope}: an administrator gives it one with `twezah keys create`."
-            raise Problem(403, "insufficient_scope", detail, headers=_challenge("insufficient_scope"))
-        return found
+            api_key = await _opened(state, request, bearer)
+            await state.limits.require(
+                f"key:{api_key.key_no}", api_key.requests_per_minute, "this API key"
+            )
+            await rows(state.readers, "keys", "touch", {"key_no": api_key.key_no})
+        if scope not in api_key.scopes:
+            detail = (
+                f"This key has no scope {scope}: "
+                "an administrator gives it one with `twezah keys create`."
+            )
+            raise Problem(
+                403, "insufficient_scope", detail, headers=_challenge("insufficient_scope")
+            )
+        return api_key
 
     return key
 
@@ -53,14 +61,24 @@ async def _opened(state: State, request: Request, bearer: Bearer) -> ApiKey:
     if (waiting := state.limits.closed_seconds(wrong)) > 0:
         raise too_many("your address for wrong keys", waiting)
     prefix = None if bearer is None else prefix_of(bearer.credentials)
-    known = None if prefix is None else key_of(await row(state.readers, "keys", "find", {"prefix": prefix}))
-    if bearer is not None and known is not None and known.opens(bearer.credentials, datetime.now(UTC)):
-        attempt.key_no = known.key_no
-        return known
+    stored = (
+        None
+        if prefix is None
+        else key_of(await row(state.readers, "keys", "find", {"prefix": prefix}))
+    )
+    if (
+        bearer is not None
+        and stored is not None
+        and stored.opens(bearer.credentials, datetime.now(UTC))
+    ):
+        attempt.key_no = stored.key_no
+        return stored
     if bearer is None:
         detail = "Send an API key: `Authorization: Bearer twz_...`."
         raise Problem(401, "key_missing", detail, headers=_challenge(None))
-    if (waiting := await state.limits.wait_seconds(wrong, WRONG_PER_MINUTE, burst=WRONG_PER_MINUTE)) > 0:
+    if (
+        waiting := await state.limits.wait_seconds(wrong, WRONG_PER_MINUTE, burst=WRONG_PER_MINUTE)
+    ) > 0:
         raise too_many("your address for wrong keys", waiting)
     detail = "This is no key of ours, or it has expired or been revoked."
     raise Problem(401, "key_refused", detail, headers=_challenge("invalid_token"))

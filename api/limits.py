@@ -1,7 +1,10 @@
-"""Rate limits of what comes in: token buckets in the database, so that all processes of the API share them.
+"""Rate limits of incoming requests.
 
-A process takes some tokens at once and spends them without asking again; what it did not spend within a second it forgets. So
-all processes together stay within the limit, and a burst costs a few questions instead of one for each request.
+Token buckets in the database, so that all processes of the API share them.
+
+A process takes some tokens at once and spends them without asking again; what it did not spend
+within a second it forgets. So all processes together stay within the limit, and a burst costs a few
+questions instead of one for each request.
 """
 
 import asyncio
@@ -38,8 +41,13 @@ class Limits:
         self._pool = pool
         self._shares: OrderedDict[str, _Share] = OrderedDict()
 
-    async def wait_seconds(self, subject: str, per_minute: float, *, burst: float | None = None) -> float:
-        """Counts one request: 0 if it may pass, else the seconds until one may. Raises psycopg.Error."""
+    async def wait_seconds(
+        self, subject: str, per_minute: float, *, burst: float | None = None
+    ) -> float:
+        """Counts one request: 0 if it may pass, else the seconds until one may.
+
+        Raises psycopg.Error.
+        """
         share = self._share(subject)
         if (waiting := share.closed_until - time.monotonic()) > 0:
             return waiting
@@ -53,10 +61,15 @@ class Limits:
             per_second = per_minute / 60
             held = max(1.0, per_second * BURST_SECONDS) if burst is None else burst
             wanted = max(1, min(LEASE_MAX, int(held / 20)))
-            parameters = {"subject": subject, "wanted": wanted, "per_second": per_second, "burst": held}
-            found = await row(self._pool, "api", "take_tokens", parameters)
-            assert found is not None
-            granted, waiting = int(found[0]), float(found[1])
+            parameters = {
+                "subject": subject,
+                "wanted": wanted,
+                "per_second": per_second,
+                "burst": held,
+            }
+            grant = await row(self._pool, "api", "take_tokens", parameters)
+            assert grant is not None
+            granted, waiting = int(grant[0]), float(grant[1])
             if granted == 0:
                 # Not for longer than a second: other processes may leave some.
                 share.closed_until = time.monotonic() + min(waiting, LEASE_SECONDS)
@@ -71,7 +84,7 @@ class Limits:
             raise too_many(whose, waiting)
 
     def closed_seconds(self, subject: str) -> float:
-        """For how long this process knows the subject to have nothing left."""
+        """Seconds for which this process knows that the subject has no tokens left."""
         share = self._shares.get(subject)
         return 0.0 if share is None else max(0.0, share.closed_until - time.monotonic())
 
@@ -86,6 +99,6 @@ class Limits:
 
 
 def too_many(whose: str, seconds: float) -> Problem:
-    """429 with the time after which one more may pass."""
+    """The problem 429, with the seconds after which one more request may pass."""
     detail = f"The rate limit of {whose} is used up. Try again in {max(1, round(seconds + 0.5))} s."
     return retry_later("rate_limited", detail, status=429, seconds=seconds)

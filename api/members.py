@@ -15,13 +15,25 @@ from api.state import State, state_of
 from connectors.kit.mapping.parse import dialled
 from sql.explain import Entry
 
-router = APIRouter(prefix="/api/members", tags=["members"], dependencies=[Depends(require("members:read"))])
+router = APIRouter(
+    prefix="/api/members", tags=["members"], dependencies=[Depends(require("members:read"))]
+)
 MemberId = Annotated[Id, Path(description="The member's number.", examples=[42])]
-_PLACE = ("after_at", "after_kind", "after_system", "after_account", "after_id", "after_no", "after_event_at")
+_PLACE = (
+    "after_at",
+    "after_kind",
+    "after_system",
+    "after_account",
+    "after_id",
+    "after_no",
+    "after_event_at",
+)
 
 
 @router.post(
-    "/lookup", responses=described(401, 403, 404, 413, 422, 429, 503), summary="The balance of whoever has a phone"
+    "/lookup",
+    responses=described(401, 403, 404, 413, 422, 429, 503),
+    summary="The balance of whoever has a phone",
 )
 async def lookup(request: Request, question: PhoneQuestion) -> Balance:
     """The phone is in the body and never in an address: addresses are logged along the way."""
@@ -30,13 +42,19 @@ async def lookup(request: Request, question: PhoneQuestion) -> Balance:
     if phone is None:
         raise Problem(422, "no_phone", "This is no phone number that can be dialled.")
     async with answering():
-        found = await row(state.readers, "api", "member_by_phone", {"phone": phone})
-    if found is None:
-        raise Problem(404, "unknown_member", "No member has this phone; the first sale with it makes one.")
-    return await _balance(state, int(found[0]))
+        member = await row(state.readers, "api", "member_by_phone", {"phone": phone})
+    if member is None:
+        raise Problem(
+            404, "unknown_member", "No member has this phone; the first sale with it makes one."
+        )
+    return await _balance(state, int(member[0]))
 
 
-@router.get("/{member_id}/balance", responses=described(401, 403, 404, 422, 429, 503), summary="A member's points now")
+@router.get(
+    "/{member_id}/balance",
+    responses=described(401, 403, 404, 422, 429, 503),
+    summary="A member's points now",
+)
 async def balance(request: Request, member_id: MemberId) -> Balance:
     """Always the sum of the ledger."""
     return await _balance(state_of(request), member_id)
@@ -44,10 +62,10 @@ async def balance(request: Request, member_id: MemberId) -> Balance:
 
 async def _balance(state: State, member_id: int) -> Balance:
     async with answering():
-        found = await row(state.readers, "api", "balance", {"member_id": member_id})
-    if found is None:
+        balance = await row(state.readers, "api", "balance", {"member_id": member_id})
+    if balance is None:
         raise _unknown()
-    return Balance(**dict(zip(Balance.model_fields, found, strict=True)))
+    return Balance(**dict(zip(Balance.model_fields, balance, strict=True)))
 
 
 def _unknown() -> Problem:
@@ -63,20 +81,31 @@ async def history(
     request: Request,
     member_id: MemberId,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the last page.")] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=2000, description="`next_cursor` of the last page.")
+    ] = None,
 ) -> History:
-    """Everything that moved the balance, the latest first, with what explains it. The points of all sum to the balance."""
+    """Everything that moved the balance, the latest first, with what explains it.
+
+    The points of all sum to the balance.
+    """
     state = state_of(request)
     filters = {"member_id": member_id}
     cursors = Cursors(state.config.key, "history")
-    place = dict.fromkeys(_PLACE) if cursor is None else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
+    place = (
+        dict.fromkeys(_PLACE)
+        if cursor is None
+        else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
+    )
     async with answering():
-        found = await rows(state.readers, "api", "history", {**filters, **place, "limit": limit + 1})
-        if not found and await row(state.readers, "api", "is_member", filters) == (False,):
+        movements = await rows(
+            state.readers, "api", "history", {**filters, **place, "limit": limit + 1}
+        )
+        if not movements and await row(state.readers, "api", "is_member", filters) == (False,):
             raise _unknown()
-        words = dict(await rows(state.readers, "api", "promotion_words", {})) if found else {}
-    items = [_entry(one, words) for one in found[:limit]]
-    place_after = _place(found[limit - 1]) if len(found) > limit else None
+        words = dict(await rows(state.readers, "api", "promotion_words", {})) if movements else {}
+    items = [_entry(movement, words) for movement in movements[:limit]]
+    place_after = _place(movements[limit - 1]) if len(movements) > limit else None
     return History(
         member_id=member_id,
         items=items,
@@ -86,19 +115,45 @@ async def history(
 
 def _place(last: Sequence[Any]) -> list[Any]:
     kind, posted_at, _, _, event_at, _, _, external_id, system, account, _, entry_no, *_ = last
-    return [posted_at.isoformat(), kind, system or "", account or "", external_id or "", entry_no, event_at.isoformat()]
+    return [
+        posted_at.isoformat(),
+        kind,
+        system or "",
+        account or "",
+        external_id or "",
+        entry_no,
+        event_at.isoformat(),
+    ]
 
 
-def _entry(found: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
-    kind, posted_at, points, balance, event_at, run_id, reason, external_id, system, account, number, _, *rest = found
+def _entry(movement: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
+    (
+        kind,
+        posted_at,
+        points,
+        balance,
+        event_at,
+        run_id,
+        reason,
+        external_id,
+        system,
+        account,
+        number,
+        _,
+        *rest,
+    ) = movement
     entry = None if rest[0] is None else Entry(*rest)
     return HistoryEntry(
-        kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at, run_id=run_id,
+        kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at,
+        run_id=run_id,
         explanation=entry.rule() if entry is not None else _of_no_sale(kind, reason, external_id),
         sale=None if entry is None else SaleEntry(
-            system=system, account=account, transaction_id=external_id, transaction_number=number, entry_no=entry.entry_no,
-            due_before=entry.due_before, due_after=entry.due_after, amount=entry.net_amount, currency=entry.currency, tier=entry.tier,
-            parts=[PointsPart(**asdict(part)) for part in entry.parts(words)], program_version=entry.program_version,
+            system=system, account=account, transaction_id=external_id, transaction_number=number,
+            entry_no=entry.entry_no,
+            due_before=entry.due_before, due_after=entry.due_after, amount=entry.net_amount,
+            currency=entry.currency, tier=entry.tier,
+            parts=[PointsPart(**asdict(part)) for part in entry.parts(words)],
+            program_version=entry.program_version,
         ),
     )  # fmt: skip
 

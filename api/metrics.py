@@ -1,4 +1,7 @@
-"""What Prometheus reads: requests as this process counted them, and the state of the integration from the database."""
+"""What Prometheus reads.
+
+Requests as this process counted them, and the state of the integration from the database.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -20,49 +23,89 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._requests = Counter(
-            "twezah_http_requests_total", "Requests answered.", ["method", "route", "status"], registry=self.registry
+            "twezah_http_requests_total",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "twezah_http_request_seconds", "From the first byte to the answer.", ["route"],
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self._outcomes = Counter(
-            "twezah_webhooks_total", "Webhooks by what became of them.", ["outcome"], registry=self.registry
+            "twezah_webhooks_total",
+            "Webhooks by what became of them.",
+            ["outcome"],
+            registry=self.registry,
         )
         self._lost = Gauge(
-            "twezah_audit_lost_attempts", "Attempts that could not be written to the audit.", registry=self.registry
+            "twezah_audit_lost_attempts",
+            "Attempts that could not be written to the audit.",
+            registry=self.registry,
         )
 
     def count(self, attempt: Attempt) -> None:
-        """One request was answered."""
+        """Counts a request that was answered."""
         # A method that HTTP does not know must not make a new time series.
-        method = attempt.method if attempt.method in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS") else "other"
+        method = (
+            attempt.method
+            if attempt.method in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS")
+            else "other"
+        )
         self._requests.labels(method, attempt.route, str(attempt.status)).inc()
         self._seconds.labels(attempt.route).observe(attempt.elapsed_ms / 1000)
         if attempt.route.startswith("/api/webhooks/"):
             self._outcomes.labels(attempt.outcome).inc()
 
     def render(
-        self, *, runs: Sequence[tuple[Any, ...]], events: Sequence[tuple[Any, ...]], lost: int, now: float
+        self,
+        *,
+        runs: Sequence[tuple[Any, ...]],
+        events: Sequence[tuple[Any, ...]],
+        lost: int,
+        now: float,
     ) -> bytes:
-        """All metrics in Prometheus' text format; `runs` and `events` are rows of the queries `status` and `event_status`."""
+        """All metrics in Prometheus' text format.
+
+        `runs` and `events` are rows of the queries `status` and `event_status`.
+        """
         self._lost.set(lost)
         registry = CollectorRegistry()
         account = ["system", "account"]
-        success = Gauge("twezah_sync_last_success_seconds", "Time of the last success.", account, registry=registry)
-        share = Gauge("twezah_sync_runs", "Runs of the last day by outcome.", [*account, "outcome"], registry=registry)
-        rejects = Gauge("twezah_open_rejects", "Records that wait for a correction.", account, registry=registry)
+        success = Gauge(
+            "twezah_sync_last_success_seconds",
+            "Time of the last success.",
+            account,
+            registry=registry,
+        )
+        by_outcome = [*account, "outcome"]
+        share = Gauge(
+            "twezah_sync_runs", "Runs of the last day by outcome.", by_outcome, registry=registry
+        )
+        rejects = Gauge(
+            "twezah_open_rejects", "Records that wait for a correction.", account, registry=registry
+        )
         place = ["system", "account", "connection"]
-        backlog = Gauge("twezah_webhook_backlog", "Events not in the ledger.", [*place, "state"], registry=registry)
-        oldest = Gauge("twezah_webhook_oldest_seconds", "Age of the oldest event that waits.", place, registry=registry)
-        for one in runs:
-            if one[7] is not None:
-                success.labels(one[0], one[1]).set(one[7].timestamp())
-            share.labels(one[0], one[1], "succeeded").set(one[9])
-            share.labels(one[0], one[1], "failed").set(one[10])
-            rejects.labels(one[0], one[1]).set(one[17])
+        by_state = [*place, "state"]
+        backlog = Gauge(
+            "twezah_webhook_backlog", "Events not in the ledger.", by_state, registry=registry
+        )
+        oldest = Gauge(
+            "twezah_webhook_oldest_seconds",
+            "Age of the oldest event that waits.",
+            place,
+            registry=registry,
+        )
+        for run in runs:
+            if run[7] is not None:
+                success.labels(run[0], run[1]).set(run[7].timestamp())
+            share.labels(run[0], run[1], "succeeded").set(run[9])
+            share.labels(run[0], run[1], "failed").set(run[10])
+            rejects.labels(run[0], run[1]).set(run[17])
         for system, of_account, connection, waiting, parked, since, *_ in events:
             backlog.labels(system, of_account, connection, "waiting").set(waiting)
             backlog.labels(system, of_account, connection, "parked").set(parked)
-            oldest.labels(system, of_account, connection).set(0 if since is None else now - since.timestamp())
+            oldest.labels(system, of_account, connection).set(
+                0 if since is None else now - since.timestamp()
+            )
         return generate_latest(self.registry) + generate_latest(registry)

@@ -1,4 +1,7 @@
-"""What the API says, as OpenAPI publishes it. Amounts are decimal texts: no client loses a cent to a float."""
+"""What the API says, as OpenAPI publishes it.
+
+Amounts are decimal texts: no client loses a cent to a float.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -36,13 +39,20 @@ class Transaction(BaseModel):
     subtotal: Amount | None
     tax: Amount | None
     refunded: Amount
-    points: int = Field(description="Posted to the member, all corrections included.", examples=[1500])
+    points: int = Field(
+        description="Posted to the member, all corrections included.", examples=[1500]
+    )
     issued_at: Zulu
     updated_at: Zulu
     stored_at: Zulu
     explanation: str = Field(
         description="Why so many points, by the latest entry of the ledger; or why none.",
-        examples=["150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1500 + tier 300 = 1800"],
+        examples=[
+            (
+                "150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = "
+                "base 1500 + tier 300 = 1800"
+            )
+        ],
     )
     parts: list[PointsPart] = Field(description="The same rule by rule; they sum to `points`.")
 
@@ -51,7 +61,7 @@ Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 
 
 class TransactionFilter(BaseModel):
-    """Which transactions are wanted; all conditions hold at once."""
+    """Which transactions are wanted: those that meet all conditions."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -61,7 +71,9 @@ class TransactionFilter(BaseModel):
     status: Literal["draft", "open", "paid", "void"] | None = None
     kind: Literal["invoice", "sale", "credit_note", "refund"] | None = None
     number: Word | None = Field(default=None, description="Number printed on the document.")
-    issued_from: datetime | None = Field(default=None, description="From this instant on; UTC unless it says.")
+    issued_from: datetime | None = Field(
+        default=None, description="From this instant on; UTC unless it says."
+    )
     issued_to: datetime | None = Field(default=None, description="Before this instant.")
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     cursor: Annotated[str, Field(max_length=2000)] | None = Field(
@@ -80,14 +92,19 @@ class SyncRequest(BaseModel):
     """What to synchronise."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"system": "quickbooks"}, {"system": "xero", "dry_run": True}]}
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"system": "quickbooks"}, {"system": "xero", "dry_run": True}]
+        },
     )
 
     system: str = Field(
         pattern=r"^[a-z][a-z0-9_-]{0,63}$",
         description="The connection: a billing system, or the name of a further account's block.",
     )
-    since: datetime | None = Field(default=None, description="Read again from here on, instead of from the last end.")
+    since: datetime | None = Field(
+        default=None, description="Read again from here on, instead of from the last end."
+    )
     until: datetime | None = Field(default=None, description="Up to here.")
     dry_run: bool = Field(default=False, description="Fetch, map and validate, and keep nothing.")
 
@@ -99,7 +116,9 @@ class SyncStarted(BaseModel):
     run_id: str = Field(examples=["0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"])
     run_name: str = Field(examples=["wise-otter"])
     state: str = Field(examples=["Scheduled"])
-    ui_url: str = Field(examples=["http://127.0.0.1:4200/runs/flow-run/0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"])
+    ui_url: str = Field(
+        examples=["http://127.0.0.1:4200/runs/flow-run/0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"]
+    )
 
 
 class ResponseTime(BaseModel):
@@ -115,38 +134,55 @@ class AccountStatus(BaseModel):
     system: System
     account: AccountName
     connection: Literal["ok", "failing", "needs_operator", "syncing"] = Field(
-        description="failing: goes on by itself, or see `error`; needs_operator: credentials or permissions are refused."
+        description=(
+            "failing: goes on by itself, or see `error`; "
+            "needs_operator: credentials or permissions are refused."
+        )
     )
     error: str | None = Field(description="Why the last synchronisation failed.")
     last_sync_at: Zulu = Field(description="When the latest began.")
     last_success_at: Zulu | None
-    complete_up_to: Zulu | None = Field(description="Every change before this instant is in the ledger.")
+    complete_up_to: Zulu | None = Field(
+        description="Every change before this instant is in the ledger."
+    )
     run_id: str
     run_url: str
     succeeded: int = Field(description="Runs of the window.", examples=[287])
     failed: int = Field(examples=[1])
-    success_rate: float | None = Field(description="Of the runs that ended; null if none did.", examples=[0.9965])
+    success_rate: float | None = Field(
+        description="Of the runs that ended; null if none did.", examples=[0.9965]
+    )
     error_rate: float | None = Field(examples=[0.0035])
-    reject_rate: float | None = Field(description="Share of the records that could not be used.", examples=[0.001])
-    throttled_rate: float | None = Field(description="Share of calls that were told to slow down.", examples=[0.0])
+    reject_rate: float | None = Field(
+        description="Share of the records that could not be used.", examples=[0.001]
+    )
+    throttled_rate: float | None = Field(
+        description="Share of calls that were told to slow down.", examples=[0.0]
+    )
     open_rejects: int = Field(examples=[3])
     response_time: ResponseTime = Field(
-        description="Of the billing system's API: the median of the runs' medians, the 95th percentile of their 95th percentiles."
+        description=(
+            "Of the billing system's API: the median of the runs' medians, "
+            "the 95th percentile of their 95th percentiles."
+        )
     )
 
 
 class WebhookStatus(BaseModel):
-    """Events of one connection: those that are not in the ledger, and those received within the window."""
+    """Events of one connection: waiting ones, and those received within the window."""
 
     system: System
     account: str | None
     connection: str = Field(examples=["quickbooks"])
     waiting: int = Field(examples=[0])
-    parked: int = Field(description="Given up: they wait for a correction and a replay.", examples=[0])
+    parked: int = Field(
+        description="Given up: they wait for a correction and a replay.", examples=[0]
+    )
     oldest_at: Zulu | None = Field(description="When the oldest of those that wait arrived.")
     received: int = Field(description="Within the window.", examples=[412])
     error_rate: float | None = Field(
-        description="Share of these that are parked or wait to be tried again; null if none came.", examples=[0.0]
+        description="Share of these that are parked or wait to be tried again; null if none came.",
+        examples=[0.0],
     )
     to_ledger: ResponseTime = Field(description="From their arrival to the ledger.")
 
@@ -165,7 +201,9 @@ class Status(BaseModel):
     window_hours: int
     accounts: list[AccountStatus]
     webhooks: list[WebhookStatus]
-    deployments: list[DeploymentStatus] | None = Field(description="null: the Prefect server does not answer.")
+    deployments: list[DeploymentStatus] | None = Field(
+        description="null: the Prefect server does not answer."
+    )
 
 
 class Balance(BaseModel):
@@ -179,21 +217,43 @@ class Balance(BaseModel):
     entries: int = Field(examples=[3])
     last_posted_at: Zulu | None
     changing: bool = Field(description="Something changed and the points are being computed anew.")
-    merged_into: int | None = Field(description="Member who earns for this one since they were merged.")
+    merged_into: int | None = Field(
+        description="Member who earns for this one since they were merged."
+    )
 
 
 class HistoryEntry(BaseModel):
-    """Something that moved the balance, explained: an entry of a sale, an adjustment by hand, or points that expired."""
+    """Something that moved the balance, explained.
 
-    kind: Literal["award", "edit", "refund", "void", "moved", "referral", "adjustment", "adjustment void", "expiry"]
+    An entry of a sale, an adjustment by hand, or points that expired.
+    """
+
+    kind: Literal[
+        "award",
+        "edit",
+        "refund",
+        "void",
+        "moved",
+        "referral",
+        "adjustment",
+        "adjustment void",
+        "expiry",
+    ]
     posted_at: Zulu
     points: int = Field(description="What it added, or took back.", examples=[1800])
     balance_points: int = Field(description="The balance after it.", examples=[3600])
     event_at: Zulu = Field(
-        description="When the sale happened, which decides tier and promotions; or from when on it counts."
+        description=(
+            "When the sale happened, which decides tier and promotions; or from when on it counts."
+        )
     )
     explanation: str = Field(
-        examples=["150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1500 + tier 300 = 1800"]
+        examples=[
+            (
+                "150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = "
+                "base 1500 + tier 300 = 1800"
+            )
+        ]
     )
     run_id: str
     sale: "SaleEntry | None" = Field(description="null: it is about no sale.")
@@ -296,9 +356,13 @@ class ExplainedEntry(BaseModel):
 class PhoneQuestion(BaseModel):
     """Whose points are asked for. In the body, because addresses are logged along the way."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"phone": "+244 923 456 789"}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"phone": "+244 923 456 789"}]}
+    )
 
-    phone: str = Field(min_length=3, max_length=40, description="As people write it; with country code, or local.")
+    phone: str = Field(
+        min_length=3, max_length=40, description="As people write it; with country code, or local."
+    )
 
 
 class Health(BaseModel):

@@ -1,4 +1,7 @@
-"""Errors as RFC 9457 problem details: what happened, and what to do. No value that was sent is repeated."""
+"""Errors as RFC 9457 problem details: what happened, and what to do.
+
+No value that was sent is repeated.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -28,14 +31,21 @@ class ProblemDetails(BaseModel):
     title: str = Field(examples=["Too Many Requests"])
     status: int = Field(examples=[429])
     detail: str = Field(examples=["The limit of this API key is used up. Try again in 3 seconds."])
-    request_id: str = Field(description="Names the request in the logs.", examples=["8d3c0f5e2b7a4c1d9e6f"])
+    request_id: str = Field(
+        description="Names the request in the logs.", examples=["8d3c0f5e2b7a4c1d9e6f"]
+    )
     errors: list[WrongValue] | None = None
 
 
 class Problem(HTTPException):
-    """An answer other than success. `code` is the last part of its type, and the outcome in the audit table."""
+    """An answer other than success.
 
-    def __init__(self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+    `code` is the last part of its type, and the outcome in the audit table.
+    """
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         """See ProblemDetails."""
         super().__init__(status, detail, dict(headers or {}))
         self.code = code
@@ -46,7 +56,9 @@ def retry_later(code: str, detail: str, *, status: int = 503, seconds: float = 5
     return Problem(status, code, detail, headers={"Retry-After": str(max(1, round(seconds + 0.5)))})
 
 
-def answer(request: Request, problem: Problem, errors: list[dict[str, str]] | None = None) -> JSONResponse:
+def answer(
+    request: Request, problem: Problem, errors: list[dict[str, str]] | None = None
+) -> JSONResponse:
     """The problem as a response; the audit is told its code."""
     attempt = request.scope["state"].get("attempt")
     if attempt is not None:
@@ -80,18 +92,24 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [{"where": ".".join(map(str, one["loc"])), "detail": one["msg"]} for one in error.errors()[:20]]
+    errors = [
+        {"where": ".".join(map(str, problem["loc"])), "detail": problem["msg"]}
+        for problem in error.errors()[:20]
+    ]
     problem = Problem(422, "invalid_request", "Some values cannot be used; `errors` names them.")
     return answer(request, problem, errors)
 
 
 def install(app: FastAPI) -> None:
-    """Every error of the application is answered so."""
+    """Lets the application answer every error as a problem."""
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's part of these answers."""
+    """How OpenAPI describes these answers."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
+    }

@@ -1,9 +1,10 @@
 """HTTP as uvicorn speaks it, for senders that take their time or our memory.
 
-uvicorn's one timer is for idle connections and ends with the first byte that comes. What a sender could hold a connection or memory with is
-limited here: a head that does not end, the rest of a request that is already answered, empty lines between requests, trailers and chunk
-extensions, answers that are not read. Bodies are the application's to limit. How many connections one
-sender may have is `api.senders`' to say.
+uvicorn's one timer is for idle connections and ends with the first byte that comes. What a sender
+could hold a connection or memory with is limited here: a head that does not end, the rest of a
+request that is already answered, empty lines between requests, trailers and chunk extensions,
+answers that are not read. Bodies are the application's to limit. How many connections one sender
+may have is `api.senders`' to say.
 """
 
 import asyncio
@@ -40,18 +41,18 @@ class TimedProtocol(HttpToolsProtocol):
 
     @property
     def waits_for_sender(self) -> bool:
-        """True while there is no request, or its head or its body is not all here."""
+        """Whether the sender has to send: no request yet, or not all of its head or body."""
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         return cycle is None or cycle.response_complete or cycle.more_body
 
     def give_up(self) -> None:
-        """Close it, so that another sender is answered."""
+        """Closes the connection, so that another sender is answered."""
         if self.transport.is_closing():
             return
         self._cut_off(_NO_ROOM, "Service Unavailable")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A sender; its head is awaited from now on."""
+        """A sender connected: from now on it has a time limit for its head."""
         self._head_bytes = 0
         self._body_bytes = 0
         self._around_bytes = 0
@@ -66,45 +67,52 @@ class TimedProtocol(HttpToolsProtocol):
             self.give_up()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a head or a body, or of neither."""
+        """Bytes arrived: of a head, of a body, or of neither."""
         in_head, body_bytes, answered = self._in_head, self._body_bytes, self._is_answered
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._in_head:
             self._head_bytes += len(data)
-        elif not in_head:  # else it is the rest of a head as well, which was counted
+        elif not in_head:  # otherwise it also holds the rest of a head, which was counted
             self._around_bytes += len(data) - (self._body_bytes - body_bytes)
         if answered:
             self._after_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MAX or self._around_bytes > HEAD_BYTES_MAX + _AROUND_A_BYTE * self._body_bytes:
+        if (
+            self._head_bytes > HEAD_BYTES_MAX
+            or self._around_bytes > HEAD_BYTES_MAX + _AROUND_A_BYTE * self._body_bytes
+        ):
             self._cut_off(431, "Request Header Fields Too Large")
         elif self._is_answered:
-            # The timer of idle connections has just ended: this one takes over, and more bytes do not buy more time.
+            # The timer of idle connections has just ended: this one takes over, and more bytes do
+            # not buy more time.
             self._await_head()
             if self._after_bytes > AFTER_BYTES_MAX:
                 self._close()
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """The first byte of a request arrived."""
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = self._body_bytes = self._around_bytes = self._after_bytes = 0
         self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head. Trailers are left out: nothing here wants them, and what is signed is not theirs to change."""
+        """A header arrived.
+
+        Trailers are left out: nothing here wants them, and what is signed is not theirs to change.
+        """
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The application takes over."""
+        """The head is complete: the application takes over."""
         self._in_head = False
         self._forget_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """A part of the body arrived."""
         self._body_bytes += len(body)
         super().on_body(body)
 
@@ -115,12 +123,12 @@ class TimedProtocol(HttpToolsProtocol):
             self._await_reader()
 
     def pause_writing(self) -> None:
-        """The sender does not read."""
+        """The sender does not read our answer: from now on it has a time limit."""
         super().pause_writing()
         self._await_reader()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """The sender reads our answer again."""
         super().resume_writing()
         if not self.transport.is_closing():
             self._forget_reader()
@@ -139,7 +147,9 @@ class TimedProtocol(HttpToolsProtocol):
 
     @property
     def _is_answered(self) -> bool:
-        return bool(getattr(self.cycle, "response_complete", False))  # there is no cycle before the first request
+        return bool(
+            getattr(self.cycle, "response_complete", False)
+        )  # there is no cycle before the first request
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -165,9 +175,12 @@ class TimedProtocol(HttpToolsProtocol):
             self._unread_timer = None
 
     def _cut_off(self, status: int, phrase: str) -> None:
-        if self._in_head:  # else it has its answer, or the application is about to give one
+        if self._in_head:  # otherwise it has its answer, or gets one from the application
             again = "retry-after: 1\r\n" if status == _NO_ROOM else ""
-            head = f"HTTP/1.1 {status} {phrase}\r\n{again}content-length: 0\r\nconnection: close\r\n\r\n"
+            head = (
+                f"HTTP/1.1 {status} {phrase}\r\n{again}"
+                "content-length: 0\r\nconnection: close\r\n\r\n"
+            )
             self.transport.write(head.encode())
         self._close()
 

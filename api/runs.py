@@ -1,4 +1,7 @@
-"""Starts runs of deployments at the Prefect server: a synchronisation that was asked for, and the run that awards stored events."""
+"""Starts runs of deployments at the Prefect server.
+
+Either a synchronisation that a client asked for, or the run that awards stored events.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,57 +32,82 @@ class Run:
 
     run_id: str
     name: str
+    #: Prefect's name of the run's state.
     state: str
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment that synchronises a connection: whether it was ever complete, and whether its schedule is on."""
+    """A deployment that synchronises a connection.
+
+    Whether it was ever complete, and whether its schedule is on.
+    """
 
     connection: str
+    #: Whether the connection ever synchronised completely.
     connected: bool
+    #: Whether its schedule is on.
     scheduled: bool
 
 
 class Runs:
-    """Prefect's client is imported at its first use: that takes seconds, and webhooks need none of it."""
+    """Starts runs through Prefect's client.
 
-    async def start(self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None) -> Run:
+    The client is imported at its first use: that takes seconds, and webhooks need none of it.
+    """
+
+    async def start(
+        self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None
+    ) -> Run:
         """Starts a run. Raises NoDeploymentError, PrefectAwayError."""
         async with _client() as client:
-            found = await _find(client, deployment)
-            if found is None:
+            target = await _find(client, deployment)
+            if target is None:
                 raise NoDeploymentError(deployment)
             run = await client.create_flow_run_from_deployment(
-                found.id, parameters=parameters, idempotency_key=idempotency_key, labels={LABEL: actor("api")}
+                target.id,
+                parameters=parameters,
+                idempotency_key=idempotency_key,
+                labels={LABEL: actor("api")},
             )
-            return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
+            return Run(
+                str(run.id),
+                run.name,
+                "Scheduled" if run.state is None else run.state.name or "Scheduled",
+            )
 
     async def ensure(self, deployment: str) -> Run:
-        """The run that waits for its start, or else a new one: where no worker takes runs up, they do not pile up.
+        """The run that waits for its start, or else a new one.
+
+        Where no worker takes runs up, they do not pile up.
 
         Raises NoDeploymentError, PrefectAwayError.
         """
         async with _client() as client:
-            found = await _find(client, deployment)
-            if found is None:
+            target = await _find(client, deployment)
+            if target is None:
                 raise NoDeploymentError(deployment)
-            run = await _waiting(client, found.id)
+            run = await _waiting(client, target.id)
             if run is None:
-                run = await client.create_flow_run_from_deployment(found.id)
-            return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
+                run = await client.create_flow_run_from_deployment(target.id)
+            return Run(
+                str(run.id),
+                run.name,
+                "Scheduled" if run.state is None else run.state.name or "Scheduled",
+            )
 
     async def connections(self) -> list[Deployment]:
         """The deployments that synchronise. Raises PrefectAwayError."""
         async with _client() as client:
             return [
                 Deployment(
-                    one.name.removeprefix(SYNC),
-                    "connected" in one.tags,
-                    any(schedule.active for schedule in one.schedules) and not one.paused,
+                    deployment.name.removeprefix(SYNC),
+                    "connected" in deployment.tags,
+                    any(schedule.active for schedule in deployment.schedules)
+                    and not deployment.paused,
                 )
-                for one in await _deployments(client)
-                if one.name.startswith(SYNC)
+                for deployment in await _deployments(client)
+                if deployment.name.startswith(SYNC)
             ]
 
 
@@ -104,15 +132,19 @@ async def _waiting(client: Any, deployment_id: Any) -> Any:
         expected_start_time=filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
     order = FlowRunSort.EXPECTED_START_TIME_ASC
-    found = await client.read_flow_runs(deployment_filter=of, flow_run_filter=due, sort=order, limit=1)
-    return next(iter(found), None)
+    flow_runs = await client.read_flow_runs(
+        deployment_filter=of, flow_run_filter=due, sort=order, limit=1
+    )
+    return next(iter(flow_runs), None)
 
 
 async def _deployments(client: Any, **wanted: Any) -> Any:
     from prefect.client.schemas.sorting import DeploymentSort
 
     # Without an order the client sends none, which the server refuses.
-    return await client.read_deployments(limit=_DEPLOYMENTS_MAX, sort=DeploymentSort.NAME_ASC, **wanted)
+    return await client.read_deployments(
+        limit=_DEPLOYMENTS_MAX, sort=DeploymentSort.NAME_ASC, **wanted
+    )
 
 
 @asynccontextmanager
@@ -127,7 +159,9 @@ async def _client() -> AsyncIterator[Any]:
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "prefect"):
             status = getattr(getattr(error, "response", None), "status_code", "no answer")
-            raise PrefectAwayError(f"the Prefect server could not do it: {type(error).__name__}, {status}") from None
+            raise PrefectAwayError(
+                f"the Prefect server could not do it: {type(error).__name__}, {status}"
+            ) from None
         raise
 
 

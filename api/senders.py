@@ -25,13 +25,15 @@ class Held(Protocol):
         """True while nothing is being answered: the sender is to speak, or to go on speaking."""
 
     def give_up(self) -> None:
-        """Close it."""
+        """Closes the connection."""
 
 
 class Senders:
     """The connections of one server."""
 
-    def __init__(self, source_max: int, trusted_proxies: Sequence[str] = (), total_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(
+        self, source_max: int, trusted_proxies: Sequence[str] = (), total_max: int = CONNECTIONS_MAX
+    ) -> None:
         """Nobody is connected yet.
 
         Args:
@@ -42,15 +44,15 @@ class Senders:
         """
         self._source_max = source_max
         self._total_max = total_max
-        self._proxies = [ip_network(one) for one in trusted_proxies]
+        self._proxies = [ip_network(network) for network in trusted_proxies]
         self._held: dict[str, dict[Held, None]] = {}
         self._total = 0
 
     def admit(self, connection: Held) -> bool:
-        """Count a new connection; False if there is no room, and it is to be closed."""
+        """Counts a new connection; False if there is no room and it must be closed."""
         sender = _sender(connection)
-        own = self._held.get(sender, {})
-        if len(own) >= self._limit(connection.client_address) and not self._close_one(own):
+        held = self._held.get(sender, {})
+        if len(held) >= self._limit(connection.client_address) and not self._close_one(held):
             return False
         if self._total >= self._total_max and not self._make_room():
             return False
@@ -59,23 +61,23 @@ class Senders:
         return True
 
     def forget(self, connection: Held) -> None:
-        """It has ended. Harmless when it was not admitted."""
+        """A connection has ended. Does nothing if it was not admitted."""
         sender = _sender(connection)
-        own = self._held.get(sender, {})
-        if connection in own:
-            del own[connection]
+        held = self._held.get(sender, {})
+        if connection in held:
+            del held[connection]
             self._total -= 1
-            if not own:
+            if not held:
                 del self._held[sender]
 
     def _make_room(self) -> bool:
-        """Close one of the sender that has the most; False if everybody is being answered."""
+        """Closes a connection of the sender with the most; False if all are being answered."""
         by_number = sorted(self._held.values(), key=len, reverse=True)
-        return any(self._close_one(own) for own in by_number)
+        return any(self._close_one(held) for held in by_number)
 
-    def _close_one(self, own: dict[Held, None]) -> bool:
-        """Close the oldest that waits for its sender."""
-        oldest = next((one for one in own if one.waits_for_sender), None)
+    def _close_one(self, held: dict[Held, None]) -> bool:
+        """Closes the oldest connection that waits for its sender."""
+        oldest = next((connection for connection in held if connection.waits_for_sender), None)
         if oldest is None:
             return False
         self.forget(oldest)
@@ -83,7 +85,7 @@ class Senders:
         return True
 
     def _limit(self, address: str | None) -> int:
-        """Proxies, and whoever reaches a Unix socket, speak for many."""
+        """The limit of a sender; proxies and Unix sockets have none: they speak for many."""
         if address is None:
             return self._total_max
         parsed = _parsed(address)

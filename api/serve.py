@@ -11,10 +11,10 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.config import Config
+from api.exposure_check import require_safe
 from api.protocol import TimedProtocol
-from api.safety import require_safe
 from api.senders import Senders
-from twezah.settings import Settings
+from settings import Settings
 
 #: Open files of the process: connections, those of the database, and room for what the system
 #: accepts before we know of it.
@@ -27,7 +27,9 @@ def serve(settings: Settings) -> None:
     """Serves until a signal. Raises UnsafeError, DatabaseNotRunning."""
     require_safe(settings)
     _raise_file_limit()
-    os.environ.update(settings.child_environment())  # Prefect's client reads its server's address from there
+    os.environ.update(
+        settings.child_environment()
+    )  # Prefect's client reads its server's address from there
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in ("httpx", "httpcore", "prefect", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -35,7 +37,10 @@ def serve(settings: Settings) -> None:
 
 
 def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
-    """How the server behaves. No access log: addresses may be personal, and the audit has every attempt."""
+    """How the server behaves.
+
+    No access log: addresses may be personal, and the audit has every attempt.
+    """
     senders = Senders(settings.api_source_connections, settings.trusted_proxies)
     return uvicorn.Config(
         app,
@@ -50,7 +55,9 @@ def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
-        ssl_certfile=None if settings.api_tls_certificate is None else str(settings.api_tls_certificate),
+        ssl_certfile=None
+        if settings.api_tls_certificate is None
+        else str(settings.api_tls_certificate),
         ssl_keyfile=None if settings.api_tls_key is None else str(settings.api_tls_key),
         timeout_keep_alive=30,
         timeout_graceful_shutdown=STOP_SECONDS,

@@ -9,8 +9,8 @@ from api.database import Pool
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
-from api.nudge import Nudge
 from api.runs import Runs
+from api.wake_worker import Nudge
 
 
 @dataclass
@@ -18,17 +18,24 @@ class State:
     """The parts of one process; made before the first request."""
 
     config: Config
+    #: Connections for what is read.
     readers: Pool
+    #: The connection for what is stored.
     writers: Pool
+    #: Stores webhook events.
     intake: Intake
+    #: Rate limits of senders and keys.
     limits: Limits
+    #: Counts for Prometheus.
     metrics: Metrics
+    #: Starts runs at the Prefect server.
     runs: Runs
+    #: Wakes whoever awards stored events.
     nudge: Nudge
 
 
 def state_of(request: Request) -> State:
     """The state of the application that the request came to."""
-    found = request.app.state.own
-    assert isinstance(found, State)
-    return found
+    state = request.app.state.own
+    assert isinstance(state, State)
+    return state

@@ -26,7 +26,10 @@ Name = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="Your own name for this request. Repeated with it, the request starts nothing and gets the first answer; for a day.",
+        description=(
+            "Your own name for this request. Repeated with it, the request starts nothing and gets "
+            "the first answer; for a day."
+        ),
         examples=["6f1c2a0e-close-of-business"],
     ),
 ]
@@ -45,7 +48,10 @@ async def sync(
     key: Annotated[ApiKey, Depends(require("sync:start"))],
     name: Name = None,
 ) -> SyncStarted:
-    """Starts a run, which one can follow in Prefect's user interface. A connection runs once at a time: a second run waits."""
+    """Starts a run, which one can follow in Prefect's user interface.
+
+    A connection runs once at a time: a second run waits.
+    """
     state = state_of(request)
     since, until = utc(asked.since), utc(asked.until)
     if since is not None and until is not None and since >= until:
@@ -69,24 +75,24 @@ async def sync(
 async def _once(
     state: State, key: ApiKey, name: str, asked: SyncRequest, parameters: dict[str, Any]
 ) -> tuple[SyncStarted, bool]:
-    """The answer of the first request with this name, which may be this one; and whether it is a repetition."""
+    """The answer of the first request with this name; and whether this is a repetition."""
     identity = {"key_no": key.key_no, "idempotency_key": name}
     digest = hashlib.sha256(asked.model_dump_json().encode()).digest()
     async with answering():
         begun = await row(state.readers, "api", "begin_request", {**identity, "digest": digest})
         age = {**identity, "stale_seconds": STALE_SECONDS}
-        known = None if begun else await row(state.readers, "api", "known_request", age)
-    if known is not None:
-        if bytes(known[0]) != digest:
+        first_answer = None if begun else await row(state.readers, "api", "known_request", age)
+    if first_answer is not None:
+        if bytes(first_answer[0]) != digest:
             detail = "This Idempotency-Key was used with another request. Use a new one."
             raise Problem(422, "idempotency_key_reused", detail)
-        if known[1] is not None:
-            return SyncStarted(**known[2]), True
-        if not known[3]:
+        if first_answer[1] is not None:
+            return SyncStarted(**first_answer[2]), True
+        if not first_answer[3]:
             detail = "A request with this Idempotency-Key is under way."
             raise retry_later("idempotency_key_in_use", detail, status=409, seconds=2)
     try:
-        # Prefect knows the name as well: whoever takes over from a request that was cut off gets its run.
+        # Prefect knows the name as well: a repetition of a request that was cut off gets its run.
         started = await _start(state, asked.system, parameters, f"api/{key.prefix}/{name}")
     except Problem:
         async with answering():
@@ -98,13 +104,21 @@ async def _once(
     return started, False
 
 
-async def _start(state: State, system: str, parameters: dict[str, Any], idempotency_key: str | None) -> SyncStarted:
+async def _start(
+    state: State, system: str, parameters: dict[str, Any], idempotency_key: str | None
+) -> SyncStarted:
     try:
         run = await state.runs.start(SYNC + system, parameters, idempotency_key=idempotency_key)
     except NoDeploymentError:
-        detail = "There is no connection of this name. GET /api/billing/status names those there are."
+        detail = (
+            "There is no connection of this name. GET /api/billing/status names those there are."
+        )
         raise Problem(404, "unknown_connection", detail) from None
     except PrefectAwayError:
-        raise retry_later("prefect_away", "The Prefect server does not answer. Nothing was started.") from None
+        raise retry_later(
+            "prefect_away", "The Prefect server does not answer. Nothing was started."
+        ) from None
     url = f"{state.config.ui_url}/runs/flow-run/{run.run_id}"
-    return SyncStarted(system=system, run_id=run.run_id, run_name=run.name, state=run.state, ui_url=url)
+    return SyncStarted(
+        system=system, run_id=run.run_id, run_name=run.name, state=run.state, ui_url=url
+    )

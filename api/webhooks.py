@@ -1,7 +1,10 @@
-"""POST /api/webhooks/billing/{endpoint_id}: verified, stored, acknowledged. Awarding is a run's work, later by a moment.
+"""POST /api/webhooks/billing/{endpoint_id}: verified, stored, acknowledged.
 
-In this order, and nothing is read of a body before its signature is right: address known, sender's network allowed, size, failures so
-far, handshake, signature, rate limit of the endpoint, stored. Only what is committed is answered with 200.
+Awarding is a run's work, later by a moment.
+
+In this order, and nothing is read of a body before its signature is right: address known, sender's
+network allowed, size, failures so far, handshake, signature, rate limit of the endpoint, stored.
+Only what is committed is answered with 200.
 """
 
 import hashlib
@@ -25,32 +28,40 @@ from api.keys import from_known_source
 from api.limits import too_many
 from api.problems import Problem, described, retry_later
 from api.state import State
-from connectors.kit import webhooks as kit
 from connectors.kit.errors import Misconfigured
-from connectors.webhooks import DESCRIBED, declaration
+from connectors.kit.webhooks import scheme as kit
+from connectors.registry import DESCRIBED_WEBHOOKS, declaration
 from sql.tokens import TokenUnreadableError
 from sql.webhooks import HANDSHAKE, Endpoint, NewEvent, endpoint_of
 
 router = APIRouter(prefix="/api/webhooks/billing", tags=["webhooks"])
-#: Deliveries of one source to one endpoint that prove nothing, per minute: as many as Xero's tests need, and some.
+#: Deliveries of one source to one endpoint that prove nothing, per minute: as many as Xero's tests
+#: need, and some.
 REFUSED_PER_MINUTE: Final = 60
-#: How long an endpoint is remembered: a secret entered or withdrawn counts after that at the latest.
+#: How long an endpoint is remembered: a secret entered or withdrawn counts after that at the
+#: latest.
 _KNOWN_SECONDS: Final = 1.0
 _ENDPOINTS_MAX: Final = 1_000
-_KEPT: Final = re.compile(r"^(content-type|x-[a-z0-9-]*(topic|event|event-id|delivery-id|webhook-id|shop-domain))$")
+_KEPT: Final = re.compile(
+    r"^(content-type|x-[a-z0-9-]*(topic|event|event-id|delivery-id|webhook-id|shop-domain))$"
+)
 _KEPT_MAX: Final = 20
 log = logging.getLogger(__name__)
 EndpointId = Annotated[
     str,
     Path(
-        min_length=1, max_length=100, description="The unguessable part of the address that `twezah webhooks create` printed."
+        min_length=1, max_length=100,
+        description="The unguessable part of the address that `twezah webhooks create` printed."
     ),
 ]  # fmt: skip
 _ANSWERS = described(401, 403, 404, 408, 410, 413, 429, 503)
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "Signed as the billing system signs; a custom system as its block says, Standard Webhooks if it says nothing.",
+        "description": (
+            "Signed as the billing system signs; a custom system as its block says, "
+            "Standard Webhooks if it says nothing."
+        ),
         "content": {
             "application/json": {
                 "schema": {"type": "object"},
@@ -64,13 +75,20 @@ _BODY = {
                                 "customer_phone": "+244 923 456 789",
                                 "total_amount": 150.00,
                                 "products": [
-                                    {"name": "Água Twezah 5L", "quantity": 3, "unit_price": 50.00, "sku": "ATW-5L"}
+                                    {
+                                        "name": "Água Twezah 5L",
+                                        "quantity": 3,
+                                        "unit_price": 50.00,
+                                        "sku": "ATW-5L",
+                                    }
                                 ],
                                 "sale_date": "2024-01-15T14:30:00Z",
                             },
                         }
                     },
-                    "id only": {"value": {"type": "payment.received", "data": {"invoice_id": "INV-001"}}},
+                    "id only": {
+                        "value": {"type": "payment.received", "data": {"invoice_id": "INV-001"}}
+                    },
                 },
             }
         },
@@ -86,34 +104,44 @@ class Endpoints:
 
     def number(self, endpoint_id: str | None) -> int | None:
         """The endpoint's number as it was last known."""
-        known = self._known.get(endpoint_id or "")
-        return None if known is None else known[1].endpoint_no
+        cached = self._known.get(endpoint_id or "")
+        return None if cached is None else cached[1].endpoint_no
 
     async def find(self, state: State, endpoint_id: str | None) -> Endpoint | None:
         """The endpoint, None if there is none. Raises psycopg.Error, TokenUnreadableError."""
         name = endpoint_id or ""
-        known = self._known.get(name)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        found = await row(state.readers, "webhooks", "endpoint", {"endpoint_id": endpoint_id})
-        if found is None:  # unknown ones are not remembered: there is no end of them
+        cached = self._known.get(name)
+        if cached is not None and cached[0] > time.monotonic():
+            return cached[1]
+        stored = await row(state.readers, "webhooks", "endpoint", {"endpoint_id": endpoint_id})
+        if stored is None:  # unknown addresses are not kept: anybody can make up any number of them
             self._known.pop(name, None)
             return None
-        made = endpoint_of(found, state.config.key)
+        made = endpoint_of(stored, state.config.key)
         if len(self._known) >= _ENDPOINTS_MAX:
             self._known.clear()
         self._known[name] = (time.monotonic() + _KNOWN_SECONDS, made)
         return made
 
 
-@router.post("/{endpoint_id}", responses=_ANSWERS, openapi_extra=_BODY, response_class=Response, summary="A webhook")
+@router.post(
+    "/{endpoint_id}",
+    responses=_ANSWERS,
+    openapi_extra=_BODY,
+    response_class=Response,
+    summary="A webhook",
+)
 async def receive(request: Request, endpoint_id: EndpointId) -> Response:
     """200: it is stored, or was already. Anything else: send it again later."""
     return await _receive(request, endpoint_id)
 
 
 @router.post(
-    "", responses=_ANSWERS, openapi_extra=_BODY, response_class=Response, summary="A webhook of the only custom system"
+    "",
+    responses=_ANSWERS,
+    openapi_extra=_BODY,
+    response_class=Response,
+    summary="A webhook of the only custom system",
 )
 async def receive_default(request: Request) -> Response:
     """As the address with an id, for the endpoint made with `--default`."""
@@ -128,20 +156,35 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         attempt.endpoint_no = request.app.state.endpoints.number(endpoint_id)
         raise too_many("your address for deliveries that prove nothing", waiting)
     endpoint, webhook = await _place(request, state, endpoint_id, refusals)
-    request.scope["state"]["body_bytes_max"] = min(endpoint.body_bytes_max, webhook.body_bytes_max, BODY_BYTES_LIMIT)
+    request.scope["state"]["body_bytes_max"] = min(
+        endpoint.body_bytes_max, webhook.body_bytes_max, BODY_BYTES_LIMIT
+    )
     body = await request.body()
     now = datetime.now(UTC)
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]]
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in request.scope["headers"]
+    ]
     if (greeting := kit.handshake(webhook, headers, body)) is not None:
         return await _greet(state, endpoint, attempt, refusals, body, greeting, now)
     url = f"{state.config.public_url}{request.scope['path']}"
-    outcome = kit.verify(webhook, [SecretStr(one) for one in endpoint.secrets], headers, body, now, url)
+    outcome = kit.verify(
+        webhook,
+        [SecretStr(secret) for secret in endpoint.secrets],
+        headers,
+        body,
+        now,
+        url,
+        request.scope["query_string"].decode("latin-1"),
+    )
     if isinstance(outcome, kit.Refused):
         return await _refuse(state, endpoint, attempt, refusals, outcome)
     async with answering():
-        await state.limits.require(f"endpoint:{endpoint.endpoint_no}", endpoint.events_per_minute, "this endpoint")
+        await state.limits.require(
+            f"endpoint:{endpoint.endpoint_no}", endpoint.events_per_minute, "this endpoint"
+        )
     kind = _kind(webhook, body, headers)
-    if kind is None:  # signed, and about nothing: the vendor tries the address
+    if kind is None:  # signed, without an event: the vendor tests the address
         attempt.outcome = "handshake"
         return Response()
     key = kit.delivery_key(webhook, headers, body, now)
@@ -157,23 +200,34 @@ async def _place(
         try:
             endpoint = await request.app.state.endpoints.find(state, endpoint_id)
         except TokenUnreadableError:
-            log.error("a webhook's secret cannot be read: %s", TokenUnreadableError.__doc__)  # noqa: TRY400 - no traceback needed
-            raise retry_later("not_ready", "This endpoint cannot check signatures just now.", seconds=60) from None
+            # No traceback is needed: the message says it all.
+            reason = TokenUnreadableError.MESSAGE
+            log.error("a webhook's secret cannot be read: %s", reason)  # noqa: TRY400
+            raise retry_later(
+                "not_ready", "This endpoint cannot check signatures just now.", seconds=60
+            ) from None
         if endpoint is None:
             await _count_refusal(state, refusals)
             raise Problem(404, "unknown_endpoint", "There is no such endpoint.")
     attempt.endpoint_no = endpoint.endpoint_no
     if not attempt.source.is_in(endpoint.allowed_networks):
-        raise Problem(403, "network_not_allowed", "This endpoint does not hear senders in your network.")
+        raise Problem(
+            403, "network_not_allowed", "This endpoint does not hear senders in your network."
+        )
     if endpoint.disabled_at is not None:
-        raise Problem(410, "endpoint_disabled", "This endpoint is disabled. Send nothing more here.")
+        raise Problem(
+            410, "endpoint_disabled", "This endpoint is disabled. Send nothing more here."
+        )
     try:
         webhook = declaration(endpoint.system, endpoint.options)
     except Misconfigured as error:
-        log.error("endpoint %s: %s", endpoint.endpoint_no, error)  # noqa: TRY400 - the message is all there is to know
+        # No traceback is needed: the message says it all.
+        log.error("endpoint %s: %s", endpoint.endpoint_no, error)  # noqa: TRY400
         webhook = None
     if webhook is None:
-        raise retry_later("not_ready", "This endpoint cannot check signatures just now.", seconds=60)
+        raise retry_later(
+            "not_ready", "This endpoint cannot check signatures just now.", seconds=60
+        )
     return endpoint, webhook
 
 
@@ -183,21 +237,34 @@ async def _count_refusal(state: State, subject: str) -> None:
         raise too_many("your address for deliveries that prove nothing", waiting)
 
 
-async def _refuse(state: State, endpoint: Endpoint, attempt: Attempt, subject: str, refused: kit.Refused) -> Response:
+async def _refuse(
+    state: State, endpoint: Endpoint, attempt: Attempt, subject: str, refused: kit.Refused
+) -> Response:
     try:
         await _count_refusal(state, subject)
     except psycopg.OperationalError:
         log.warning("a refusal could not be counted: the database is away")
     attempt.outcome = refused.reason.replace(" ", "_")
-    if endpoint.system in DESCRIBED:
+    if endpoint.system in DESCRIBED_WEBHOOKS:
         raise Problem(refused.status, attempt.outcome, f"Not accepted: {refused.reason}.")
-    return Response(status_code=refused.status)  # the vendors' own programs want no body, Xero's least of all
+    return Response(
+        status_code=refused.status
+    )  # the vendors' own programs want no body, Xero's least of all
 
 
 async def _greet(
-    state: State, endpoint: Endpoint, attempt: Attempt, subject: str, body: bytes, greeting: kit.Handshake, now: datetime
+    state: State,
+    endpoint: Endpoint,
+    attempt: Attempt,
+    subject: str,
+    body: bytes,
+    greeting: kit.Handshake,
+    now: datetime,
 ) -> Response:  # fmt: skip
-    """A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the vendor whether it is true.
+    """Answers a handshake.
+
+    A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the
+    vendor whether it is true.
 
     One without a code (a shop's ping) is answered and never stored. All count as deliveries that
     prove nothing.
@@ -223,7 +290,9 @@ async def _store(
 ) -> Response:
     key, kind, body = what
     address = None if attempt.source.address is None else str(attempt.source.address)
-    event = NewEvent(endpoint.endpoint_no, key.replace("\x00", ""), kind, headers, body, address, now)
+    event = NewEvent(
+        endpoint.endpoint_no, key.replace("\x00", ""), kind, headers, body, address, now
+    )
     try:
         number = await state.intake.store(event, attempt)
     except NotStoredError as error:
@@ -235,21 +304,27 @@ async def _store(
 
 
 def _kind(webhook: kit.Webhook, body: bytes, headers: Sequence[tuple[str, str]]) -> str | None:
-    """What it is about, in the sender's words; None if about nothing. What cannot be read is stored all the same."""
+    """What it is about, in the sender's words; None if about nothing.
+
+    What cannot be read is stored all the same.
+    """
     try:
-        found = kit.events(webhook, body, headers)
+        events = kit.events(webhook, body, headers)
     except kit.BadBody:
         return "unreadable"
-    kinds = sorted({event.type or "document" for event in found})
-    return ", ".join(kinds)[:200].replace("\x00", "") if found else None
+    kinds = sorted({event.type or "document" for event in events})
+    return ", ".join(kinds)[:200].replace("\x00", "") if events else None
 
 
 def _kept(webhook: kit.Webhook, headers: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Headers that reading it again may need. Never signatures: they name things, and are not long."""
+    """Headers that reading it again may need.
+
+    Never signatures: they name things, and are not long.
+    """
     wanted = {name.lower() for name in (*webhook.scheme.id_headers, *webhook.kept_headers)}
     kept = [
         (name.lower(), value.replace("\x00", ""))
         for name, value in headers
         if len(value) <= 300 and (name.lower() in wanted or _KEPT.match(name.lower()))
     ]
-    return dict(sorted(kept, key=lambda one: one[0] not in wanted)[:_KEPT_MAX])
+    return dict(sorted(kept, key=lambda header: header[0] not in wanted)[:_KEPT_MAX])

@@ -11,7 +11,7 @@ from benchmarks import ledger
 from benchmarks.baselines import copy_merge, dlt_load
 from benchmarks.harness import measure, scaling, table
 from benchmarks.pages import stored
-from twezah.settings import Settings
+from settings import Settings
 from twezah.stack.postgres import running
 
 CONTESTANTS = {
@@ -39,7 +39,9 @@ def settled(dsn: str) -> str:
 def main() -> None:
     """Measures each contestant at each size, one after the other, and prints the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="invoices")
+    parser.add_argument(
+        "sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="invoices"
+    )
     parser.add_argument("--only", nargs="*", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--home", type=Path, default=Path(".twezah/bench"), help="state folder")
     arguments = parser.parse_args()

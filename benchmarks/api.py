@@ -1,7 +1,8 @@
 """`python -m benchmarks.api`: how fast a webhook is acknowledged, and how many a second can be.
 
-The API is a process of its own on the embedded database, which waits for the disk at each commit; the sender is this process, on the same
-machine and the same cores. Acknowledged means verified, stored and committed.
+The API is a process of its own on the embedded database, which waits for the disk at each commit;
+the sender is this process, on the same machine and the same cores. Acknowledged means verified,
+stored and committed.
 """
 
 import argparse
@@ -23,9 +24,9 @@ import psycopg
 from cryptography.fernet import Fernet
 
 from benchmarks.ledger import fresh_database
+from settings import PROJECT_ROOT, Settings
 from sql import webhooks
 from sql.endpoints import NewEndpoint, create_endpoint
-from twezah.settings import PROJECT_ROOT, Settings
 from twezah.stack.postgres import running
 
 _SECRET = base64.b64encode(b"k" * 32).decode()
@@ -63,9 +64,13 @@ def request(endpoint_id: str, name: str, *, member: int = 0) -> bytes:
         "invoice_number": name, "customer_phone": f"+2449{23_000_000 + member}", "total_amount": 150.0, "products": [line],
         "sale_date": "2026-05-20T08:30:00Z",
     }  # fmt: skip
-    body = json.dumps({"type": "sale.completed", "timestamp": "2026-05-20T08:30:00Z", "data": data}).encode()
+    body = json.dumps(
+        {"type": "sale.completed", "timestamp": "2026-05-20T08:30:00Z", "data": data}
+    ).encode()
     stamp = str(int(time.time()))
-    signature = hmac.digest(base64.b64decode(_SECRET), f"{name}.{stamp}.".encode() + body, hashlib.sha256)
+    signature = hmac.digest(
+        base64.b64decode(_SECRET), f"{name}.{stamp}.".encode() + body, hashlib.sha256
+    )
     head = (
         f"POST /api/webhooks/billing/{endpoint_id} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\nwebhook-id: {name}\r\nwebhook-timestamp: {stamp}\r\n"
@@ -75,7 +80,12 @@ def request(endpoint_id: str, name: str, *, member: int = 0) -> bytes:
 
 
 async def send(
-    name: str, requests: list[bytes], *, port: int, connections: int, per_second: float | None = None
+    name: str,
+    requests: list[bytes],
+    *,
+    port: int,
+    connections: int,
+    per_second: float | None = None,
 ) -> Result:
     """Sends all over so many connections, as fast as they are answered, or at a pace."""
     waiting = list(enumerate(requests))[::-1]
@@ -102,7 +112,10 @@ async def send(
     await asyncio.gather(*(one() for _ in range(connections)))
     seconds = time.perf_counter() - started
     ordered = sorted(took_ms)
-    at = {percent: ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] for percent in (50, 99)}
+    at = {
+        percent: ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+        for percent in (50, 99)
+    }
     return Result(name, len(requests), seconds, at[50], at[99], refused, sent_at)
 
 
@@ -115,7 +128,9 @@ def served(dsn: str, home: Path, key: bytes, port: int) -> Iterator[None]:
         "TWEZAH_API_SOURCE_PER_MINUTE": "10000000",
     }  # fmt: skip
     with (home / "api.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "api"], cwd=PROJECT_ROOT, env=environment, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"], cwd=PROJECT_ROOT, env=environment, stderr=log
+        )
     try:
         deadline = time.monotonic() + _START_SECONDS_MAX
         while not _listens(port):
@@ -153,7 +168,9 @@ def main() -> None:
             made = create_endpoint(db, NewEndpoint("custom", "custom", events_per_minute=1_000_000))
             webhooks.add_secret(db, made.endpoint_no, sign_with(), key, overlap_seconds=0)
         with served(dsn, arguments.home, key, arguments.port):
-            print("| sent | events | events/s | p50 ms | p99 ms | refused |\n|---|---:|---:|---:|---:|---:|")
+            print(
+                "| sent | events | events/s | p50 ms | p99 ms | refused |\n|---|---:|---:|---:|---:|---:|"
+            )
             sent = 0
             for name, count, connections, pace in (
                 ("warm-up", 500, 10, None),
@@ -161,9 +178,18 @@ def main() -> None:
                 ("burst of 1000, 100 connections", 1_000, 100, None),
                 ("sustained, 64 connections", arguments.events, 64, None),
             ):
-                requests = [request(made.endpoint_id, f"{name[:4].strip()}-{number}") for number in range(count)]
+                requests = [
+                    request(made.endpoint_id, f"{name[:4].strip()}-{number}")
+                    for number in range(count)
+                ]
                 result = asyncio.run(
-                    send(name, requests, port=arguments.port, connections=connections, per_second=pace)
+                    send(
+                        name,
+                        requests,
+                        port=arguments.port,
+                        connections=connections,
+                        per_second=pace,
+                    )
                 )
                 sent += count - result.refused
                 if name != "warm-up":

@@ -2,8 +2,9 @@
 
     python -m benchmarks.award [invoices]
 
-Prints seconds and peak memory of a process of its own for each step: `plain` leaves the promotions out, `award` has all in one
-go, `chunks` works like the award step: so many members at a time, claims on budgets first, dividing them, then the points.
+Prints seconds and peak memory of a process of its own for each step: `plain` leaves the promotions
+out, `award` has all in one go, `chunks` works like the award step: so many members at a time,
+claims on budgets first, dividing them, then the points.
 """
 
 import resource
@@ -17,7 +18,7 @@ from pathlib import Path
 import polars as pl
 
 from loyalty.award import Evaluation, award, evaluate
-from loyalty.facts import DUE, GRANTS, HISTORY, LINES, REFERRALS, TIERS, Facts
+from loyalty.inputs import DUE, GRANTS, HISTORY, LINES, REFERRALS, TIERS, Facts
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.limits import allocate
@@ -29,7 +30,10 @@ AT_ONCE_MAX = 2_000_000
 SALES_AT_ONCE = 500_000
 START = datetime(2025, 1, 1, tzinfo=UTC)
 PROGRAM = Program(
-    version=1, base_rate_bps={"AOA": 100_000, "USD": 100_000}, tier_rate_bps=dict(TIER_RATE_BPS), entry_tier="lead"
+    version=1,
+    base_rate_bps={"AOA": 100_000, "USD": 100_000},
+    tier_rate_bps=dict(TIER_RATE_BPS),
+    entry_tier="lead",
 )
 SKUS = [f"AGUA-{n}L" for n in (1, 5, 10, 20)] + [f"SKU-{n}" for n in range(96)]
 
@@ -53,24 +57,34 @@ def promotions() -> list[Promotion]:
             [("points_per_unit", 25), ("percent_bps", 5_000), ("multiplier_bps", 20_000)] * 2
         )
     ]
-    seasons = [{"kind": "seasonal_multiplier", "multiplier_bps": 15_000 + 1_000 * n} for n in range(6)]
+    seasons = [
+        {"kind": "seasonal_multiplier", "multiplier_bps": 15_000 + 1_000 * n} for n in range(6)
+    ]
     bonuses = [{"kind": "purchase_bonus", "points": 50 + n} for n in range(7)]
     conditions = [
         {}, {"weekdays": ["sat", "sun"]}, {"hours": [{"start": "18:00", "end": "22:00"}]}, {"tiers": ["gold", "platinum"]},
         {"minimum_minor": {"AOA": 1_000_000}}, {"first_purchase": True}, {"systems": ["xero"]},
     ]  # fmt: skip
     found = [one(n, rule, when=conditions[n % 7]) for n, rule in enumerate(products)]
-    found += [one(6 + n, rule, when=conditions[n % 7], stacking={"group": "season"}) for n, rule in enumerate(seasons)]
+    found += [
+        one(6 + n, rule, when=conditions[n % 7], stacking={"group": "season"})
+        for n, rule in enumerate(seasons)
+    ]
     found += [
         one(
             12 + n,
             rule,
             when=conditions[n % 7],
-            limits={"budget": 10**6, "per_period": {"points": 200, "period": "month"}} if n < 3 else {},
+            limits={"budget": 10**6, "per_period": {"points": 200, "period": "month"}}
+            if n < 3
+            else {},
         )
         for n, rule in enumerate(bonuses)
     ]
-    return [*found, one(19, {"kind": "referral_reward", "referrer_points": 500, "friend_points": 100})]
+    return [
+        *found,
+        one(19, {"kind": "referral_reward", "referrer_points": 500, "friend_points": 100}),
+    ]
 
 
 def make(invoices: int, folder: Path) -> None:
@@ -78,17 +92,31 @@ def make(invoices: int, folder: Path) -> None:
     row = pl.int_range(invoices, dtype=pl.Int64, eager=True).alias("n")
     mixed = (row * 2_654_435_761) % 4_294_967_296
     frame = pl.DataFrame({"n": row, "mixed": mixed}).select(
-        pl.when(pl.col("n") % 3 == 0).then(pl.lit("quickbooks")).otherwise(pl.lit("xero")).alias("system"),
+        pl.when(pl.col("n") % 3 == 0)
+        .then(pl.lit("quickbooks"))
+        .otherwise(pl.lit("xero"))
+        .alias("system"),
         pl.lit("books").alias("account"),
         pl.format("INV-{}", "mixed").alias("external_id"),
         (pl.col("mixed") % MEMBERS + 1).alias("member_id"),
-        pl.when(pl.col("n") % 20 == 7).then(pl.lit("credit_note")).otherwise(pl.lit("invoice")).alias("kind"),
-        pl.when(pl.col("n") % 50 == 3).then(pl.lit("void")).otherwise(pl.lit("paid")).alias("status"),
+        pl.when(pl.col("n") % 20 == 7)
+        .then(pl.lit("credit_note"))
+        .otherwise(pl.lit("invoice"))
+        .alias("kind"),
+        pl.when(pl.col("n") % 50 == 3)
+        .then(pl.lit("void"))
+        .otherwise(pl.lit("paid"))
+        .alias("status"),
         pl.lit("AOA").alias("currency"),
         (pl.col("mixed") % 2_000_000 + 100).alias("total_minor"),
         pl.lit(None, pl.Int64).alias("subtotal_minor"),
-        pl.when(pl.col("n") % 30 == 5).then(pl.lit(100)).otherwise(pl.lit(0)).alias("amount_refunded_minor"),
-        (pl.lit(START) + pl.duration(minutes=pl.col("mixed") % 525_600)).cast(HISTORY["issued_at"]).alias("issued_at"),
+        pl.when(pl.col("n") % 30 == 5)
+        .then(pl.lit(100))
+        .otherwise(pl.lit(0))
+        .alias("amount_refunded_minor"),
+        (pl.lit(START) + pl.duration(minutes=pl.col("mixed") % 525_600))
+        .cast(HISTORY["issued_at"])
+        .alias("issued_at"),
         (pl.col("n") // 1_000).alias("page_id"),
         (pl.col("n") % 1_000).cast(pl.Int32).alias("record_no"),
         pl.lit(None, pl.String).alias("account_award_when"),
@@ -106,11 +134,12 @@ def make(invoices: int, folder: Path) -> None:
     ).select(LINES.names()).write_ipc(folder / "lines.arrow")
     member = pl.int_range(1, MEMBERS + 1, dtype=pl.Int64, eager=True)
     names = pl.Series(list(TIER_RATE_BPS))
-    pl.DataFrame({"member_id": member, "valid_from": START, "tier": names.gather(member % 4)}, schema=TIERS).write_ipc(
-        folder / "tiers.arrow"
-    )
     pl.DataFrame(
-        {"friend_id": member[::10], "referrer_id": member[1::10], "referred_at": START}, schema=REFERRALS
+        {"member_id": member, "valid_from": START, "tier": names.gather(member % 4)}, schema=TIERS
+    ).write_ipc(folder / "tiers.arrow")
+    pl.DataFrame(
+        {"friend_id": member[::10], "referrer_id": member[1::10], "referred_at": START},
+        schema=REFERRALS,
     ).write_ipc(folder / "referrals.arrow")
 
 
@@ -130,7 +159,10 @@ def floor(folder: Path) -> float:
 def run(folder: Path, *, plain: bool) -> float:
     """Reads, awards, writes."""
     start = time.perf_counter()
-    frames = {name: pl.read_ipc(folder / f"{name}.arrow") for name in ("history", "tiers", "lines", "referrals")}
+    frames = {
+        name: pl.read_ipc(folder / f"{name}.arrow")
+        for name in ("history", "tiers", "lines", "referrals")
+    }
     read = time.perf_counter()
     facts = Facts() if plain else Facts(lines=frames["lines"], referrals=frames["referrals"])
     due = award(frames["history"], frames["tiers"], [PROGRAM], [] if plain else promotions(), facts)
@@ -143,10 +175,15 @@ def run(folder: Path, *, plain: bool) -> float:
 def run_in_chunks(folder: Path) -> float:
     """Reads, awards and writes part by part; what is in memory does not grow with the history."""
     start = time.perf_counter()
-    frames = {name: pl.scan_ipc(folder / f"{name}.arrow") for name in ("history", "tiers", "lines", "referrals")}
+    frames = {
+        name: pl.scan_ipc(folder / f"{name}.arrow")
+        for name in ("history", "tiers", "lines", "referrals")
+    }
     invoices = int(frames["history"].select(pl.len()).collect().item())
     size = max(1, MEMBERS * SALES_AT_ONCE // invoices)
-    claims = pl.concat([_part(frames, low, size, GRANTS.to_frame()).claims for low in range(1, MEMBERS + 1, size)])
+    claims = pl.concat(
+        [_part(frames, low, size, GRANTS.to_frame()).claims for low in range(1, MEMBERS + 1, size)]
+    )
     granted = [
         allocate(claims.filter(pl.col("promotion_id") == one.promotion_id), one.limits.budget)
         for one in promotions()
@@ -158,7 +195,9 @@ def run_in_chunks(folder: Path) -> float:
         due = _part(frames, low, size, grants).due
         due.write_ipc(folder / f"due{number % 2}.arrow")
         rows, points = rows + due.height, points + int(due["due"].sum())
-    print(f"  evaluate() alone: {sum(_spent):.2f} s, in chunks of {size} members; {rows} rows, {points} points")
+    print(
+        f"  evaluate() alone: {sum(_spent):.2f} s, in chunks of {size} members; {rows} rows, {points} points"
+    )
     return time.perf_counter() - start
 
 
@@ -176,7 +215,11 @@ def _part(frames: dict[str, pl.LazyFrame], low: int, size: int, grants: pl.DataF
     needed = pl.concat([members, friends]).unique().implode()
     history = frames["history"].filter(pl.col("member_id").is_in(needed)).collect()
     places = history.lazy().select("page_id", "record_no")
-    lines = frames["lines"].join(places, on=["page_id", "record_no"], how="semi").collect(engine="streaming")
+    lines = (
+        frames["lines"]
+        .join(places, on=["page_id", "record_no"], how="semi")
+        .collect(engine="streaming")
+    )
     tiers = frames["tiers"].filter(pl.col("member_id").is_in(needed)).collect()
     facts = Facts(lines=lines, referrals=referrals, grants=grants, members=members)
     start = time.perf_counter()
@@ -204,7 +247,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         at_once = ("plain", "award") if invoices <= AT_ONCE_MAX else ()
         for step in ("make", "floor", *at_once, "chunks"):
-            subprocess.run([sys.executable, "-m", "benchmarks.award", step, str(invoices), made], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.award", step, str(invoices), made], check=True
+            )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ class ContestantFailedError(RuntimeError):
     """A contestant ended without a result; its own error is on stderr."""
 
 
-def measure(name: str, run: Contestant, factory: PagesFactory, n_invoices: int, dsn: str) -> Measurement:
+def measure(
+    name: str, run: Contestant, factory: PagesFactory, n_invoices: int, dsn: str
+) -> Measurement:
     """Calls `run(factory, dsn)` in a fresh interpreter, so that nobody inherits imports, caches or memory.
 
     Args:
@@ -78,7 +80,11 @@ def _peak_rss_mb() -> float:
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     status = Path("/proc/self/status")
     if status.exists():
-        own = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        own = next(
+            int(line.split()[1])
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
         return max(own, children) / _KIB_PER_MIB
     unit = _KIB_PER_MIB if sys.platform == "darwin" else 1  # macOS counts bytes
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,8 +1,10 @@
 """`python -m benchmarks.instant`: from the POST of a webhook to its points in the ledger, on the whole stack.
 
-What runs is what `twezah up` runs: PostgreSQL that waits for the disk at each commit, Prefect's server, the warm worker, the API; the sender is
-this process, on the same machine and the same cores. Events come over HTTP, signed, each a new sale of its own. Time runs from just before the
-first byte is sent to the instant at which the event is done, which is after its points are committed; both by the machine's clock.
+What runs is what `twezah up` runs: PostgreSQL that waits for the disk at each commit, Prefect's
+server, the warm worker, the API; the sender is this process, on the same machine and the same
+cores. Events come over HTTP, signed, each a new sale of its own. Time runs from just before the
+first byte is sent to the instant at which the event is done, which is after its points are
+committed; both by the machine's clock.
 """
 
 import argparse
@@ -18,10 +20,10 @@ from typing import Final
 import psycopg
 
 from benchmarks.api import Result, request, send, sign_with
+from settings import Settings
 from sql import webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
-from twezah.settings import Settings
 from twezah.stack.up import Stack
 
 #: What the product promises, in seconds: half and 99 % of a steady stream, all of a burst.
@@ -56,12 +58,27 @@ class Latency:
 
 
 def measure(
-    dsn: str, port: int, endpoint_id: str, name: str, events: int, *, connections: int, per_second: float | None = None
+    dsn: str,
+    port: int,
+    endpoint_id: str,
+    name: str,
+    events: int,
+    *,
+    connections: int,
+    per_second: float | None = None,
 ) -> Latency:
-    """Sends and waits until all are in the ledger. Raises TimeoutError, RuntimeError if one was refused."""
+    """Sends and waits until all are in the ledger.
+
+    Raises TimeoutError, RuntimeError if one was refused.
+    """
     word = name.split(maxsplit=1)[0]
-    requests = [request(endpoint_id, f"{word}-{number}", member=number % MEMBERS) for number in range(events)]
-    result = asyncio.run(send(name, requests, port=port, connections=connections, per_second=per_second))
+    requests = [
+        request(endpoint_id, f"{word}-{number}", member=number % MEMBERS)
+        for number in range(events)
+    ]
+    result = asyncio.run(
+        send(name, requests, port=port, connections=connections, per_second=per_second)
+    )
     if result.refused:
         raise RuntimeError(f"{name}: {result.refused} of {events} webhooks were refused")
     done = _done(dsn, word, events)
@@ -89,9 +106,11 @@ def _at(ordered: Sequence[float], percent: int) -> float:
 
 def connected(dsn: str, key: bytes) -> str:
     """A custom system that is connected and not polled, and an address for its webhooks."""
-    from tasks.blocks import CustomConnection
+    from panel.blocks import BLOCKS
 
-    CustomConnection(base_url="http://127.0.0.1:9", authentication="none").save("custom", overwrite=True)
+    BLOCKS["custom"](base_url="http://127.0.0.1:9", authentication="none").save(
+        "custom", overwrite=True
+    )
     with connect(dsn) as db:
         made = create_endpoint(db, NewEndpoint("custom", "custom", is_default=True))
         secret = sign_with()
@@ -107,12 +126,17 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=20)
     parser.add_argument("--burst", type=int, default=1_000)
     parser.add_argument("--first-port", type=int, default=18_090, help="of three that are free")
-    parser.add_argument("--home", type=Path, help="state folder; by default a new one that is removed")
+    parser.add_argument(
+        "--home", type=Path, help="state folder; by default a new one that is removed"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         port = arguments.first_port
         settings = Settings(
-            home=arguments.home or Path(scratch), prefect_port=port, simulator_port=port + 1, api_port=port + 2
+            home=arguments.home or Path(scratch),
+            prefect_port=port,
+            simulator_port=port + 1,
+            api_port=port + 2,
         )
         os.environ.update(
             settings.child_environment(),
@@ -123,7 +147,9 @@ def main() -> None:
         with Stack(settings, api=True) as stack:
             endpoint_id = connected(stack.dsn, settings.fernet_key())
 
-            def one(name: str, events: int, connections: int, per_second: float | None = None) -> Latency:
+            def one(
+                name: str, events: int, connections: int, per_second: float | None = None
+            ) -> Latency:
                 found = measure(
                     stack.dsn, settings.api_port, endpoint_id, name, events, connections=connections, per_second=per_second
                 )  # fmt: skip
@@ -159,7 +185,9 @@ def _check(dsn: str, sales: int) -> None:
     with psycopg.connect(dsn) as db:
         row = db.execute(_LEDGER).fetchone()
     if row != (sales, sales, POINTS * sales):
-        raise RuntimeError(f"{sales} sales were acknowledged; the ledger has (entries, sales, points) {row}")
+        raise RuntimeError(
+            f"{sales} sales were acknowledged; the ledger has (entries, sales, points) {row}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Pages of Xero-shaped invoices, seeded, for measuring how fast they become rows.
 
-Two lines and one inline phone per invoice, about 1.3 KB each, n/10 distinct customers, amounts in AOA.
+Two lines and one inline phone per invoice, about 1.3 KB each, n/10 distinct customers, amounts in
+AOA.
 Shape: https://developer.xero.com/documentation/api/accounting/invoices (GET with `page`).
 """
 
@@ -105,8 +106,8 @@ def _money(minor: int) -> str:
 class StoredPages:
     """The pages of `pages()` kept compressed in one file: each call of it is an iterator of the bodies.
 
-    So a measurement does not pay for generating (15 ms a page), only for reading back (0.4 ms), and memory
-    stays at one page whatever n. Picklable: it crosses to a subprocess.
+    So a measurement does not pay for generating (15 ms a page), only for reading back (0.4 ms), and
+    memory stays at one page whatever n. Picklable: it crosses to a subprocess.
     """
 
     path: Path
@@ -120,7 +121,9 @@ class StoredPages:
                 yield unpack.decompress(file.read(_LENGTH.unpack(header)[0]))
 
 
-def stored(n_invoices: int, directory: Path, page_size: int = PAGE_SIZE, *, seed: int = 7) -> StoredPages:
+def stored(
+    n_invoices: int, directory: Path, page_size: int = PAGE_SIZE, *, seed: int = 7
+) -> StoredPages:
     """The pages in `directory`, generated on first use (some 15 s and 100 MB for a million invoices)."""
     path = directory / f"xero-{n_invoices}-{page_size}-{seed}.pages"
     if not path.exists():

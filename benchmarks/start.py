@@ -24,7 +24,7 @@ from typing import Final
 
 import psutil
 
-from twezah.settings import PROJECT_ROOT
+from settings import PROJECT_ROOT
 
 READY: Final = "Ctrl-C stops everything."
 SECONDS_MAX: Final = 600.0
@@ -129,7 +129,9 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="another checkout, measured in turn")
     parser.add_argument("--first-port", type=int, default=18_100, help="of six that are free")
     parser.add_argument("--home", type=Path, help="state folders; by default new ones")
-    parser.add_argument("--steps", action="store_true", help="print each step, and the CPU of each process")
+    parser.add_argument(
+        "--steps", action="store_true", help="print each step, and the CPU of each process"
+    )
     parser.add_argument("--simulator", action="store_true", help="with the simulated systems")
     options = parser.parse_args()
     projects = {"this": PROJECT_ROOT}

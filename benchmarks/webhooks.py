@@ -1,7 +1,8 @@
 """`python -m benchmarks.webhooks`: from the arrival of a webhook to its points in the ledger, at 20 a second and in a burst.
 
-The run that awards is a process of its own, as a flow run is (without Prefect, whose part is one start in ten minutes). Webhooks are
-stored as the HTTP interface stores them, in transactions of their own with a nudge after each. Whole documents of a custom system; every event is a new sale.
+The run that awards is a process of its own, as a flow run is (without Prefect, whose part is one
+start in ten minutes). Webhooks are stored as the HTTP interface stores them, in transactions of
+their own with a nudge after each. Whole documents of a custom system; every event is a new sale.
 """
 
 import argparse
@@ -19,16 +20,16 @@ from typing import Final
 from cryptography.fernet import Fernet
 
 from benchmarks.ledger import fresh_database
-from connectors.kit.spec import Connection as Vendor
+from connectors.kit.spec import Account
 from expectations import preload
+from settings import Settings
 from sql import webhooks as stored
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
-from tasks.webhook_run import Pace, listen
-from tasks.webhooks import Connections
-from twezah.settings import Settings
+from tasks.webhooks.listener import Pace, listen
+from tasks.webhooks.process import Connections
 from twezah.stack.postgres import running
 
 #: What the product promises: seconds at 20 a second (half of them, 99 % of them), and for a burst.
@@ -62,22 +63,28 @@ def body(number: int) -> bytes:
         "total": "150.00", "currency": "AOA", "issued_on": "2026-05-01", "updated_at": "2026-05-01T10:00:00Z",
         "lines": [{"sku": "ATW-5L", "description": "Água Twezah 5L", "quantity": "3", "unit_price": "50.00", "amount": "150.00"}],
     }  # fmt: skip
-    return json.dumps({"type": "sale.completed", "timestamp": "2026-05-01T10:00:00Z", "data": sale}).encode()
+    return json.dumps(
+        {"type": "sale.completed", "timestamp": "2026-05-01T10:00:00Z", "data": sale}
+    ).encode()
 
 
 def award(dsn: str, key: bytes) -> None:
     """The run: stays until it has been quiet for a while."""
     preload()
-    vendor = Vendor("custom", "shop", "https://shop.invalid", options={"authentication": "none"})
+    vendor = Account("custom", "shop", "https://shop.invalid", options={"authentication": "none"})
     policy = Policy(reject_percent_max=100)
-    connections = Connections(lambda _: Job(dsn, vendor, key=key, run_id="bench", policy=policy, pushed=True))
+    connections = Connections(
+        lambda _: Job(dsn, vendor, key=key, run_id="bench", policy=policy, pushed=True)
+    )
     listen(dsn, "bench", connections, key, Pace(5, 3600), lambda *_: None)
 
 
 @contextmanager
 def awarding(dsn: str) -> Iterator[None]:
     """A run in a process of its own, ready."""
-    process = multiprocessing.get_context("spawn").Process(target=award, args=(dsn, Fernet.generate_key()), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=award, args=(dsn, Fernet.generate_key()), daemon=True
+    )
     process.start()
     try:
         with connect(dsn) as connection:
@@ -123,7 +130,10 @@ def send(dsn: str, endpoint_no: int, kind: str, numbers: range, per_second: floa
 
 
 def measured(dsn: str, name: str, events: int) -> Latency:
-    """Waits until all are in the ledger. Raises TimeoutError after two minutes, AssertionError if one was lost or doubled."""
+    """Waits until all are in the ledger.
+
+    Raises TimeoutError after two minutes, AssertionError if one was lost or doubled.
+    """
     deadline = time.monotonic() + 120
     with connect(dsn) as connection:
         while True:
@@ -156,7 +166,9 @@ def main() -> None:
             send(dsn, endpoint_no, "burst", range(5 + steady, 5 + steady + arguments.burst), None)
             found.append(measured(dsn, "burst", arguments.burst))
         _check(dsn, 5 + steady + arguments.burst)
-    print("| | webhooks | half within | 99 % within | longest | whole |\n|---|---:|---:|---:|---:|---:|")
+    print(
+        "| | webhooks | half within | 99 % within | longest | whole |\n|---|---:|---:|---:|---:|---:|"
+    )
     for one in found:
         print(
             f"| {one.name} | {one.events} | {one.half:.2f} s | {one.p99:.2f} s | {one.longest:.2f} s | {one.whole:.1f} s |"

@@ -2,8 +2,9 @@
 
     python benchmarks/worker_start.py --runs 10
 
-Real Prefect server (SQLite, loopback), one flow that imports what the sync flows import and does nothing. Every run is
-submitted after the one before has ended. Bounded: runs x 60 s per worker at most, usually 2-3 minutes in all.
+Real Prefect server (SQLite, loopback), one flow that imports what the sync flows import and does
+nothing. Every run is submitted after the one before has ended. Bounded: runs x 60 s per worker at
+most, usually 2-3 minutes in all.
 """
 
 import argparse
@@ -61,8 +62,12 @@ class Sample:
 
 def main() -> None:
     """Measure both workers and print the table."""
-    parser = argparse.ArgumentParser(description="Compare the starts of flow runs: stock and warm worker.")
-    parser.add_argument("--runs", type=int, default=10, help="measured runs per worker (default 10, at most 100)")
+    parser = argparse.ArgumentParser(
+        description="Compare the starts of flow runs: stock and warm worker."
+    )
+    parser.add_argument(
+        "--runs", type=int, default=10, help="measured runs per worker (default 10, at most 100)"
+    )
     runs = max(1, min(parser.parse_args().runs, 100))
     with tempfile.TemporaryDirectory() as scratch, server(Path(scratch)) as (client, environment):
         deployment = deploy(client, Path(scratch))
@@ -78,12 +83,18 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def process(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[tuple[int, Path]]:
+def process(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> Iterator[tuple[int, Path]]:
     """A Python process, stopped at the end: its id and log file."""
     log = folder / f"{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder
+            [sys.executable, *command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=folder,
         )
     try:
         yield child.pid, log
@@ -113,7 +124,17 @@ def server(folder: Path) -> Iterator[tuple[SyncPrefectClient, dict[str, str]]]:
         "GX_ANALYTICS_ENABLED": "false",
         "PYTHONUNBUFFERED": "1",
     }
-    command = ["-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--no-ui",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with process(command, folder, environment):
         eventually(lambda: is_healthy(url))
         with SyncPrefectClient(api=url) as client:
@@ -136,7 +157,9 @@ def deploy(client: SyncPrefectClient, folder: Path) -> UUID:
         client.create_flow_from_name("start"),
         "start",
         entrypoint="bench_flow.py:start",
-        pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
+        pull_steps=[
+            {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}
+        ],
         work_pool_name=POOL,
         enforce_parameter_schema=False,
     )
@@ -178,7 +201,9 @@ def measure(
 
 def submit(client: SyncPrefectClient, deployment: UUID, **parameters: float) -> UUID:
     """A run that is due now."""
-    return client.create_flow_run_from_deployment(deployment, parameters=parameters, state=Scheduled()).id
+    return client.create_flow_run_from_deployment(
+        deployment, parameters=parameters, state=Scheduled()
+    ).id
 
 
 def run_once(client: SyncPrefectClient, deployment: UUID) -> FlowRun:
@@ -222,7 +247,9 @@ def pid_in(marker: Path) -> int | None:
 def children_of(pid: int) -> list[int]:
     """Direct children, whichever thread started them."""
     return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
     ]
 
 
@@ -255,14 +282,21 @@ def print_table(samples: dict[str, Sample], runs: int) -> None:
         ratio = statistics.median(a) / statistics.median(b)
         table.add_row(label, spread(a), spread(b), f"{ratio:.1f}x")
     cpu_ratio = stock.cpu_seconds / warm.cpu_seconds
-    table.add_row("CPU seconds per run", f"{stock.cpu_seconds:.2f}", f"{warm.cpu_seconds:.2f}", f"{cpu_ratio:.1f}x")
+    table.add_row(
+        "CPU seconds per run",
+        f"{stock.cpu_seconds:.2f}",
+        f"{warm.cpu_seconds:.2f}",
+        f"{cpu_ratio:.1f}x",
+    )
     for label, name in (
         ("memory of a run, resident, MB", "rss"),
         ("memory of a run, its own, MB", "private"),
     ):
         a_mb, b_mb = stock.memory_kb[name] / 1024, warm.memory_kb[name] / 1024
         table.add_row(label, f"{a_mb:.0f}", f"{b_mb:.0f}", f"{a_mb / b_mb:.1f}x")
-    table.add_row("memory of the forkserver, MB", "-", f"{warm.memory_kb['forkserver'] / 1024:.0f}", "")
+    table.add_row(
+        "memory of the forkserver, MB", "-", f"{warm.memory_kb['forkserver'] / 1024:.0f}", ""
+    )
     Console(width=110).print(table)
 
 

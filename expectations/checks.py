@@ -10,6 +10,7 @@ import polars as pl
 class Parameter:
     """A bound that is known only when the suite runs."""
 
+    #: As the suite's `run` is given it.
     name: str
 
 
@@ -20,7 +21,7 @@ class Check:
     Attributes:
         type: Great Expectations' name of it, e.g. `expect_column_values_to_not_be_null`.
         kwargs: its arguments. They name columns of the frame that the suite's `prepare` returns.
-        column: the column an operator is told, as the canonical frame calls it.
+        column: the column an operator is shown, as the canonical frame calls it.
         words: the expectation as a sentence.
         reason: short code stored with a rejected row.
     """
@@ -39,7 +40,8 @@ class Suite:
     Attributes:
         name: unique per process.
         checks: in the order of the report.
-        prepare: a column or derived expression for each column that the checks name; no other is converted.
+        prepare: a column or derived expression for each column that the checks name; no other is
+            converted.
     """
 
     name: str
@@ -48,7 +50,10 @@ class Suite:
 
 
 def not_null(column: str, *, words: str | None = None, checked: str | None = None) -> Check:
-    """`column` has a value in every row; `checked` is the prepared column to look at when it differs."""
+    """`column` has a value in every row.
+
+    `checked` names the prepared column to look at, where it is another one.
+    """
     return Check(
         "expect_column_values_to_not_be_null",
         {"column": checked or column},
@@ -84,7 +89,7 @@ def between(column: str, low: int | None, high: int | Parameter | None, words: s
     return Check("expect_column_values_to_be_between", kwargs, column, words, "out_of_range")
 
 
-def at_least(column: str, other: str, *, told: str, words: str, reason: str) -> Check:
+def at_least(column: str, other: str, *, shown: str, words: str, reason: str) -> Check:
     """`column` >= `other` in every row; a row where either is null passes."""
     kwargs = {
         "column_A": column,
@@ -92,17 +97,20 @@ def at_least(column: str, other: str, *, told: str, words: str, reason: str) -> 
         "or_equal": True,
         "ignore_row_if": "either_value_is_missing",
     }
-    return Check("expect_column_pair_values_a_to_be_greater_than_b", kwargs, told, words, reason)
+    return Check("expect_column_pair_values_a_to_be_greater_than_b", kwargs, shown, words, reason)
 
 
-def equal(column: str, other: str, *, told: str, words: str, reason: str) -> Check:
+def equal(column: str, other: str, *, shown: str, words: str, reason: str) -> Check:
     """`column` == `other` in every row; a row where either is null passes."""
     kwargs = {"column_A": column, "column_B": other, "ignore_row_if": "either_value_is_missing"}
-    return Check("expect_column_pair_values_to_be_equal", kwargs, told, words, reason)
+    return Check("expect_column_pair_values_to_be_equal", kwargs, shown, words, reason)
 
 
-def unique(columns: tuple[str, ...], *, told: str) -> Check:
-    """No two rows share their values of `columns`: all of them fail, since neither can be preferred here."""
+def unique(columns: tuple[str, ...], *, shown: str) -> Check:
+    """No two rows share their values of `columns`.
+
+    All rows of one value fail, since neither can be preferred here.
+    """
     kwargs = {"column_list": list(columns), "ignore_row_if": "any_value_is_missing"}
     words = f"({', '.join(columns)}) occurs once in the batch"
-    return Check("expect_compound_columns_to_be_unique", kwargs, told, words, "duplicate")
+    return Check("expect_compound_columns_to_be_unique", kwargs, shown, words, "duplicate")

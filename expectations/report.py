@@ -5,18 +5,29 @@ from typing import Final
 
 import polars as pl
 
-#: One row per (row, expectation it failed). `row_no` is the position in the validated frame, from 0.
-FAILED: Final = pl.Schema({"row_no": pl.UInt32, "column": pl.String, "expectation": pl.String, "reason": pl.String})
+#: One row per (row, expectation it failed). `row_no` is the position in the validated frame, from
+#: 0.
+FAILED: Final = pl.Schema(
+    {"row_no": pl.UInt32, "column": pl.String, "expectation": pl.String, "reason": pl.String}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One expectation over one batch, in plain words; never a value of the batch, which may be personal."""
+    """One expectation over one batch, in plain words.
 
+    It never holds a value of the batch, which may be personal.
+    """
+
+    #: As a sentence.
     expectation: str
+    #: The column, as the canonical frame calls it.
     column: str
+    #: The short code that is stored with a rejected row.
     reason: str
+    #: Rows that were looked at.
     checked: int
+    #: Rows that broke it.
     failed: int
 
 
@@ -26,7 +37,8 @@ class Report:
 
     Attributes:
         checked: rows of the frame.
-        failed: columns of `FAILED`, ordered by row_no; a row that breaks two expectations is there twice.
+        failed: columns of `FAILED`, ordered by row_no; a row that breaks two expectations is there
+            twice.
         results: one per expectation, in the order in which the suite declares them.
     """
 

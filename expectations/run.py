@@ -1,7 +1,7 @@
 """Runs a suite over a frame: the only place that touches Great Expectations and pandas.
 
-Great Expectations evaluates every expectation, in at most two passes: first all, for a yes or no; then, if
-any failed, those alone, asking which rows. A clean batch, the common case, takes one pass.
+Great Expectations evaluates every expectation, in at most two passes: first all, for a yes or no;
+then, if any failed, those alone, asking which rows. A clean batch, the common case, takes one pass.
 """
 
 import os
@@ -33,17 +33,23 @@ _WHICH_ROWS: Final = {
 
 
 class ExpectationNotEvaluatedError(RuntimeError):
-    """Great Expectations could not evaluate an expectation: nothing may be concluded about the batch."""
+    """Great Expectations could not evaluate an expectation.
+
+    Nothing may be concluded about the batch.
+    """
 
     def __init__(self, check: Check) -> None:
         super().__init__(f"could not evaluate: {check.words} ({check.type})")
 
 
 def validate_invoices(frame: pl.DataFrame, *, now: datetime | None = None) -> Report:
-    """Checks mapped invoices (columns of `loyalty.schema.INVOICE`, nulls allowed), one row per document.
+    """Checks mapped invoices, one row per document.
+
+    The columns are those of `loyalty.schema.INVOICE`; nulls are allowed.
 
     Args:
-        frame: the batch. Two rows of one key both fail: keep the newest version of each document beforehand.
+        frame: the batch. Two rows of one key both fail: keep the newest version of each document
+            beforehand.
         now: aware time of the run, the bound for `issued_at`; the clock's by default.
 
     Raises:
@@ -56,8 +62,8 @@ def validate_awards(frame: pl.DataFrame) -> Report:
     """Checks computed awards before they are posted.
 
     Args:
-        frame: system, account, external_id, member_id, entry_no, due_before, due_after, points, breakdown,
-            program_version, event_at; one row per ledger entry.
+        frame: system, account, external_id, member_id, entry_no, due_before, due_after, points,
+            breakdown, program_version, event_at; one row per ledger entry.
 
     Raises:
         ExpectationNotEvaluatedError: an expectation could not be evaluated.
@@ -66,7 +72,10 @@ def validate_awards(frame: pl.DataFrame) -> Report:
 
 
 def preload() -> None:
-    """Pays the import (7 s of CPU) and set-up now, e.g. in the process that workers are forked from."""
+    """Pays the import (7 s of CPU) and the set-up now.
+
+    For a process that workers are forked from: they inherit what is loaded.
+    """
     _shared()
 
 
@@ -75,7 +84,10 @@ _AWARDS: Final = awards()
 
 
 class _Runner:
-    """Great Expectations' objects of this process, made once. The engine holds one batch: hence the lock."""
+    """Great Expectations' objects of this process, made once.
+
+    The engine holds one batch: hence the lock.
+    """
 
     def __init__(self) -> None:
         # Read when the library is imported: no usage statistics leave the machine.
@@ -85,18 +97,22 @@ class _Runner:
         from great_expectations.execution_engine import pandas_execution_engine
         from great_expectations.validator.v1_validator import Validator
 
-        # Frames up to this size are hashed whole, for a mark of the batch that nobody looks at: a quarter of a validation.
+        # Frames up to this size are hashed whole, for a mark of the batch that nobody looks at: a
+        # quarter of a validation.
         pandas_execution_engine.HASH_THRESHOLD = 0
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         self._source = context.data_sources.add_pandas("frames")
-        self._batches = self._source.add_dataframe_asset("frame").add_batch_definition_whole_dataframe("whole")
+        self._batches = self._source.add_dataframe_asset(
+            "frame"
+        ).add_batch_definition_whole_dataframe("whole")
         self._gx = gx
-        # What Batch.validate() and ValidationDefinition.run() call. Using it directly spares the former's
-        # second fingerprint of the whole frame and the latter's result store.
+        # What Batch.validate() and ValidationDefinition.run() call. Using it directly spares the
+        # former's second fingerprint of the whole frame and the latter's result store.
         self._validator = Validator
         self._whole: dict[str, Any] = {
-            suite.name: self._gx_suite(suite, range(len(suite.checks))) for suite in (_INVOICES, _AWARDS)
+            suite.name: self._gx_suite(suite, range(len(suite.checks)))
+            for suite in (_INVOICES, _AWARDS)
         }
 
     def run(self, suite: Suite, frame: pl.DataFrame, parameters: Mapping[str, int]) -> Report:
@@ -109,14 +125,18 @@ class _Runner:
             finally:
                 self._forget()
 
-    def _failures(self, suite: Suite, data: "pd.DataFrame", parameters: Mapping[str, int]) -> dict[int, list[int]]:
+    def _failures(
+        self, suite: Suite, data: "pd.DataFrame", parameters: Mapping[str, int]
+    ) -> dict[int, list[int]]:
         """Positions of the failing rows by index of the check they fail."""
         verdicts = self._evaluate(suite, self._whole[suite.name], _VERDICT, data, parameters)
         failing = sorted(index for index, result in verdicts.items() if not result.success)
         if not failing:
             return {}
         numbered = data.assign(**{_ROW_NO: range(len(data))})
-        details = self._evaluate(suite, self._gx_suite(suite, failing), _WHICH_ROWS, numbered, parameters)
+        details = self._evaluate(
+            suite, self._gx_suite(suite, failing), _WHICH_ROWS, numbered, parameters
+        )
         positions = {index: _positions(result) for index, result in details.items()}
         for index in failing:
             # Failed, yet by no row: an error in disguise. Passing the batch on would be guessing.
@@ -135,12 +155,17 @@ class _Runner:
         """Results by index of their check: Great Expectations returns them in another order."""
         validator = self._validator(self._batches, dict(result_format), {"dataframe": data})
         outcome = validator.validate_expectation_suite(gx_suite, dict(parameters))
-        results = {int(result.expectation_config.meta["check"]): result for result in outcome.results}
+        results = {
+            int(result.expectation_config.meta["check"]): result for result in outcome.results
+        }
         for index, result in results.items():
             if _raised(result.exception_info):
                 raise ExpectationNotEvaluatedError(suite.checks[index])
         if len(results) != len(gx_suite.expectations):
-            message = f"suite {suite.name}: {len(results)} of {len(gx_suite.expectations)} expectations answered"
+            message = (
+                f"suite {suite.name}: {len(results)} of {len(gx_suite.expectations)} "
+                "expectations answered"
+            )
             raise RuntimeError(message)
         return results
 
@@ -182,8 +207,9 @@ os.register_at_fork(after_in_child=_after_fork)
 def _to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
     """Converts without losing a digit.
 
-    An integer column without nulls becomes int64, which (unlike narrower ones) is compared at once and not value by
-    value; any other column keeps its Arrow type, since a null would turn int64 into float64.
+    An integer column without nulls becomes int64, which (unlike narrower ones) is compared at once
+    and not value by value; any other column keeps its Arrow type, since a null would turn int64
+    into float64.
     """
     import pandas as pd
 
@@ -211,9 +237,13 @@ def _positions(result: "ExpectationValidationResult") -> list[int]:
 def _report(suite: Suite, checked: int, positions: Mapping[int, Sequence[int]]) -> Report:
     parts = [
         pl.DataFrame({"row_no": rows}, schema={"row_no": pl.UInt32}).with_columns(
-            column=pl.lit(check.column), expectation=pl.lit(check.words), reason=pl.lit(check.reason)
+            column=pl.lit(check.column),
+            expectation=pl.lit(check.words),
+            reason=pl.lit(check.reason),
         )
-        for check, rows in ((suite.checks[index], rows) for index, rows in sorted(positions.items()))
+        for check, rows in (
+            (suite.checks[index], rows) for index, rows in sorted(positions.items())
+        )
     ]
     failed = pl.concat([FAILED.to_frame(), *parts]).sort("row_no", maintain_order=True)
     results = tuple(

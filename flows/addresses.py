@@ -1,4 +1,4 @@
-"""An address for webhooks, from Prefect's UI: made here, its secret taken from the connection's block."""
+"""Makes an address for webhooks from Prefect's UI; its secret is taken from the account's block."""
 
 from typing import Any
 
@@ -9,44 +9,49 @@ from prefect.states import Completed, Failed
 
 from connectors import spec_for
 from connectors.kit.errors import ConnectorError, block_name
+from panel.blocks import NotConnectedError
+from panel.blocks.connected import find_block
+from panel.connect.webhook_address import NoWebhooksError, ensure_addresses, markdown
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error
+from settings import DatabaseNotRunning, settings
 from sql.db import connect
 from sql.tokens import TokenUnreadableError
-from tasks.addresses import NoWebhooksError, keep_address, markdown
-from tasks.advice import named
-from tasks.audited import changing_flow
-from tasks.blocks import NotConnectedError
-from tasks.connections import find_block
-from twezah.settings import DatabaseNotRunning, settings
 
 
 @changing_flow(name="webhook-address", flow_run_name="webhook address of {connection}")
 def webhook_address(connection: str) -> State[Any]:
     """Make the address for a connection's webhooks, and take their secret from its block.
 
-    The artifact has the address, and says where to enter it at the billing system. Running it again changes nothing but what was changed in the block.
+    The artifact has the address, and says where to enter it at the billing system. Running it again
+    changes nothing but what was changed in the block.
 
     Args:
-        connection: The name of the block: quickbooks, xero, freshbooks, custom, or what a further one was called.
+        connection: The name of the block: quickbooks, xero, freshbooks, custom, or what a further
+            one was called.
     """
-    own = settings()
+    config = settings()
     try:
         block = find_block(connection)
         title = spec_for(block.connection()).title
-        with connect(own.dsn()) as db:
-            kept = keep_address(db, block, own.fernet_key())
+        with connect(config.dsn()) as db:
+            kept = ensure_addresses(db, block, config.fernet_key())
             db.commit()
     except ConnectorError as error:  # settings that cannot work as they are
-        return Failed(message=named(error.of_block(connection)))
+        return Failed(message=describe_error(error.of_block(connection)))
     except (NotConnectedError, NoWebhooksError, TokenUnreadableError, DatabaseNotRunning) as error:
-        return Failed(message=named(error))
+        return Failed(message=describe_error(error))
     except psycopg.Error as error:
-        return Failed(message=named(error))
-    public = own.api_public_url is not None
+        return Failed(message=describe_error(error))
+    public = config.api_public_url is not None
     create_markdown_artifact(
         key=f"webhook-address-{block_name(block.name)}",
-        markdown=markdown(block, title, kept, own.http_url, public=public),
+        markdown=markdown(block, title, kept, config.http_url, public=public),
         description=f"{block.name}: {kept.state}",
     )
     return Completed(
-        message=f"{block.name}: {kept.state}. The address, and where to enter it, are in this run's artifact"
+        message=(
+            f"{block.name}: {kept.state}. The address, and where to enter it, "
+            "are in this run's artifact"
+        )
     )

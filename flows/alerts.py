@@ -7,28 +7,42 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from tasks.alerts.automations import ensure_automations
-from tasks.alerts.events import tell
-from tasks.alerts.watch import look, now_utc
-from tasks.steps import without_row_data
-from twezah.settings import settings
+from panel.alerts.automations import ensure_automations
+from panel.alerts.checks import due_alerts, now_utc
+from panel.alerts.events import emit_alert
+from settings import settings
+from tasks.database_errors import without_row_data
 
 
-@flow(name="check-alerts", flow_run_name="check-alerts", persist_result=False, retries=0, timeout_seconds=300)
+@flow(
+    name="check-alerts",
+    flow_run_name="check-alerts",
+    persist_result=False,
+    retries=0,
+    timeout_seconds=300,
+)
 def check_alerts() -> State[Any]:
-    """Look for API keys and consents that end soon and webhooks that pile up, and bring the alerts to the block `alerts`.
+    """Look for API keys and consents that end soon, and for webhooks that pile up.
 
-    It runs by itself. Start it by hand after creating or changing the block `alerts`, or to see what it finds.
+    What it finds is sent through the block `alerts`.
+
+    It runs by itself. Start it by hand after creating or changing the block `alerts`, or to see
+    what it finds.
     """
     changed = ensure_automations()
     try:
         with without_row_data():
-            found = look(settings().dsn(), now_utc())
+            events = due_alerts(settings().dsn(), now_utc())
     except psycopg.Error as error:
         return Failed(
-            message=f"The database could not be used: {error}. Nothing to correct here; it looks again by itself."
+            message=(
+                f"The database could not be used: {error}. "
+                "Nothing to correct here; it looks again by itself."
+            )
         )
-    for event in found:
+    for event in events:
         get_run_logger().warning("%s", event.what)
-        tell(event)
-    return Completed(message=f"{len(found)} things to tell; {len(changed)} alerts created or updated")
+        emit_alert(event)
+    return Completed(
+        message=f"{len(events)} things to tell; {len(changed)} alerts created or updated"
+    )

@@ -1,4 +1,7 @@
-"""The audit log's page: settings that were changed in Prefect, whether the log is whole, and its newest entries."""
+"""The page of the audit log.
+
+It shows settings that were changed in Prefect, whether the log is whole, and the newest entries.
+"""
 
 from typing import Any
 
@@ -8,12 +11,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from panel.operator_changes import record_operator_changes
+from panel.reports.audit import markdown
+from settings import settings
 from sql import audit
 from sql.db import connect
-from tasks.audit_page import markdown
-from tasks.steps import without_row_data
-from tasks.watch import look
-from twezah.settings import settings
+from tasks.database_errors import without_row_data
 
 #: The page, at /artifacts/key/audit-log.
 PAGE = "audit-log"
@@ -28,24 +31,32 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
     """Look for changed settings, check that the audit log is whole, and show its newest entries.
 
     Args:
-        operation: Show only these: sync, webhooks, key, settings, points, member, export, ... Empty: all.
+        operation: Show only these: sync, webhooks, key, settings, points, member, export, ...
+            Empty: all.
         actor: Show only what they did: schedule, operator, user ana, key twz_... Empty: everybody.
     """
-    own = settings()
+    config = settings()
     try:
         with without_row_data():
-            changes = look(own.dsn(), own.fernet_key())
-            with connect(own.dsn()) as connection:
+            changes = record_operator_changes(config.dsn(), config.fernet_key())
+            with connect(config.dsn()) as connection:
                 verdict = audit.verify(connection)
                 wanted = audit.Filter(operation=operation or None, actor=actor or None)
-                found = audit.entries(connection, wanted, limit=SHOWN)
+                entries = audit.entries(connection, wanted, limit=SHOWN)
                 totals = audit.counts(connection, hours=24)
     except psycopg.OperationalError as error:
-        return Failed(message=f"The database could not be used: {error}. Press Retry once it is back.")
-    asked = " and ".join(f"{name} {value}" for name, value in (("operation", operation), ("actor", actor)) if value)
-    page = markdown(verdict, found, totals)
+        return Failed(
+            message=f"The database could not be used: {error}. Press Retry once it is back."
+        )
+    asked = " and ".join(
+        f"{name} {value}" for name, value in (("operation", operation), ("actor", actor)) if value
+    )
+    page = markdown(verdict, entries, totals)
     if asked:  # a search of its own, beside the page that everybody reads
-        page = f"# Audit log: {asked}\n\nOnly these entries; all are on the [page](/artifacts/key/{PAGE}).\n\n{page}"
+        page = (
+            f"# Audit log: {asked}\n\nOnly these entries; "
+            f"all are on the [page](/artifacts/key/{PAGE}).\n\n{page}"
+        )
     key = SEARCH if asked else PAGE
     create_markdown_artifact(key=key, markdown=page, description=(asked or verdict.to_text())[:200])
     message = f"{verdict.to_text()}. {changes} settings changed since the last look"

@@ -1,4 +1,8 @@
-"""Years of sales in pieces: each piece is a run of its own over the work pool, so that it is seen, retried and bounded by itself."""
+"""Reads years of sales in pieces.
+
+Each piece is a run of its own over the work pool, so that it is seen, retried and bounded by
+itself.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +22,12 @@ from pydantic import Field
 
 from connectors.kit.errors import block_name
 from flows.sync import not_before, utc
-from tasks.audited import changing_flow
-from tasks.blocks import NotConnectedError
-from tasks.connections import load_block
-from tasks.pieces import Ended, run_piece
-from tasks.progress import Progress
-from tasks.refused import refused
+from panel.blocks import NotConnectedError
+from panel.blocks.connected import load_block
+from panel.runs.changing_flow import changing_flow
+from panel.runs.child_runs import ChildRun, run_child
+from panel.runs.progress import Progress
+from panel.runs.refused_state import refused_state
 
 #: Pieces of one backfill.
 PIECES_MAX = 2_000
@@ -33,6 +37,7 @@ PIECES_MAX = 2_000
 class Piece:
     """Changes of one connection from `since` until before `until`."""
 
+    #: The connection, by the name of its block.
     system: str
     since: datetime
     until: datetime
@@ -46,10 +51,13 @@ def backfill(
     days: Annotated[int, Field(ge=1, le=366)] = 30,
     at_once: Annotated[int, Field(ge=1, le=8)] = 2,
 ) -> State[Any]:
-    """Read a long time of sales, piece by piece. Every piece is a run of the connection's own deployment, with its own report.
+    """Read a long time of sales, piece by piece.
 
-    *Retry* goes on: pieces that are done are not read again, one that failed is retried. The schedules go on meanwhile, and cursors stay
-    where they are. The pieces of one connection are read one after the other, since its vendor's limit is one; those of several at once.
+    Every piece is a run of the connection's own deployment, with its own report.
+
+    *Retry* goes on: pieces that are done are not read again, one that failed is retried. The
+    schedules go on meanwhile, and cursors stay where they are. The pieces of one connection are
+    read one after the other, since its vendor's limit is one; those of several at once.
 
     Args:
         systems: The connections, by the names of their blocks.
@@ -62,14 +70,16 @@ def backfill(
     try:
         names = [block_name(load_block(name).name) for name in dict.fromkeys(systems)]
     except NotConnectedError as error:
-        return refused(str(error).rstrip("."))
+        return refused_state(str(error).rstrip("."))
     if not names:
-        return refused('name at least one connection in "systems", by the name of its block')
+        return refused_state('name at least one connection in "systems", by the name of its block')
     lanes = [list(pieces(name, begin, end, days)) for name in names]
     count = sum(map(len, lanes))
     if not count or count > PIECES_MAX:
-        return refused(
-            f"{count} pieces are more than {PIECES_MAX}: choose longer ones" if count else not_before(begin, end)
+        return refused_state(
+            f"{count} pieces are more than {PIECES_MAX}: choose longer ones"
+            if count
+            else not_before(begin, end)
         )
     run_id = str(flow_run.id or uuid4())
     counted = itertools.count(1)
@@ -80,17 +90,26 @@ def backfill(
         bar.at(0)
 
         def on_done(piece: str) -> None:
-            bar.at(next(counted), said=piece)
+            bar.at(next(counted), note=piece)
 
         running = [pool.submit(copy_context().run, _lane, lane, run_id, on_done) for lane in lanes]
-        ended = [one for future in running for one in future.result()]
-    done = sum(one.ok for one in ended)
-    said = f"{done} of {count} pieces done"
-    create_markdown_artifact(key="backfill", markdown=_page(said, ended), description=said)
-    failed = [one for one in ended if not one.ok]
+        ended = [piece_end for future in running for piece_end in future.result()]
+    return _reported(ended, count)
+
+
+def _reported(ended: Sequence[ChildRun], count: int) -> State[Any]:
+    """The backfill's report, and its final state."""
+    ok_count = sum(piece_end.ok for piece_end in ended)
+    summary = f"{ok_count} of {count} pieces done"
+    create_markdown_artifact(key="backfill", markdown=_page(summary, ended), description=summary)
+    failed = [piece_end for piece_end in ended if not piece_end.ok]
     if not failed:
-        return Completed(message=said)
-    return Failed(message=f"{said}. {failed[0].name}: {failed[0].message} Then press Retry here: it goes on.")
+        return Completed(message=summary)
+    return Failed(
+        message=(
+            f"{summary}. {failed[0].name}: {failed[0].message} Then press Retry here: it goes on."
+        )
+    )
 
 
 def pieces(system: str, since: datetime, until: datetime, days: int) -> Iterator[Piece]:
@@ -102,26 +121,36 @@ def pieces(system: str, since: datetime, until: datetime, days: int) -> Iterator
         at = following
 
 
-def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) -> list[Ended]:
+def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) -> list[ChildRun]:
     """The pieces of one connection, one after the other, up to the first that fails."""
     ended = []
     for piece in lane:
         name = f"{piece.system} {piece.since:%Y-%m-%d} to {piece.until:%Y-%m-%d}"
-        parameters = {"system": piece.system, "since": piece.since.isoformat(), "until": piece.until.isoformat()}
-        done = run_piece(
-            f"sync-{piece.system}", name, parameters, key=f"backfill/{run_id}/{piece.system}/{piece.since.isoformat()}"
+        parameters = {
+            "system": piece.system,
+            "since": piece.since.isoformat(),
+            "until": piece.until.isoformat(),
+        }
+        end = run_child(
+            f"sync-{piece.system}",
+            name,
+            parameters,
+            key=f"backfill/{run_id}/{piece.system}/{piece.since.isoformat()}",
         )
-        get_run_logger().info("%s: %s", done.name, done.message)
-        ended.append(done)
-        if not done.ok:
+        get_run_logger().info("%s: %s", end.name, end.message)
+        ended.append(end)
+        if not end.ok:
             break
         on_done(name)
     return ended
 
 
-def _page(said: str, ended: Sequence[Ended]) -> str:
+def _page(summary: str, ended: Sequence[ChildRun]) -> str:
     rows = [
-        f"| [{one.name}](/runs/flow-run/{one.run_id}) | {'done' if one.ok else 'failed'} | {one.message.replace('|', '/')} |"
-        for one in ended
+        f"| [{end.name}](/runs/flow-run/{end.run_id}) | {'done' if end.ok else 'failed'} "
+        f"| {end.message.replace('|', '/')} |"
+        for end in ended
     ]
-    return "\n".join([f"# Backfill: {said}", "", "| Piece | | What came of it |", "|---|---|---|", *rows])
+    return "\n".join(
+        [f"# Backfill: {summary}", "", "| Piece | | What came of it |", "|---|---|---|", *rows]
+    )

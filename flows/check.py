@@ -8,31 +8,36 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from connectors.kit.errors import block_name
-from tasks.blocks import NotConnectedError
-from tasks.check import check_connection
-from tasks.connections import find_block
-from twezah.settings import settings
+from panel.blocks import NotConnectedError
+from panel.blocks.connected import find_block
+from panel.connect.check import check_connection
+from settings import settings
 
 
 @flow(name="test-connection", flow_run_name="test {connection}", persist_result=False, retries=0)
 def test_connection(connection: str) -> State[Any]:
     """Try everything a synchronisation needs, and keep nothing but the renewed token.
 
-    Reaches the vendor, compares clocks, renews the token, checks its scopes, reads a page of every list, tries the mapping on it, and looks up the
-    phones of some customers.
+    Reaches the vendor, compares clocks, renews the token, checks its scopes, reads a page of every
+    list, tries the mapping on it, and looks up the phones of some customers.
 
     Args:
-        connection: The name of the block: quickbooks, xero, freshbooks, netsuite, sage-intacct, custom, file, or what a further one was called.
+        connection: The name of the block: quickbooks, xero, freshbooks, netsuite, sage-intacct,
+            custom, file, or what a further one was called.
     """
-    own = settings()
+    config = settings()
     try:
         block = find_block(connection)
     except NotConnectedError as error:
         return Failed(message=f"NotConnectedError: {error}")
-    result = check_connection(block, dsn=own.dsn(), key=own.fernet_key())
+    result = check_connection(block, dsn=config.dsn(), key=config.fernet_key())
     create_markdown_artifact(
-        key=f"test-{block_name(connection)}", markdown=result.markdown(), description=result.summary()
+        key=f"test-{block_name(connection)}",
+        markdown=result.markdown(),
+        description=result.summary(),
     )
     for check in result.checks:
-        get_run_logger().info("%s: %s (%s)", "ok" if check.ok else "FAILED", check.check, check.detail)
+        get_run_logger().info(
+            "%s: %s (%s)", "ok" if check.ok else "FAILED", check.check, check.detail
+        )
     return (Completed if result.ok else Failed)(message=result.headline())

@@ -9,14 +9,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from panel.runs.changing_flow import changing_flow
+from panel.runs.refused_state import refused_state
+from settings import settings
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from sql.export import ROWS_MAX, TABLES, ExportTooLargeError, Format
 from sql.export import export as write
-from tasks.audited import changing_flow
-from tasks.refused import refused
-from tasks.steps import without_row_data
-from twezah.settings import settings
+from tasks.database_errors import without_row_data
 
 Table = Literal["sales", "sale_lines", "awards", "points_history", "members", "tiers", "audit"]
 
@@ -39,7 +39,9 @@ def export(
 
 @changing_flow(name="export-member", flow_run_name="export member {member}")
 def export_member(member: Annotated[int, Field(ge=1)], personal: bool = False) -> State[Any]:
-    """Write all that is stored of a member, for the member who asks, into a new folder under `exports` of the state folder.
+    """Write all that is stored of a member, for the member who asks.
+
+    It is written into a new folder under `exports` of the state folder.
 
     Args:
         member: The member's number.
@@ -49,15 +51,18 @@ def export_member(member: Annotated[int, Field(ge=1)], personal: bool = False) -
 
 
 def _written(**wanted: Any) -> State[Any]:
-    own = settings()
+    config = settings()
     try:
-        with without_row_data(), connect(own.dsn()) as connection:
-            done = write(connection, own.home, str(flow_run.id or uuid4()), **wanted)
+        with without_row_data(), connect(config.dsn()) as connection:
+            export = write(connection, config.home, str(flow_run.id or uuid4()), **wanted)
     except (CorrectionRefusedError, ExportTooLargeError) as error:
-        return refused(str(error).rstrip("."))
+        return refused_state(str(error).rstrip("."))
     except OSError as error:
         return Failed(
-            message=f"The files could not be written: {error.strerror}. Make room under {own.home}, then Retry"
+            message=(
+                f"The files could not be written: {error.strerror}. "
+                f"Make room under {config.home}, then Retry"
+            )
         )
-    get_run_logger().info(done.to_text())
-    return Completed(message=done.to_text())
+    get_run_logger().info(export.to_text())
+    return Completed(message=export.to_text())

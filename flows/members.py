@@ -11,18 +11,18 @@ from prefect.states import Completed, Failed
 from pydantic import Field, ValidationError
 
 from loyalty.corrections import Adjustment, Decision
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error
+from panel.runs.refused_state import refused_state
+from settings import DatabaseNotRunning, settings
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
-from tasks.advice import named
-from tasks.audited import changing_flow
-from tasks.confirmed import check_confirmed
+from tasks.award.recompute import post_waiting
+from tasks.award.tier_review import evaluate
+from tasks.database_errors import without_row_data
 from tasks.erase import erase_everywhere
-from tasks.recompute import post_waiting
-from tasks.refused import refused
-from tasks.steps import without_row_data
-from tasks.tiers import evaluate
-from twezah.settings import DatabaseNotRunning, settings
+from tasks.program.change_limit import check_confirmed
 
 
 @changing_flow(name="adjust-points", flow_run_name="adjust points of member {member}")
@@ -39,7 +39,8 @@ def adjust_points(
 
     Args:
         member: The member's number.
-        points: What to add; negative: to take. To take an adjustment back, leave it at 0 and name it in `void`.
+        points: What to add; negative: to take. To take an adjustment back, leave it at 0 and name
+            it in `void`.
         reason: Why; kept for good. No names, no phone numbers: analysts read it.
         author: Who decided it; kept for good.
         key: Safe to repeat: the same key never counts twice. Empty: this run's own.
@@ -52,18 +53,22 @@ def adjust_points(
         with without_row_data(), connect(settings().dsn()) as connection:
             if void is None:
                 check_confirmed(points, confirm_points)
-                wanted = Adjustment(member_id=member, points=points, reason=reason, author=author, key=own_key)
-                done = corrections.adjust(connection, wanted, run_id)
+                wanted = Adjustment(
+                    member_id=member, points=points, reason=reason, author=author, key=own_key
+                )
+                correction = corrections.adjust(connection, wanted, run_id)
             elif points:
-                return refused("either points or an adjustment to void, not both")
+                return refused_state("either points or an adjustment to void, not both")
             else:
                 decision = Decision(reason=reason, author=author)
-                done = corrections.void_adjustment(connection, void, decision, own_key, run_id, of_member=member)
+                correction = corrections.void_adjustment(
+                    connection, void, decision, own_key, run_id, of_member=member
+                )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused(_why(error))
-    get_run_logger().info(done.to_text())
-    return Completed(message=done.to_text())
+        return refused_state(_why(error))
+    get_run_logger().info(correction.to_text())
+    return Completed(message=correction.to_text())
 
 
 @changing_flow(name="merge-members", flow_run_name="merge member {member} into {into}")
@@ -74,7 +79,9 @@ def merge_members(
     author: str,
     undo: bool = False,
 ) -> State[Any]:
-    """Two members are one customer: all that the first earned, and will earn, is the second's, at the second's tier.
+    """Say that two members are one customer.
+
+    All that the first earned, and will earn, is the second's, at the second's tier.
 
     The sales stay as they are; the points move by entries of their own, at once.
 
@@ -90,14 +97,16 @@ def merge_members(
         decision = Decision(reason=reason, author=author)
         with without_row_data(), connect(settings().dsn()) as connection:
             if undo:
-                done = corrections.unmerge(connection, member, decision, run_id, of_member=into)
+                correction = corrections.unmerge(
+                    connection, member, decision, run_id, of_member=into
+                )
             else:
-                done = corrections.merge(connection, member, into, decision, run_id)
+                correction = corrections.merge(connection, member, into, decision, run_id)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused(_why(error))
+        return refused_state(_why(error))
     posted = post_waiting(run_id)
-    message = f"{done.to_text()}. {posted.entries} entries, {posted.points:+d} points"
+    message = f"{correction.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
     return Completed(message=message)
 
@@ -109,10 +118,12 @@ def erase_member(
     author: str,
     dry_run: bool = True,
 ) -> State[Any]:
-    """Remove a member's personal data: the phone, and what stored records, runs and logs say of them. It cannot be undone.
+    """Remove a member's personal data. It cannot be undone.
 
-    Sales and points stay under the number. A sale that comes later under that phone makes a new member: remove the customer at the
-    billing system first.
+    That is the phone, and what stored records, runs and logs say of the member.
+
+    Sales and points stay under the number. A sale that comes later under that phone makes a new
+    member: remove the customer at the billing system first.
 
     Args:
         member: The member's number.
@@ -123,18 +134,21 @@ def erase_member(
     try:
         decision = Decision(reason=reason, author=author)
         with without_row_data():
-            done = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
+            erased = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused(_why(error))
-    get_run_logger().info(done.to_text())
-    return Completed(message=done.to_text())
+        return refused_state(_why(error))
+    get_run_logger().info(erased.to_text())
+    return Completed(message=erased.to_text())
 
 
 @changing_flow(name="evaluate-tiers", flow_run_name="evaluate tiers")
 def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
-    """Bring the tiers up to date of members whose period or grace ended without a sale: their history and the tier shown now.
+    """Bring the tiers up to date of members whose period or grace ended without a sale.
 
-    Points need none of this: the tier of a sale is computed for its own instant. Where the loyalty app sets tiers there is nothing to do.
+    That is their history, and the tier shown now.
+
+    Points need none of this: the tier of a sale is computed for its own instant. Where the loyalty
+    app sets tiers there is nothing to do.
 
     Args:
         everyone: Look at all members who ever bought, as after a tier policy was set for the past.
@@ -142,10 +156,10 @@ def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
     """
     try:
         with without_row_data():
-            done = evaluate(settings().dsn(), _run_id(), everyone=everyone, dry_run=dry_run)
+            review = evaluate(settings().dsn(), _run_id(), everyone=everyone, dry_run=dry_run)
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
-        return Failed(message=f"{named(error)} Then press Retry.")
-    message = f"{'Not kept: ' if dry_run else ''}{done.to_text()}"
+        return Failed(message=f"{describe_error(error)} Then press Retry.")
+    message = f"{'Not kept: ' if dry_run else ''}{review.to_text()}"
     get_run_logger().info(message)
     return Completed(message=message)
 
@@ -156,5 +170,7 @@ def _run_id() -> str:
 
 def _why(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
     return str(error).rstrip(".")

@@ -1,4 +1,4 @@
-"""The pages of Prefect's UI about all connections, and what else is kept in order there: on a schedule."""
+"""Renews the pages of Prefect's UI about all accounts, and tidies up there, on a schedule."""
 
 from typing import Any
 
@@ -8,33 +8,44 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from tasks.addresses import take_secrets
-from tasks.pages import guides
-from tasks.pages.publish import prune
-from tasks.pages.refresh import refresh
-from tasks.steps import without_row_data
-from twezah.settings import PROJECT_ROOT, DatabaseNotRunning, settings
+from panel.connect.webhook_address import adopt_block_secrets
+from panel.pages import guides
+from panel.pages.publish import prune
+from panel.pages.refresh import refresh
+from settings import PROJECT_ROOT, DatabaseNotRunning, settings
+from tasks.database_errors import without_row_data
 
 
 @flow(name="pages", flow_run_name="pages", persist_result=False, retries=0, timeout_seconds=120)
 def renew_pages() -> State[Any]:
-    """Renew the pages "Billing systems" and "Sync status" and the guides, take new webhook secrets from the blocks, delete old versions of reports.
+    """Renew the pages "Billing systems" and "Sync status" and the guides.
+
+    It also takes new webhook secrets from the blocks and deletes old versions of reports.
 
     It runs by itself; start it by hand to see the present at once.
     """
-    own, logger = settings(), get_run_logger()
+    config, logger = settings(), get_run_logger()
     try:
         with without_row_data():
-            for line in take_secrets(own.dsn(), own.fernet_key()):
+            for line in adopt_block_secrets(config.dsn(), config.fernet_key()):
                 logger.info(line)
         with get_client(sync_client=True) as client:
             guides.renew(client, PROJECT_ROOT / "docs")
-        done = refresh(own)
+        refreshed = refresh(config)
     except (psycopg.Error, DatabaseNotRunning) as error:
         return Failed(
-            message=f"The database could not be used: {error}. Nothing to correct here; it tries again by itself."
+            message=(
+                f"The database could not be used: {error}. "
+                "Nothing to correct here; it tries again by itself."
+            )
         )
     with get_client(sync_client=True) as client:
         deleted = prune(client)
-    logger.info("%s %s %d old reports deleted; %.2f s", done.systems, done.status, deleted, done.seconds)
-    return Completed(message=done.systems)
+    logger.info(
+        "%s %s %d old reports deleted; %.2f s",
+        refreshed.systems,
+        refreshed.status,
+        deleted,
+        refreshed.seconds,
+    )
+    return Completed(message=refreshed.systems)

@@ -1,4 +1,7 @@
-"""The rules, from a form: pasted as a file, or filled in; looked at first, applied if wanted."""
+"""Changes the rules from a form: pasted as a file, or filled in.
+
+The change is shown first, and applied only if asked to.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -18,20 +21,30 @@ from loyalty.authoring import BadRulesError
 from loyalty.corrections import Decision
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from panel.runs.changing_flow import changing_flow
+from panel.runs.refused_state import REFUSED
+from settings import settings
 from sql.db import connect
 from sql.program import RulesChangedError
-from tasks.audited import changing_flow
-from tasks.program import ChangeRefusedError, Look, apply_rules, look, shown
-from tasks.recompute import post_waiting
-from tasks.refused import REFUSED
-from tasks.steps import without_row_data
-from twezah.settings import settings
+from tasks.award.recompute import post_waiting
+from tasks.database_errors import without_row_data
+from tasks.program.change import (
+    Applied,
+    ChangePreview,
+    ChangeRefusedError,
+    apply_rules,
+    preview_change,
+    shown,
+)
 
 
 class ProgramForm(Program):
-    """The program, whole. Rates are in basis points: 100000 is 10 points per currency unit, 12000 is 1.2 times.
+    """The program, whole.
 
-    `valid_from` is when the change begins. `base_rate_bps` names every currency (in a file, `default` does); `tier_rate_bps` every tier.
+    Rates are in basis points: 100000 is 10 points per currency unit, 12000 is 1.2 times.
+
+    `valid_from` is when the change begins. `base_rate_bps` names every currency (in a file,
+    `default` does); `tier_rate_bps` every tier.
     """
 
     #: Versions are numbered by themselves.
@@ -39,9 +52,12 @@ class ProgramForm(Program):
 
 
 class PromotionForm(Promotion):
-    """One promotion, new or changed (by `promotion_id`). Factors are in basis points: 20000 is 2 times, 500 is 5 %.
+    """One promotion, new or changed (by `promotion_id`).
 
-    Amounts in `when.minimum_minor` are in the currency's smallest unit. Valid from `valid_from` until before `valid_to`.
+    Factors are in basis points: 20000 is 2 times, 500 is 5 %.
+
+    Amounts in `when.minimum_minor` are in the currency's smallest unit. Valid from `valid_from`
+    until before `valid_to`.
     """
 
     #: Versions are numbered by themselves.
@@ -60,20 +76,25 @@ def change_program(
     confirm_points: Annotated[int, Field(ge=0)] = 0,
     as_if: datetime | None = None,
 ) -> State[Any]:
-    """Look at a change of the rules: what would change, for how many members, by how many points; and apply it, if asked to.
+    """Look at a change of the rules, and apply it if asked to.
 
-    Give the rules as a file (`text`) or fill in `program` or `promotion`; what is not named stays as it is. The report is the run's artifact.
+    It shows what would change, for how many members, by how many points.
+
+    Give the rules as a file (`text`) or fill in `program` or `promotion`; what is not named stays
+    as it is. The report is the run's artifact.
 
     Args:
         text: The rules as a file, as `twezah program show` prints them.
         program: Instead of a file: the program, whole.
         promotion: Instead of a file: one promotion.
-        apply: Apply the change: what changed becomes a new version, from its valid_from on. Otherwise nothing is kept.
+        apply: Apply the change: what changed becomes a new version, from its valid_from on.
+            Otherwise nothing is kept.
         author: Who decided it; kept for good. Needed to apply.
         reason: Why; kept for good. Needed to apply.
         recompute: Also for past sales: a change that reaches into the past is posted for them.
         confirm_points: Agree to a change of so many points, where it is above the limit.
-        as_if: Pretend that the changes began then: what a promotion to come would have meant. Not for applying.
+        as_if: Pretend that the changes began then: what a promotion to come would have meant. Not
+            for applying.
     """
     run_id = str(flow_run.id or uuid4())
     try:
@@ -81,31 +102,46 @@ def change_program(
         if not apply:
             since = None if as_if is None else as_if.replace(tzinfo=as_if.tzinfo or UTC)
             with without_row_data(), connect(settings().dsn()) as connection:
-                found = look(connection, written, since=since)
-            _publish(found, "Looked at, not applied")
-            return Completed(message=f"Not applied: {_headline(found)}")
+                preview = preview_change(connection, written, since=since)
+            _publish(preview, "Looked at, not applied")
+            return Completed(message=f"Not applied: {_headline(preview)}")
         decision = Decision(author=author, reason=reason)
         with without_row_data():
-            done = apply_rules(settings().dsn(), written, decision, run_id, recompute=recompute, confirm=confirm_points)
+            applied = apply_rules(
+                settings().dsn(),
+                written,
+                decision,
+                run_id,
+                recompute=recompute,
+                confirm=confirm_points,
+            )
     except (BadRulesError, ValidationError) as error:
         return Failed(name=REFUSED, message=_problems(error))
     except ChangeRefusedError as error:
-        _publish(error.look, f"Not applied: {error}")
+        _publish(error.preview, f"Not applied: {error}")
         return Failed(name=REFUSED, message=f"Not applied: {error}")
     except RulesChangedError as error:
         return Failed(message=f"Not applied: {error}")
-    if done.recomputed:
+    return _completed(applied, run_id)
+
+
+def _completed(applied: Applied, run_id: str) -> State[Any]:
+    """Posts what the change means for past sales, if it is to, and reports the change."""
+    if applied.recomputed:
         post_waiting(run_id)
-    what = "Nothing to change" if done.change_id is None else f"Applied as change {done.change_id}"
-    _publish(done.look, what)
-    return Completed(message=f"{what}: {_headline(done.look)}")
+    nothing = applied.change_id is None
+    what = "Nothing to change" if nothing else f"Applied as change {applied.change_id}"
+    _publish(applied.preview, what)
+    return Completed(message=f"{what}: {_headline(applied.preview)}")
 
 
 def _written(text: str, program: Program | None, promotion: Promotion | None) -> str:
     """The file; what was filled in is written as one, so that it is judged and kept like one."""
     filled = program is not None or promotion is not None
     if bool(text) == filled:
-        raise BadRulesError(["give the rules as text, or fill in program or promotion: one of both"])
+        raise BadRulesError(
+            ["give the rules as text, or fill in program or promotion: one of both"]
+        )
     return text or write_rules(program, [] if promotion is None else [promotion])
 
 
@@ -113,18 +149,24 @@ def _problems(error: BadRulesError | ValidationError) -> str:
     if isinstance(error, BadRulesError):
         problems = error.problems
     else:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
     get_run_logger().error("\n".join(problems))
     return f"{len(problems)} problems: {'; '.join(problems)}"
 
 
-def _headline(found: Look) -> str:
-    if found.plan.is_empty:
+def _headline(preview: ChangePreview) -> str:
+    if preview.plan.is_empty:
         return "nothing would change"
-    return f"{len(found.trial.members)} members, {found.trial.points:+d} points for stored sales"
+    return (
+        f"{len(preview.trial.members)} members, {preview.trial.points:+d} points for stored sales"
+    )
 
 
-def _publish(found: Look, what: str) -> None:
-    lines = "\n".join(shown(found, ZoneInfo(settings().timezone)))
-    create_markdown_artifact(key="program", markdown=f"# {what}\n\n```\n{lines}\n```", description=what[:200])
+def _publish(preview: ChangePreview, what: str) -> None:
+    lines = "\n".join(shown(preview, ZoneInfo(settings().timezone)))
+    create_markdown_artifact(
+        key="program", markdown=f"# {what}\n\n```\n{lines}\n```", description=what[:200]
+    )
     get_run_logger().info("%s\n%s", what, lines)

@@ -1,4 +1,7 @@
-"""Are the books right? Ours against the billing system's, and points posted against points due; with repair."""
+"""Are the books right?
+
+Ours against the billing system's, and points posted against points due; with repair.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,23 +16,24 @@ from prefect.states import Completed, Failed
 
 from connectors.kit.errors import ConnectorError, block_name
 from flows.sync import job_of, not_before, sync_system, utc
+from panel.blocks import BillingConnection, NotConnectedError
+from panel.blocks.connected import load_block
+from panel.reports.reconcile import markdown, points_markdown
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error
+from panel.runs.refused_state import REFUSED, refused_state
+from settings import DatabaseNotRunning, settings
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import connect
-from tasks.advice import named
-from tasks.audited import changing_flow
-from tasks.blocks import BillingConnection, NotConnectedError
-from tasks.check_points import PointsCheck, TooManyPointsError, check_points, recompute
-from tasks.connections import load_block
-from tasks.reconcile import Reconciled, listed_since, reconcile_vendor
-from tasks.reconcile_report import markdown, points_markdown
-from tasks.refused import REFUSED, refused
-from tasks.steps import without_row_data
+from tasks.database_errors import without_row_data
+from tasks.reconcile.points_due import PointsCheck, TooManyPointsError, check_points, recompute
+from tasks.reconcile.vendor import Reconciled, listed_since, reconcile_vendor
 from tasks.sync import WAIT_SECONDS
-from twezah.settings import DatabaseNotRunning, settings
 
 #: The days compared where none are named.
 DAYS = 30
+#: Failures with a message for whoever must act; anything else is a defect.
 EXPECTED = (ConnectorError, sync.SyncBusyError, psycopg.OperationalError, DatabaseNotRunning)
 
 
@@ -41,26 +45,29 @@ def reconcile(
     repair: bool = False,
     confirm_points: int = 0,
 ) -> State[Any]:
-    """Compare our books with the billing system's, per day and document by document, and points posted with points due.
+    """Compare our books with the billing system's, and points posted with points due.
 
-    Without *repair* nothing is changed. With it, what differs is read again and points are computed again: only differences are posted,
-    so that it can be repeated.
+    Documents are compared per day and one by one.
+
+    Without *repair* nothing is changed. With it, what differs is read again and points are computed
+    again: only differences are posted, so that it can be repeated.
 
     Args:
         system: The connection, by the name of its block.
         since: First day to compare. Empty: thirty days ago.
         until: Up to before this time. Empty: now.
         repair: Correct what reading again, and computing again, corrects.
-        confirm_points: With repair: agree to a change of so many points, where it is above the limit.
+        confirm_points: With repair: agree to a change of so many points, where it is above the
+            limit.
     """
     try:
         block = load_block(system)
     except NotConnectedError as error:
-        return refused(str(error).rstrip("."))
+        return refused_state(str(error).rstrip("."))
     begin = utc(since) or datetime.now(UTC) - timedelta(days=DAYS)
     end = utc(until) or datetime.now(UTC)
     if begin >= end:
-        return refused(not_before(begin, end))
+        return refused_state(not_before(begin, end))
     try:
         return _compared(block, begin, end, repair=repair, confirm=confirm_points)
     except TooManyPointsError as error:
@@ -68,24 +75,39 @@ def reconcile(
     except EXPECTED as error:
         if isinstance(error, ConnectorError):
             error = error.of_block(block.name)
-        return Failed(message=f"{named(error)} Nothing that was posted is lost; then press Retry.")
+        return Failed(
+            message=f"{describe_error(error)} Nothing that was posted is lost; then press Retry."
+        )
 
 
-def _compared(block: BillingConnection, begin: datetime, end: datetime, *, repair: bool, confirm: int) -> State[Any]:
-    found, points = _look(block, begin, end)
-    _publish(block, begin, end, found, points, "as it was found" if repair else "looked at, nothing changed")
-    if not repair or not (found.repairable or points.members):
-        return Completed(message=_said(found, points))
-    if found.repairable:
+def _compared(
+    block: BillingConnection, begin: datetime, end: datetime, *, repair: bool, confirm: int
+) -> State[Any]:
+    books, points = _look(block, begin, end)
+    _publish(
+        block,
+        begin,
+        end,
+        books,
+        points,
+        "as it was found" if repair else "looked at, nothing changed",
+    )
+    if not repair or not (books.repairable or points.members):
+        return Completed(message=_said(books, points))
+    if books.repairable:
         state = sync_system.fn(block.name, since=listed_since(begin))
         if state.is_failed():
-            return Failed(message=f"The differences are in the artifact; reading again failed: {state.message}")
+            return Failed(
+                message=(
+                    f"The differences are in the artifact; reading again failed: {state.message}"
+                )
+            )
     with without_row_data():
         recompute(settings().dsn(), _run_id(), dry_run=False, confirm=confirm)
-    found, points = _look(block, begin, end)
-    _publish(block, begin, end, found, points, "after the repair")
-    left = found.repairable or points.members
-    return (Failed if left else Completed)(message=f"Repaired. Now: {_said(found, points)}")
+    books, points = _look(block, begin, end)
+    _publish(block, begin, end, books, points, "after the repair")
+    left = books.repairable or points.members
+    return (Failed if left else Completed)(message=f"Repaired. Now: {_said(books, points)}")
 
 
 @changing_flow(name="recompute-points", flow_run_name="recompute points")
@@ -94,9 +116,12 @@ def recompute_points(
     dry_run: bool = True,
     confirm_points: int = 0,
 ) -> State[Any]:
-    """Compute points again from the stored sales and the rules of their time, and post what differs from the ledger.
+    """Compute points again from the stored sales, and post what differs from the ledger.
 
-    Normally nothing does: every run posts what it changed. To change the rules for the past, use *program*.
+    Each sale is computed by the rules of its time.
+
+    Normally nothing does: every run posts what it changed. To change the rules for the past, use
+    *program*.
 
     Args:
         member: Only this member, by number. Empty: all.
@@ -108,7 +133,7 @@ def recompute_points(
             if member is not None:
                 find_member(connection, member)
         with without_row_data():
-            found, awarded = recompute(
+            check, awarded = recompute(
                 settings().dsn(),
                 _run_id(),
                 None if member is None else [member],
@@ -116,39 +141,54 @@ def recompute_points(
                 confirm=confirm_points,
             )
     except CorrectionRefusedError as error:
-        return refused(str(error))
+        return refused_state(str(error))
     except TooManyPointsError as error:
         return Failed(name=REFUSED, message=f"Not posted: {error}")
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
-        return Failed(message=f"{named(error)} Then press Retry.")
-    posted = "Nothing posted" if dry_run else f"{awarded.entries} entries posted, {awarded.points:+d} points"
-    message = f"{posted}: {found.to_text()}"
+        return Failed(message=f"{describe_error(error)} Then press Retry.")
+    posted = (
+        "Nothing posted"
+        if dry_run
+        else f"{awarded.entries} entries posted, {awarded.points:+d} points"
+    )
+    message = f"{posted}: {check.to_text()}"
     create_markdown_artifact(
-        key="recompute-points", markdown=f"# {posted}\n\n{points_markdown(found)}", description=message[:200]
+        key="recompute-points",
+        markdown=f"# {posted}\n\n{points_markdown(check)}",
+        description=message[:200],
     )
     get_run_logger().info(message)
     return Completed(message=message)
 
 
-def _look(block: BillingConnection, since: datetime, until: datetime) -> tuple[Reconciled, PointsCheck]:
+def _look(
+    block: BillingConnection, since: datetime, until: datetime
+) -> tuple[Reconciled, PointsCheck]:
     job = job_of(block, listed_since(since), None, dry_run=True, replay=False, rejects=False)
     with without_row_data(), sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS):
-        found = reconcile_vendor(job, since, until)
+        books = reconcile_vendor(job, since, until)
     with without_row_data():
-        return found, check_points(job.dsn)
+        return books, check_points(job.dsn)
 
 
 def _publish(
-    block: BillingConnection, since: datetime, until: datetime, found: Reconciled, points: PointsCheck, when: str
+    block: BillingConnection,
+    since: datetime,
+    until: datetime,
+    books: Reconciled,
+    points: PointsCheck,
+    when: str,
 ) -> None:
-    text = markdown(block.name, since, until, found, points, when)
-    said = _said(found, points)
-    create_markdown_artifact(key=f"reconcile-{block_name(block.name)}", markdown=text, description=said[:200])
-    get_run_logger().info("%s: %s", when, said)
+    text = markdown(block.name, since, until, books, points, when)
+    summary = _said(books, points)
+    create_markdown_artifact(
+        key=f"reconcile-{block_name(block.name)}", markdown=text, description=summary[:200]
+    )
+    get_run_logger().info("%s: %s", when, summary)
 
 
-def _said(found: Reconciled, points: PointsCheck) -> str:
-    return f"{found.to_text()}; {points.to_text()}"
+def _said(books: Reconciled, points: PointsCheck) -> str:
+    return f"{books.to_text()}; {points.to_text()}"
 
 
 def _run_id() -> str:

@@ -14,25 +14,27 @@ from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
+from panel.alerts.checks import corrections_refused, reject_ratio
+from panel.alerts.events import emit_alert
+from panel.blocks import BillingConnection, NotConnectedError
+from panel.blocks.connected import load_block
+from panel.blocks.settings_check import check_settings
+from panel.pages.refresh import after_a_run
+from panel.reports.sync_run import Links, markdown, summary_line
+from panel.runs.attempt_record import audit_refused, record_attempt, record_refused_attempt
+from panel.runs.error_advice import TookTooLongError, describe_error, is_expected
+from panel.runs.refused_state import refused_state
+from panel.runs.sync_progress import sync_progress
+from settings import DatabaseNotRunning, settings
 from sql import refused as refusals
 from sql import sync
-from tasks.advice import TookTooLongError, is_expected, named
-from tasks.alerts.events import tell
-from tasks.alerts.watch import corrections_refused, reject_ratio
-from tasks.attempt import audit_refused, remember, remember_refused
-from tasks.blocks import BillingConnection, NotConnectedError
-from tasks.blocks.sound import check_settings
-from tasks.connections import load_block
 from tasks.job import Job, Policy
-from tasks.load import TooManyRejectsError
-from tasks.long_run import shown_while_long
-from tasks.pages.refresh import after_a_run
-from tasks.refused import refused
-from tasks.report import Links, RunReport, markdown, summary_line
+from tasks.load.invoices import TooManyRejectsError
+from tasks.run_report import RunReport
 from tasks.sync import synchronise
-from twezah.settings import DatabaseNotRunning, settings
 
-#: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.
+#: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on
+#: where it was with the next.
 SECONDS_MAX = 6 * 3600
 #: Failures with a message for whoever must act; anything else is a defect and keeps its traceback.
 EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError)
@@ -52,29 +54,37 @@ def sync_system(
 ) -> State[Any]:
     """Bring the sales of one billing system into the points ledger.
 
-    Running it again, twice at once, or after a crash never counts a sale twice: points are recomputed from the stored history
-    and only the difference is posted.
+    Running it again, twice at once, or after a crash never counts a sale twice: points are
+    recomputed from the stored history and only the difference is posted.
 
     Args:
-        system: The connection, by the name of its block: quickbooks, xero, freshbooks, netsuite, sage-intacct, custom, file, or what a further one was called.
+        system: The connection, by the name of its block: quickbooks, xero, freshbooks, netsuite,
+            sage-intacct, custom, file, or what a further one was called.
         since: Read changes from this time on. Empty: from where the last run ended.
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
-        replay: Do not ask the billing system: map the pages that were stored from `since` to `until` again, with the field mapping
-            of now. After a correction of the mapping, this corrects the sales that were read with the old one.
-        rejects: Do not ask the billing system: try all records that are rejected again, whenever they were read. (Every run does so by
-            itself once the mapping has changed or a missing phone is there.)
+        replay: Do not ask the billing system: map the pages that were stored from `since` to
+            `until` again, with the field mapping of now. After a correction of the mapping, this
+            corrects the sales that were read with the old one.
+        rejects: Do not ask the billing system: try all records that are rejected again, whenever
+            they were read. (Every run does so by itself once the mapping has changed or a missing
+            phone is there.)
     """
     begun = _begin(system, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     if isinstance(begun, State):
         if not dry_run:
             with suppress(DatabaseNotRunning):
-                audit_refused(settings().dsn(), str(flow_run.id or uuid4()), block_name(system), begun.message or "")
+                audit_refused(
+                    settings().dsn(),
+                    str(flow_run.id or uuid4()),
+                    block_name(system),
+                    begun.message or "",
+                )
         return begun
     block, job = begun
     report = RunReport(job, datetime.now(UTC))
     try:
-        with timeout(SECONDS_MAX, TookTooLongError), shown_while_long(report, block.name):
+        with timeout(SECONDS_MAX, TookTooLongError), sync_progress(report, block.name):
             synchronise(job, report)
     except Exception as error:
         report.error = error
@@ -82,41 +92,51 @@ def sync_system(
             report.loaded = error.loaded
         if not dry_run:
             with suppress(psycopg.Error):  # the database may be what failed
-                sync.fail(job.dsn, job.run_id, named(error))
+                sync.fail(job.dsn, job.run_id, describe_error(error))
         if not isinstance(error, EXPECTED) and not is_expected(error):
             _publish(report, block)
             raise
     _publish(report, block)
     if report.error is not None:
-        get_run_logger().error(named(report.error))
-        return Failed(message=named(report.error))
+        get_run_logger().error(describe_error(report.error))
+        return Failed(message=describe_error(report.error))
     _tell_of_rejects(report, block)
     return Completed(message=report.headline())
 
 
 def _begin(
-    system: str, since: datetime | None, until: datetime | None, *, dry_run: bool, replay: bool, rejects: bool
+    system: str,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    dry_run: bool,
+    replay: bool,
+    rejects: bool,
 ) -> tuple[BillingConnection, Job] | State[Any]:
     """The connection and the job, or the end of a run that cannot begin."""
     started_at = datetime.now(UTC)
     if wrong := _wrong_request(utc(since), utc(until), replay=replay, rejects=rejects):
-        return refused(wrong)
+        return refused_state(wrong)
     try:
         block = load_block(system)
     except NotConnectedError as error:
         if not _is_own_deployments(system):
-            return refused(str(error).rstrip("."))
-        return _refused(system, started_at, named(error), dry_run=dry_run)
+            return refused_state(str(error).rstrip("."))
+        return _refused(system, started_at, describe_error(error), dry_run=dry_run)
     try:
         return block, job_of(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
-        return _refused(block.name, started_at, named(error.of_block(block.name)), dry_run=dry_run)
+        return _refused(
+            block.name, started_at, describe_error(error.of_block(block.name)), dry_run=dry_run
+        )
     except DatabaseNotRunning as error:
-        return Failed(message=f"{named(error)} Then press Retry.")
+        return Failed(message=f"{describe_error(error)} Then press Retry.")
 
 
-def _wrong_request(since: datetime | None, until: datetime | None, *, replay: bool, rejects: bool) -> str | None:
-    """What cannot be meant, before anybody is asked for it."""
+def _wrong_request(
+    since: datetime | None, until: datetime | None, *, replay: bool, rejects: bool
+) -> str | None:
+    """Why a request is refused that cannot be meant; None if it can be."""
     if replay and rejects:
         return '"replay" and "rejects" are two things: choose one'
     if since is not None and until is not None and since >= until:
@@ -127,12 +147,15 @@ def _wrong_request(since: datetime | None, until: datetime | None, *, replay: bo
 
 
 def not_before(since: datetime, until: datetime) -> str:
-    """Why there is no such time."""
+    """Why a period is refused whose beginning is not before its end."""
     return f"since ({since:%Y-%m-%d %H:%M}) is not before until ({until:%Y-%m-%d %H:%M})"
 
 
 def _is_own_deployments(system: str) -> bool:
-    """Whether a run without its block is one that nobody mistyped: the schedule's, or a start without other values."""
+    """Whether this is the run of a deployment, so that nobody mistyped the name of the block.
+
+    That is a run by schedule, or one started without other values.
+    """
     return deployment.name is None or deployment.name == f"sync-{block_name(system)}"
 
 
@@ -145,33 +168,40 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
         limit_percent=policy.reject_percent_max, fewest=policy.reject_records_min, link=link,
     )  # fmt: skip
     if event is not None:
-        tell(event)
-    for told in corrections_refused(report.corrections, link):
-        tell(told)
+        emit_alert(event)
+    for refusal in corrections_refused(report.corrections, link):
+        emit_alert(refusal)
 
 
 def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
-    """A run that cannot begin, noted where rates of success are read from."""
+    """The state of a run that cannot begin; it counts as a failure in the rate of success."""
     with suppress(DatabaseNotRunning):
         if dry_run:
             return Failed(message=error)
-        remember_refused(settings().dsn(), str(flow_run.id or uuid4()), block_name(name), started_at, error)
+        record_refused_attempt(
+            settings().dsn(), str(flow_run.id or uuid4()), block_name(name), started_at, error
+        )
     return Failed(message=error)
 
 
 def _told(error: Exception | None) -> str | None:
-    """What the pages say of a failure. A defect's text may quote anything, so it stays in the run's log."""
+    """What the pages say about a failure; None if there was none.
+
+    The text of a defect may quote anything, so it stays in the run's log.
+    """
     if error is None or isinstance(error, EXPECTED) or is_expected(error):
-        return None if error is None else named(error)
+        return None if error is None else describe_error(error)
     return f"{type(error).__name__}: a defect; report it with the log of the run"
 
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
-    remember(report, block.name, _told(report.error))
-    with suppress(psycopg.Error), report.job.aside() as connection:  # the database may be what failed
-        report.corrections = refusals.open_ones(connection, report.job.account)
+    record_attempt(report, block.name, _told(report.error))
+    # The database may be what failed.
+    with suppress(psycopg.Error), report.job.aside() as connection:
+        report.corrections = refusals.open_corrections(connection, report.job.account)
     ui = settings().ui_url
-    run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
+    run = f"{ui}/runs/flow-run/{report.job.run_id}"
+    document = block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)
     try:
         create_markdown_artifact(
@@ -200,11 +230,11 @@ def job_of(
         reject_records_min=block.reject_records_min,
         award=block.award_policy(),
     )
-    own = settings()
+    config = settings()
     return Job(
-        own.dsn(),
+        config.dsn(),
         block.connection(),
-        key=own.fernet_key(),
+        key=config.fernet_key(),
         run_id=str(flow_run.id or uuid4()),
         policy=policy,
         since=utc(since),

@@ -1,4 +1,7 @@
-"""Stored rules back in the notation of points.toml: what is in force can be shown, edited and applied again."""
+"""Writes stored rules in the notation of points.toml.
+
+So what is in force can be shown, edited and applied again.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,20 +14,23 @@ import tomli_w
 
 from loyalty.authoring import DEFAULT
 from loyalty.authoring_problems import AS_WRITTEN
-from loyalty.common import BEGINNING, BPS
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING, BPS
 
 
 def write_rules(program: Program | None, promotions: Sequence[Promotion]) -> str:
-    """TOML that `loyalty.authoring.read_rules` reads as the same rules. Versions are not written."""
+    """TOML that `loyalty.authoring.read_rules` reads as the same rules.
+
+    Versions are not written.
+    """
     document: dict[str, Any] = {}
     if program is not None:
         document["program"] = program_table(program)
     if promotions:
         zone = ZoneInfo(program.timezone) if program is not None else None
-        document["promotion"] = [promotion_table(one, zone) for one in promotions]
+        document["promotion"] = [promotion_table(promotion, zone) for promotion in promotions]
     return tomli_w.dumps(document)
 
 
@@ -35,7 +41,9 @@ def program_table(program: Program) -> dict[str, Any]:
     policy = program.tier_policy
     if policy is not None and policy.metric == "spend" and policy.currency is not None:
         unit = 10 ** EXPONENTS[policy.currency]
-        values["tier_policy"]["thresholds"] = {tier: _plain(n, unit) for tier, n in policy.thresholds.items()}
+        values["tier_policy"]["thresholds"] = {
+            tier: _plain(n, unit) for tier, n in policy.thresholds.items()
+        }
     begins = (
         {}
         if program.valid_from == BEGINNING
@@ -43,7 +51,10 @@ def program_table(program: Program) -> dict[str, Any]:
     )
     tables = {name: value for name, value in values.items() if isinstance(value, dict) and value}
     flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
-    tiers = {name: _plain(rate, BPS) for name, rate in sorted(program.tier_rate_bps.items(), key=lambda tier: tier[1])}
+    tiers = {
+        name: _plain(rate, BPS)
+        for name, rate in sorted(program.tier_rate_bps.items(), key=lambda tier: tier[1])
+    }
     return begins | flat | {"points_per_unit": _rates(program), "tiers": tiers} | tables
 
 
@@ -53,8 +64,8 @@ def _rates(program: Program) -> dict[str, Any]:
     if rates.keys() != EXPONENTS.keys():
         return {code: _plain(rate, BPS) for code, rate in rates.items()}
     usual = Counter(rates.values()).most_common(1)[0][0]
-    own = {code: _plain(rate, BPS) for code, rate in rates.items() if rate != usual}
-    return {DEFAULT: _plain(usual, BPS)} | own
+    unusual = {code: _plain(rate, BPS) for code, rate in rates.items() if rate != usual}
+    return {DEFAULT: _plain(usual, BPS)} | unusual
 
 
 def promotion_table(promotion: Promotion, zone: ZoneInfo | None) -> dict[str, Any]:
@@ -63,7 +74,9 @@ def promotion_table(promotion: Promotion, zone: ZoneInfo | None) -> dict[str, An
     when = values.pop("when", {})
     if "minimum_minor" in when:
         minimum = when.pop("minimum_minor")
-        when["minimum"] = {code: _plain(amount, 10 ** EXPONENTS.get(code, 2)) for code, amount in minimum.items()}
+        when["minimum"] = {
+            code: _plain(amount, 10 ** EXPONENTS.get(code, 2)) for code, amount in minimum.items()
+        }
     rule: dict[str, Any] = values.pop("rule", {}) | {"kind": promotion.kind}
     for key, scale in (("multiplier_bps", BPS), ("percent_bps", BPS // 100)):
         if key in rule:

@@ -1,11 +1,14 @@
-"""The rules as people write them (points.toml) and as they are computed with: whole units and factors here, exact integers there.
+"""Reads the rules as people write them (points.toml) into the models they are computed with.
+
+People write whole units and factors; the models hold exact integers.
 
     multiplier = 1.2          <->  multiplier_bps: 12_000
     percent = 5               <->  percent_bps: 500
     minimum = { AOA = 5000 }  <->  minimum_minor: {"AOA": 500_000}
     valid_from = 2026-12-01   <->  midnight of that day in the program's time zone
 
-The models are those of the engine; this is only another notation for them. Problems are collected, and named as written.
+The models are those of the engine; this is only another notation for them. Problems are collected,
+and named as written.
 """
 
 import tomllib
@@ -19,11 +22,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 
 from loyalty.authoring_lines import located
-from loyalty.authoring_problems import told
-from loyalty.common import BEGINNING, BPS, HOME_ZONE
+from loyalty.authoring_problems import problem_lines
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING, BPS, HOME_ZONE
 
 #: A file of rules is for people; no program of any use is larger.
 CHARACTERS_MAX: Final = 500_000
@@ -31,7 +34,15 @@ CHARACTERS_MAX: Final = 500_000
 DEFAULT: Final = "default"
 #: Versions are numbered when they are applied.
 _UNNUMBERED: Final = 1
-_PROMOTION_KEYS: Final = ("title", "valid_from", "valid_to", "when", "stacking", "limits", "timezone")
+_PROMOTION_KEYS: Final = (
+    "title",
+    "valid_from",
+    "valid_to",
+    "when",
+    "stacking",
+    "limits",
+    "timezone",
+)
 
 
 class BadRulesError(ValueError):
@@ -46,7 +57,9 @@ class BadRulesError(ValueError):
 class Rules:
     """What a file says. Versions are not numbered yet: each is 1."""
 
+    #: None: the file does not name it.
     program: Program | None = None
+    #: Those that the file names.
     promotions: tuple[Promotion, ...] = ()
 
 
@@ -91,19 +104,26 @@ class _Reader:
 
     def rules(self, document: Mapping[str, Any]) -> Rules:
         for key in document.keys() - {"program", "promotion"}:
-            self._problem(key, "unknown; the file has one [program] and any number of [[promotion]]")
+            self._problem(
+                key, "unknown; the file has one [program] and any number of [[promotion]]"
+            )
         program = self._program(document["program"]) if "program" in document else None
         listed = document.get("promotion", [])
         if not isinstance(listed, list):
-            self._problem("promotion", "each promotion begins with [[promotion]], in two pairs of brackets")
+            self._problem(
+                "promotion", "each promotion begins with [[promotion]], in two pairs of brackets"
+            )
             listed = []
         promotions: dict[str, Promotion] = {}
         for number, raw in enumerate(listed, 1):
-            one = self._promotion(raw, number)
-            if one is None:
+            promotion = self._promotion(raw, number)
+            if promotion is None:
                 continue
-            if promotions.setdefault(one.promotion_id, one) is not one:
-                self._problem(f"promotion {number}", f"another promotion is called {one.promotion_id!r} too")
+            if promotions.setdefault(promotion.promotion_id, promotion) is not promotion:
+                self._problem(
+                    f"promotion {number}",
+                    f"another promotion is called {promotion.promotion_id!r} too",
+                )
         if program is None and not promotions and not self.problems:
             self._problem("the file", "holds neither a [program] nor a [[promotion]]")
         return Rules(program, tuple(promotions.values()))
@@ -113,7 +133,9 @@ class _Reader:
             self._problem("program", "must be a table: [program]")
             return None
         where, values = "program", dict(raw)
-        values["base_rate_bps"] = self._rates(values.pop("points_per_unit", {}), f"{where}.points_per_unit")
+        values["base_rate_bps"] = self._rates(
+            values.pop("points_per_unit", {}), f"{where}.points_per_unit"
+        )
         values["tier_rate_bps"] = self._numbers(values.pop("tiers", {}), BPS, f"{where}.tiers")
         values["valid_from"] = self._instant(values.get("valid_from", BEGINNING))
         if "version" in values:
@@ -129,18 +151,18 @@ class _Reader:
         try:
             return Program.model_validate(values)
         except ValidationError as error:
-            self.problems += told(error, Program, where)
+            self.problems += problem_lines(error, Program, where)
             return None
 
     def _rates(self, raw: Any, where: str) -> Any:
-        found = self._numbers(raw, BPS, where)
-        if not isinstance(found, dict):
-            return found
-        for code in found.keys() - EXPONENTS.keys() - {DEFAULT}:
+        rates = self._numbers(raw, BPS, where)
+        if not isinstance(rates, dict):
+            return rates
+        for code in rates.keys() - EXPONENTS.keys() - {DEFAULT}:
             self._problem(f"{where}.{code}", "is no currency of ISO 4217")
-        if DEFAULT in found:
-            return dict.fromkeys(EXPONENTS, found.pop(DEFAULT)) | found
-        return found
+        if DEFAULT in rates:
+            return dict.fromkeys(EXPONENTS, rates.pop(DEFAULT)) | rates
+        return rates
 
     def _promotion(self, raw: Any, number: int) -> Promotion | None:
         where = f"promotion {number}"
@@ -156,7 +178,9 @@ class _Reader:
             self._problem(f"{where}.version", "leave it out: versions are numbered by themselves")
             rule.pop("version")
         values |= {key: rule.pop(key) for key in _PROMOTION_KEYS if key in rule}
-        values |= {key: self._instant(values[key]) for key in ("valid_from", "valid_to") if key in values}
+        values |= {
+            key: self._instant(values[key]) for key in ("valid_from", "valid_to") if key in values
+        }
         for key, scale in (("multiplier", BPS), ("percent", BPS // 100)):
             if key in rule:
                 rule[f"{key}_bps"] = self._number(rule.pop(key), scale, f"{where}.{key}")
@@ -165,7 +189,7 @@ class _Reader:
         try:
             return Promotion.model_validate(values)
         except ValidationError as error:
-            self.problems += told(error, Promotion, where)
+            self.problems += problem_lines(error, Promotion, where)
             return None
 
     def _when(self, raw: Any, where: str) -> Any:
@@ -189,13 +213,22 @@ class _Reader:
         return {name: self._number(value, scale, f"{where}.{name}") for name, value in raw.items()}
 
     def _number(self, raw: Any, scale: int, where: str) -> int:
-        """The number times `scale`; 1 where it is none, so that the model has nothing further to say about it."""
+        """The number times `scale`.
+
+        1 where it is no number, so that the model finds nothing further to report about it.
+        """
         try:
-            value = Decimal(str(raw)) if isinstance(raw, (int, str, Decimal)) and not isinstance(raw, bool) else None
+            value = (
+                Decimal(str(raw))
+                if isinstance(raw, (int, str, Decimal)) and not isinstance(raw, bool)
+                else None
+            )
         except InvalidOperation:
             value = None
         if value is None or not value.is_finite() or abs(value) > 10**15:
-            self._problem(where, f"{raw!r} is no number" if value is None else f"{raw} is no usable number")
+            self._problem(
+                where, f"{raw!r} is no number" if value is None else f"{raw} is no usable number"
+            )
             return 1
         scaled = value * scale
         if scaled != int(scaled):
@@ -212,7 +245,11 @@ class _Reader:
                 return raw  # the model says what is wrong with it
         if isinstance(raw, date) and not isinstance(raw, datetime):
             raw = datetime.combine(raw, time())
-        return raw.replace(tzinfo=self.zone) if isinstance(raw, datetime) and raw.tzinfo is None else raw
+        return (
+            raw.replace(tzinfo=self.zone)
+            if isinstance(raw, datetime) and raw.tzinfo is None
+            else raw
+        )
 
     def _problem(self, where: str, what: str) -> None:
         self.problems.append(f"{where}: {what}")

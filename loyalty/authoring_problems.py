@@ -1,15 +1,28 @@
-"""What is wrong with a file of rules, in the words of the file: keys as written, numbers in their units, and what to do."""
+"""Problems of a file of rules, in the words of the file.
+
+Keys are named as written, numbers are in the units of the file, and each line says what to do.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from loyalty.common import BPS
 from loyalty.policies import Expiry, TierPolicy
-from loyalty.promotions import Hours, Limits, Match, PeriodLimit, Promotion, Rule, Stacking, When, kinds
+from loyalty.promotions import (
+    Hours,
+    Limits,
+    Match,
+    PeriodLimit,
+    Promotion,
+    Rule,
+    Stacking,
+    When,
+    kinds,
+)
+from loyalty.types import BPS
 
-#: Keys of the models that are called otherwise in the file.
+#: Keys of the models that have another name in the file.
 AS_WRITTEN: Final = {
     "base_rate_bps": "points_per_unit",
     "tier_rate_bps": "tiers",
@@ -31,20 +44,32 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
 }
 
 
-def told(
-    error: ValidationError, model: type[BaseModel], where: str, nested: Mapping[str, type[BaseModel]] = _NESTED
+def problem_lines(
+    error: ValidationError,
+    model: type[BaseModel],
+    where: str,
+    nested: Mapping[str, type[BaseModel]] = _NESTED,
 ) -> list[str]:
-    """One line per problem: `where`, the key as written, what is wrong. `nested`: the models of keys that are tables."""
+    """One line per problem: `where`, the key as written, what is wrong.
+
+    `nested`: the models of keys that are tables.
+    """
     return [_line(problem, model, where, nested) for problem in error.errors()]
 
 
-def _line(problem: Any, model: type[BaseModel], where: str, nested: Mapping[str, type[BaseModel]]) -> str:
+def _line(
+    problem: Any, model: type[BaseModel], where: str, nested: Mapping[str, type[BaseModel]]
+) -> str:
     path = [str(part) for part in problem["loc"]]
-    shown = [AS_WRITTEN.get(part, part) for part in path if part != "rule" and part not in kinds() and part != "[key]"]
+    shown = [
+        AS_WRITTEN.get(part, part)
+        for part in path
+        if part != "rule" and part not in kinds() and part != "[key]"
+    ]
     return f"{'.'.join([where, *shown])}: {_what(problem, path, model, nested)}"
 
 
-#: What pydantic says in the words of a program, said for people; the value that was found is added.
+#: pydantic's kinds of errors in words for people; the value in question is added.
 _WORDS: Final = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
@@ -75,7 +100,9 @@ _NAMES: Final = {
 _SHOWN_MAX: Final = 60
 
 
-def _what(problem: Any, path: list[str], model: type[BaseModel], nested: Mapping[str, type[BaseModel]]) -> str:
+def _what(
+    problem: Any, path: list[str], model: type[BaseModel], nested: Mapping[str, type[BaseModel]]
+) -> str:
     return (
         _about_keys(problem, path, model, nested)
         or _about_value(problem, path)
@@ -93,7 +120,9 @@ def _about_keys(
     if kind == "missing" or (kind == "string_type" and problem["input"] is None):
         return "is missing"
     if kind.startswith("union_tag"):
-        return ("" if kind == "union_tag_invalid" else "is missing; ") + f"kind is one of {', '.join(kinds())}"
+        return (
+            "" if kind == "union_tag_invalid" else "is missing; "
+        ) + f"kind is one of {', '.join(kinds())}"
     return None
 
 
@@ -102,7 +131,10 @@ def _about_value(problem: Any, path: list[str]) -> str | None:
     if kind.startswith(("datetime", "timezone")):
         return _MOMENT
     if kind == "string_pattern_mismatch":
-        named = next((_NAMES[part] for part in reversed(path) if part in _NAMES), "three capital letters, as in AOA")
+        named = next(
+            (_NAMES[part] for part in reversed(path) if part in _NAMES),
+            "three capital letters, as in AOA",
+        )
         return f"{_found(problem)} is written otherwise: {named}"
     if kind == "literal_error":
         return f"{_found(problem)} is not one of {problem['ctx']['expected']}"
@@ -113,7 +145,11 @@ def _bound(path: list[str], context: Any) -> str | None:
     """A limit in the unit of the file."""
     scaled = any(part.endswith("_bps") for part in path)
     scale = (BPS // 100 if "percent_bps" in path else BPS) if scaled else 1
-    for bound, words in (("ge", "must be at least"), ("le", "must be at most"), ("gt", "must be more than")):
+    for bound, words in (
+        ("ge", "must be at least"),
+        ("le", "must be at most"),
+        ("gt", "must be more than"),
+    ):
         if bound in context:
             limit = context[bound]
             return f"{words} {limit // scale if limit % scale == 0 else limit / scale}"
@@ -126,10 +162,13 @@ def _found(problem: Any) -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
 
 
-def _known(parents: list[str], model: type[BaseModel], nested: Mapping[str, type[BaseModel]]) -> list[str]:
+def _known(
+    parents: list[str], model: type[BaseModel], nested: Mapping[str, type[BaseModel]]
+) -> list[str]:
     """The keys that the file may have at this place."""
     inner = next((nested[name] for name in reversed(parents) if name in nested), model)
     names = [name for name in inner.model_fields if name not in ("version", "rule")]
-    if model is Promotion and inner.model_fields.keys() & {"kind"}:  # a rule's keys stand beside the promotion's own
+    # A rule's keys stand beside the promotion's own.
+    if model is Promotion and "kind" in inner.model_fields:
         names += [name for name in Promotion.model_fields if name not in ("version", "rule")]
     return sorted({AS_WRITTEN.get(name, name) for name in names})

@@ -1,10 +1,12 @@
 """Points due: a pure function of stored history. No I/O, no clock, no floats.
 
-    points = round(net amount x base rate x tier multiplier x multipliers of promotions) + bonuses + referrals
+    points = round(net amount x base rate x tier multiplier x multipliers of promotions) + bonuses +
+    referrals
 
-One rounding per invoice, at the end of the multiplier chain, on the magnitude. The tier, the program and the promotions are those
-in force at the sale's own date, so an edit or refund re-evaluates the net invoice and the difference to what was posted is the
-correction. docs/points-rules.md has the rules with worked numbers.
+One rounding per invoice, at the end of the multiplier chain, on the magnitude. The tier, the
+program and the promotions are those in force at the sale's own date, so an edit or refund
+re-evaluates the net invoice and the difference to what was posted is the correction.
+docs/points-rules.md has the rules with worked numbers.
 """
 
 from collections.abc import Sequence
@@ -12,28 +14,29 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from loyalty.base import earned
-from loyalty.facts import CLAIMS, DUE, HISTORY, TIERS, Facts
+from loyalty.earning import earned
+from loyalty.inputs import CLAIMS, DUE, HISTORY, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.active import Active, numbers
-from loyalty.promotions.evaluate import World, parts
+from loyalty.promotions.evaluate import PromotionInputs, parts
 
 __all__ = ["DUE", "HISTORY", "TIERS", "Evaluation", "Facts", "award", "evaluate"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Points due, how they came about, and what promotions with a budget would give.
+    """Points due, how they came about, and what promotions with a budget would give."""
 
-    `due`: HISTORY plus DUE. `parts`: PARTS with `promotion_id` and `version`; `_row` counts the rows of the history.
-    `claims`: CLAIMS. `world`: what the promotions looked at.
-    """
-
+    #: HISTORY plus DUE.
     due: pl.DataFrame
+    #: PARTS of `loyalty.promotions.evaluate`, with `promotion_id` and `version`; `_row` counts the
+    #: rows of the history.
     parts: pl.DataFrame
+    #: CLAIMS: what promotions with a budget would give without it.
     claims: pl.DataFrame
-    world: World
+    #: What the promotions looked at.
+    inputs: PromotionInputs
 
 
 def award(
@@ -43,9 +46,12 @@ def award(
     promotions: Sequence[Promotion] = (),
     facts: Facts | None = None,
 ) -> pl.DataFrame:
-    """Points due per invoice: HISTORY in, HISTORY plus DUE out, in the order of the input; rewards of referrers after it.
+    """Points due per invoice.
 
-    `breakdown` is JSON, points per rule, summing to `due` exactly. Raises ValueError if there is no program.
+    HISTORY in, HISTORY plus DUE out, in the order of the input; rewards of referrers come after it.
+
+    `breakdown` is JSON, points per rule, summing to `due` exactly. Raises ValueError if there is no
+    program.
     """
     return evaluate(history, tiers, programs, promotions, facts).due
 
@@ -63,72 +69,117 @@ def evaluate(
         raise ValueError(message)
     facts = facts or Facts()
     frame = earned(history.with_row_index("_row"), tiers, programs, facts)
-    world = World.of(frame, promotions, programs, facts)
-    frame, given = world.frame, parts(world)
-    given = given if facts.members is None else given.filter(pl.col("member_id").is_in(facts.members.implode()))
-    own = frame if facts.members is None else frame.filter(pl.col("member_id").is_in(facts.members.implode()))
-    due = _due(own.sort("_row"), given, world.found, frame, tiers, programs, facts)
-    return Evaluation(due, _named(given, world.found), _claims(given, frame, world.found), world)
+    inputs = PromotionInputs.of(frame, promotions, programs, facts)
+    frame, shares = inputs.frame, parts(inputs)
+    shares = (
+        shares
+        if facts.members is None
+        else shares.filter(pl.col("member_id").is_in(facts.members.implode()))
+    )
+    sales = (
+        frame
+        if facts.members is None
+        else frame.filter(pl.col("member_id").is_in(facts.members.implode()))
+    )
+    due = _due(sales.sort("_row"), shares, inputs.promotions, frame, tiers, programs, facts)
+    return Evaluation(
+        due, _named(shares, inputs.promotions), _claims(shares, frame, inputs.promotions), inputs
+    )
 
 
 def _due(
-    own: pl.DataFrame, given: pl.DataFrame, found: Sequence[Active], frame: pl.DataFrame,
+    sales: pl.DataFrame, shares: pl.DataFrame, promotions: Sequence[Active], frame: pl.DataFrame,
     tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts,
 ) -> pl.DataFrame:  # fmt: skip
     base = {"base": pl.col("base"), "tier": pl.col("earned") - pl.col("base")}
     columns = [*HISTORY.names(), *(pl.col(name).cast(dtype) for name, dtype in DUE.items())]
-    applied = given.filter(pl.col("points") != 0)
+    applied = shares.filter(pl.col("points") != 0)
     if applied.is_empty():
-        return own.with_columns(pl.col("earned").alias("due"), _json(base).alias("breakdown")).select(columns)
-    shares = _shares(applied, found)
+        return sales.with_columns(
+            pl.col("earned").alias("due"), _json(base).alias("breakdown")
+        ).select(columns)
+    extras = _shares(applied, promotions)
     kept = [*HISTORY.names(), "net_minor", "tier", "program_version", "base", "earned"]
-    rows = own.select("_row", *kept).join(shares, on=["_row", "member_id"], how="left", maintain_order="left")
-    others = shares.join(frame.select("_row", "member_id"), on=["_row", "member_id"], how="anti")
+    rows = sales.select("_row", *kept).join(
+        extras, on=["_row", "member_id"], how="left", maintain_order="left"
+    )
+    others = extras.join(frame.select("_row", "member_id"), on=["_row", "member_id"], how="anti")
     if not others.is_empty():
-        rows = pl.concat([rows, _rewarded(others, frame, tiers, programs, facts).select(rows.columns)])
+        rows = pl.concat(
+            [rows, _rewarded(others, frame, tiers, programs, facts).select(rows.columns)]
+        )
     due = pl.col("earned") + pl.col("extra").fill_null(0)
-    return rows.with_columns(due.alias("due"), _json(base, pl.col("json")).alias("breakdown")).select(columns)
+    return rows.with_columns(
+        due.alias("due"), _json(base, pl.col("json")).alias("breakdown")
+    ).select(columns)
 
 
-def _shares(applied: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
-    """Per sale and member what the promotions give together, and told apart: `_row`, member_id, extra, json."""
-    keys = numbers(found, {"key": (pl.String(), [one.promotion.key for one in found])})
+def _shares(applied: pl.DataFrame, promotions: Sequence[Active]) -> pl.DataFrame:
+    """Per sale and member what the promotions give: `_row`, member_id, extra (points), json.
+
+    `json` has the points of each promotion.
+    """
+    keys = numbers(
+        promotions, {"key": (pl.String(), [active.promotion.key for active in promotions])}
+    )
     return (
         applied.join(keys, on="number")
         # By sale, then number: one key sorts several times faster than two.
         .sort(pl.col("_row").cast(pl.Int64) * 2**31 + pl.col("number"))
         .group_by("_row", "member_id", maintain_order=True)
-        .agg(pl.col("points").sum().alias("extra"), pl.format('"{}":{}', "key", "points").str.join(",").alias("json"))
+        .agg(
+            pl.col("points").sum().alias("extra"),
+            pl.format('"{}":{}', "key", "points").str.join(",").alias("json"),
+        )
     )
 
 
 def _rewarded(
-    others: pl.DataFrame, frame: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts
+    others: pl.DataFrame,
+    frame: pl.DataFrame,
+    tiers: pl.DataFrame,
+    programs: Sequence[Program],
+    facts: Facts,
 ) -> pl.DataFrame:
     """The friends' sales as the referrers' own, worth nothing but the reward."""
-    sales = frame.select("_row", *HISTORY.names()).drop("member_id").join(others.select("_row", "member_id"), on="_row")
-    nothing = [pl.lit(0, pl.Int64).alias(name) for name in ("total_minor", "subtotal_minor", "amount_refunded_minor")]
+    sales = (
+        frame.select("_row", *HISTORY.names())
+        .drop("member_id")
+        .join(others.select("_row", "member_id"), on="_row")
+    )
+    nothing = [
+        pl.lit(0, pl.Int64).alias(name)
+        for name in ("total_minor", "subtotal_minor", "amount_refunded_minor")
+    ]
     rewarded = sales.with_columns(nothing).select("_row", *HISTORY.names())
     # Their own sales decide their tier at that time.
-    own = frame.filter(pl.col("member_id").is_in(others["member_id"].unique().implode())).select(rewarded.columns)
-    worth = earned(pl.concat([own, rewarded]), tiers, programs, facts)
+    referrers = frame.filter(
+        pl.col("member_id").is_in(others["member_id"].unique().implode())
+    ).select(rewarded.columns)
+    worth = earned(pl.concat([referrers, rewarded]), tiers, programs, facts)
     return worth.join(others, on=["_row", "member_id"]).sort("_row", "member_id")
 
 
-def _named(given: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
-    ids = [one.promotion.promotion_id for one in found]
-    versions = [one.promotion.version for one in found]
-    names = numbers(found, {"promotion_id": (pl.String(), ids), "version": (pl.Int32(), versions)})
-    return given.join(names, on="number", how="left", maintain_order="left")
+def _named(shares: pl.DataFrame, promotions: Sequence[Active]) -> pl.DataFrame:
+    ids = [active.promotion.promotion_id for active in promotions]
+    versions = [active.promotion.version for active in promotions]
+    names = numbers(
+        promotions, {"promotion_id": (pl.String(), ids), "version": (pl.Int32(), versions)}
+    )
+    return shares.join(names, on="number", how="left", maintain_order="left")
 
 
-def _claims(given: pl.DataFrame, frame: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
-    budgeted = [one for one in found if one.promotion.limits.budget is not None]
+def _claims(
+    shares: pl.DataFrame, frame: pl.DataFrame, promotions: Sequence[Active]
+) -> pl.DataFrame:
+    budgeted = [active for active in promotions if active.promotion.limits.budget is not None]
     if not budgeted:
         return pl.DataFrame(schema=CLAIMS)
-    mine = given.filter(pl.col("number").is_in([one.number for one in budgeted]) & (pl.col("wanted") > 0))
+    wanted = shares.filter(
+        pl.col("number").is_in([active.number for active in budgeted]) & (pl.col("wanted") > 0)
+    )
     sale = frame.select("_row", "issued_at", "system", "account", "external_id")
-    return _named(mine, found).join(sale, on="_row").select(CLAIMS.names()).cast(CLAIMS)
+    return _named(wanted, promotions).join(sale, on="_row").select(CLAIMS.names()).cast(CLAIMS)
 
 
 def _json(parts: dict[str, pl.Expr], more: pl.Expr | None = None) -> pl.Expr:

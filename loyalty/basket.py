@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from loyalty.authoring_problems import told
+from loyalty.authoring_problems import problem_lines
 from loyalty.award import evaluate
-from loyalty.common import BEGINNING, Currency, Frozen, TierName
 from loyalty.currency import EXPONENTS
-from loyalty.explain import Reckoning, reckonings
-from loyalty.facts import HISTORY, LINES, TIERS, Facts
+from loyalty.explain import ExplainedSale, explained_sales
+from loyalty.inputs import HISTORY, LINES, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING, Currency, Frozen, TierName
 
 _MEMBER = 1
 Amount = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False)]
@@ -25,7 +25,9 @@ Amount = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False)]
 class Item(Frozen):
     """One line: `amount` in whole currency units, or `quantity` times `unit_price`."""
 
+    #: The product's code.
     sku: str | None = None
+    #: What the line says.
     name: str | None = None
     quantity: Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=6)] = Decimal(1)
     unit_price: Amount | None = None
@@ -45,21 +47,31 @@ class Item(Frozen):
 
 
 class Basket(Frozen):
-    """A sale to try. Amounts are in whole currency units; the total is that of the lines if it is not given.
+    """A sale to try.
 
-    A `date` without an offset is local, in the program's time zone. `tier` is the member's, set by the loyalty app; absent: none is set. It is the member's first purchase.
+    Amounts are in whole currency units; the total is that of the lines if it is not given.
+
+    A `date` without an offset is local, in the program's time zone. `tier` is the member's, set by
+    the loyalty app; absent: none is set. It is the member's first purchase.
     """
 
     date: datetime
+    #: Three letters of ISO 4217.
     currency: Currency = "AOA"
     tier: TierName | None = None
+    #: As promotions may ask for it; so for the account and the kind.
     system: str = "try"
     account: str = "try"
     kind: Literal["invoice", "sale", "credit_note", "refund"] = "sale"
+    #: `open`: not paid yet.
     status: Literal["open", "paid"] = "paid"
+    #: With tax; None: the sum of the lines.
     total: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] | None = None
+    #: Without tax; None: not known.
     subtotal: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] | None = None
+    #: What was given back of it, with tax.
     refunded: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] = Decimal(0)
+    #: What was bought, for product bonuses.
     lines: Annotated[tuple[Item, ...], Field(max_length=1_000)] = ()
 
     @model_validator(mode="after")
@@ -70,7 +82,11 @@ class Basket(Frozen):
         if self.total is None and not self.lines:
             message = "total or lines are missing"
             raise ValueError(message)
-        for name, amount in (("total", self.amount), ("subtotal", self.subtotal), ("refunded", self.refunded)):
+        for name, amount in (
+            ("total", self.amount),
+            ("subtotal", self.subtotal),
+            ("refunded", self.refunded),
+        ):
             if amount is not None and amount.scaleb(EXPONENTS[self.currency]) % 1:
                 message = f"{name} {amount} has more decimals than {self.currency}"
                 raise ValueError(message)
@@ -82,7 +98,11 @@ class Basket(Frozen):
     @property
     def amount(self) -> Decimal:
         """The total."""
-        return self.total if self.total is not None else sum((one.worth for one in self.lines), Decimal(0))
+        return (
+            self.total
+            if self.total is not None
+            else sum((line.worth for line in self.lines), Decimal(0))
+        )
 
     def minor(self, amount: Decimal | None) -> int | None:
         """In minor units of the currency."""
@@ -100,27 +120,42 @@ class BadBasketsError(ValueError):
 def read_baskets(text: str) -> list[Basket]:
     """One basket, or a list of them, as JSON. Raises BadBasketsError."""
     try:
-        return TypeAdapter(list[Basket]).validate_json(text if text.lstrip().startswith("[") else f"[{text}]")
+        return TypeAdapter(list[Basket]).validate_json(
+            text if text.lstrip().startswith("[") else f"[{text}]"
+        )
     except ValidationError as error:
-        raise BadBasketsError(told(error, Basket, "basket", {"lines": Item})) from None
+        raise BadBasketsError(problem_lines(error, Basket, "basket", {"lines": Item})) from None
 
 
-def reckon(
-    basket: Basket, programs: Sequence[Program], promotions: Sequence[Promotion], fx: pl.DataFrame | None = None
-) -> Reckoning:
-    """The points of the basket by these rules; `fx` are exchange rates (loyalty.facts.FX). Budgets count as unused."""
+def explain_basket(
+    basket: Basket,
+    programs: Sequence[Program],
+    promotions: Sequence[Promotion],
+    fx: pl.DataFrame | None = None,
+) -> ExplainedSale:
+    """The points of the basket by these rules; `fx` are exchange rates (loyalty.inputs.FX).
+
+    Budgets count as unused.
+    """
     row: dict[str, Any] = {
-        "system": basket.system, "account": basket.account, "external_id": "basket", "member_id": _MEMBER, "kind": basket.kind,
-        "status": basket.status, "currency": basket.currency, "total_minor": basket.minor(basket.amount),
-        "subtotal_minor": basket.minor(basket.subtotal), "amount_refunded_minor": basket.minor(basket.refunded),
+        "system": basket.system, "account": basket.account, "external_id": "basket",
+        "member_id": _MEMBER, "kind": basket.kind,
+        "status": basket.status, "currency": basket.currency,
+        "total_minor": basket.minor(basket.amount),
+        "subtotal_minor": basket.minor(basket.subtotal),
+        "amount_refunded_minor": basket.minor(basket.refunded),
         "issued_at": _instant(basket.date, programs), "page_id": 1, "record_no": 0,
     }  # fmt: skip
     history = pl.DataFrame([row], schema=HISTORY, orient="row")
     since: datetime = BEGINNING
-    tiers = pl.DataFrame([(_MEMBER, since, basket.tier)] if basket.tier else [], schema=TIERS, orient="row")
+    tiers = pl.DataFrame(
+        [(_MEMBER, since, basket.tier)] if basket.tier else [], schema=TIERS, orient="row"
+    )
     facts = Facts(lines=_lines(basket)) if fx is None else Facts(lines=_lines(basket), fx=fx)
-    (found,) = reckonings(evaluate(history, tiers, programs, promotions, facts), tiers, programs, promotions)
-    return found
+    (explained,) = explained_sales(
+        evaluate(history, tiers, programs, promotions, facts), tiers, programs, promotions
+    )
+    return explained
 
 
 def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
@@ -130,7 +165,15 @@ def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
 
 def _lines(basket: Basket) -> pl.DataFrame:
     rows = [
-        (1, 0, number, one.sku, one.name, int(one.quantity * 1_000_000), basket.minor(one.worth))
-        for number, one in enumerate(basket.lines, 1)
+        (
+            1,
+            0,
+            number,
+            item.sku,
+            item.name,
+            int(item.quantity * 1_000_000),
+            basket.minor(item.worth),
+        )
+        for number, item in enumerate(basket.lines, 1)
     ]
     return pl.DataFrame(rows, schema=LINES, orient="row")

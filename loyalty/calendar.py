@@ -1,11 +1,14 @@
-"""Local days and calendar periods of an instant, in Polars. An hour that a clock skips is the hour after it."""
+"""Local days and calendar periods of an instant, in Polars.
+
+A local time that does not exist, because the clock skips it, is read as the hour after it.
+"""
 
 from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
 
-from loyalty.common import Period
+from loyalty.types import Period
 
 #: Polars' names of the periods.
 TRUNCATE: Final[dict[Period, str]] = {
@@ -22,7 +25,9 @@ def instant(clock: pl.Expr, zone: str) -> pl.Expr:
     """The first instant (UTC) at which a clock in `zone` shows that time, or the first after it."""
 
     def shown(at: pl.Expr) -> pl.Expr:
-        return at.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+        return at.dt.replace_time_zone(
+            zone, ambiguous="earliest", non_existent="null"
+        ).dt.convert_time_zone("UTC")
 
     return pl.coalesce(shown(clock), shown(clock + pl.duration(hours=1)))
 

@@ -1,4 +1,7 @@
-"""What a person may decide about a member's points: an adjustment, a merge. Frozen; an unknown key is refused."""
+"""What a person may decide about a member's points: an adjustment, a merge.
+
+Frozen; an unknown key is refused.
+"""
 
 import re
 from datetime import UTC, datetime
@@ -8,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 #: An international number as people write it.
 _PHONE = re.compile(r"\+\s*\d(?:[\s().-]*\d){7,}")
-#: No member has ever had so many points; a slip of the keyboard has.
+#: More than any member can have: a larger number is a typing error.
 POINTS_MAX = 1_000_000_000_000
 
 
@@ -27,10 +30,14 @@ def _not_zero(points: int) -> int:
 
 
 Reason = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_no_phone)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(_no_phone),
 ]
 Author = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_no_phone)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_no_phone),
 ]
 MemberId = Annotated[int, Field(ge=1, lt=2**63)]
 
@@ -40,18 +47,22 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    #: Without names and phone numbers: analysts read it.
     reason: Reason
+    #: A person's name, or what decides for them.
     author: Author
 
 
 class Adjustment(Decision):
     """Points given (or, negative, taken) by hand.
 
-    `key` makes it safe to repeat: the same key never counts twice. `event_at` is from when on the points count, where that
-    matters (expiry).
+    `key` makes it safe to repeat: the same key never counts twice. `event_at` is from when on the
+    points count, where that matters (expiry).
     """
 
+    #: The member, by our number.
     member_id: MemberId
+    #: Not 0.
     points: Annotated[int, Field(ge=-POINTS_MAX, le=POINTS_MAX), AfterValidator(_not_zero)]
     key: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     event_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))

@@ -4,7 +4,64 @@ from typing import Final
 
 import polars as pl
 
+from loyalty.schema import UTC_US
+
 _KEY: Final = ["system", "account", "external_id", "member_id"]
+#: The last entry of every chain of the ledger, as `sql.ledger.posted` reads it.
+POSTED: Final = pl.Schema(
+    {
+        #: The sale, and the member: the key of a chain.
+        "system": pl.String(),
+        "account": pl.String(),
+        "external_id": pl.String(),
+        "member_id": pl.Int64(),
+        #: How many entries the chain has.
+        "entry_no": pl.Int32(),
+        #: Points posted by all of them.
+        "due_after": pl.Int64(),
+        #: As they were with the last entry.
+        "currency": pl.String(),
+        "tier": pl.String(),
+        "program_version": pl.Int32(),
+        #: The sale's own instant then.
+        "event_at": UTC_US,
+        #: The amount that earned then.
+        "net_minor": pl.Int64(),
+    }
+)
+#: An entry to append to the ledger.
+ENTRY: Final = pl.Schema(
+    {
+        #: The sale, and the member: the key of a chain.
+        "system": pl.String(),
+        "account": pl.String(),
+        "external_id": pl.String(),
+        "member_id": pl.Int64(),
+        #: Its place in the chain, from 1.
+        "entry_no": pl.Int32(),
+        #: Points posted before.
+        "due_before": pl.Int64(),
+        #: Points due now; null: they cannot be computed.
+        "due_after": pl.Int64(),
+        #: Why: `award`, `edit`, `refund`, `void`, `moved` (to another member) or `referral`.
+        "reason": pl.String(),
+        #: JSON, points per rule.
+        "breakdown": pl.String(),
+        #: The amount that earns; 0 where the sale is not the member's any more.
+        "net_minor": pl.Int64(),
+        "currency": pl.String(),
+        #: The tier, and the version of the program, that it was computed by.
+        "tier": pl.String(),
+        "program_version": pl.Int32(),
+        #: The sale's own instant.
+        "event_at": UTC_US,
+        #: The raw record that the sale was read from; null where it is not the member's any more.
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
+        #: `due_after` less `due_before`; null where that is.
+        "points": pl.Int64(),
+    }
+)
 
 
 def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
@@ -12,12 +69,11 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         due: Output of `loyalty.award.award`, for some members (all their invoices).
-        posted: The last entry of every chain of the same members: the key, entry_no, due_after, currency, tier,
-            program_version, event_at, net_minor. A chain whose invoice is no longer the member's is due 0.
+        posted: POSTED of the same members. A chain whose invoice is no longer the member's is due
+            0.
 
     Returns:
-        One row per entry, sorted by key: the key, entry_no, due_before, due_after, points, reason, breakdown, net_minor,
-        currency, tier, program_version, event_at, page_id, record_no. A null `due_after` could not be computed.
+        ENTRY, sorted by key.
     """
     last = posted.select(
         *_KEY,
@@ -25,7 +81,9 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
         pl.col("due_after").alias("due_before"),
         pl.col("currency", "tier", "program_version", "event_at", "net_minor").name.prefix("last_"),
     )
-    both = due.with_columns(pl.lit(value=True).alias("_owned")).join(last, on=_KEY, how="full", coalesce=True)
+    both = due.with_columns(pl.lit(value=True).alias("_owned")).join(
+        last, on=_KEY, how="full", coalesce=True
+    )
     owned = pl.col("_owned").is_not_null()
     facts = both.select(
         *_KEY,
@@ -51,7 +109,8 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
 
 def _reason(owned: pl.Expr) -> pl.Expr:
     return (
-        # Points for a sale without an amount: a referrer's share of somebody else's sale, who never had it.
+        # Points for a sale without an amount: a referrer's share of somebody else's sale, who never
+        # had it.
         pl.when(~owned & (pl.col("last_net_minor") == 0))
         .then(pl.lit("referral"))
         .when(~owned)

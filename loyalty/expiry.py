@@ -1,12 +1,14 @@
 """Points that expire, first in first out: a closed form over what was earned and what was taken.
 
-What a member earned (a sale's points, an adjustment upward) expires at an instant fixed by its own date. What takes points
-(returns, adjustments downward, spending) is set against the points that expire first. So, with K(e) the points whose expiry is not
-after e, and D(e) what was taken before e:
+What a member earned (a sale's points, an adjustment upward) expires at an instant fixed by its own
+date. What takes points (returns, adjustments downward, spending) is set against the points that
+expire first. So, with K(e) the points whose expiry is not after e, and D(e) what was taken before
+e:
 
     expired until e = the largest K(e') - D(e') of all expiries e' up to e, and at least 0
 
-which depends on the stored history only. A sale that is corrected later corrects what expired of it.
+which depends on the stored history only. A sale that is corrected later corrects what expired of
+it.
 """
 
 from collections.abc import Sequence
@@ -17,24 +19,66 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from loyalty.calendar import TRUNCATE, instant, local, months_later
-from loyalty.common import spans
 from loyalty.policies import Expiry
 from loyalty.program import Program
 from loyalty.schema import UTC_US
+from loyalty.types import spans
 
 #: What moves a balance: points of a sale (as due now) or of an adjustment, from `at` on.
-MOVES: Final = pl.Schema({"member_id": pl.Int64(), "at": UTC_US, "points": pl.Int64()})
+MOVES: Final = pl.Schema(
+    {
+        "member_id": pl.Int64(),
+        #: The sale's own instant, or that of the adjustment.
+        "at": UTC_US,
+        #: Negative: taken.
+        "points": pl.Int64(),
+    }
+)
 #: Points that expired, per member and instant.
-EXPIRED: Final = pl.Schema({"member_id": pl.Int64(), "expires_at": UTC_US, "due": pl.Int64()})
-#: The last entry of each chain.
+EXPIRED: Final = pl.Schema(
+    {
+        "member_id": pl.Int64(),
+        #: When they expired.
+        "expires_at": UTC_US,
+        #: How many; positive.
+        "due": pl.Int64(),
+    }
+)
+#: The last entry of each chain of the ledger of expiries.
 POSTED: Final = pl.Schema(
-    {"member_id": pl.Int64(), "expires_at": UTC_US, "entry_no": pl.Int32(), "due_after": pl.Int64()}
+    {
+        "member_id": pl.Int64(),
+        #: With the member the key of a chain.
+        "expires_at": UTC_US,
+        #: How many entries the chain has.
+        "entry_no": pl.Int32(),
+        #: Points that have expired by all of them.
+        "due_after": pl.Int64(),
+    }
+)
+#: What `difference` gives: entries of the ledger of expiries.
+EXPIRY_ENTRY: Final = pl.Schema(
+    {
+        "member_id": pl.Int64(),
+        #: When the points expired; with the member it is the key of a chain of entries.
+        "expires_at": UTC_US,
+        #: Counts the entries of a chain from 1.
+        "entry_no": pl.Int32(),
+        #: Points that had expired by the entries before.
+        "due_before": pl.Int64(),
+        #: Points that have expired with this entry.
+        "due_after": pl.Int64(),
+        #: What the entry moves the balance by; negative: points expired.
+        "points": pl.Int64(),
+    }
 )
 
 
 def expired(moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -> pl.DataFrame:
     """EXPIRED of all instants up to `as_of`; instants at which nothing expires are left out."""
-    earned = _with_expiry(moves.filter(pl.col("points") > 0), programs).filter(pl.col("expires_at") <= as_of)
+    earned = _with_expiry(moves.filter(pl.col("points") > 0), programs).filter(
+        pl.col("expires_at") <= as_of
+    )
     taken = (
         moves.filter(pl.col("points") < 0)
         .sort("at")
@@ -46,11 +90,17 @@ def expired(moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -
         .sort("expires_at")
         .with_columns(pl.col("points").cum_sum().over("member_id").alias("expiring"))
         .join_asof(
-            taken, left_on="expires_at", right_on="at", by="member_id", strategy="backward", allow_exact_matches=False,
+            taken, left_on="expires_at", right_on="at", by="member_id", strategy="backward",
+            allow_exact_matches=False,
             check_sortedness=False,
         )
-        .with_columns((pl.col("expiring") - pl.col("taken").fill_null(0)).clip(lower_bound=0).cum_max().over("member_id").alias("sum"))
-        .with_columns((pl.col("sum") - pl.col("sum").shift(1).over("member_id").fill_null(0)).alias("due"))
+        .with_columns(
+            (pl.col("expiring") - pl.col("taken").fill_null(0))
+            .clip(lower_bound=0).cum_max().over("member_id").alias("sum")
+        )
+        .with_columns(
+            (pl.col("sum") - pl.col("sum").shift(1).over("member_id").fill_null(0)).alias("due")
+        )
     )  # fmt: skip
     return due.filter(pl.col("due") > 0).select(EXPIRED.names()).cast(EXPIRED)
 
@@ -58,15 +108,15 @@ def expired(moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -
 def _with_expiry(earned: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
     """Adds `expires_at` by the version in force when the points were earned; null: never."""
     at = pl.col("at")
-    found = [
+    instants = [
         pl.when(pl.all_horizontal(at >= start, *([] if end is None else [at < end]))).then(
-            _end(at, one.expiry, one.timezone)
+            _end(at, program.expiry, program.timezone)
         )
-        for one, start, end in spans(programs)
-        if one.expiry
+        for program, start, end in spans(programs)
+        if program.expiry
     ]
     never = pl.lit(None, UTC_US)
-    return earned.with_columns(pl.coalesce(*found, never).alias("expires_at"))
+    return earned.with_columns(pl.coalesce(*instants, never).alias("expires_at"))
 
 
 def _end(at: pl.Expr, expiry: Expiry, zone: str) -> pl.Expr:
@@ -76,12 +126,13 @@ def _end(at: pl.Expr, expiry: Expiry, zone: str) -> pl.Expr:
 
 
 def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
-    """The entries that make posted equal due: member_id, expires_at, entry_no, due_before, due_after, points (negative: expired)."""
+    """The entries that make posted equal due (EXPIRY_ENTRY)."""
     both = due.join(posted, on=["member_id", "expires_at"], how="full", coalesce=True)
     before, after = pl.col("due_after").fill_null(0), pl.col("due").fill_null(0)
     return (
         both.select(
-            "member_id", "expires_at", (pl.col("entry_no").fill_null(0) + 1).cast(pl.Int32).alias("entry_no"),
+            "member_id", "expires_at",
+            (pl.col("entry_no").fill_null(0) + 1).cast(pl.Int32).alias("entry_no"),
             before.alias("due_before"), after.alias("due_after"), (before - after).alias("points"),
         )
         .filter(pl.col("points") != 0)
@@ -90,14 +141,20 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
 
 
 def earned_before(programs: Sequence[Program], as_of: datetime) -> datetime | None:
-    """Points earned from this instant on have not expired at `as_of` under any version; None: nothing ever expires."""
-    found = [_earned_before(p.expiry, p.timezone, as_of) for p in programs if p.expiry]
-    return max(found) if found else None
+    """The first instant whose points have not expired at `as_of` under any version.
+
+    None: no version lets points expire.
+    """
+    instants = [_earned_before(p.expiry, p.timezone, as_of) for p in programs if p.expiry]
+    return max(instants) if instants else None
 
 
 def _earned_before(expiry: Expiry, zone: str, as_of: datetime) -> datetime:
     today = as_of.astimezone(ZoneInfo(zone)).date()
-    low, high = max(date.min.toordinal(), today.toordinal() - 31 * (expiry.months + 13)), today.toordinal()
+    low, high = (
+        max(date.min.toordinal(), today.toordinal() - 31 * (expiry.months + 13)),
+        today.toordinal(),
+    )
     while low < high:  # the first day whose points have not expired yet
         middle = (low + high) // 2
         if _end_of(date.fromordinal(middle), expiry) <= today:
@@ -112,4 +169,8 @@ def _end_of(day: date, expiry: Expiry) -> date:
     later = months_later(day, expiry.months)
     if expiry.end_of == "year":
         return date(later.year + 1, 1, 1)
-    return months_later(later.replace(day=1), 1) if expiry.end_of == "month" else later + timedelta(days=1)
+    return (
+        months_later(later.replace(day=1), 1)
+        if expiry.end_of == "month"
+        else later + timedelta(days=1)
+    )

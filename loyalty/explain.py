@@ -1,4 +1,7 @@
-"""How the points of a sale come about, rule by rule, in words and plain values; what was considered and not applied, and why."""
+"""Explains how the points of a sale come about, rule by rule, in words and plain values.
+
+It also says which promotions were considered and not applied, and why.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +14,11 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from loyalty.award import Evaluation
-from loyalty.common import BEGINNING, BPS
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
+from loyalty.types import BEGINNING, BPS
 
 #: Why a promotion gave nothing, or less.
 WHY: Final[Mapping[str, str]] = {
@@ -44,44 +47,67 @@ WHY: Final[Mapping[str, str]] = {
 class Part:
     """Points of one rule: `base`, `tier`, or a promotion and version (`black-november@2`)."""
 
+    #: `base`, `tier`, or the promotion's key.
     rule: str
+    #: Negative where points are taken back.
     points: int
+    #: For people.
     words: str
 
 
 @dataclass(frozen=True)
 class Considered:
-    """A promotion that spoke at the time of the sale, and what became of it: an outcome of `WHY`."""
+    """A promotion that was in force at the time of the sale, and what became of it."""
 
+    #: The promotion's id.
     promotion: str
+    #: Its version.
     version: int
+    #: A key of `WHY`.
     outcome: str
+    #: What it gave.
     points: int
+    #: Why, for people.
     words: str
 
 
 @dataclass(frozen=True)
-class Reckoning:
-    """The points due for one sale to one member. `parts` sum to `due`; `due` None: it cannot be computed, `problem` says why."""
+class ExplainedSale:
+    """The points due for one sale to one member, and how they come about."""
 
+    #: The sale: its billing system, account and id.
     system: str
     account: str
     external_id: str
+    #: Who gets the points.
     member_id: int
+    #: Points; None: they cannot be computed, and `problem` says why.
     due: int | None
+    #: What earns, in whole units of `currency`.
     net_amount: Decimal
+    #: The sale's own.
     currency: str
+    #: The same in the program's base currency, `converted_to`; None: it is not converted.
     converted_amount: Decimal | None
     converted_to: str | None
+    #: The base rate; None: there is none.
     points_per_unit: Decimal | None
+    #: The tier in force, and its factor.
     tier: str | None
     tier_factor: Decimal | None
+    #: From when on the loyalty app's tier is in force; None: it set none.
     tier_since: datetime | None
+    #: Where the tier is from, in words.
     tier_source: str
+    #: The version in force; None: none was.
     program_version: int | None
+    #: Its rule for fractions of a point.
     rounding: str | None
+    #: Points per rule; they sum to `due`.
     parts: tuple[Part, ...]
+    #: The promotions in force, and what became of each.
     considered: tuple[Considered, ...]
+    #: Why it cannot be computed, and what to do.
     problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -97,84 +123,143 @@ class Reckoning:
             amount += f" = {self.converted_amount} {self.converted_to}"
         since = "" if self.tier_since is None else f" since {self.tier_since:%Y-%m-%d}"
         lines = [
-            f"{amount}; {self.tier}{since} ({self.tier_source}); program version {self.program_version}, rounded {(self.rounding or '').replace('_', ' ')}"
+            (
+                f"{amount}; {self.tier}{since} ({self.tier_source}); "
+                f"program version {self.program_version}, "
+                f"rounded {(self.rounding or '').replace('_', ' ')}"
+            )
         ]
         lines += [f"  {part.points:+d}  {part.rule}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
-        left_out = [one for one in self.considered if one.outcome != "applied"]
-        lines += [f"  not {one.promotion}@{one.version}: {one.words}" for one in left_out if one.points == 0]
-        lines += [f"  less of {one.promotion}@{one.version}: {one.words}" for one in left_out if one.points != 0]
+        left_out = [promotion for promotion in self.considered if promotion.outcome != "applied"]
+        lines += [
+            f"  not {promotion.promotion}@{promotion.version}: {promotion.words}"
+            for promotion in left_out
+            if promotion.points == 0
+        ]
+        lines += [
+            f"  less of {promotion.promotion}@{promotion.version}: {promotion.words}"
+            for promotion in left_out
+            if promotion.points != 0
+        ]
         return lines
 
 
-def reckonings(
-    evaluation: Evaluation, tiers: pl.DataFrame, programs: Sequence[Program], promotions: Sequence[Promotion]
-) -> list[Reckoning]:
-    """Every sale of the evaluation, in its order; a reward of a referrer stands for the friend's sale."""
-    frame = evaluation.world.frame
+def explained_sales(
+    evaluation: Evaluation,
+    tiers: pl.DataFrame,
+    programs: Sequence[Program],
+    promotions: Sequence[Promotion],
+) -> list[ExplainedSale]:
+    """Every sale of the evaluation, in its order.
+
+    A reward of a referrer stands for the friend's sale.
+    """
+    frame = evaluation.inputs.frame
     sales = {_sale(row): row for row in frame.iter_rows(named=True)}
-    weighed = considered(evaluation.world, evaluation.parts).filter(pl.col("outcome") != "validity")
+    weighed = considered(evaluation.inputs, evaluation.parts).filter(
+        pl.col("outcome") != "validity"
+    )
     by_sale: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for row in weighed.iter_rows(named=True):
         by_sale.setdefault((row["_row"], row["member_id"]), []).append(row)
-    known = _Known({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
-    found = []
+    rules = _RulesByName({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
+    explained = []
     for due in evaluation.due.iter_rows(named=True):
         row = sales[_sale(due)]
-        found.append(_reckoning(due, row, by_sale.get((row["_row"], due["member_id"]), []), known))
-    return found
+        explained.append(
+            _explained(due, row, by_sale.get((row["_row"], due["member_id"]), []), rules)
+        )
+    return explained
 
 
 @dataclass(frozen=True)
-class _Known:
+class _RulesByName:
     programs: Mapping[int, Program]
     promotions: Mapping[str, Promotion]
     tiers: pl.DataFrame
 
     def tier_set(self, member_id: int, at: datetime) -> tuple[str, datetime] | None:
         """The tier that the loyalty app had set at an instant, and since when."""
-        mine = self.tiers.filter((pl.col("member_id") == member_id) & (pl.col("valid_from") <= at)).sort("valid_from")
-        return None if mine.is_empty() else (mine["tier"][-1], mine["valid_from"][-1])
+        history = self.tiers.filter(
+            (pl.col("member_id") == member_id) & (pl.col("valid_from") <= at)
+        ).sort("valid_from")
+        return None if history.is_empty() else (history["tier"][-1], history["valid_from"][-1])
 
 
 def _sale(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["system"], row["account"], row["external_id"]
 
 
-def _reckoning(
-    due: Mapping[str, Any], row: Mapping[str, Any], weighed: Sequence[Mapping[str, Any]], known: _Known
-) -> Reckoning:
-    program = known.programs.get(due["program_version"])
-    own = due["member_id"] == row["member_id"]
-    tier_set = known.tier_set(due["member_id"], row["issued_at"])
-    if tier_set is not None and tier_set[0] == due["tier"]:
-        source = "set by the loyalty app"
-    else:
-        source = "evaluated" if program is not None and program.tier_policy is not None else "entry tier"
+def _explained(
+    due: Mapping[str, Any],
+    row: Mapping[str, Any],
+    weighed: Sequence[Mapping[str, Any]],
+    rules: _RulesByName,
+) -> ExplainedSale:
+    program = rules.programs.get(due["program_version"])
+    own_sale = due["member_id"] == row["member_id"]
+    tier_source, tier_since = _origin_of_tier(due, row, rules, program)
     breakdown: dict[str, int] = json.loads(due["breakdown"]) if due["breakdown"] else {}
     converted = (
-        program is not None and row["currency"] not in program.base_rate_bps and row["base_rate_bps"] is not None
+        program is not None
+        and row["currency"] not in program.base_rate_bps
+        and row["base_rate_bps"] is not None
     )
-    words = {key: one.title or one.kind.replace("_", " ") for key, one in known.promotions.items()}
-    rate, factor = _factor(row["base_rate_bps"]), _factor(row["tier_rate_bps"] if own else None)
-    return Reckoning(
-        system=row["system"], account=row["account"], external_id=row["external_id"], member_id=due["member_id"], due=due["due"],
-        net_amount=_amount(due["net_minor"], _exponent(row, converted=converted)), currency=row["currency"],
+    words = {
+        key: promotion.title or promotion.kind.replace("_", " ")
+        for key, promotion in rules.promotions.items()
+    }
+    rate, factor = (
+        _factor(row["base_rate_bps"]),
+        _factor(row["tier_rate_bps"] if own_sale else None),
+    )
+    return ExplainedSale(
+        system=row["system"], account=row["account"], external_id=row["external_id"],
+        member_id=due["member_id"], due=due["due"],
+        net_amount=_amount(due["net_minor"], _exponent(row, converted=converted)),
+        currency=row["currency"],
         converted_amount=_amount(row["earn_minor"], row["exponent"]) if converted else None,
         converted_to=program.base_currency if converted and program else None,
         points_per_unit=rate, tier=due["tier"], tier_factor=factor,
-        tier_since=tier_set[1] if tier_set is not None and tier_set[0] == due["tier"] and tier_set[1] > BEGINNING else None, tier_source=source,
+        tier_since=tier_since, tier_source=tier_source,
         program_version=due["program_version"], rounding=program.rounding if program else None,
-        parts=tuple(part_of(rule, points, rate, factor, due["tier"], words) for rule, points in breakdown.items()) if due["due"] is not None else (),
+        parts=tuple(
+            part_of(rule, points, rate, factor, due["tier"], words)
+            for rule, points in breakdown.items()
+        ) if due["due"] is not None else (),
         considered=tuple(
-            Considered(one["promotion_id"], one["version"], one["outcome"], one["points"], _weighed(one)) for one in weighed
+            Considered(
+                outcome["promotion_id"], outcome["version"], outcome["outcome"],
+                outcome["points"], _weighed(outcome),
+            )
+            for outcome in weighed
         ),
-        problem=None if due["due"] is not None else not_computed(program, row["currency"], due["tier"], row["issued_at"]),
+        problem=(
+            None
+            if due["due"] is not None
+            else not_computed(program, row["currency"], due["tier"], row["issued_at"])
+        ),
     )  # fmt: skip
 
 
+def _origin_of_tier(
+    due: Mapping[str, Any], row: Mapping[str, Any], rules: _RulesByName, program: Program | None
+) -> tuple[str, datetime | None]:
+    """Where the tier in force is from, in words, and since when it is set (None: it is not)."""
+    tier_set = rules.tier_set(due["member_id"], row["issued_at"])
+    if tier_set is not None and tier_set[0] == due["tier"]:
+        return "set by the loyalty app", tier_set[1] if tier_set[1] > BEGINNING else None
+    evaluates = program is not None and program.tier_policy is not None
+    return "evaluated" if evaluates else "entry tier", None
+
+
 def _exponent(row: Mapping[str, Any], *, converted: bool) -> int:
-    return EXPONENTS.get(row["currency"], 2) if converted or row["exponent"] is None else int(row["exponent"])
+    return (
+        EXPONENTS.get(row["currency"], 2)
+        if converted or row["exponent"] is None
+        else int(row["exponent"])
+    )
 
 
 def _amount(minor: int | None, exponent: int) -> Decimal:
@@ -185,12 +270,13 @@ def _factor(rate_bps: int | None) -> Decimal | None:
     return None if rate_bps is None else Decimal(rate_bps) / BPS
 
 
-def _weighed(one: Mapping[str, Any]) -> str:
-    words: str = WHY.get(one["outcome"], one["outcome"])
-    if one["outcome"] not in ("limit", "budget"):
+def _weighed(outcome: Mapping[str, Any]) -> str:
+    words: str = WHY.get(outcome["outcome"], outcome["outcome"])
+    if outcome["outcome"] not in ("limit", "budget"):
         return words
-    both = one["outcome"] == "budget" and one["wanted"] < one["unlimited"]
-    return f"{'cut by its limit and its budget' if both else words}: {one['points']} of {one['unlimited']}"
+    both = outcome["outcome"] == "budget" and outcome["wanted"] < outcome["unlimited"]
+    words = "cut by its limit and its budget" if both else words
+    return f"{words}: {outcome['points']} of {outcome['unlimited']}"
 
 
 def part_of(
@@ -203,9 +289,15 @@ def part_of(
 ) -> Part:
     """One number of a breakdown in words; `promotions`: what to call them, by key."""
     if rule == "base":
-        return Part(rule, points, f"{rate:f} points per unit" if rate is not None else "no amount earns")
+        return Part(
+            rule, points, f"{rate:f} points per unit" if rate is not None else "no amount earns"
+        )
     if rule == "tier":
-        return Part(rule, points, f"{tier} earns {factor:f} times as much" if factor is not None else f"{tier}")
+        return Part(
+            rule,
+            points,
+            f"{tier} earns {factor:f} times as much" if factor is not None else f"{tier}",
+        )
     return Part(rule, points, promotions.get(rule, rule))
 
 
@@ -214,11 +306,20 @@ def not_computed(program: Program | None, currency: str, tier: str | None, at: d
     if program is None:
         return "no version of the program was in force at the sale"
     if tier not in program.tier_rate_bps:
-        return f"the program (version {program.version}) has no tier {tier}; it has {', '.join(program.tier_rate_bps)}"
+        return (
+            f"the program (version {program.version}) has no tier {tier}; "
+            f"it has {', '.join(program.tier_rate_bps)}"
+        )
     if currency not in program.base_rate_bps and program.base_currency is None:
-        return f"the program (version {program.version}) has no points per unit of {currency}, and no base currency to convert it to"
+        return (
+            f"the program (version {program.version}) has no points per unit of {currency}, "
+            "and no base currency to convert it to"
+        )
     if currency in program.base_rate_bps:
         unknown = "its amount without tax is not known, or " if program.basis == "subtotal" else ""
         return f"{unknown}the amount is beyond exact arithmetic"
     day = at.astimezone(ZoneInfo(program.timezone)).date()
-    return f"there is no exchange rate of {currency} in {program.base_currency} for {day}; load it (`twezah fx load`)"
+    return (
+        f"there is no exchange rate of {currency} in {program.base_currency} for {day}; "
+        "load it (`twezah fx load`)"
+    )

@@ -1,4 +1,7 @@
-"""Exchange rates: what a file of them says, and which one is in force when. Exact decimals; a day without a rate has none."""
+"""Exchange rates: what a file of them says, and which one is in force when.
+
+Exact decimals; a day without a rate has none.
+"""
 
 import csv
 import io
@@ -10,35 +13,33 @@ from typing import Annotated, Any, Final, Self
 import polars as pl
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from loyalty.common import Currency, Frozen, spans
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.schema import UTC_US
+from loyalty.types import Currency, Frozen, spans
 
-#: Rows as stored: `rate_e9` in billionths, the last entered has the highest `rate_id`.
+#: Exchange rates as stored.
 RATES: Final = pl.Schema(
     {
+        #: Counts up: of two rates for one day the one entered last counts.
         "rate_id": pl.Int64(),
+        #: What is converted.
         "currency": pl.String(),
+        #: What it is converted to.
         "base_currency": pl.String(),
+        #: The first day...
         "valid_on": pl.Date(),
+        #: ...and the last day on which it is in force.
         "valid_until": pl.Date(),
+        #: Units of `base_currency` for one unit of `currency`, in billionths.
         "rate_e9": pl.Int64(),
     }
 )
-#: In force in [valid_from, valid_to): units of `base_currency` per unit of `currency`, in billionths.
-FX: Final = pl.Schema(
-    {
-        "currency": pl.String(),
-        "base_currency": pl.String(),
-        "valid_from": UTC_US,
-        "valid_to": UTC_US,
-        "rate_e9": pl.Int64(),
-    }
-)
+#: Lines that a file may have.
 ROWS_MAX: Final = 100_000
+#: Days that one line may be in force.
 DAYS_MAX: Final = 366
-#: Problems of a file that are told at once.
+#: Problems of a file that are listed at once.
 PROBLEMS_SHOWN: Final = 20
 _REQUIRED: Final = ("date", "currency", "base_currency", "rate")
 
@@ -54,12 +55,16 @@ Code = Annotated[Currency, AfterValidator(_known)]
 
 
 class FxRate(Frozen):
-    """Units of `base_currency` for one unit of `currency`, from `valid_on` to `valid_until`, both included."""
+    """Units of `base_currency` for one unit of `currency`.
+
+    In force from `valid_on` to `valid_until`, both included.
+    """
 
     currency: Code
     base_currency: Code
     valid_on: Annotated[date, Field(ge=date(1990, 1, 1), lt=date(2200, 1, 1))]
     valid_until: date
+    #: At most nine decimals.
     rate: Annotated[Decimal, Field(gt=0, lt=1_000_000_000, decimal_places=9, allow_inf_nan=False)]
 
     @model_validator(mode="after")
@@ -79,10 +84,15 @@ class FxRate(Frozen):
 
 
 class BadRatesError(ValueError):
-    """A file of rates that cannot be used; the message names every line at fault (the first twenty)."""
+    """A file of rates that cannot be used.
+
+    The message names every line at fault (the first twenty).
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        more = f"; and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
+        more = (
+            f"; and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
+        )
         super().__init__("; ".join(problems[:PROBLEMS_SHOWN]) + more)
 
 
@@ -91,8 +101,8 @@ def read_csv(text: str, *, carry_days: int = 0) -> list[FxRate]:
 
     Args:
         text: The file. The decimal mark is a point; dates are 2026-01-31.
-        carry_days: A line without `valid_until` is in force for so many days after its date as well (the next rate of the
-            pair ends it in any case).
+        carry_days: A line without `valid_until` is in force for so many days after its date as well
+            (the next rate of the pair ends it in any case).
 
     Raises:
         BadRatesError: Nothing of a file with any problem is used.
@@ -101,59 +111,86 @@ def read_csv(text: str, *, carry_days: int = 0) -> list[FxRate]:
     missing = [name for name in _REQUIRED if name not in (lines.fieldnames or [])]
     if missing:
         raise BadRatesError(
-            [f"the first line must name the columns {', '.join(_REQUIRED)}; not found: {', '.join(missing)}"]
+            [
+                (
+                    f"the first line must name the columns {', '.join(_REQUIRED)}; "
+                    f"not found: {', '.join(missing)}"
+                )
+            ]
         )
-    found: dict[tuple[str, str, date], FxRate] = {}
+    rates: dict[tuple[str, str, date], FxRate] = {}
     problems: list[str] = []
     try:
         for row in lines:
             if lines.line_num > ROWS_MAX:
                 raise BadRatesError([f"more than {ROWS_MAX} lines: load it in parts"])
-            _read(row, lines.line_num, carry_days, found, problems)
+            _read(row, lines.line_num, carry_days, rates, problems)
     except csv.Error as error:
         problems.append(f"line {lines.line_num}: {error}")
     if problems:
         raise BadRatesError(problems)
-    return list(found.values())
+    return list(rates.values())
 
 
 def _read(
     row: Mapping[str, Any],
     number: int,
     carry_days: int,
-    found: dict[tuple[str, str, date], FxRate],
+    rates: dict[tuple[str, str, date], FxRate],
     problems: list[str],
 ) -> None:
     texts = {name: (row.get(name) or "").strip() for name in (*_REQUIRED, "valid_until")}
     try:
         first = date.fromisoformat(texts["date"])
-        last = date.fromisoformat(texts["valid_until"]) if texts["valid_until"] else first + timedelta(days=carry_days)
+        last = (
+            date.fromisoformat(texts["valid_until"])
+            if texts["valid_until"]
+            else first + timedelta(days=carry_days)
+        )
     except (ValueError, OverflowError):
         problems.append(f"line {number}: dates are written like 2026-01-31")
         return
     try:
-        one = FxRate(
-            currency=texts["currency"], base_currency=texts["base_currency"], valid_on=first, valid_until=last,
+        rate = FxRate(
+            currency=texts["currency"], base_currency=texts["base_currency"],
+            valid_on=first, valid_until=last,
             rate=texts["rate"],
         )  # fmt: skip
     except ValidationError as error:
-        told = ", ".join(f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors())
-        problems.append(f"line {number}: {told}")
+        problem = ", ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors()
+        )
+        problems.append(f"line {number}: {problem}")
         return
-    if found.setdefault(one.key, one) != one:
-        problems.append(f"line {number}: another rate of {one.currency} in {one.base_currency} for {one.valid_on}")
+    if rates.setdefault(rate.key, rate) != rate:
+        problems.append(
+            f"line {number}: another rate of {rate.currency} in {rate.base_currency} "
+            f"for {rate.valid_on}"
+        )
 
 
 def by_version(rates: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
-    """FX from RATES, in the days of the time zone of the version that speaks: a later one does not move the days of the past."""
-    if len({one.timezone for one in programs}) == 1:
+    """FX from RATES, in the days of the time zone of the version in force.
+
+    A later version does not move the days of the past.
+    """
+    if len({program.timezone for program in programs}) == 1:
         return in_force(rates, programs[0].timezone)
     parts = []
-    for one, start, end in spans(programs):
-        until = pl.col("valid_to") if end is None else pl.min_horizontal("valid_to", pl.lit(end, UTC_US))
-        clipped = [pl.max_horizontal("valid_from", pl.lit(start, UTC_US)).alias("valid_from"), until.alias("valid_to")]
+    for program, start, end in spans(programs):
+        until = (
+            pl.col("valid_to")
+            if end is None
+            else pl.min_horizontal("valid_to", pl.lit(end, UTC_US))
+        )
+        clipped = [
+            pl.max_horizontal("valid_from", pl.lit(start, UTC_US)).alias("valid_from"),
+            until.alias("valid_to"),
+        ]
         parts.append(
-            in_force(rates, one.timezone).with_columns(clipped).filter(pl.col("valid_from") < pl.col("valid_to"))
+            in_force(rates, program.timezone)
+            .with_columns(clipped)
+            .filter(pl.col("valid_from") < pl.col("valid_to"))
         )
     return pl.concat(parts).sort("valid_from", "currency", "base_currency")
 
@@ -182,5 +219,7 @@ def _midnight(day: pl.Expr, zone: str) -> pl.Expr:
     """When the day begins, in UTC; where the clocks are put forward at midnight, an hour later."""
     start = day.cast(pl.Datetime("us"))
     times = [start, start + pl.duration(hours=1)]
-    local = [time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") for time in times]
+    local = [
+        time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") for time in times
+    ]
     return pl.coalesce(*(time.dt.convert_time_zone("UTC") for time in local))

@@ -1,7 +1,7 @@
 """Identifiers as they are shown: one that is somebody's phone or e-mail address is masked like one.
 
-Small shops number documents and customers by the customer's phone. Such a number is a key in the tables, and
-personal data wherever people read it: reports, messages, logs.
+Small shops number documents and customers by the customer's phone. Such a number is a key in the
+tables, and personal data wherever people read it: reports, messages, logs.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Final
 
 import phonenumbers
 
-#: Where numbers without a country code are from, unless said otherwise.
+#: The country of numbers without a country code, by default.
 _REGION: Final = "AO"
 _MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 #: Digits in one piece, or with gaps where they begin as no amount does.
@@ -20,7 +20,7 @@ _DIALLED: Final = re.compile(
 )
 #: A whole identifier that is nothing but digits and what is written between them.
 _ONLY: Final = re.compile(r"[+\d][\d\s().\-/]{6,20}\d")
-#: Digits left at the end, so that two documents can be told apart.
+#: Digits left at the end, so that two documents can be distinguished.
 _LEFT: Final = 2
 
 
@@ -35,9 +35,10 @@ def identifier(value: str | None, region: str = _REGION) -> str:
 
 def message(text: str, region: str = _REGION) -> str:
     """A text without the phones and e-mail addresses in it."""
-    without = _MAIL.sub(lambda found: f"{found.group()[0]}•••@•••", text)
+    without = _MAIL.sub(lambda match: f"{match.group()[0]}•••@•••", text)
     return _DIALLED.sub(
-        lambda found: _masked(found.group()) if _is_phone(found.group(), region) else found.group(), without
+        lambda match: _masked(match.group()) if _is_phone(match.group(), region) else match.group(),
+        without,
     )
 
 

@@ -5,30 +5,36 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from loyalty.common import Currency, Frozen, TierName
+from loyalty.types import Currency, Frozen, TierName
 
-#: Days of the shortest calendar period of each kind: the grace must end before the next period does.
+#: Days of the shortest calendar period of each kind: the grace must end before the next period
+#: does.
 SHORTEST_DAYS = {"month": 28, "quarter": 90, "half_year": 181, "year": 365}
 
 
 class TierPolicy(Frozen):
     """Tiers evaluated from what a member bought in a rolling window; see docs/points-rules.md.
 
-    A tier is reached at once, for the sales after the one that reached it. It is kept until a calendar period ends and, if the
-    window no longer reaches it then, for the grace after that; then the member falls to the highest tier reached from the
-    period's end on. A tier that the loyalty app has set is a floor: the higher of both is in force.
+    A tier is reached at once, for the sales after the one that reached it. It is kept until a
+    calendar period ends and, if the window no longer reaches it then, for the grace after that;
+    then the member falls to the highest tier reached from the period's end on. A tier that the
+    loyalty app has set is a floor: the higher of both is in force.
 
-    `metric`: `points` are base points (amount x base rate; tiers and promotions do not feed themselves), `spend` is the net
-    amount in `currency`; sales in other currencies do not count towards it.
+    `metric`: `points` are base points (amount x base rate; tiers and promotions do not feed
+        themselves), `spend` is the net amount in `currency`; sales in other currencies do not count
+        towards it.
     `window_days`: a sale counts for this long after its instant.
     `thresholds`: per tier what reaches it: points, or minor units of `currency`.
-    `period`, `grace_days`: downgrades happen `grace_days` after a calendar period of the program's time zone ends.
+    `period`, `grace_days`: downgrades happen `grace_days` after a calendar period of the program's
+        time zone ends.
     """
 
     metric: Literal["points", "spend"] = "points"
     currency: Currency | None = None
     window_days: Annotated[int, Field(ge=1, le=3660)] = 365
-    thresholds: Annotated[dict[TierName, Annotated[int, Field(ge=1, le=10**15)]], Field(min_length=1, max_length=20)]
+    thresholds: Annotated[
+        dict[TierName, Annotated[int, Field(ge=1, le=10**15)]], Field(min_length=1, max_length=20)
+    ]
     period: Literal["month", "quarter", "half_year", "year"] = "year"
     grace_days: Annotated[int, Field(ge=0, le=364)] = 0
 
@@ -42,7 +48,9 @@ class TierPolicy(Frozen):
             message = "two tiers have the same threshold"
             raise ValueError(message)
         if self.grace_days >= SHORTEST_DAYS[self.period]:
-            message = f"grace_days {self.grace_days} must be shorter than the period ({self.period})"
+            message = (
+                f"grace_days {self.grace_days} must be shorter than the period ({self.period})"
+            )
             raise ValueError(message)
         return self
 
@@ -52,10 +60,15 @@ class TierPolicy(Frozen):
 
 
 class Expiry(Frozen):
-    """Points of a sale expire `months` after it, at the end of that day, month or year in the program's time zone.
+    """Points of a sale expire `months` after it, at the end of that day, month or year.
 
-    First in, first out: what takes points back or spends them is set against the points that expire first.
+    Days are those of the program's time zone.
+
+    First in, first out: what takes points back or spends them is set against the points that expire
+    first.
     """
 
+    #: Whole months that the points live.
     months: Annotated[int, Field(ge=0, le=240)]
+    #: They live on to the end of this calendar period.
     end_of: Literal["day", "month", "year"] = "day"

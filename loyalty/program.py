@@ -7,34 +7,50 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from loyalty.common import BEGINNING, BPS, HOME_ZONE, Bps, Currency, Frozen, Instant, TierName, Zone, spans
 from loyalty.policies import Expiry, TierPolicy
 from loyalty.rounding import Rounding
 from loyalty.schema import UTC_US
+from loyalty.types import (
+    BEGINNING,
+    BPS,
+    HOME_ZONE,
+    Bps,
+    Currency,
+    Frozen,
+    Instant,
+    TierName,
+    Zone,
+    spans,
+)
 
 __all__ = ["BEGINNING", "BPS", "TIER_RATE_BPS", "Bps", "Program", "rates_frame", "versions_frame"]
 
-#: A product category: names are the author's, members are SKU patterns (`*` and `?`, upper and lower case alike).
+#: A product category: names are the author's, members are SKU patterns (`*` and `?`, upper and
+#: lower case alike).
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Program(Frozen):
-    """One version of the program: it speaks from `valid_from` (UTC) until a later version does.
+    """One version of the program: in force from `valid_from` (UTC) until a later version is.
 
     `base_rate_bps`: per currency, points per whole unit in basis points (100_000 = 10 points).
     `tier_rate_bps`: per tier, multiplier in basis points (12_000 = 1.2x).
     `entry_tier`: tier of a member who has none yet.
-    `rounding`, `basis`: how fractions of a point are rounded; the amount that earns, with or without tax.
-    `award_when`: whether an open invoice earns at once (issued) or once it is paid. Either way by its own date.
+    `rounding`, `basis`: how fractions of a point are rounded; the amount that earns, with or
+    without tax.
+    `award_when`: whether an open invoice earns at once (issued) or once it is paid. Either way by
+        its own date.
     `timezone`: of days, hours and calendar periods.
-    `base_currency`: a sale in a currency without a rate of its own is converted to this one at the rate of its date; a
-        missing exchange rate rejects the sale.
+    `base_currency`: a sale in a currency without a rate of its own is converted to this one at the
+        rate of its date; a missing exchange rate rejects the sale.
     `categories`: product categories by name, each a list of SKU patterns, for product bonuses.
-    `unlinked_credits`: a credit document that names no invoice counts at its own date, or lowers the customer's latest sales.
+    `unlinked_credits`: a credit document that names no invoice counts at its own date, or lowers
+        the customer's latest sales.
     `tier_policy`: how tiers are evaluated; absent: the loyalty app sets them.
     `expiry`: when points expire; absent: never.
     """
 
+    #: Counts up; numbered when it is applied.
     version: Annotated[int, Field(ge=1)]
     valid_from: Instant = BEGINNING
     base_rate_bps: dict[Currency, Bps]
@@ -61,17 +77,22 @@ class Program(Frozen):
         if self.tier_policy is not None:
             unknown = sorted(set(self.tier_policy.thresholds) - set(self.tier_rate_bps))
             if unknown or self.entry_tier in self.tier_policy.thresholds:
-                message = f"tier_policy.thresholds name {unknown or self.entry_tier}: every tier but the entry tier, each with a rate"
+                message = (
+                    f"tier_policy.thresholds name {unknown or self.entry_tier}: "
+                    "every tier but the entry tier, each with a rate"
+                )
                 raise ValueError(message)
         return self
 
 
 #: The tiers of the product's documentation.
-TIER_RATE_BPS = MappingProxyType({"lead": 10_000, "silver": 12_000, "gold": 15_000, "platinum": 20_000})
+TIER_RATE_BPS = MappingProxyType(
+    {"lead": 10_000, "silver": 12_000, "gold": 15_000, "platinum": 20_000}
+)
 
 
 def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
-    """One row per version that speaks at any time, sorted by its beginning."""
+    """One row per version that is in force at any time, sorted by its beginning."""
     rows = [
         (p.version, start, p.entry_tier, p.rounding, p.basis, p.award_when, p.base_currency)
         for p, start, _ in spans(programs)
@@ -93,4 +114,6 @@ def rates_frame(
 ) -> pl.DataFrame:
     """One row per version and `key` (currency or tier) with its rate in basis points."""
     rows = [(p.version, name, rate) for p in programs for name, rate in getattr(p, field).items()]
-    return pl.DataFrame(rows, schema={"program_version": pl.Int32(), key: pl.String, field: pl.Int64}, orient="row")
+    return pl.DataFrame(
+        rows, schema={"program_version": pl.Int32(), key: pl.String, field: pl.Int64}, orient="row"
+    )

@@ -8,10 +8,13 @@ Rounding = Literal["down", "half_up", "up"]
 
 
 def rounded_ratio(numerator: pl.Expr, denominator: pl.Expr, mode: Rounding) -> pl.Expr:
-    """`numerator / denominator` as a whole number (Int128), rounded on the magnitude, the sign put back after.
+    """`numerator / denominator` as a whole number (Int128).
 
-    `denominator` must be positive. Polars' own integer division goes toward minus infinity, which would take back one
-    point more than was given; working on the magnitude makes a refund mirror its award exactly.
+    The magnitude is rounded, and the sign put back after.
+
+    `denominator` must be positive. Polars' own integer division goes toward minus infinity, which
+    would take back one point more than was given; working on the magnitude makes a refund mirror
+    its award exactly.
     """
     magnitude = numerator.abs()
     lift = {"down": pl.lit(0, pl.Int128), "half_up": denominator // 2, "up": denominator - 1}[mode]

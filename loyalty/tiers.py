@@ -1,12 +1,15 @@
 """The tier in force at each sale: set by the loyalty app, or evaluated from what the member bought.
 
-Evaluated tiers have a closed form, so they depend on the stored sales alone and not on the order in which they came to be known:
+Evaluated tiers have a closed form, so they depend on the stored sales alone and not on the order in
+which they came to be known:
 
     level(t)  = the highest tier whose threshold the window (t - window_days, t) reaches
-    tier(t)   = the highest level on [E, t], where E is the last end of a period whose grace is over at t
+    tier(t)   = the highest level on [E, t], where E is the last end of a period whose grace is over
+    at t
 
-Between two reviews the maximum only grows: a tier is reached at once and kept. At a review E moves on, and what was reached
-before E no longer holds the tier up. Sales at the instant t itself do not count: a sale does not lift its own tier.
+Between two reviews the maximum only grows: a tier is reached at once and kept. At a review E moves
+on, and what was reached before E no longer holds the tier up. Sales at the instant t itself do not
+count: a sale does not lift its own tier.
 """
 
 from collections.abc import Sequence
@@ -22,34 +25,58 @@ _DAY_US: Final = 86_400_000_000
 
 
 def tier_set(frame: pl.DataFrame, tiers: pl.DataFrame) -> pl.DataFrame:
-    """Adds `tier`: the one the loyalty app had set at the sale's instant, or the entry tier. `frame` is sorted by time."""
-    known = tiers.sort("valid_from").rename({"valid_from": "tier_from"})
+    """Adds `tier`: the one the loyalty app had set at the sale's instant, or the entry tier.
+
+    `frame` is sorted by time.
+    """
+    app_tiers = tiers.sort("valid_from").rename({"valid_from": "tier_from"})
     return frame.join_asof(
-        known, left_on="issued_at", right_on="tier_from", by="member_id", strategy="backward", check_sortedness=False
+        app_tiers,
+        left_on="issued_at",
+        right_on="tier_from",
+        by="member_id",
+        strategy="backward",
+        check_sortedness=False,
     ).with_columns(pl.coalesce("tier", "entry_tier").alias("tier"))
 
 
 def evaluated(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
-    """`frame` with `tier` raised to the evaluated one where the version in force evaluates tiers. Keeps the order.
+    """`frame` with `tier` raised to the evaluated one where the version in force evaluates tiers.
 
-    `frame` needs member_id, issued_at, program_version, tier, base, net_minor, currency; all sales of its members.
+    Keeps the order.
+
+    `frame` needs member_id, issued_at, program_version, tier, base, net_minor, currency; all sales
+    of its members.
     """
     numbered = frame.with_row_index("_at")
     ranks = {p.version: p.tier_policy.ranked(p.entry_tier) for p in programs if p.tier_policy}
     better: list[pl.DataFrame] = []
     for program in programs:
-        policy, mine = program.tier_policy, numbered.filter(pl.col("program_version") == program.version)
-        if policy is None or mine.is_empty():
+        policy, sales = (
+            program.tier_policy,
+            numbered.filter(pl.col("program_version") == program.version),
+        )
+        if policy is None or sales.is_empty():
             continue
         order = ranks[program.version]
-        reached = levels(numbered, mine.select("_at", "member_id", "issued_at"), policy, program.timezone)
-        names = pl.DataFrame({"rank": range(len(order)), "name": order}, schema={"rank": pl.Int32, "name": pl.String})
+        reached = levels(
+            numbered, sales.select("_at", "member_id", "issued_at"), policy, program.timezone
+        )
+        names = pl.DataFrame(
+            {"rank": range(len(order)), "name": order}, schema={"rank": pl.Int32, "name": pl.String}
+        )
         raised = (
-            mine.select("_at", "tier")
+            sales.select("_at", "tier")
             .join(reached, on="_at")
             .join(names.rename({"name": "tier", "rank": "set_rank"}), on="tier", how="left")
             # A tier that the policy does not know stands: nobody can say whether another is higher.
-            .with_columns(pl.when(pl.col("set_rank").is_null()).then(-1).otherwise("rank").cast(pl.Int32).alias("rank"))
+            .with_columns(
+                pl.when(pl.col("set_rank").is_null())
+                .then(-1)
+                .otherwise("rank")
+                .cast(pl.Int32)
+                .alias("rank")
+            )
             .filter(pl.col("rank") > pl.col("set_rank").fill_null(0))
             .join(names, on="rank")
         )
@@ -74,12 +101,18 @@ def levels(sales: pl.DataFrame, asked: pl.DataFrame, policy: TierPolicy, zone: s
     at = asked.with_columns(_period_end(pl.col("issued_at"), policy, zone).alias("since"))
     after = _window_sum(_turns(sums, policy), sums, policy, inclusive=True)
     peaks = after.select("member_id", "t", _rank(pl.col("sum"), thresholds).alias("rank"))
-    # A sale counts for the stretch that reviews it, and once more if it falls into the grace of the period before.
-    own = peaks.with_columns(_period_end(pl.col("t"), policy, zone).alias("since"))
-    last = own.with_columns(_truncated(pl.col("t"), policy, zone).alias("next"))
-    graced = last.filter(pl.col("next") > pl.col("since")).with_columns(pl.col("next").alias("since"))
+    # A sale counts for the stretch that reviews it, and once more if it falls into the grace of the
+    # period before.
+    reviewed = peaks.with_columns(_period_end(pl.col("t"), policy, zone).alias("since"))
+    last = reviewed.with_columns(_truncated(pl.col("t"), policy, zone).alias("next"))
+    graced = last.filter(pl.col("next") > pl.col("since")).with_columns(
+        pl.col("next").alias("since")
+    )
     stretch = pl.concat(
-        [own.select("member_id", "since", "t", "rank"), graced.select("member_id", "since", "t", "rank")]
+        [
+            reviewed.select("member_id", "since", "t", "rank"),
+            graced.select("member_id", "since", "t", "rank"),
+        ]
     )
     best = (
         stretch.sort("t")
@@ -87,17 +120,25 @@ def levels(sales: pl.DataFrame, asked: pl.DataFrame, policy: TierPolicy, zone: s
         .select("member_id", "since", "t", "best")
     )
     reached = at.sort("issued_at").join_asof(
-        best.sort("t"), left_on="issued_at", right_on="t", by=["member_id", "since"], strategy="backward",
+        best.sort("t"), left_on="issued_at", right_on="t", by=["member_id", "since"],
+        strategy="backward",
         allow_exact_matches=False, check_sortedness=False,
     )  # fmt: skip
-    start = _window_sum(at.select("_at", "member_id", pl.col("since").alias("t")), sums, policy, inclusive=False)
-    return reached.join(start.select("_at", _rank(pl.col("sum"), thresholds).alias("held")), on="_at").select(
+    start = _window_sum(
+        at.select("_at", "member_id", pl.col("since").alias("t")), sums, policy, inclusive=False
+    )
+    return reached.join(
+        start.select("_at", _rank(pl.col("sum"), thresholds).alias("held")), on="_at"
+    ).select(
         "_at", pl.max_horizontal(pl.col("best").fill_null(0), "held").cast(pl.Int32).alias("rank")
     )
 
 
 def _running(sales: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
-    """Per member and instant, all that counted until then, that instant included: member_id, issued_at, amount, total."""
+    """Per member and instant, all that counted until then: member_id, issued_at, amount, total.
+
+    That instant is included.
+    """
     amount = (
         pl.col("base")
         if policy.metric == "points"
@@ -112,23 +153,33 @@ def _running(sales: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
 
 
 def _turns(sums: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
-    """The instants after which a level may be higher than before: sales, and credits that leave the window."""
+    """The instants after which a level may be higher than before.
+
+    Those are sales, and the instants at which credits leave the window.
+    """
     window = pl.duration(microseconds=policy.window_days * _DAY_US)
     sold = sums.select("member_id", pl.col("issued_at").alias("t"))
-    left = sums.filter(pl.col("amount") < 0).select("member_id", (pl.col("issued_at") + window).alias("t"))
+    left = sums.filter(pl.col("amount") < 0).select(
+        "member_id", (pl.col("issued_at") + window).alias("t")
+    )
     return sold if left.is_empty() else pl.concat([sold, left]).unique()
 
 
-def _window_sum(asked: pl.DataFrame, sums: pl.DataFrame, policy: TierPolicy, *, inclusive: bool) -> pl.DataFrame:
+def _window_sum(
+    asked: pl.DataFrame, sums: pl.DataFrame, policy: TierPolicy, *, inclusive: bool
+) -> pl.DataFrame:
     """What counts at `t`: [t - window, t), or with `inclusive` just after `t`: (t - window, t]."""
     window = policy.window_days * _DAY_US
-    found = asked.with_columns((pl.col("t") - pl.duration(microseconds=window)).alias("from"))
+    sums_at = asked.with_columns((pl.col("t") - pl.duration(microseconds=window)).alias("from"))
     for name, column in (("until", "t"), ("before", "from")):
-        found = found.sort(column).join_asof(
-            sums.select("member_id", "issued_at", pl.col("total").alias(name)), left_on=column, right_on="issued_at", by="member_id", strategy="backward",
+        sums_at = sums_at.sort(column).join_asof(
+            sums.select("member_id", "issued_at", pl.col("total").alias(name)),
+            left_on=column, right_on="issued_at", by="member_id", strategy="backward",
             allow_exact_matches=inclusive, check_sortedness=False, coalesce=False,
         ).drop("issued_at")  # fmt: skip
-    return found.with_columns((pl.col("until").fill_null(0) - pl.col("before").fill_null(0)).alias("sum"))
+    return sums_at.with_columns(
+        (pl.col("until").fill_null(0) - pl.col("before").fill_null(0)).alias("sum")
+    )
 
 
 def _rank(amount: pl.Expr, thresholds: Sequence[int]) -> pl.Expr:

@@ -1,10 +1,13 @@
-"""Makes .venv from uv.lock on a machine that has only Python and a package index. Standard library only.
+"""Makes .venv from uv.lock on a machine that has only Python and a package index.
+
+Standard library only.
 
     python3 scripts/bootstrap.py [--group bench]
 
-Gets the pinned uv into .tools/ (with pip if there is one, else straight from the index; checked against
-scripts/uv.txt), then lets it install the locked dependencies. A second run with nothing changed ends at
-once. The syntax stays old enough for an old Python to reach the message that says it is too old.
+Gets the pinned uv into .tools/ (with pip if there is one, else straight from the index; checked
+against scripts/uv.txt), then lets it install the locked dependencies. A second run with nothing
+changed ends at once. The syntax stays old enough for an old Python to reach the message that says
+it is too old.
 """
 
 import contextlib
@@ -48,16 +51,16 @@ def main(arguments):
 
 
 class Problem(Exception):
-    """Something only the person at the keyboard can change; the text says what."""
+    """A problem that only the person at the keyboard can solve; the text says how."""
 
 
 DISK_FULL = (
-    "the disk is full. The set-up needs about %.1f GB in %s; free some space and run the same command again."
-    % (FREE_BYTES_MIN / 1e9, ROOT)
+    "the disk is full. The set-up needs about %.1f GB in %s; free some space and run the same "
+    "command again." % (FREE_BYTES_MIN / 1e9, ROOT)
 )
 NO_INDEX = (
-    "cannot reach the package index. Check the network and the proxy (HTTPS_PROXY), or name a mirror in "
-    "PIP_INDEX_URL, then run the same command again."
+    "cannot reach the package index. Check the network and the proxy (HTTPS_PROXY), or name a "
+    "mirror in PIP_INDEX_URL, then run the same command again."
 )
 
 
@@ -68,20 +71,24 @@ def say(text):
 
 
 def rerun_with_better_python(arguments):
-    """Use a fitting python3.x if one is installed; else say what is missing."""
+    """Use a fitting python3.x if one is installed; otherwise say what is missing."""
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
         better = shutil.which("python3.%d" % minor)
         if better and subprocess.call([better, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             return subprocess.call([better, os.path.abspath(__file__)] + arguments)
     return say(
         "bootstrap: this is Python %d.%d; Twezah needs Python %d.%d to %d.%d. Install one of them "
-        "(Debian, Ubuntu: apt install python3.11; macOS: brew install python@3.12) and run the same command "
-        "again, or name one: make PYTHON=/path/to/python3.12 ..." % (sys.version_info[:2] + OLDEST + NEWEST)
+        "(Debian, Ubuntu: apt install python3.11; macOS: brew install python@3.12) and run the "
+        "same command again, or name one: make PYTHON=/path/to/python3.12 ..."
+        % (sys.version_info[:2] + OLDEST + NEWEST)
     )
 
 
 def fingerprint():
-    """Changes whenever the environment must be made again: lock, project, interpreter, place."""
+    """A digest that changes whenever the environment must be made again.
+
+    It covers the lock file, the project file, the interpreter and the folder.
+    """
     digest = hashlib.sha256()
     for name in ("uv.lock", "pyproject.toml", "scripts/uv.txt", "scripts/bootstrap.py"):
         with open(os.path.join(ROOT, name), "rb") as file:
@@ -110,7 +117,10 @@ def locked(path):
 
 
 def require_space():
-    """Raise Problem when the dependencies cannot fit. A repair of an existing environment needs less."""
+    """Raise Problem when the dependencies cannot fit.
+
+    A repair of an existing environment needs less.
+    """
     free_bytes = shutil.disk_usage(ROOT).free
     if free_bytes < (FREE_BYTES_MIN if not os.path.isdir(VENV) else FREE_BYTES_MIN // 8):
         raise Problem(DISK_FULL)
@@ -127,10 +137,12 @@ def from_index(groups):
         raise Problem("%s (%s)" % (NO_INDEX, error)) from None
     say("Setting up Python %d.%d in .venv (about a minute the first time)" % sys.version_info[:2])
     extra = [word for group in groups for word in ("--group", group)]
-    if "UV_DEFAULT_INDEX" in environment:  # the lock file names files on PyPI; a mirror is asked by hash instead
+    # The lock file names files on PyPI. A mirror has them elsewhere, so it is asked by hash.
+    if "UV_DEFAULT_INDEX" in environment:
         listing = os.path.join(TOOLS, "requirements.txt")
         run(
-            [uv, "export", "--frozen", "--quiet", "--no-emit-project", "--output-file", listing] + extra,
+            [uv, "export", "--frozen", "--quiet", "--no-emit-project", "--output-file", listing]
+            + extra,
             environment,
         )
         run([uv, "venv", "--allow-existing", "--quiet", VENV], environment)
@@ -161,22 +173,39 @@ def uv_environment(index):
     if environment.get("PIP_CERT"):
         environment.setdefault("SSL_CERT_FILE", environment["PIP_CERT"])
     home = environment.get("HOME")
-    if "UV_CACHE_DIR" not in environment and not (home and os.path.isdir(home) and os.access(home, os.W_OK)):
+    if "UV_CACHE_DIR" not in environment and not (
+        home and os.path.isdir(home) and os.access(home, os.W_OK)
+    ):
         environment["UV_CACHE_DIR"] = os.path.join(TOOLS, "uv-cache")
     return environment
 
 
 def run(command, environment):
-    """Run uv; raise Problem in our words for what a newcomer meets, in uv's own otherwise."""
-    os.umask(0o022)  # as root, the database runs under another account and must be able to read its programs
-    result = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    """Run uv; raise Problem if it fails.
+
+    The text is ours for the problems that a newcomer meets, and uv's own otherwise.
+    """
+    # When root runs this, the database runs under another account, which must read its programs.
+    os.umask(0o022)
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
     if result.returncode == 0:
         return
     sys.stderr.write(result.stderr)
-    said = result.stderr.lower()
-    if "no space left" in said or "os error 28" in said:
+    errors = result.stderr.lower()
+    if "no space left" in errors or "os error 28" in errors:
         raise Problem(DISK_FULL)
-    if any(hint in said for hint in ("error sending request", "dns error", "failed to fetch", "timed out", "connect")):
+    if any(
+        hint in errors
+        for hint in (
+            "error sending request",
+            "dns error",
+            "failed to fetch",
+            "timed out",
+            "connect",
+        )
+    ):
         raise Problem(NO_INDEX)
     raise Problem("uv could not install the locked dependencies (its message is above).")
 

@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/images: a stack with simulated billing systems, and an operator's headless Chromium.
+"""Takes the pictures of docs/images: a stack with simulated systems, and a headless Chromium.
 
     make screenshots                                        all of them, anew
     make screenshots ARGS="--only deployments --only run"   some
@@ -22,16 +22,16 @@ from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import TimeoutError as NotInTime
 from playwright.sync_api import expect
 
+from settings import PROJECT_ROOT
 from tests.support.desk import Desk, browsing
 from tests.support.served import served
-from twezah.settings import PROJECT_ROOT
 
 WIDTH, HEIGHT = 1400, 1000
 BYTES_MAX = 200000
 #: An alert goes to a new block within half a minute.
 ALERTS_SECONDS_MAX = 60
-#: A page fills in and fades in; its picture is taken once its text and its animations have been at rest for a second,
-#: or after 15 s.
+#: A page fills in and fades in; its picture is taken once its text and its animations have been at
+#: rest for a second, or after 15 s.
 AT_REST = """() => new Promise(done => {
     let before = null, same = 0, looks = 0
     const look = () => {
@@ -65,7 +65,9 @@ def deployments(desk):
         desk.await_state("Completed")
     desk.open("/deployments")
     desk.page.get_by_role("searchbox").fill("sync-")
-    expect(desk.page.get_by_role("link", name="connect", exact=True)).to_have_count(0)  # the list has followed
+    expect(desk.page.get_by_role("link", name="connect", exact=True)).to_have_count(
+        0
+    )  # the list has followed
 
 
 def run(desk):
@@ -94,7 +96,9 @@ def automations(desk):
     """What is told, and that it goes to the block `alerts`."""
     block = desk.create_alerts("http://127.0.0.1:9/alerts")
     deadline = time.monotonic() + ALERTS_SECONDS_MAX
-    while not any(block in json.dumps(one["actions"]) for one in ask(desk, "/automations/filter", {})):
+    while not any(
+        block in json.dumps(row["actions"]) for row in ask(desk, "/automations/filter", {})
+    ):
         if time.monotonic() > deadline:
             raise RuntimeError("no automation has begun to use the block `alerts`")
         time.sleep(1)
@@ -123,12 +127,15 @@ def ask(desk, path, body):
 
 def block_page(desk, name):
     """The address of a block's page."""
-    found = ask(desk, "/block_documents/filter", {"include_secrets": False})
-    return next("/blocks/block/%s" % one["id"] for one in found if one["name"] == name)
+    blocks = ask(desk, "/block_documents/filter", {"include_secrets": False})
+    return next("/blocks/block/%s" % block["id"] for block in blocks if block["name"] == name)
 
 
 def report_page(desk, deployment, key):
-    """The address of the newest artifact with this key; the deployment runs first where that shows the present or there is none."""
+    """The address of the newest artifact with this key.
+
+    The deployment runs first where the page shows the present, or where there is no artifact yet.
+    """
     wanted = {"artifacts": {"key": {"any_": [key]}}}
     if deployment == "pages" or not ask(desk, "/artifacts/latest/filter", wanted):
         desk.quick_run(deployment)
@@ -152,7 +159,16 @@ def take(desk, target):
     desk.page.evaluate(AT_REST)
     desk.page.screenshot(path=target)
     if shutil.which("pngquant"):
-        command = ["pngquant", "--force", "--ext", ".png", "--quality", "60-90", "--strip", str(target)]
+        command = [
+            "pngquant",
+            "--force",
+            "--ext",
+            ".png",
+            "--quality",
+            "60-90",
+            "--strip",
+            str(target),
+        ]
         subprocess.run(command, check=False)
     if target.stat().st_size > BYTES_MAX:
         print("%s has more than %d bytes; install pngquant" % (target, BYTES_MAX), file=sys.stderr)
@@ -160,18 +176,25 @@ def take(desk, target):
 
 def main(arguments=None):
     """Takes the pictures; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "docs" / "images", help="where they go")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=PROJECT_ROOT / "docs" / "images", help="where they go"
+    )
     parser.add_argument("--only", action="append", choices=NAMES, help="only this one (repeatable)")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            with served(Path(folder) / "home", "--simulator") as settings, browsing(WIDTH, HEIGHT) as page:
+            with (
+                served(Path(folder) / "home", "--simulator") as settings,
+                browsing(WIDTH, HEIGHT) as page,
+            ):
                 pictures = Path(tempfile.gettempdir()) / "twezah-screenshots"
                 desk = Desk(page, settings.ui_url, pictures, settings.prefect_auth_string({}))
                 desk.log_in()
-                for name in [one for one in NAMES if one in (options.only or NAMES)]:
+                for name in [name for name in NAMES if name in (options.only or NAMES)]:
                     with desk.step("taking %s" % name):
                         show(desk, name)
                         take(desk, options.folder / f"{name}.png")

@@ -1,6 +1,6 @@
-"""A seeded simulator of QuickBooks Online, Xero, FreshBooks, NetSuite, Sage Intacct and a custom REST system.
+"""A seeded simulator of billing systems, one folder of `systems/` each.
 
-Each is written from its documentation alone.
+Each is written from its vendor's documentation alone.
 
 It shares no code with the product it tests, so that it can be its oracle:
 
@@ -21,14 +21,9 @@ from simulator.clock import ManualClock
 from simulator.faults import Faults
 from simulator.model import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, SYSTEMS
 from simulator.oauth import seed_refresh_token
+from simulator.registry import api
+from simulator.systems.netsuite.auth import CONSUMER, TOKEN
 from simulator.truth import Truth
-from simulator.vendors.custom import Custom
-from simulator.vendors.freshbooks import FreshBooks
-from simulator.vendors.netsuite import NetSuite
-from simulator.vendors.netsuite_auth import CONSUMER, TOKEN
-from simulator.vendors.quickbooks import QuickBooks
-from simulator.vendors.sage_intacct import SageIntacct
-from simulator.vendors.xero import Xero
 from simulator.wire import Handler, Vendor, serve
 from simulator.world import World
 
@@ -52,14 +47,6 @@ __all__ = [
 #: Key and secret of the application, id and secret of the token, for NetSuite's signed requests.
 NETSUITE_CONSUMER: Final = CONSUMER
 NETSUITE_TOKEN: Final = TOKEN
-_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite | SageIntacct | Custom]]] = {
-    "quickbooks": QuickBooks,
-    "xero": Xero,
-    "freshbooks": FreshBooks,
-    "netsuite": NetSuite,
-    "sage_intacct": SageIntacct,
-    "custom": Custom,
-}
 
 
 def handler(world: World, vendor: str) -> Handler:
@@ -69,8 +56,8 @@ def handler(world: World, vendor: str) -> Handler:
         KeyError: If there is no such vendor.
         httpx.ReadTimeout: From the handler, when the world's faults say that no answer comes.
     """
-    api: Vendor = _VENDORS[vendor](world)
-    return partial(serve, world, api)
+    made: Vendor = api(vendor)(world)
+    return partial(serve, world, made)
 
 
 def client(world: World, vendor: str) -> httpx.Client:

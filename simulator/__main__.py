@@ -27,17 +27,36 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     parser.add_argument(
-        "--port", type=int, default=9400, help="port on 127.0.0.1; 0 takes a free one (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="seed of the world (default: %(default)s)")
-    parser.add_argument("--customers", type=int, default=300, help="customers per system (default: %(default)s)")
-    parser.add_argument("--invoices", type=int, default=400, help="sales per system (default: %(default)s)")
-    parser.add_argument("--days", type=float, default=120, help="days of past sales (default: %(default)s)")
-    parser.add_argument(
-        "--faults", type=float, default=0, metavar="RATE", help="share of answers that are 429, and 500"
+        "--port",
+        type=int,
+        default=9400,
+        help="port on 127.0.0.1; 0 takes a free one (default: %(default)s)",
     )
     parser.add_argument(
-        "--limits", type=float, default=1, metavar="SCALE", help="times the vendors' rate limits; 0: none"
+        "--seed", type=int, default=1, help="seed of the world (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--customers", type=int, default=300, help="customers per system (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--invoices", type=int, default=400, help="sales per system (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--days", type=float, default=120, help="days of past sales (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--faults",
+        type=float,
+        default=0,
+        metavar="RATE",
+        help="share of answers that are 429, and 500",
+    )
+    parser.add_argument(
+        "--limits",
+        type=float,
+        default=1,
+        metavar="SCALE",
+        help="times the vendors' rate limits; 0: none",
     )
     parser.add_argument(
         "--access-seconds",
@@ -45,15 +64,24 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="SECONDS",
         help="life of access tokens, instead of the vendors'",
     )
-    parser.add_argument("--evolve-every", type=float, metavar="SECONDS", help="let something happen every so often")
+    parser.add_argument(
+        "--evolve-every", type=float, metavar="SECONDS", help="let something happen every so often"
+    )
     parser.add_argument(
         "--consent",
         choices=("ask", "allow", "deny"),
         default="ask",
         help="consent pages: two links, or an answer at once",
     )
-    parser.add_argument("--state", type=Path, metavar="FILE", help="remember tokens and changes here across restarts")
-    parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when this process has ended")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="remember tokens and changes here across restarts",
+    )
+    parser.add_argument(
+        "--parent-pid", type=int, metavar="PID", help="stop when this process has ended"
+    )
     return parser.parse_args(argv)
 
 
@@ -83,7 +111,9 @@ class State:
             invoices=arguments.invoices,
             days=arguments.days,
             limit_scale=arguments.limits,
-            faults=Faults(seed=arguments.seed, rate_429=arguments.faults, rate_500=arguments.faults),
+            faults=Faults(
+                seed=arguments.seed, rate_429=arguments.faults, rate_500=arguments.faults
+            ),
             consent=arguments.consent,
             access_token_seconds=None if life is None else dict.fromkeys(SYSTEMS, life),
         )
@@ -110,7 +140,10 @@ class State:
             self._save(world)
 
     def _save(self, world: World) -> None:
-        marks = (len(self.values["evolved"]), *(grants.state.issued for grants in world.grants.values()))
+        marks = (
+            len(self.values["evolved"]),
+            *(grants.state.issued for grants in world.grants.values()),
+        )
         if self._path is None or marks == self._saved_marks:
             return
         self.values["tokens"] = {name: grants.dump() for name, grants in world.grants.items()}
@@ -153,7 +186,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _serve(
-    server: uvicorn.Server, world: World, state: State, arguments: argparse.Namespace, evolve: Evolve
+    server: uvicorn.Server,
+    world: World,
+    state: State,
+    arguments: argparse.Namespace,
+    evolve: Evolve,
 ) -> None:
     chores: list[Coroutine[Any, Any, None]] = [_announce(server), _save(state, world)]
     if arguments.parent_pid is not None:
@@ -173,8 +210,14 @@ async def _announce(server: uvicorn.Server) -> None:
     while not server.started:
         await asyncio.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
-    tokens = {name: {"account": ACCOUNTS[name], "refresh_token": seed_refresh_token(name)} for name in SYSTEMS}
-    print(json.dumps({"url": f"http://127.0.0.1:{port}", "client_id": CLIENT_ID, "systems": tokens}), flush=True)
+    tokens = {
+        name: {"account": ACCOUNTS[name], "refresh_token": seed_refresh_token(name)}
+        for name in SYSTEMS
+    }
+    print(
+        json.dumps({"url": f"http://127.0.0.1:{port}", "client_id": CLIENT_ID, "systems": tokens}),
+        flush=True,
+    )
 
 
 async def _save(state: State, world: World) -> None:

@@ -15,7 +15,9 @@ _DISCOUNTS_BPS = (500, 1000, 1250)
 class Activity:
     """Draws sales and changes for one set of books."""
 
-    def __init__(self, books: Books, random: Random, buyers: list[Customer], taken: set[str]) -> None:
+    def __init__(
+        self, books: Books, random: Random, buyers: list[Customer], taken: set[str]
+    ) -> None:
         self.books, self.random, self.buyers, self._taken = books, random, buyers, taken
         self._suppliers = [customer for customer in books.customers.values() if customer.supplier]
         self._recent: list[Document] = []
@@ -24,7 +26,11 @@ class Activity:
     def sale(self, at: datetime) -> Document:
         """A new sale of one to four lines."""
         draw, books = self.random.random(), self.books
-        entity = "SalesReceipt" if books.system in ("quickbooks", "netsuite") and draw < 0.25 else "Invoice"
+        entity = (
+            "SalesReceipt"
+            if books.system in ("quickbooks", "netsuite") and draw < 0.25
+            else "Invoice"
+        )
         status = "open"
         if books.system == "xero" and draw < 0.06:
             status = "draft" if draw < 0.04 else "submitted"
@@ -55,10 +61,17 @@ class Activity:
         return document
 
     def _rows(self) -> list[tuple[Product, int, int]]:
-        picked = self.random.sample(list(self.books.products.values()), self.random.choice((1, 1, 2, 2, 3, 4)))
-        return [(item, 1 if item.sku is None else self.random.choice(_QUANTITIES), item.unit_minor) for item in picked]
+        picked = self.random.sample(
+            list(self.books.products.values()), self.random.choice((1, 1, 2, 2, 3, 4))
+        )
+        return [
+            (item, 1 if item.sku is None else self.random.choice(_QUANTITIES), item.unit_minor)
+            for item in picked
+        ]
 
-    def follow_ups(self, document: Document) -> list[tuple[timedelta, Callable[[datetime], object]]]:
+    def follow_ups(
+        self, document: Document
+    ) -> list[tuple[timedelta, Callable[[datetime], object]]]:
         """What will happen to a new document, and how long after it."""
         random, plan = self.random, list[tuple[timedelta, Callable[[datetime], object]]]()
 
@@ -87,7 +100,9 @@ class Activity:
 
     def pay_part(self, document: Document, at: datetime) -> bool:
         """Pays between a tenth and nine tenths of what is due."""
-        return self.books.pay(document, document.balance_minor * self.random.randint(1, 9) // 10, at)
+        return self.books.pay(
+            document, document.balance_minor * self.random.randint(1, 9) // 10, at
+        )
 
     def edit(self, document: Document, at: datetime) -> bool:
         """Corrects a quantity; never of a credit, which must not outgrow what it takes back."""
@@ -105,7 +120,10 @@ class Activity:
     def take_back(self, document: Document, at: datetime) -> bool:
         """Credits or refunds all of it or a part; credits are applied at once, in part, or not at all."""
         whole = self.random.random() < 0.4
-        quantities = [line.quantity if whole else self.random.randint(0, line.quantity) for line in document.lines]
+        quantities = [
+            line.quantity if whole else self.random.randint(0, line.quantity)
+            for line in document.lines
+        ]
         credit = self.books.take_back(document, quantities, at)
         if credit is None:
             return False
@@ -120,7 +138,12 @@ class Activity:
     def allocate(self, document: Document, at: datetime) -> bool:
         """Applies what is left of a credit to the invoice it came from."""
         source = document.source
-        if source is None or document.entity == "RefundReceipt" or document.status != "open" or document.deleted:
+        if (
+            source is None
+            or document.entity == "RefundReceipt"
+            or document.status != "open"
+            or document.deleted
+        ):
             return False
         return self.books.pay(source, document.balance_minor, at, credit=document)
 

@@ -1,8 +1,9 @@
 """One company's books in one billing system, and what can happen to them.
 
-Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with CustomerRefund); Invoice, Bill, CreditNote,
-SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what reverses them (Sage
-Intacct); Invoice (custom). Operations return False, and change nothing, where
+Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
+    CustomerRefund); Invoice, Bill, CreditNote,
+SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
+reverses them (Sage Intacct); Invoice (custom). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -13,36 +14,26 @@ from random import Random
 from uuid import UUID
 
 from simulator.catalog import products
-from simulator.model import ACCOUNTS, IVA_BPS, LUANDA, Customer, Document, Line, Payment, Person, Product
+from simulator.model import (
+    ACCOUNTS,
+    IVA_BPS,
+    LUANDA,
+    Customer,
+    Document,
+    Line,
+    Payment,
+    Person,
+    Product,
+)
+from simulator.registry import VENDORS
 
-_NUMBER_FORMATS = {
-    ("quickbooks", "Invoice"): "{:d}",
-    ("xero", "Invoice"): "INV-{:04d}",
-    ("xero", "Bill"): "BILL-{:04d}",
-    ("xero", "CreditNote"): "CN-{:04d}",
-    ("xero", "SupplierCredit"): "SCN-{:04d}",
-    ("freshbooks", "Invoice"): "{:07d}",
-    ("freshbooks", "CreditNote"): "CN{:05d}",
-    ("netsuite", "Invoice"): "INV{:d}",
-    ("netsuite", "SalesReceipt"): "CS{:d}",
-    ("netsuite", "CreditMemo"): "CM{:d}",
-    ("netsuite", "RefundReceipt"): "CR{:d}",
-    ("netsuite", "CustomerRefund"): "RF{:d}",
-    ("sage_intacct", "Invoice"): "SI-{:05d}",
-    ("sage_intacct", "CreditMemo"): "CM-{:04d}",
-    ("sage_intacct", "DebitMemo"): "DM-{:04d}",
-    ("custom", "Invoice"): "FT {:05d}",
+#: What Sage Intacct writes down to undo a document: another one of its list, with the opposite
+#: sign.
+_REVERSALS = {
+    "Invoice": "InvoiceReversal",
+    "CreditMemo": "MemoReversal",
+    "DebitMemo": "MemoReversal",
 }
-#: Where id sequences start. FreshBooks' invoices and credit notes share ids: only (kind, id) is unique.
-_FIRST_IDS = {
-    "quickbooks": {"customer": 1},
-    "freshbooks": {"Invoice": 453_001, "CreditNote": 453_001},
-    "netsuite": {},
-    "sage_intacct": {},
-    "custom": {},
-}
-#: What Sage Intacct writes down to undo a document: another one of its list, with the opposite sign.
-_REVERSALS = {"Invoice": "InvoiceReversal", "CreditMemo": "MemoReversal", "DebitMemo": "MemoReversal"}
 
 
 class Books:
@@ -59,11 +50,16 @@ class Books:
         self.payments: dict[str, Payment] = {}
 
     def _products(self) -> list[Product]:
-        if self.system == "netsuite":  # whose items all have a name that is unique, and is their SKU
+        if (
+            self.system == "netsuite"
+        ):  # whose items all have a name that is unique, and is their SKU
             return [replace(item, sku=item.sku or item.name) for item in products()]
         if self.system != "xero":
             return products()
-        return [Product(self.new_id("item"), item.sku, item.name, item.unit_minor) for item in products()]
+        return [
+            Product(self.new_id("item"), item.sku, item.name, item.unit_minor)
+            for item in products()
+        ]
 
     def new_id(self, sequence: str) -> str:
         """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in most others."""
@@ -73,7 +69,7 @@ class Books:
             sequence = "transaction"
         if self.system == "custom":
             return f"{sequence.lower()}_{self._count(f'id/{sequence}')}"
-        first = _FIRST_IDS[self.system].get(sequence, 101)
+        first = VENDORS[self.system].first_ids.get(sequence, 101)
         if self.system == "sage_intacct" and sequence == "customer":  # ids are given by people
             return f"C-{self._count('id/customer', first):05d}"
         return str(self._count(f"id/{sequence}", first))
@@ -84,10 +80,11 @@ class Books:
         return value
 
     def _new_number(self, entity: str) -> str:
-        form = _NUMBER_FORMATS.get((self.system, entity))
-        if form is None:  # QuickBooks numbers all its sales forms in one series
-            entity, form = "Invoice", _NUMBER_FORMATS[self.system, "Invoice"]
-        return form.format(self._count(f"number/{entity}", 1001 if self.system == "quickbooks" else 1))
+        vendor = VENDORS[self.system]
+        if entity not in vendor.number_formats:  # all sales forms are numbered in one series
+            entity = "Invoice"
+        number = self._count(f"number/{entity}", vendor.first_number)
+        return vendor.number_formats[entity].format(number)
 
     def all(self, *entities: str) -> Iterable[Document]:
         """Documents of these entities, oldest first within each; deleted ones included."""
@@ -110,7 +107,9 @@ class Books:
         if self.system != "freshbooks" and name in self._names:
             name = f"{name} ({key[:6]})"  # DisplayName and Contact.Name are unique in QuickBooks and Xero
         self._names.add(name)
-        customer = Customer(key, person, phone, slot, at, at, active=active, supplier=supplier, name=name)
+        customer = Customer(
+            key, person, phone, slot, at, at, active=active, supplier=supplier, name=name
+        )
         self.customers[key] = customer
         return customer
 
@@ -130,10 +129,17 @@ class Books:
         """Enters a document of lines (product, quantity, unit price)."""
         record_key = key = self.new_id(entity)
         number = number or self._new_number(entity)
-        if self.system == "sage_intacct" and entity == "Invoice" and int(key) % 3:  # entered as a sales document
+        if (
+            self.system == "sage_intacct" and entity == "Invoice" and int(key) % 3
+        ):  # entered as a sales document
             key = f"Sales Invoice-{number}"
         lines = [
-            Line(self.new_id("line") if self.system == "xero" else str(position), product, quantity, unit_minor)
+            Line(
+                self.new_id("line") if self.system == "xero" else str(position),
+                product,
+                quantity,
+                unit_minor,
+            )
             for position, (product, quantity, unit_minor) in enumerate(amounts, start=1)
         ]
         day = at.astimezone(LUANDA).date()
@@ -164,13 +170,23 @@ class Books:
         document.touch(at)
         return True
 
-    def pay(self, document: Document, amount_minor: int, at: datetime, *, credit: Document | None = None) -> bool:
+    def pay(
+        self, document: Document, amount_minor: int, at: datetime, *, credit: Document | None = None
+    ) -> bool:
         """Applies money, or a credit, to an invoice or bill; the document's stamp moves with it."""
-        amount_minor = min(amount_minor, document.balance_minor, credit.balance_minor if credit else amount_minor)
-        if document.entity not in ("Invoice", "Bill") or not self._live(document) or amount_minor <= 0:
+        amount_minor = min(
+            amount_minor, document.balance_minor, credit.balance_minor if credit else amount_minor
+        )
+        if (
+            document.entity not in ("Invoice", "Bill")
+            or not self._live(document)
+            or amount_minor <= 0
+        ):
             return False
         key = self.new_id("payment")
-        payment = Payment(key, document, amount_minor, at.astimezone(LUANDA).date(), at, at, credit=credit)
+        payment = Payment(
+            key, document, amount_minor, at.astimezone(LUANDA).date(), at, at, credit=credit
+        )
         document.payments.append(payment)
         if credit is None:
             document.paid_minor += amount_minor
@@ -212,7 +228,10 @@ class Books:
         return True
 
     def _rewrite(self, document: Document, at: datetime) -> None:
-        """Records a change of content. Sage Intacct replaces the invoice of a changed sales document by another record."""
+        """Records a change of content.
+
+        Sage Intacct replaces the invoice of a changed sales document by another record.
+        """
         if document.record_key != document.id and self.system == "sage_intacct":
             document.record_key = self.new_id(document.entity)
             document.created_at = at
@@ -223,7 +242,11 @@ class Books:
 
         Sage Intacct reverses: the status changes, and a document of the opposite sign is written.
         """
-        if self.system == "freshbooks" or document.status != "open" or not self._untouched(document):
+        if (
+            self.system == "freshbooks"
+            or document.status != "open"
+            or not self._untouched(document)
+        ):
             return False
         document.status = "void"
         if self.system == "quickbooks" or (self.system == "netsuite" and int(document.id) % 2):
@@ -273,7 +296,11 @@ class Books:
 
     def take_back(self, document: Document, quantities: list[int], at: datetime) -> Document | None:
         """Credits an invoice or bill, or refunds a receipt, line by line; at most once per document."""
-        rows = [(line.product, n, line.unit_minor) for line, n in zip(document.lines, quantities, strict=True) if n > 0]
+        rows = [
+            (line.product, n, line.unit_minor)
+            for line, n in zip(document.lines, quantities, strict=True)
+            if n > 0
+        ]
         if self.system == "custom":  # its contract knows no credits
             return None
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
@@ -295,7 +322,12 @@ class Books:
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""
         left_minor = credit.balance_minor
-        if self.system != "netsuite" or credit.entity != "CreditMemo" or not self._live(credit) or left_minor <= 0:
+        if (
+            self.system != "netsuite"
+            or credit.entity != "CreditMemo"
+            or not self._live(credit)
+            or left_minor <= 0
+        ):
             return None
         refund = self.record("CustomerRefund", credit.customer, [], at, source=credit, tax_bps=0)
         refund.amount_minor = left_minor

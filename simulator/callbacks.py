@@ -23,7 +23,12 @@ class Callback:
 
     def json(self) -> dict[str, Any]:
         """As answers show it: never the code."""
-        return {"callbackid": self.id, "event": self.event, "uri": self.uri, "verified": self.verified}
+        return {
+            "callbackid": self.id,
+            "event": self.event,
+            "uri": self.uri,
+            "verified": self.verified,
+        }
 
 
 class Callbacks:

@@ -76,8 +76,12 @@ def make_people(random: Random, count: int) -> list[Person]:
     people, taken = [], {EXAMPLE_NATIONAL}
     for _ in range(count):
         national = None if random.random() < 0.02 else make_number(random, taken)
-        company = f"{random.choice(SHOPS)} {random.choice(PLACES)}" if random.random() < 0.1 else None
-        people.append(Person(random.choice(FIRST_NAMES), random.choice(LAST_NAMES), company, national))
+        company = (
+            f"{random.choice(SHOPS)} {random.choice(PLACES)}" if random.random() < 0.1 else None
+        )
+        people.append(
+            Person(random.choice(FIRST_NAMES), random.choice(LAST_NAMES), company, national)
+        )
     return people
 
 

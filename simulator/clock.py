@@ -27,7 +27,9 @@ class ManualClock:
         """The instant it stands at."""
         return self._now
 
-    def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0) -> datetime:
+    def advance(
+        self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0
+    ) -> datetime:
         """Moves the clock forward and returns the new instant."""
         self._now += timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
         return self._now

@@ -14,6 +14,8 @@ import httpx
 
 from simulator.clock import Now
 from simulator.model import CLIENT_ID
+from simulator.registry import VENDORS
+from simulator.system import ConsentPage
 
 #: FreshBooks documents five minutes; the others' codes live about as long.
 CODE_SECONDS: Final = 300
@@ -21,37 +23,6 @@ _REMEMBERED: Final = 200
 
 #: What the page does: shows its two buttons, or answers for the person.
 Decision = Literal["ask", "allow", "deny"]
-
-#: https://developer.intuit.com, xero.com and freshbooks.com, "authorization": paths of the pages.
-AUTHORIZE_PATHS: Final = {
-    "quickbooks": "/connect/oauth2",
-    "xero": "/identity/connect/authorize",
-    "freshbooks": "/oauth/authorize",
-    "sage_intacct": "/ia/api/v1/oauth2/authorize",
-}
-#: Xero and Sage Intacct document PKCE; Intuit and FreshBooks do not, and ignore its parameters.
-_PKCE: Final = {"xero", "sage_intacct"}
-_SCOPES: Final = {
-    "sage_intacct": {"offline_access"},
-    "quickbooks": {"com.intuit.quickbooks.accounting", "com.intuit.quickbooks.payment", "openid", "profile", "email"},
-    "xero": {
-        "offline_access",
-        "openid",
-        "profile",
-        "email",
-        *(
-            f"accounting.{name}{suffix}"
-            # Not transactions: it is refused to applications registered since March 2026.
-            for name in ("contacts", "settings", "invoices", "payments")
-            for suffix in ("", ".read")
-        ),
-    },
-    "freshbooks": {
-        f"user:{name}:{action}"
-        for name in ("profile", "invoices", "clients", "credit_notes", "payments", "billable_items", "other_income")
-        for action in ("read", "write")
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +59,9 @@ class Codes:
             return None
         if form.get("redirect_uri") != known.redirect_uri:
             return None
-        proven = not known.challenge or challenge_of(form.get("code_verifier", "")) == known.challenge
+        proven = (
+            not known.challenge or challenge_of(form.get("code_verifier", "")) == known.challenge
+        )
         return known if proven else None
 
 
@@ -97,35 +70,54 @@ def challenge_of(verifier: str) -> str:
     return urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
-def authorize(vendor: str, codes: Codes, request: httpx.Request, decision: Decision, realm: str) -> httpx.Response:
-    """The consent page, or where it sends the browser. `realm` is what QuickBooks names in the callback."""
+def authorize(
+    vendor: str, codes: Codes, request: httpx.Request, decision: Decision, account: str
+) -> httpx.Response:
+    """The consent page, or where it sends the browser.
+
+    `account` is what some vendors name in the callback.
+    """
+    consent = VENDORS[vendor].consent
+    assert consent is not None
     params = dict(request.url.params)
-    wrong = _wrong(vendor, params)
-    if wrong:  # shown to the person: a vendor does not send a browser to an address it does not trust
-        return httpx.Response(400, html=f"<!doctype html><title>{vendor}</title><h1>Error</h1><p>{escape(wrong)}</p>")
+    wrong = _wrong(consent, params)
+    if (
+        wrong
+    ):  # shown to the person: a vendor does not send a browser to an address it does not trust
+        return httpx.Response(
+            400, html=f"<!doctype html><title>{vendor}</title><h1>Error</h1><p>{escape(wrong)}</p>"
+        )
     chosen = params.get("decision", decision)
     if chosen == "ask":
         return _page(vendor, request)
     target, state = httpx.URL(params["redirect_uri"]), params.get("state", "")
-    unknown = set(params.get("scope", "").split()) - _SCOPES[vendor]
+    unknown = set(params.get("scope", "").split()) - set(consent.scopes)
     if unknown or chosen == "deny":
         error = "invalid_scope" if unknown else "access_denied"
         return _back(target.copy_merge_params({"error": error, "state": state}))
-    challenge = params.get("code_challenge", "") if vendor in _PKCE else ""
-    answer = {"code": codes.issue(params["redirect_uri"], challenge, params.get("scope", "")), "state": state}
-    return _back(target.copy_merge_params(answer | ({"realmId": realm} if vendor == "quickbooks" else {})))
+    challenge = params.get("code_challenge", "") if consent.pkce else ""
+    answer = {
+        "code": codes.issue(params["redirect_uri"], challenge, params.get("scope", "")),
+        "state": state,
+    }
+    told = {consent.account_param: account} if consent.account_param else {}
+    return _back(target.copy_merge_params(answer | told))
 
 
-def _wrong(vendor: str, params: Mapping[str, str]) -> str:
+def _wrong(consent: ConsentPage, params: Mapping[str, str]) -> str:
     if params.get("client_id") != CLIENT_ID:
         return "unauthorized_client: unknown client_id"
     if params.get("response_type") != "code":
         return "unsupported_response_type"
     target = httpx.URL(params.get("redirect_uri", ""))
     local = target.host in ("localhost", "127.0.0.1")
-    if not target.host or target.scheme not in ("http", "https") or (target.scheme == "http" and not local):
+    if (
+        not target.host
+        or target.scheme not in ("http", "https")
+        or (target.scheme == "http" and not local)
+    ):
         return "invalid redirect_uri: it is not one of this application's"
-    if vendor == "freshbooks" and target.scheme != "https":
+    if consent.https_only and target.scheme != "https":
         return "invalid redirect_uri: it must be https"
     if "code_challenge" in params and params.get("code_challenge_method") != "S256":
         return "invalid_request: code_challenge_method"
@@ -137,7 +129,9 @@ def _page(vendor: str, request: httpx.Request) -> httpx.Response:
         f'<p><a id="{what}" href="{escape(str(request.url.copy_merge_params({"decision": what})))}">{text}</a></p>'
         for what, text in (("allow", "Allow access"), ("deny", "Cancel"))
     )
-    return httpx.Response(200, html=f"<!doctype html><title>{vendor}</title><h1>Connect to Água Twezah?</h1>{links}")
+    return httpx.Response(
+        200, html=f"<!doctype html><title>{vendor}</title><h1>Connect to Água Twezah?</h1>{links}"
+    )
 
 
 def _back(target: httpx.URL) -> httpx.Response:

@@ -8,6 +8,8 @@ from threading import Lock
 
 import httpx
 
+from simulator.registry import VENDORS
+
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
 #: Rates in the order in which they are tried; the rest of the probability is an undisturbed answer.
 KINDS = (
@@ -33,13 +35,15 @@ class Faults:
     truncated_json: float = 0  # 200, body cut short
     html: float = 0  # 200, a gateway's page instead of JSON
     repeated_page: float = 0  # the last answer of the same listing again
-    errors_in_200: float = 0  # an error body with status 200: FreshBooks' old habit, Sage Intacct's XML heritage
+    errors_in_200: float = 0  # an error body with status 200, of vendors that have the habit
     slow: float = 0  # answered after `slow_seconds`
     slow_seconds: float = 2
     retry_after_seconds: int | None = 1
-    vendors: Collection[str] = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
+    vendors: Collection[str] = tuple(VENDORS)
     max_in_a_row: int = 2  # per method and URL, so that a bounded number of retries gets through
-    token_endpoints: bool = False  # whether token requests are failed too (before they have any effect)
+    token_endpoints: bool = (
+        False  # whether token requests are failed too (before they have any effect)
+    )
 
 
 class FaultPlan:
@@ -72,7 +76,7 @@ class FaultPlan:
 
     def _pick(self, vendor: str, point: float) -> str | None:
         for kind in KINDS:
-            if kind == "errors_in_200" and vendor not in ("freshbooks", "sage_intacct"):
+            if kind == "errors_in_200" and VENDORS[vendor].error_in_200 is None:
                 continue
             share = getattr(self.faults, kind)
             if point < share:
@@ -80,7 +84,9 @@ class FaultPlan:
             point -= share
         return None
 
-    def spoil(self, kind: str | None, vendor: str, request: httpx.Request, response: httpx.Response) -> httpx.Response:
+    def spoil(
+        self, kind: str | None, vendor: str, request: httpx.Request, response: httpx.Response
+    ) -> httpx.Response:
         """Applies the faults that change an answer the vendor has already made."""
         if response.status_code != httpx.codes.OK:
             return response
@@ -89,13 +95,20 @@ class FaultPlan:
             return httpx.Response(200, content=body[: len(body) * 2 // 3], headers=_typed(response))
         if kind == "html":
             return httpx.Response(200, content=_HTML, headers={"content-type": "text/html"})
-        # These vendors' lists differ in the body alone: a page of the same one differs in its numbers.
-        asked = re.sub(rb"\d+", b"", request.content).decode() if vendor in ("netsuite", "sage_intacct") else ""
+        # Where lists differ in the body alone, a page of the same list differs in its numbers.
+        asked = (
+            re.sub(rb"\d+", b"", request.content).decode() if VENDORS[vendor].asks_in_body else ""
+        )
         listing = f"{vendor} {request.method} {request.url.path} {asked}"
         with self._lock:
             earlier = self._last.get(listing)
             self._last[listing] = response
-        if kind == "repeated_page" and earlier is not None and " IN (" not in asked and '"$in"' not in asked:
+        if (
+            kind == "repeated_page"
+            and earlier is not None
+            and " IN (" not in asked
+            and '"$in"' not in asked
+        ):
             return httpx.Response(200, content=earlier.content, headers=_typed(earlier))
         return response
 

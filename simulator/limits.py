@@ -5,33 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 from threading import Lock
-from typing import Final
 
 from simulator.clock import Now
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """At most `calls` in any `seconds`; `path` narrows it to URLs that end so."""
-
-    name: str
-    calls: int
-    seconds: float
-    path: str = ""
-
-
-#: https://developer.intuit.com "limits-and-throttles", https://developer.xero.com "faq/limits". FreshBooks
-#: and NetSuite (beside its five requests at once) publish none, Sage Intacct bills by the month and limits what is
-#: under way at once, a custom system has its own: the numbers here only make their 429 reachable.
-RULES: Final = {
-    "quickbooks": (Rule("second", 10, 1), Rule("minute", 500, 60), Rule("batch", 40, 60, "/batch")),
-    "xero": (Rule("minute", 60, 60), Rule("day", 5000, 86_400), Rule("appminute", 10_000, 60)),
-    "freshbooks": (Rule("minute", 600, 60),),
-    "netsuite": (Rule("minute", 600, 60),),
-    "sage_intacct": (Rule("minute", 600, 60),),
-    "custom": (Rule("minute", 300, 60),),
-}
-CONCURRENT: Final = {"xero": 5, "netsuite": 5, "sage_intacct": 2}
+from simulator.registry import VENDORS
+from simulator.system import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +24,9 @@ class Limits:
 
     def __init__(self, vendor: str, now: Now, scale: float) -> None:
         self._now, self.scale, self._lock = now, scale, Lock()
-        self._calls: dict[Rule, deque[datetime]] = {rule: deque() for rule in RULES[vendor]}
-        self._concurrent = max(1, int(CONCURRENT.get(vendor, 0) * scale)) if vendor in CONCURRENT else 0
+        self._calls: dict[Rule, deque[datetime]] = {rule: deque() for rule in VENDORS[vendor].rules}
+        at_once = VENDORS[vendor].concurrent
+        self._concurrent = max(1, int(at_once * scale)) if at_once else 0
         self._open = 0
 
     def enter(self, path: str) -> Throttled | None:
@@ -71,7 +49,9 @@ class Limits:
             while calls and (instant - calls[0]).total_seconds() >= rule.seconds:
                 calls.popleft()
             if len(calls) >= self._ceiling(rule):
-                return Throttled(rule.name, max(1, ceil(rule.seconds - (instant - calls[0]).total_seconds())))
+                return Throttled(
+                    rule.name, max(1, ceil(rule.seconds - (instant - calls[0]).total_seconds()))
+                )
         for rule in rules:
             self._calls[rule].append(instant)
         return None
@@ -89,4 +69,7 @@ class Limits:
         with self._lock:
             if not self.scale:
                 return {rule.name: rule.calls for rule in self._calls}
-            return {rule.name: max(0, self._ceiling(rule) - len(calls)) for rule, calls in self._calls.items()}
+            return {
+                rule.name: max(0, self._ceiling(rule) - len(calls))
+                for rule, calls in self._calls.items()
+            }

@@ -1,6 +1,7 @@
 """What a company's books hold, before any vendor's spelling: customers, documents, payments.
 
-Money is integer minor units (centimos), instants are aware UTC, days are the company's own (Luanda).
+Money is integer minor units (centimos), instants are aware UTC, days are the company's own
+(Luanda).
 """
 
 from dataclasses import dataclass, field
@@ -8,24 +9,20 @@ from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from simulator.registry import VENDORS
+
 CURRENCY: Final = "AOA"
 CURRENCY_NAME: Final = "Angolan Kwanza"
 LUANDA: Final = ZoneInfo("Africa/Luanda")
 #: IVA, Angola's value added tax.
 IVA_BPS: Final = 1400
 
-SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
+#: The simulated vendors, in their order.
+SYSTEMS: Final = tuple(VENDORS)
 CLIENT_ID: Final = "sim-client"
 CLIENT_SECRET: Final = "sim-secret"
-#: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite), company and entity (Sage Intacct).
-ACCOUNTS: Final = {
-    "quickbooks": "9130350000000001",
-    "xero": "b0a5c0de-0000-4000-8000-000000000001",
-    "freshbooks": "TwZh01",
-    "netsuite": "7654321_SB1",
-    "sage_intacct": "AguaTwezah|E100",
-    "custom": "custom",
-}
+#: The account of each vendor: its realm, tenant, company or account id.
+ACCOUNTS: Final = {name: system.account for name, system in VENDORS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,10 @@ class Payment:
 
 @dataclass(slots=True, eq=False)
 class Document:
-    """An invoice, receipt, bill or credit. `entity` is the simulator's name of its type, see `books`."""
+    """An invoice, receipt, bill or credit.
+
+    `entity` is the simulator's name of its type, see `books`.
+    """
 
     entity: str
     id: str
@@ -137,13 +137,17 @@ class Document:
     deleted: bool = False
     archived: bool = False
     paid_minor: int = 0
-    credited_minor: int = 0  # of an invoice: credits applied to it; of a credit: how much of it was applied
+    credited_minor: int = (
+        0  # of an invoice: credits applied to it; of a credit: how much of it was applied
+    )
     version: int = 0
     payments: list[Payment] = field(default_factory=list)
     source: "Document | None" = None  # what a credit or refund takes back
     taken_back: bool = False
     amount_minor: int = 0  # of documents without lines (NetSuite's customer refund)
-    record_key: str = ""  # Sage Intacct: a re-created record gets another key, its sales document stays
+    record_key: str = (
+        ""  # Sage Intacct: a re-created record gets another key, its sales document stays
+    )
     gross_minor: int = 0
     net_minor: int = 0
     tax_minor: int = 0

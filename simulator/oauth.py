@@ -14,35 +14,8 @@ import httpx
 from simulator.clock import Now
 from simulator.consent import Codes
 from simulator.model import CLIENT_ID, CLIENT_SECRET
+from simulator.registry import VENDORS
 
-#: Seconds, from the vendors' pages.
-ACCESS_SECONDS: Final = {
-    "quickbooks": 3600,
-    "xero": 1800,
-    "freshbooks": 43_200,
-    "netsuite": 3600,
-    "sage_intacct": 43_200,
-    "custom": 3600,
-}
-REFRESH_SECONDS: Final = {
-    "quickbooks": 100 * 86_400,
-    "xero": 60 * 86_400,
-    "freshbooks": None,
-    "netsuite": None,
-    "sage_intacct": None,
-    "custom": None,
-}
-QUICKBOOKS_ROTATION: Final = timedelta(hours=24)
-XERO_GRACE: Final = timedelta(minutes=30)
-#: What the consent that a fresh simulator begins with allows. Intuit's answers do not tell.
-SCOPES: Final = {
-    "quickbooks": "com.intuit.quickbooks.accounting",
-    "xero": "offline_access accounting.transactions.read accounting.contacts.read",
-    "freshbooks": " ".join(
-        f"user:{name}:read" for name in ("profile", "invoices", "clients", "credit_notes", "payments", "billable_items")
-    ),
-    "custom": "invoices",
-}
 _REMEMBERED: Final = 200  # access tokens, the oldest are forgotten first
 #: A one-time code that stands for the consent page, for clients that start from one.
 AUTHORIZATION_CODE: Final = "sim-code"
@@ -81,25 +54,33 @@ class Denied(Exception):
 class Grants:
     """Issues and checks one vendor's tokens.
 
-    QuickBooks returns the same refresh token until it is a day old, then a new one (the old one is dead);
-    Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' and Sage Intacct's are single-use.
+    The vendors differ in when a refresh token is replaced, how long the old one is still taken, and
+    whether there can be several: `system.Tokens`.
     """
 
-    def __init__(self, vendor: str, seed: int, now: Now, access_seconds: float | None = None) -> None:
+    def __init__(
+        self, vendor: str, seed: int, now: Now, access_seconds: float | None = None
+    ) -> None:
         self.vendor, self._seed, self._now, self._lock = vendor, seed, now, Lock()
-        self.access_seconds = ACCESS_SECONDS[vendor] if access_seconds is None else access_seconds
+        self.rules = VENDORS[vendor].tokens
+        self.access_seconds = (
+            self.rules.access_seconds if access_seconds is None else access_seconds
+        )
         self.state = TokenState(refresh={seed_refresh_token(vendor): RefreshToken(now())})
         self.refreshes = 0
-        #: NetSuite: public keys by certificate id, nonces that were used, and what became of signed requests.
+        #: NetSuite: public keys by certificate id, nonces that were used, and what became of signed
+        #:     requests.
         self.certificates: dict[str, str] = {}
         self.nonces: set[tuple[str, str]] = set()
         self.audit_trail: list[str] = []
         self.codes = Codes(now)
-        self.scope = SCOPES.get(vendor, "")
+        self.scope = self.rules.scope
 
     def _new(self, kind: str) -> str:
         self.state.issued += 1
-        digest = sha256(f"{self._seed}/{self.vendor}/{kind}/{self.state.issued}".encode()).hexdigest()
+        digest = sha256(
+            f"{self._seed}/{self.vendor}/{kind}/{self.state.issued}".encode()
+        ).hexdigest()
         return f"sim-{kind}-{self.vendor}-{digest[:24]}"
 
     def issue_access(self) -> str:
@@ -123,10 +104,10 @@ class Grants:
                     refresh = self._exchange(form.get("refresh_token", ""))
                 case "authorization_code":
                     refresh = self._redeem(form)
-                case "client_credentials" if self.vendor in ("xero", "custom"):
+                case "client_credentials" if self.rules.client_credentials == "access":
                     refresh = None
-                case "client_credentials" if self.vendor == "sage_intacct":
-                    refresh = self._issue_refresh()  # public clients show one here as well
+                case "client_credentials" if self.rules.client_credentials != "refused":
+                    refresh = self._issue_refresh()
                 case _:
                     raise Denied("unsupported_grant_type")
             return self._answer(self.issue_access(), refresh)
@@ -137,7 +118,7 @@ class Grants:
             if code is None:
                 raise Denied("invalid_grant")
             self.scope = code.scope or self.scope
-        if self.vendor in ("freshbooks", "sage_intacct"):  # one live refresh token per user and application
+        if self.rules.single:
             self.state.refresh.clear()
         return self._issue_refresh()
 
@@ -151,20 +132,20 @@ class Grants:
         if known is None or not self._alive(known, instant):
             raise Denied("invalid_grant")
         self.refreshes += 1
-        if self.vendor == "quickbooks" and instant - known.issued_at < QUICKBOOKS_ROTATION:
+        if instant - known.issued_at < self.rules.kept_for:
             return token
-        if self.vendor in ("freshbooks", "sage_intacct"):  # one live refresh token per user and application
+        if self.rules.single:
             self.state.refresh.clear()
         known.replaced_at = known.replaced_at or instant
         return self._issue_refresh()
 
     def _alive(self, known: RefreshToken, instant: datetime) -> bool:
-        life = REFRESH_SECONDS[self.vendor]
+        life = self.rules.refresh_seconds
         if life is not None and (instant - known.issued_at).total_seconds() >= life:
             return False
         if known.replaced_at is None:
             return True
-        return self.vendor == "xero" and instant - known.replaced_at < XERO_GRACE
+        return instant - known.replaced_at < self.rules.grace
 
     def _answer(self, access: str, refresh: str | None) -> dict[str, Any]:
         answer: dict[str, Any] = {
@@ -174,17 +155,7 @@ class Grants:
         }
         if refresh is not None:
             answer["refresh_token"] = refresh
-        match self.vendor:
-            case "quickbooks":
-                answer |= {
-                    "token_type": "bearer",
-                    "x_refresh_token_expires_in": REFRESH_SECONDS["quickbooks"],
-                }
-            case "xero":
-                answer["scope"] = self.scope
-            case "freshbooks":
-                answer |= {"scope": self.scope, "created_at": int(self._now().timestamp())}
-        return answer
+        return answer | dict(self.rules.answer(self.scope, self._now()))
 
     def check(self, request: httpx.Request) -> str:
         """Whether the bearer token is "valid", "expired" or "unknown"."""
@@ -207,7 +178,9 @@ class Grants:
 
     def dump(self) -> dict[str, Any]:
         """The state as JSON-able values, for a simulator that is to survive a restart."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.state), default=datetime.isoformat))
+        plain: dict[str, Any] = json.loads(
+            json.dumps(asdict(self.state), default=datetime.isoformat)
+        )
         return plain
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -220,7 +193,9 @@ class Grants:
             token: RefreshToken(datetime.fromisoformat(row["issued_at"]), at(row["replaced_at"]))
             for token, row in dumped["refresh"].items()
         }
-        access = {token: datetime.fromisoformat(expiry) for token, expiry in dumped["access"].items()}
+        access = {
+            token: datetime.fromisoformat(expiry) for token, expiry in dumped["access"].items()
+        }
         self.state = TokenState(refresh, access, dumped["issued"])
 
 
@@ -232,7 +207,11 @@ def read_form(request: httpx.Request) -> dict[str, str]:
             fields = json.loads(text)
         except ValueError:
             return {}
-        return {str(name): str(value) for name, value in fields.items()} if isinstance(fields, dict) else {}
+        return (
+            {str(name): str(value) for name, value in fields.items()}
+            if isinstance(fields, dict)
+            else {}
+        )
     return dict(parse_qsl(text, keep_blank_values=True))
 
 
@@ -243,7 +222,10 @@ def basic_client(request: httpx.Request) -> bool:
         name, _, secret = base64.b64decode(value, validate=True).decode().partition(":")
     except ValueError:
         return False
-    return scheme.lower() == "basic" and (unquote(name), unquote(secret)) == (CLIENT_ID, CLIENT_SECRET)
+    return scheme.lower() == "basic" and (unquote(name), unquote(secret)) == (
+        CLIENT_ID,
+        CLIENT_SECRET,
+    )
 
 
 def form_client(form: dict[str, str]) -> bool:

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import httpx
 
-from simulator.webhooks import SYSTEMS, Announcer, Delivery, post
+from simulator.deliveries import Delivery
+from simulator.webhooks import SYSTEMS, Announcer, post
 from simulator.world import World
 
 _SECONDS_MAX: Final = 5.0
-#: More waiting deliveries than that are dropped, as a vendor's are after days: polling finds what they told.
+#: More waiting deliveries than that are dropped, as a vendor's are after days: polling finds what
+#: they told.
 _WAITING_MAX: Final = 10_000
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,9 @@ class Postman:
         with self._lock:
             if found != self._addresses:
                 self._addresses = found
-                self._announcer = Announcer(self._world, {system: secret for system, (_, secret) in found.items()})
+                self._announcer = Announcer(
+                    self._world, {system: secret for system, (_, secret) in found.items()}
+                )
 
     def collect(self) -> None:
         """Something happened: what changed is on its way."""
@@ -55,7 +59,11 @@ class Postman:
                 try:
                     status = post(client, url, delivery).status_code
                 except httpx.TransportError as error:
-                    log.warning("a webhook of %s was not delivered: %s", delivery.system, type(error).__name__)
+                    log.warning(
+                        "a webhook of %s was not delivered: %s",
+                        delivery.system,
+                        type(error).__name__,
+                    )
                 else:
                     if status >= 300:
                         log.warning("a webhook of %s was answered with %d", delivery.system, status)
@@ -66,8 +74,16 @@ def _read(addresses: Any) -> dict[str, tuple[str, str]]:
         raise ValueError(f"an object with some of {', '.join(SYSTEMS)}")
     found = {}
     for system, place in addresses.items():
-        url, secret = (place.get(name) for name in ("url", "secret")) if isinstance(place, Mapping) else (None, None)
-        if not isinstance(url, str) or not isinstance(secret, str) or not url.startswith(("http://", "https://")):
+        url, secret = (
+            (place.get(name) for name in ("url", "secret"))
+            if isinstance(place, Mapping)
+            else (None, None)
+        )
+        if (
+            not isinstance(url, str)
+            or not isinstance(secret, str)
+            or not url.startswith(("http://", "https://"))
+        ):
             raise ValueError(f"{system}: url and secret are texts, and the url is one of HTTP")
         found[system] = (url, secret)
     return found

@@ -94,7 +94,9 @@ class Application:
         steps = httpx.QueryParams(query.decode()).get("steps", "1")
         if not steps.isdecimal() or not 1 <= int(steps) <= STEPS_MAX:
             return httpx.Response(400, json={"error": f"steps: 1 to {STEPS_MAX}"})
-        return httpx.Response(200, json={"happened": await asyncio.to_thread(self._evolve, int(steps))})
+        return httpx.Response(
+            200, json={"happened": await asyncio.to_thread(self._evolve, int(steps))}
+        )
 
 
 async def _body(receive: Receive) -> bytes:

@@ -4,23 +4,14 @@ import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import httpx
 
-from simulator.consent import AUTHORIZE_PATHS, authorize
+from simulator.consent import authorize
 from simulator.limits import Throttled
+from simulator.registry import VENDORS
 from simulator.world import World
-
-_ERRORS_IN_200: Final[dict[str, Any]] = {
-    "freshbooks": {"response": {"errors": [{"errno": 1009, "message": "Temporary failure.", "object": "system"}]}},
-    "sage_intacct": {
-        "ia::result": {
-            "ia::error": {"code": "operationFailed", "message": "Temporary failure.", "errorId": "REST-9001"}
-        },
-        "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1},
-    },
-}
 
 Handler = Callable[[httpx.Request], httpx.Response]
 encode = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
@@ -47,21 +38,28 @@ class Vendor(Protocol):
 def number(minor: int) -> int | float:
     """Minor units as the JSON number vendors write: 275 or 12.75.
 
-    Below 2**53 the shortest text of the quotient is exactly the decimal, so nothing is lost in the JSON.
+    Below 2**53 the shortest text of the quotient is exactly the decimal, so nothing is lost in the
+    JSON.
     """
     whole, rest = divmod(minor, 100)
     return minor / 100 if rest else whole
 
 
-def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:
+def json_response(
+    value: object, status: int = 200, headers: dict[str, str] | None = None
+) -> httpx.Response:
     """An answer of JSON made from plain values."""
     return raw_response(encode(value).encode(), status, headers)
 
 
-def raw_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:
+def raw_response(
+    body: bytes, status: int = 200, headers: dict[str, str] | None = None
+) -> httpx.Response:
     """An answer of ready JSON."""
     return httpx.Response(
-        status, content=body, headers={"content-type": "application/json;charset=UTF-8"} | (headers or {})
+        status,
+        content=body,
+        headers={"content-type": "application/json;charset=UTF-8"} | (headers or {}),
     )
 
 
@@ -103,9 +101,10 @@ def serve(world: World, vendor: Vendor, request: httpx.Request) -> httpx.Respons
     """Limits first, then the drawn fault, then the answer, as a gateway before an application does."""
     request.read()
     path = request.url.path.removeprefix(f"/{vendor.name}")
-    if path == AUTHORIZE_PATHS.get(vendor.name) and request.method == "GET":
-        codes, realm = world.grants[vendor.name].codes, world.accounts[vendor.name][-1]
-        return authorize(vendor.name, codes, request, world.consent, realm)
+    consent = VENDORS[vendor.name].consent
+    if consent is not None and path == consent.path and request.method == "GET":
+        codes, account = world.grants[vendor.name].codes, world.accounts[vendor.name][-1]
+        return authorize(vendor.name, codes, request, world.consent, account)
     token = vendor.is_token_path(path)
     if token:
         fault = world.faults.draw(vendor.name, request, token=True)
@@ -114,12 +113,16 @@ def serve(world: World, vendor: Vendor, request: httpx.Request) -> httpx.Respons
     if limit is not None:
         return vendor.throttled(limit)
     try:
-        return _disturbed(world, vendor, request, path, world.faults.draw(vendor.name, request, token=False))
+        return _disturbed(
+            world, vendor, request, path, world.faults.draw(vendor.name, request, token=False)
+        )
     finally:
         world.limits[vendor.name].leave()
 
 
-def _disturbed(world: World, vendor: Vendor, request: httpx.Request, path: str, fault: str | None) -> httpx.Response:
+def _disturbed(
+    world: World, vendor: Vendor, request: httpx.Request, path: str, fault: str | None
+) -> httpx.Response:
     faults = world.faults.faults
     if fault == "rate_429":
         response = vendor.throttled(Throttled("minute", faults.retry_after_seconds or 60))
@@ -135,7 +138,11 @@ def _disturbed(world: World, vendor: Vendor, request: httpx.Request, path: str, 
     if fault == "slow":
         world.sleep(faults.slow_seconds)
     if fault == "errors_in_200":
-        return json_response(_ERRORS_IN_200[vendor.name])
+        return json_response(VENDORS[vendor.name].error_in_200)
     with world.lock:
         response = vendor.answer(request, path)
-    return world.faults.spoil(fault, vendor.name, request, response) if not vendor.is_token_path(path) else response
+    return (
+        world.faults.spoil(fault, vendor.name, request, response)
+        if not vendor.is_token_path(path)
+        else response
+    )

@@ -30,17 +30,20 @@ class World:
     Args:
         seed: Everything random is drawn from it.
         customers: Customers per system; about half of them are customers in several systems.
-        invoices: Sales per system in the past; credits, refunds, payments and Xero's bills come on top.
+        invoices: Sales per system in the past; credits, refunds, payments and Xero's bills come on
+            top.
         start: First instant of the past; `days` before its end when left out.
         until: Last instant of the past; now when left out.
         now: The clock; the machine's when left out.
         days: Length of the past when `start` is left out.
         faults: What goes wrong on the wire; nothing by default.
         limit_scale: Times the vendors' rate limits; 0, the default, does not enforce any.
-        access_token_seconds: Life of access tokens per system, where it should differ from the vendor's.
+        access_token_seconds: Life of access tokens per system, where it should differ from the
+            vendor's.
         example: Whether the product documentation's INV-001 is in QuickBooks.
         sleep: What slow answers wait with.
-        consent: What the vendors' consent pages do: "ask" with two links, or "allow" or "deny" at once.
+        consent: What the vendors' consent pages do: "ask" with two links, or "allow" or "deny" at
+            once.
         accounts: More accounts per system than the one of `ACCOUNTS`; they show the same books.
     """
 
@@ -64,7 +67,9 @@ class World:
     ) -> None:
         self.seed, self.now, self.sleep, self.lock = seed, now or system_now, sleep, RLock()
         self.consent: Decision = consent
-        self.accounts = {name: (ACCOUNTS[name], *(accounts or {}).get(name, ())) for name in SYSTEMS}
+        self.accounts = {
+            name: (ACCOUNTS[name], *(accounts or {}).get(name, ())) for name in SYSTEMS
+        }
         self.anchor = (until or self.now()).astimezone(UTC).replace(microsecond=0)
         self.faults = FaultPlan(faults or Faults())
         lives = access_token_seconds or {}
@@ -75,19 +80,28 @@ class World:
         self._activity: dict[str, Activity] = {}
         self._evolving = Random(f"{seed}/evolve")
         self._people = make_people(Random(f"{seed}/people"), max(2 * customers, 1))
-        self._taken = {person.national for person in self._people if person.national} | {EXAMPLE_NATIONAL}
+        self._taken = {person.national for person in self._people if person.national} | {
+            EXAMPLE_NATIONAL
+        }
         start = start or self.anchor - timedelta(days=days)
         for name in SYSTEMS:
             self._populate(name, customers, invoices, min(start, self.anchor), example=example)
 
-    def _populate(self, system: str, customers: int, invoices: int, start: datetime, *, example: bool) -> None:
+    def _populate(
+        self, system: str, customers: int, invoices: int, start: datetime, *, example: bool
+    ) -> None:
         books, random = self.books[system], Random(f"{self.seed}/{system}")
         if example and system == "quickbooks":
             self._record_example(books)
         chosen = random.sample(self._people, min(customers, len(self._people)))
         buyers = [self._enter(books, random, person, start) for person in chosen]
         if system == "xero":
-            for name in ("Plásticos de Luanda", "Transportes Kwanza", "Energia do Sul", "Filtros & Bombas"):
+            for name in (
+                "Plásticos de Luanda",
+                "Transportes Kwanza",
+                "Energia do Sul",
+                "Filtros & Bombas",
+            ):
                 person = Person("Contas", name, name, None)
                 books.add_customer(person, None, start - timedelta(days=90), supplier=True)
         activity = Activity(books, random, buyers, self._taken)
@@ -103,15 +117,21 @@ class World:
         slot = random.choice((0, 0, 0, 0, 1, 2))
         # FreshBooks documents no way to list its deleted clients, so all of them stay active there.
         active = books.system == "freshbooks" or random.random() > 0.01
-        return books.add_customer(person, phone, at.replace(microsecond=0), slot=slot, active=active)
+        return books.add_customer(
+            person, phone, at.replace(microsecond=0), slot=slot, active=active
+        )
 
     def _record_example(self, books: Books) -> None:
         person = Person("Maria", "Exemplo", None, EXAMPLE_NATIONAL)
         customer = books.add_customer(person, "+244 923 456 789", EXAMPLE_AT - timedelta(days=1))
         product = next(item for item in books.products.values() if item.sku == "ATW-5L")
-        books.record("Invoice", customer, [(product, 3, 5_000)], EXAMPLE_AT, number="INV-001", tax_bps=0)
+        books.record(
+            "Invoice", customer, [(product, 3, 5_000)], EXAMPLE_AT, number="INV-001", tax_bps=0
+        )
 
-    def _live_through(self, activity: Activity, random: Random, invoices: int, start: datetime) -> None:
+    def _live_through(
+        self, activity: Activity, random: Random, invoices: int, start: datetime
+    ) -> None:
         """Plays the past in the order it happened, so that ids and stamps grow with time."""
         tie, span = count(), (self.anchor - start).total_seconds()
         agenda: list[tuple[datetime, int, Callable[[datetime], object]]] = []

@@ -1,4 +1,7 @@
-"""Who acts, for the audit log: said to the database once per connection, and taken from there by whatever records."""
+"""Who acts, for the audit log.
+
+Each connection is told once, and whatever writes to the audit log takes the actor from there.
+"""
 
 import os
 import pwd
@@ -17,11 +20,15 @@ LABEL = "twezah.actor"
 
 
 def actor(otherwise: str | None = None) -> str:
-    """Who acts here and now: as said by `acting_as`, as a resolver finds, or else `otherwise`, or the operating system's user."""
-    said = _said.get()
-    for resolve in () if said else _resolvers:
-        said = said or resolve()
-    return (said or otherwise or _user())[:LENGTH_MAX]
+    """Who acts here and now.
+
+    In this order: the actor of `acting_as`, what a resolver answers, `otherwise`, the user of the
+    operating system.
+    """
+    name = _said.get()
+    for resolve in () if name else _resolvers:
+        name = name or resolve()
+    return (name or otherwise or _user())[:LENGTH_MAX]
 
 
 @contextmanager
@@ -41,9 +48,9 @@ def resolve_with(resolver: Callable[[], str | None]) -> None:
 
 
 def _user() -> str:
-    # Not by the environment, which anyone sets as they like.
+    # Not from environment variables: everybody can set those.
     number = os.getuid()
     try:
         return f"user {pwd.getpwuid(number).pw_name}"
-    except KeyError:  # a container's nameless user
+    except KeyError:  # a container's user may have no name
         return f"user {number}"

@@ -1,8 +1,10 @@
-"""Budgets of promotions: what each sale would get is a claim; claims in the order of the sales use the budget up.
+"""Budgets of promotions: claims use them up in the order of the sales.
 
-Claims depend on their member's own history only, so they are computed member by member; dividing a budget looks at all claims of
-one promotion, from the earliest that changed. Both are functions of stored sales: in whatever order they were stored, the same
-sales get the same points.
+What a sale would get from a promotion is a claim.
+
+Claims depend on their member's own history only, so they are computed member by member; dividing a
+budget looks at all claims of one promotion, from the earliest that changed. Both are functions of
+stored sales: in whatever order they were stored, the same sales get the same points.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,37 +12,50 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from sql.copying import copy_in
-from sql.db import Connection
-from sql.named import query
+from sql.db import DbConnection
+from sql.named_queries import query
 
 
-def share(connection: Connection) -> None:
-    """Until the transaction ends, nobody divides a budget. To be called before members are claimed, never after."""
-    connection.execute(query("facts", "share_budgets"))
+def share(connection: DbConnection) -> None:
+    """Until the transaction ends, nobody divides a budget.
+
+    To be called before members are claimed, never after.
+    """
+    connection.execute(query("member_history", "share_budgets"))
 
 
-def save_claims(connection: Connection, members: Sequence[int], claims: pl.DataFrame) -> None:
-    """What the members claim now (loyalty.facts.CLAIMS) replaces what they claimed. The caller holds their claim (lock)."""
-    connection.execute(query("facts", "stage_claims"))
-    connection.execute(query("facts", "empty_claim_stage"))
+def save_claims(connection: DbConnection, members: Sequence[int], claims: pl.DataFrame) -> None:
+    """Replaces the members' claims by what they claim now (loyalty.inputs.CLAIMS).
+
+    The caller holds their claim (lock).
+    """
+    connection.execute(query("member_history", "stage_claims"))
+    connection.execute(query("member_history", "empty_claim_stage"))
     copy_in(connection, "pg_temp.claim_stage", claims)
-    connection.execute(query("facts", "withdraw_claims"), {"members": list(members)})
-    connection.execute(query("facts", "save_claims"))
+    connection.execute(query("member_history", "withdraw_claims"), {"members": list(members)})
+    connection.execute(query("member_history", "save_claims"))
 
 
-def settle(connection: Connection, budgets: Mapping[tuple[str, int], int]) -> set[int]:
-    """Divides the budgets whose claims changed; returns the members whose points change by it. The caller commits.
+def settle(connection: DbConnection, budgets: Mapping[tuple[str, int], int]) -> set[int]:
+    """Divides the budgets whose claims changed; returns the members whose points change by it.
 
-    Waits for the transactions that `share`, and they for this one: it marks members afterwards, whom they may hold.
-    A version of a promotion that does not speak any more has no budget.
+    The caller commits.
+
+    Waits for the transactions that `share`, and they for this one: it marks members afterwards,
+    whom they may hold. A version of a promotion that does not speak any more has no budget.
     """
     members: set[int] = set()
-    connection.execute(query("facts", "lock_budgets"))
-    for promotion_id, version, _ in connection.execute(query("facts", "unsettled")).fetchall():
+    connection.execute(query("member_history", "lock_budgets"))
+    for promotion_id, version, _ in connection.execute(
+        query("member_history", "unsettled")
+    ).fetchall():
         which = {"promotion_id": promotion_id, "version": version}
         budget = budgets.get((promotion_id, version))
         members.update(
-            row[0] for row in connection.execute(query("facts", "settle"), which | {"budget": budget}).fetchall()
+            row[0]
+            for row in connection.execute(
+                query("member_history", "settle"), which | {"budget": budget}
+            ).fetchall()
         )
-        connection.execute(query("facts", "forget_withdrawn"), which)
+        connection.execute(query("member_history", "forget_withdrawn"), which)
     return members

@@ -1,4 +1,8 @@
-"""Frames into tables by COPY: in its binary format, which PostgreSQL need not parse, or as CSV where there is no encoder for it."""
+"""Copies frames into tables.
+
+Uses COPY in its binary format, which PostgreSQL need not parse, or CSV where a column has no
+encoder for it.
+"""
 
 import io
 from collections.abc import Iterator
@@ -11,7 +15,7 @@ from psycopg.copy import QueuedLibpqWriter
 from psycopg.postgres import types
 
 from loyalty.schema import UTC_US
-from sql.db import Connection
+from sql.db import DbConnection
 
 #: There are no wheels for Linux on ARM: there, a load takes a fifth longer.
 BINARY: Final = find_spec("pgpq") is not None
@@ -26,16 +30,20 @@ _AS_IS: Final = pl.CompatLevel.newest()
 _JSONB: Final = types["jsonb"].oid
 #: What a column of the table is sent as. Numerics are sent with the digits that the frame has.
 _SENT_AS: Final[dict[int, pl.DataType]] = {
-    types["int8"].oid: pl.Int64(), types["int4"].oid: pl.Int32(), types["text"].oid: pl.String(), _JSONB: pl.String(),
+    types["int8"].oid: pl.Int64(), types["int4"].oid: pl.Int32(), types["text"].oid: pl.String(),
+    _JSONB: pl.String(),
     types["timestamptz"].oid: UTC_US,
 }  # fmt: skip
 
 
-def copy_in(connection: Connection, table: str, frame: pl.DataFrame) -> None:
-    """Appends `frame` to `table` ("schema.name"), a part being encoded while the database takes the one before.
+def copy_in(connection: DbConnection, table: str, frame: pl.DataFrame) -> None:
+    """Appends `frame` to `table` ("schema.name").
 
-    The table's columns are named like the frame's. The caller commits. Raises polars.exceptions.InvalidOperationError for a
-    value that its column cannot hold, psycopg.Error for one that the table refuses.
+    A part is encoded while the database takes the one before.
+
+    The table's columns are named like the frame's. The caller commits. Raises
+    polars.exceptions.InvalidOperationError for a value that its column cannot hold, psycopg.Error
+    for one that the table refuses.
     """
     if frame.is_empty():
         return
@@ -48,7 +56,11 @@ def copy_in(connection: Connection, table: str, frame: pl.DataFrame) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(into, names, form)
     cursor = connection.cursor()
     with cursor.copy(statement, writer=QueuedLibpqWriter(cursor)) as copy:
-        for part in _binary(sent, {name for name in kinds if kinds[name] == _JSONB}) if BINARY else _csv(sent):
+        for part in (
+            _binary(sent, {name for name in kinds if kinds[name] == _JSONB})
+            if BINARY
+            else _csv(sent)
+        ):
             copy.write(part)
 
 
@@ -56,7 +68,9 @@ def _binary(frame: pl.DataFrame, json: set[str]) -> Iterator[bytes]:
     schema = frame.clear().to_arrow(compat_level=_AS_IS).schema
     infer = pgpq.ArrowToPostgresBinaryEncoder.infer_encoder
     encoders = {
-        field.name: StringViewEncoderBuilder.new_with_output(field, Jsonb()) if field.name in json else infer(field)
+        field.name: StringViewEncoderBuilder.new_with_output(field, Jsonb())
+        if field.name in json
+        else infer(field)
         for field in schema
     }
     encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
@@ -70,6 +84,6 @@ def _binary(frame: pl.DataFrame, json: set[str]) -> Iterator[bytes]:
 def _csv(frame: pl.DataFrame) -> Iterator[bytes]:
     for part in frame.iter_slices(_ROWS_AT_ONCE):
         buffer = io.BytesIO()
-        # Nothing is quoted by chance: an empty string must not become null, so text is always quoted and null never.
+        # An empty string must not become null: text is always quoted and null never.
         part.write_csv(buffer, include_header=False, quote_style="non_numeric", null_value=None)
         yield buffer.getvalue()

@@ -1,4 +1,8 @@
-"""Connections, and frames out of the database."""
+"""Connections to the ledger database, and frames out of it.
+
+SQLAlchemy is used as a pool only. Why it is not `psycopg_pool`: docs/decisions.md, "Less of our
+own". Statements are psycopg's.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +16,14 @@ import sqlalchemy.exc
 from psycopg import sql
 
 from sql.actor import actor
-from sql.named import query
+from sql.named_queries import query
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-#: Between the values of a column on their way out: the unit separator, which no document's texts hold.
+#: Between the values of a column on their way out: the unit separator, which no document's texts
+#: hold.
 _BETWEEN = "\x1f"
+#: Null on its way out: the record separator.
+_NULL = "\x1e"
+DbConnection = psycopg.Connection[tuple[Any, ...]]
 
 
 @cache
@@ -32,13 +39,13 @@ def engine(dsn: str) -> sqlalchemy.Engine:
 
 
 @contextmanager
-def connect(dsn: str) -> Iterator[Connection]:
+def connect(dsn: str) -> Iterator[DbConnection]:
     """A pooled connection; whatever was not committed is rolled back. Raises psycopg.Error."""
     try:
         pooled = engine(dsn).raw_connection()
     except sqlalchemy.exc.DBAPIError as error:
-        # SQLAlchemy asks the first connection of a pool about the server, and wraps what fails then:
-        # nobody here would know the wrapper for a lost connection, and try again.
+        # SQLAlchemy asks the first connection of a pool about the server, and wraps what fails
+        # then: nobody here would know the wrapper for a lost connection, and try again.
         raise (error.orig if isinstance(error.orig, psycopg.Error) else error) from error
     try:
         driver: Any = pooled.driver_connection
@@ -48,43 +55,61 @@ def connect(dsn: str) -> Iterator[Connection]:
         pooled.close()
 
 
-def _introduce(driver: Connection, known: dict[Any, Any]) -> None:
-    """Tells the database who acts, for the audit log, unless it was told so before on this connection."""
+def _introduce(driver: DbConnection, remembered: dict[Any, Any]) -> None:
+    """Tells the database who acts, for the audit log, once per connection."""
     who = actor()
-    if known.get("actor") != who:
+    if remembered.get("actor") != who:
         driver.autocommit = True  # a rollback must not take it back
         driver.execute(query("audit", "act_as"), {"actor": who})
         driver.autocommit = False
-        known["actor"] = who
+        remembered["actor"] = who
 
 
 def read_frame(
-    connection: Connection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
+    connection: DbConnection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
 ) -> pl.DataFrame:
-    """The rows of a SELECT as a frame of `schema`, columns in order; times are selected as UTC microseconds.
+    """The rows of a SELECT as a frame of `schema`: columns of texts, integers and times.
 
-    The database puts each column into one text, which Polars takes apart: half the cost of rows of Python objects. An empty
-    text comes back as null.
+    The query selects times as UTC microseconds, and its columns in the order of the schema.
+
+    The database puts each column into one text, which Polars takes apart: half the processor time
+    of rows of Python objects. COPY is slower, because its rows arrive one by one. Null has a mark
+    of its own, so an empty text stays one.
     """
-    as_read = {name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype for name, dtype in schema.items()}
+    as_read = {
+        name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype
+        for name, dtype in schema.items()
+    }
     joined = [
-        sql.SQL("string_agg(coalesce({}::text, ''), {})").format(sql.Identifier(name), sql.Literal(_BETWEEN))
+        sql.SQL("string_agg(coalesce({}::text, {}), {})").format(
+            sql.Identifier(name), sql.Literal(_NULL), sql.Literal(_BETWEEN)
+        )
         for name in schema
     ]
-    rows = sql.SQL("({}) AS found ({})").format(
-        sql.SQL(statement.decode()), sql.SQL(", ").join(map(sql.Identifier, schema))
+    is_mark = [
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(_NULL))
+        for name, dtype in schema.items()
+        if dtype == pl.String
+    ]
+    selected = sql.SQL("SELECT count(*), bool_or({}), {} FROM ({}) AS selected ({})").format(
+        sql.SQL(" OR ").join(is_mark) if is_mark else sql.SQL("false"),
+        sql.SQL(", ").join(joined),
+        sql.SQL(statement.decode()),
+        sql.SQL(", ").join(map(sql.Identifier, schema)),
     )
-    row = connection.execute(
-        sql.SQL("SELECT count(*), {} FROM {}").format(sql.SQL(", ").join(joined), rows), parameters
-    ).fetchone()
+    row = connection.execute(selected, parameters).fetchone()
     if row is None or row[0] == 0:
         return schema.to_frame()
+    count, has_mark, *texts = row
     columns = [
-        pl.Series(name, [value], dtype=pl.String).str.split(_BETWEEN).explode()
-        for name, value in zip(schema, row[1:], strict=True)
+        pl.Series(name, [text], dtype=pl.String).str.split(_BETWEEN).explode()
+        for name, text in zip(schema, texts, strict=True)
     ]
-    if any(column.len() != row[0] for column in columns):  # a text holds the separator itself
-        found = connection.execute(statement, parameters).fetchall()
-        return pl.DataFrame(found, schema=as_read, orient="row").cast(schema)
-    texts = pl.DataFrame(columns).with_columns(pl.when(pl.all() != "").then(pl.all()).name.keep())
-    return texts.cast(pl.Schema(as_read)).cast(schema)
+    if has_mark or any(column.len() != count for column in columns):
+        # A text holds the separator or is the mark itself.
+        rows = connection.execute(statement, parameters).fetchall()
+        return pl.DataFrame(rows, schema=as_read, orient="row").cast(schema)
+    frame = pl.DataFrame(columns).with_columns(
+        pl.when(pl.all() != _NULL).then(pl.all()).name.keep()
+    )
+    return frame.cast(pl.Schema(as_read)).cast(schema)

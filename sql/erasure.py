@@ -1,4 +1,8 @@
-"""Removing a member's personal data: the phone, wherever it is stored, and what raw records say beside it. Sales and points stay."""
+"""Removes a member's personal data.
+
+The phone goes wherever it is stored, and so does what raw records say about the person. Sales and
+points stay.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,11 +15,11 @@ from psycopg.errors import InvalidTextRepresentation
 
 from loyalty.corrections import Decision
 from sql.corrections import CorrectionRefusedError, find_member
-from sql.db import Connection
-from sql.named import query
-from sql.redaction import ERASED, Person, redact, said_in
+from sql.db import DbConnection
+from sql.named_queries import query
+from sql.redaction import ERASED, Person, person_with, redact
 
-__all__ = ["ERASED", "Erased", "erase", "redact", "said_in", "scrub", "texts_of"]
+__all__ = ["ERASED", "Erased", "erase", "person_with", "redact", "scrub", "texts_of"]
 #: Bodies read at a time.
 _AT_ONCE: Final = 50
 #: Texts that a run or a reject may quote from a record, and that may be changed afterwards.
@@ -30,25 +34,31 @@ _SCHEMAS: Final = ("billing", "loyalty", "audit")
 
 @dataclass
 class Erased:
-    """What was (in a dry run: would be) removed.
+    """What was removed; in a dry run, what would be."""
 
-    `unreadable`: bodies with the phone that are no text and were left as they are. `texts`: messages that quoted the
-    person. `elsewhere`: the same per other place that was looked through (Prefect's tables, log files). `remains`: rows
-    per table, and stored bodies, that still name the person and are not changed.
-    """
-
+    #: Number of the member.
     member_id: int
+    #: The member and everybody who was merged into them.
     members: list[int]
+    #: Phone numbers that were taken off members.
     phones: int = 0
+    #: Cached customers that were deleted.
     customers: int = 0
+    #: Raw pages that were rewritten.
     pages: int = 0
+    #: Webhook events that were rewritten.
     events: int = 0
+    #: Rows with messages that quoted the person.
     texts: int = 0
+    #: Messages that quoted the person, per other place: Prefect's tables, log files.
     elsewhere: dict[str, int] = field(default_factory=dict)
+    #: Rows per table, and bodies, that still name the person and are not changed.
     remains: dict[str, int] = field(default_factory=dict)
     #: Places that could not be looked through.
     unreached: list[str] = field(default_factory=list)
+    #: Numbers of bodies that hold the phone, are no text, and were left as they are.
     unreadable: list[int] = field(default_factory=list)
+    #: Whether all was only counted, and nothing changed.
     dry_run: bool = True
 
     def __post_init__(self) -> None:
@@ -57,35 +67,56 @@ class Erased:
 
     def to_text(self) -> str:
         """A few sentences, without the phone."""
-        counts = (self.phones, self.customers, self.pages, self.events, self.texts, *self.elsewhere.values())
+        counts = (
+            self.phones,
+            self.customers,
+            self.pages,
+            self.events,
+            self.texts,
+            *self.elsewhere.values(),
+        )
         if not any(counts):
             return f"Member {self.member_id} has no personal data here (any more)."
         what = (
-            f"{self.phones} phone numbers, {self.customers} customers' phones, records in {self.pages} stored "
+            f"{self.phones} phone numbers, {self.customers} customers' phones, "
+            f"records in {self.pages} stored "
             f"pages and {self.events} webhooks, {self.texts} messages"
         )
         if self.elsewhere:
-            what += ", " + ", ".join(f"{count} in {place}" for place, count in sorted(self.elsewhere.items()))
+            what += ", " + ", ".join(
+                f"{count} in {place}" for place, count in sorted(self.elsewhere.items())
+            )
         also = f" (with {len(self.members) - 1} merged members)" if len(self.members) > 1 else ""
         verb = "would be" if self.dry_run else "were"
-        return f"Member {self.member_id}{also}: {what} {verb} erased; sales and points stay.{self._left()}"
+        return (
+            f"Member {self.member_id}{also}: {what} {verb} erased; "
+            f"sales and points stay.{self._left()}"
+        )
 
     def _left(self) -> str:
         parts = []
         if self.unreadable:
-            parts.append(f"{len(self.unreadable)} stored files hold the phone and could not be changed.")
+            parts.append(
+                f"{len(self.unreadable)} stored files hold the phone and could not be changed."
+            )
         if self.remains:
-            rows = ", ".join(f"{count} rows of {table}" for table, count in sorted(self.remains.items()))
+            rows = ", ".join(
+                f"{count} rows of {table}" for table, count in sorted(self.remains.items())
+            )
             parts.append(f"They are still named in {rows}: see docs/audit.md.")
         parts += [f"{place} could not be looked through." for place in self.unreached]
         return "".join(f" {part}" for part in parts)
 
 
-def erase(connection: Connection, member_id: int, decision: Decision, run_id: str, *, dry_run: bool) -> Erased:
-    """Removes the member's personal data, and that of whoever was merged into them. One transaction; the caller commits.
+def erase(
+    connection: DbConnection, member_id: int, decision: Decision, run_id: str, *, dry_run: bool
+) -> Erased:
+    """Removes the member's personal data, and that of whoever was merged into them.
 
-    Records are theirs that name a phone of theirs, an e-mail address of theirs, or their customer number at the
-    billing system. Raises CorrectionRefusedError if there is no such member.
+    One transaction; the caller commits.
+
+    Records are theirs that name a phone of theirs, an e-mail address of theirs, or their customer
+    number at the billing system. Raises CorrectionRefusedError if there is no such member.
     """
     owner = find_member(connection, member_id).owner_id
     connection.execute(query("corrections", "lock_merges"))
@@ -94,46 +125,60 @@ def erase(connection: Connection, member_id: int, decision: Decision, run_id: st
         message = f"there is no member {member_id}"
         raise CorrectionRefusedError(message)
     phones = [phone for _, phone in rows if phone]
-    done = Erased(owner, [number for number, _ in rows], len(phones), dry_run=dry_run)
-    theirs = _customers(connection, done.members, phones)
-    if phones or theirs:  # (without a phone: what was read again since the phone was erased)
-        row = connection.execute(query("erasure", "count_customers"), _cached(phones, theirs)).fetchone()
-        done.customers = row[0] if row else 0
-        # (Twice: the e-mail addresses that records of theirs name lead to records that name nothing else.)
-        person = said_in(phones)
-        _rewrite(connection, "page", person, theirs, Erased(owner, done.members))
+    erased = Erased(owner, [number for number, _ in rows], len(phones), dry_run=dry_run)
+    theirs = _customers(connection, erased.members, phones)
+    if phones or theirs:  # (without a phone: records that were read again after an erasure)
+        row = connection.execute(
+            query("erasure", "count_customers"), _cached(phones, theirs)
+        ).fetchone()
+        erased.customers = row[0] if row else 0
+        # (Twice: e-mail addresses found in the person's records lead to records with nothing
+        # else.)
+        person = person_with(phones)
+        _rewrite(connection, "page", person, theirs, Erased(owner, erased.members))
         person = person.with_mails()
-        done.pages = _rewrite(connection, "page", person, theirs, done)
-        done.events = _rewrite(connection, "event", person, theirs, done)
-        done.person = person
+        erased.pages = _rewrite(connection, "page", person, theirs, erased)
+        erased.events = _rewrite(connection, "event", person, theirs, erased)
+        erased.person = person
     if not dry_run:
         connection.execute(query("erasure", "customers"), _cached(phones, theirs))
-        connection.execute(query("erasure", "forget_phones"), {"members": done.members})
-        parameters = decision.model_dump() | {"members": done.members, "run_id": run_id}
+        connection.execute(query("erasure", "forget_phones"), {"members": erased.members})
+        parameters = decision.model_dump() | {"members": erased.members, "run_id": run_id}
         connection.execute(query("erasure", "record"), parameters)
-    if done.person is not None:
-        _messages(connection, done.person, done)
-        done.remains |= _remaining(connection, done.person, done)
-    return done
+    if erased.person is not None:
+        _messages(connection, erased.person, erased)
+        erased.remains |= _remaining(connection, erased.person, erased)
+    return erased
 
 
-def _customers(connection: Connection, members: list[int], phones: list[str]) -> dict[tuple[str, str], set[str]]:
-    """Their customer numbers per account; not those that documents of others have as well (a till's `walk-in`)."""
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+def _customers(
+    connection: DbConnection, members: list[int], phones: list[str]
+) -> dict[tuple[str, str], set[str]]:
+    """The person's customer numbers per account.
+
+    Leaves out numbers that documents of other members have as well (a till's `walk-in`).
+    """
+    numbers: dict[tuple[str, str], set[str]] = defaultdict(set)
     parameters = {"members": members, "phones": phones}
-    for system, account, customer in connection.execute(query("erasure", "their_customers"), parameters):
-        found[system, account].add(customer)
-    return found
+    for system, account, customer in connection.execute(
+        query("erasure", "their_customers"), parameters
+    ):
+        numbers[system, account].add(customer)
+    return numbers
 
 
 def _cached(phones: list[str], theirs: dict[tuple[str, str], set[str]]) -> dict[str, Any]:
-    keys = [(*account, one) for account, ids in theirs.items() for one in ids]
+    keys = [(*account, number) for account, ids in theirs.items() for number in ids]
     names = ("systems", "accounts", "ids")
     return {"phones": phones} | {name: [key[at] for key in keys] for at, name in enumerate(names)}
 
 
 def _rewrite(
-    connection: Connection, what: str, person: Person, theirs: dict[tuple[str, str], set[str]], done: Erased
+    connection: DbConnection,
+    what: str,
+    person: Person,
+    theirs: dict[tuple[str, str], set[str]],
+    erased: Erased,
 ) -> int:
     changed = 0
     for number, system, account, stream, body in _bodies(connection, what):
@@ -142,28 +187,41 @@ def _rewrite(
             continue
         if "\x00" in text:  # not a text: it cannot be rewritten without destroying it
             if person.search(text):
-                done.unreadable.append(number)
+                erased.unreadable.append(number)
             continue
         ids = _known_at(theirs, system, account)
-        redacted = redact(text, person.at(ids, listed=stream == "customers"), enveloped=what == "page")
+        redacted = redact(
+            text, person.at(ids, listed=stream == "customers"), enveloped=what == "page"
+        )
         if redacted is None:
             continue
         changed += 1
-        if not done.dry_run:
+        if not erased.dry_run:
             raw = redacted.encode()
-            parameters = {"body": zstandard.compress(raw, level=1), "size": len(raw), "number": number}
+            parameters = {
+                "body": zstandard.compress(raw, level=1),
+                "size": len(raw),
+                "number": number,
+            }
             connection.execute(query("erasure", f"replace_{what}"), parameters)
     return changed
 
 
-def _known_at(theirs: dict[tuple[str, str], set[str]], system: str, account: str | None) -> set[str]:
-    """Their numbers at an account; where a webhook's address is for any account of the system, at all of those."""
+def _known_at(
+    theirs: dict[tuple[str, str], set[str]], system: str, account: str | None
+) -> set[str]:
+    """The person's customer numbers at an account.
+
+    A webhook's address may be for any account of the system: then the numbers at all of them.
+    """
     if account is not None:
         return theirs.get((system, account), set())
-    return set().union(*(ids for (known, _), ids in theirs.items() if known == system))
+    return set().union(*(ids for (system_of, _), ids in theirs.items() if system_of == system))
 
 
-def _bodies(connection: Connection, what: str) -> Iterator[tuple[int, str, str | None, str, bytes]]:
+def _bodies(
+    connection: DbConnection, what: str
+) -> Iterator[tuple[int, str, str | None, str, bytes]]:
     after, decompress = 0, zstandard.ZstdDecompressor()
     while True:
         parameters = {"after": after, "limit": _AT_ONCE}
@@ -182,21 +240,30 @@ def _decoded(body: bytes) -> str | None:
         return body.decode("latin-1")
 
 
-def _messages(connection: Connection, person: Person, done: Erased) -> None:
-    """What rejects, runs and webhooks quoted."""
+def _messages(connection: DbConnection, person: Person, erased: Erased) -> None:
+    """Replaces what rejects, runs and webhooks quoted of the person."""
     for table, columns in _QUOTING.items():
         schema, _, name = table.partition(".")
-        counts = scrub(connection, schema, name, columns, person, dry_run=done.dry_run)
-        done.texts += counts
+        counts = scrub(connection, schema, name, columns, person, dry_run=erased.dry_run)
+        erased.texts += counts
 
 
 def scrub(
-    connection: Connection, schema: str, table: str, columns: tuple[str, ...], person: Person, *, dry_run: bool
+    connection: DbConnection,
+    schema: str,
+    table: str,
+    columns: tuple[str, ...],
+    person: Person,
+    *,
+    dry_run: bool,
 ) -> int:
-    """Replaces what names the person in texts (or JSON) of a table; how many rows. The caller commits."""
+    """Replaces what names the person in texts (or JSON) of a table; how many rows.
+
+    The caller commits.
+    """
     pattern = person.everywhere()
     where = sql.SQL(" || ' ' || ").join(
-        sql.SQL("coalesce({}::text, '')").format(sql.Identifier(one)) for one in columns
+        sql.SQL("coalesce({}::text, '')").format(sql.Identifier(column)) for column in columns
     )
     place = sql.Identifier(schema, table)
     condition = sql.SQL("{} ~ %(pattern)s").format(where)
@@ -210,39 +277,50 @@ def scrub(
     try:
         with connection.transaction():
             return connection.execute(statement, {"pattern": pattern, "erased": ERASED}).rowcount
-    except InvalidTextRepresentation:  # a phone that is a number in JSON: another number takes its place
+    except (
+        InvalidTextRepresentation
+    ):  # the phone is a number in JSON: it is replaced by another number
         return connection.execute(statement, {"pattern": pattern, "erased": "0"}).rowcount
 
 
-def _replacing(connection: Connection, schema: str, table: str, columns: tuple[str, ...]) -> sql.Composed:
+def _replacing(
+    connection: DbConnection, schema: str, table: str, columns: tuple[str, ...]
+) -> sql.Composed:
     return sql.SQL(", ").join(
         sql.SQL("{0} = regexp_replace({0}::text, %(pattern)s, %(erased)s, 'g')::{1}").format(
-            sql.Identifier(one), sql.SQL(_type_of(connection, schema, table, one))
+            sql.Identifier(column), sql.SQL(_type_of(connection, schema, table, column))
         )
-        for one in columns
+        for column in columns
     )
 
 
-def _type_of(connection: Connection, schema: str, table: str, column: str) -> Any:
+def _type_of(connection: DbConnection, schema: str, table: str, column: str) -> Any:
     row = connection.execute(
         query("erasure", "type_of"), {"schema": schema, "table": table, "column": column}
     ).fetchone()
     return row[0] if row else "text"
 
 
-def texts_of(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+def texts_of(connection: DbConnection, schemas: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     """Per table of the schemas the columns that hold text."""
     columns: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for schema, table, column in connection.execute(query("erasure", "texts"), {"schemas": list(schemas)}):
+    for schema, table, column in connection.execute(
+        query("erasure", "texts"), {"schemas": list(schemas)}
+    ):
         columns[schema, table].append(column)
     return columns
 
 
-def _remaining(connection: Connection, person: Person, done: Erased) -> dict[str, int]:
-    """Rows per table that still name the person, and are kept on purpose: keys of the ledger, the audit log."""
-    found: Counter[str] = Counter()
-    skipped = {*_QUOTING, "loyalty.member", "billing.customer"} if done.dry_run else set()
+def _remaining(connection: DbConnection, person: Person, erased: Erased) -> dict[str, int]:
+    """Rows per table that still name the person, and are kept on purpose.
+
+    These are keys of the ledger, and the audit log.
+    """
+    counts: Counter[str] = Counter()
+    skipped = {*_QUOTING, "loyalty.member", "billing.customer"} if erased.dry_run else set()
     for (schema, table), names in texts_of(connection, _SCHEMAS).items():
         if f"{schema}.{table}" not in skipped:
-            found[f"{schema}.{table}"] = scrub(connection, schema, table, tuple(names), person, dry_run=True)
-    return {table: count for table, count in found.items() if count}
+            counts[f"{schema}.{table}"] = scrub(
+                connection, schema, table, tuple(names), person, dry_run=True
+            )
+    return {table: count for table, count in counts.items() if count}

@@ -8,14 +8,14 @@ import polars as pl
 from loyalty.expiry import MOVES, POSTED, difference, earned_before, expired
 from loyalty.program import Program
 from sql.copying import copy_in
-from sql.db import Connection, read_frame
-from sql.named import query
+from sql.db import DbConnection, read_frame
+from sql.named_queries import query
 
 #: Sales older than any: where a watch begins.
 _EVER = datetime(1900, 1, 1, tzinfo=UTC)
 
 
-def now(connection: Connection) -> datetime:
+def now(connection: DbConnection) -> datetime:
     """The database's clock."""
     row = connection.execute(query("expiry", "now")).fetchone()
     assert row
@@ -23,30 +23,44 @@ def now(connection: Connection) -> datetime:
     return at.astimezone(UTC)
 
 
-def newly_expired(connection: Connection, programs: Sequence[Program], as_of: datetime) -> set[int]:
-    """Members of whose points some may have expired since this was asked last. Remembers that it was asked."""
+def newly_expired(
+    connection: DbConnection, programs: Sequence[Program], as_of: datetime
+) -> set[int]:
+    """Members of whose points some may have expired since this was asked last.
+
+    Remembers that it was asked.
+    """
     until = earned_before(programs, as_of)
     if until is None:
         return set()
     row = connection.execute(query("expiry", "watched")).fetchone()
     if row and row[0] >= as_of - timedelta(hours=1):
         return set()
-    since = min(filter(None, (earned_before([p], row[0]) for p in programs)), default=_EVER) if row else _EVER
+    since = (
+        min(filter(None, (earned_before([p], row[0]) for p in programs)), default=_EVER)
+        if row
+        else _EVER
+    )
     connection.execute(query("expiry", "watch"), {"until": as_of})
-    # A day on both sides: the instant that was asked about last may lie within a day.
+    # A day more on both sides: the last look may have ended in the middle of a day.
     parameters = {"since": since - timedelta(days=2), "until": until}
-    return {found[0] for found in connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()}
+    return {
+        row[0]
+        for row in connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()
+    }
 
 
 def post(
-    connection: Connection,
+    connection: DbConnection,
     members: Sequence[int],
     due: pl.DataFrame,
     programs: Sequence[Program],
     as_of: datetime,
     run_id: str,
 ) -> int:
-    """Appends what expired of the members' points until `as_of`, or came back; returns the points it adds to their balances.
+    """Appends what expired of the members' points until `as_of`, or came back.
+
+    Returns the points that this adds to their balances.
 
     `due` is what `loyalty.award` says: points that could not be computed do not expire.
     """
@@ -54,20 +68,38 @@ def post(
         return 0
     posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
     entries = difference(expired(_moves(connection, members, due), programs, as_of), posted)
-    copy_in(connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id")))
+    copy_in(
+        connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id"))
+    )
     return int(entries["points"].sum() or 0)
 
 
 def gone(
-    connection: Connection, members: Sequence[int], due: pl.DataFrame, programs: Sequence[Program], as_of: datetime
+    connection: DbConnection,
+    members: Sequence[int],
+    due: pl.DataFrame,
+    programs: Sequence[Program],
+    as_of: datetime,
 ) -> pl.DataFrame:
-    """member_id, expired: what would have expired until `as_of` by these versions of the program. Nothing is posted."""
+    """member_id, expired: what would have expired until `as_of` by these versions of the program.
+
+    Nothing is posted.
+    """
     if not any(p.expiry for p in programs):
         return pl.DataFrame(schema={"member_id": pl.Int64, "expired": pl.Int64})
-    found = expired(_moves(connection, members, due), programs, as_of)
-    return found.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
+    expiries = expired(_moves(connection, members, due), programs, as_of)
+    return expiries.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
 
 
-def _moves(connection: Connection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:
-    sales = due.select("member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")).drop_nulls()
-    return pl.concat([sales, read_frame(connection, query("expiry", "adjustments"), {"members": list(members)}, MOVES)])
+def _moves(connection: DbConnection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:
+    sales = due.select(
+        "member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")
+    ).drop_nulls()
+    return pl.concat(
+        [
+            sales,
+            read_frame(
+                connection, query("expiry", "adjustments"), {"members": list(members)}, MOVES
+            ),
+        ]
+    )

@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sql.db import connect
-from sql.named import query
+from sql.named_queries import query
 
 #: Movements that are told, newest first.
 MOVEMENTS = 50
@@ -16,15 +16,23 @@ MOVEMENTS = 50
 class Movement:
     """One thing that moved the balance, and the balance after it."""
 
+    #: When we posted it.
     posted_at: datetime
+    #: When the sale happened.
     event_at: datetime
     kind: str
+    #: What it adds to the balance; negative: takes.
     points: int
+    #: The balance after it.
     balance_points: int
+    #: Why, in one line.
     reason: str | None
     system: str | None
+    #: Number or id of the sale, where there is one.
     document: str | None
+    #: Position in the chain of the sale and member, from 1.
     entry_no: int | None
+    #: Prefect flow run, or the command.
     run_id: str
 
     def to_text(self, zone: ZoneInfo) -> str:
@@ -40,8 +48,11 @@ class Movement:
 class Cause:
     """All movements of one kind."""
 
+    #: What moved the balance, e.g. sale, adjustment, expiry.
     kind: str
+    #: How many movements.
     movements: int
+    #: What it adds to the balance; negative: takes.
     points: int
 
 
@@ -49,7 +60,9 @@ class Cause:
 class Rule:
     """Points due for all sales by one rule."""
 
+    #: base, tier, or a promotion and its version (`rain@2`).
     rule: str
+    #: What the sales earn by it now.
     points: int
 
 
@@ -57,17 +70,26 @@ class Rule:
 class MemberExplanation:
     """A member. `causes` sum to the balance; `rules` are those of the sales alone."""
 
+    #: Number of the member.
     member_id: int
+    #: Who earns for the member; None: the member.
     merged_into: int | None
     created_at: datetime
+    #: Sum of all entries and adjustments.
     balance_points: int
     movements: int
     tier: str
+    #: From when the tier is valid; None: from the beginning.
     tier_since: datetime | None
+    #: Whether a change waits for the award step.
     waiting: bool
+    #: Members who were merged into this one.
     holds: tuple[int, ...]
+    #: What moved the balance, by kind.
     causes: tuple[Cause, ...] = ()
+    #: By which rules the sales earn now.
     rules: tuple[Rule, ...] = ()
+    #: The latest movements, newest first.
     latest: tuple[Movement, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -76,7 +98,9 @@ class MemberExplanation:
 
     def to_text(self, zone: ZoneInfo) -> str:
         """For a terminal, times in `zone`."""
-        since = "" if self.tier_since is None else f" since {self.tier_since.astimezone(zone):%Y-%m-%d}"
+        since = (
+            "" if self.tier_since is None else f" since {self.tier_since.astimezone(zone):%Y-%m-%d}"
+        )
         lines = [f"member {self.member_id}: {self.balance_points} points; {self.tier}{since}"]
         if self.merged_into is not None:
             lines.append(f"  merged into member {self.merged_into}, who earns for both")
@@ -84,14 +108,21 @@ class MemberExplanation:
             lines.append(f"  earns for {', '.join(map(str, self.holds))} as well (merged)")
         if self.waiting:
             lines.append("  something changed: the next award step computes the points anew")
-        lines += [f"  {one.points:+d}  {one.kind} ({one.movements})" for one in self.causes]
+        lines += [f"  {line.points:+d}  {line.kind} ({line.movements})" for line in self.causes]
         lines.append(f"  {self.balance_points}  in all")
         if self.rules:
-            lines.append("  sales, by rule: " + ", ".join(f"{one.rule} {one.points}" for one in self.rules))
+            lines.append(
+                "  sales, by rule: "
+                + ", ".join(f"{line.rule} {line.points}" for line in self.rules)
+            )
         if self.latest:
-            more = "" if self.movements <= len(self.latest) else f", the latest {len(self.latest)} of {self.movements}"
+            more = (
+                ""
+                if self.movements <= len(self.latest)
+                else f", the latest {len(self.latest)} of {self.movements}"
+            )
             lines.append(f"movements{more}:")
-        return "\n".join([*lines, *(one.to_text(zone) for one in self.latest)])
+        return "\n".join([*lines, *(line.to_text(zone) for line in self.latest)])
 
 
 def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> MemberExplanation | None:
@@ -107,5 +138,6 @@ def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> Membe
     number, into, created, balance, movements, tier, since, waiting, holds = row
     return MemberExplanation(
         number, into, created, balance, movements, tier, since, waiting, tuple(holds),
-        tuple(Cause(*one) for one in causes), tuple(Rule(*one) for one in rules), tuple(Movement(*one) for one in latest),
+        tuple(Cause(*row) for row in causes), tuple(Rule(*row) for row in rules),
+        tuple(Movement(*row) for row in latest),
     )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Keys of the HTTP API: made, listed, rotated and revoked. The key is shown once; its SHA-256 is stored.
+"""Keys of the HTTP API: made, listed, rotated and revoked.
+
+The key is shown once; its SHA-256 is stored.
 
 A key is 256 random bits, so that a plain hash of it can neither be guessed nor reversed.
 """
@@ -12,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sql.db import Connection
-from sql.named import query
+from sql.db import DbConnection
+from sql.named_queries import query
 
 #: What a key may be allowed to do.
 SCOPES: Final = {
@@ -37,15 +39,22 @@ class ApiKey:
     """A key as it is stored."""
 
     key_no: int
+    #: The first characters of the key: they name it and open nothing.
     prefix: str
+    #: SHA-256 of the whole key.
     digest: bytes = field(repr=False)
     name: str
+    #: What the key may do.
     scopes: Sequence[str]
+    #: Rate limit of the key.
     requests_per_minute: int
     created_at: datetime
     expires_at: datetime
+    #: Number of the key that it replaces.
     rotated_from: int | None
+    #: When it was last used, to the minute.
     last_used_at: datetime | None
+    #: When it was withdrawn; None: it was not.
     revoked_at: datetime | None
 
     def opens(self, presented: str, now: datetime) -> bool:
@@ -59,14 +68,20 @@ class KeyRow:
     """A key as an administrator sees it."""
 
     key_no: int
+    #: The first characters of the key: they name it and open nothing.
     prefix: str
     name: str
+    #: What the key may do.
     scopes: Sequence[str]
+    #: Rate limit of the key.
     requests_per_minute: int
     created_at: datetime
     expires_at: datetime
+    #: When it was last used, to the minute.
     last_used_at: datetime | None
+    #: When it was withdrawn; None: it was not.
     revoked_at: datetime | None
+    #: Prefix of the key that it replaces.
     replaces: str | None
 
     def state(self, now: datetime) -> str:
@@ -83,7 +98,9 @@ class NewKey:
     """A key just made; `secret` is the whole key and is not to be had again."""
 
     key_no: int
+    #: The first characters of the key: they name it and open nothing.
     prefix: str
+    #: The whole key: shown once and not stored.
     secret: str = field(repr=False)
     expires_at: datetime
 
@@ -94,8 +111,8 @@ class UnknownKeyError(LookupError):
 
 def prefix_of(presented: str) -> str | None:
     """The public part of a key; None where it cannot be one of ours."""
-    found = _KEY.match(presented)
-    return None if found is None else found[1]
+    match = _KEY.match(presented)
+    return None if match is None else match[1]
 
 
 def digest_of(presented: str) -> bytes:
@@ -104,7 +121,7 @@ def digest_of(presented: str) -> bytes:
 
 
 def create(
-    connection: Connection,
+    connection: DbConnection,
     name: str,
     scopes: Sequence[str],
     *,
@@ -132,7 +149,7 @@ def create(
     return NewKey(row[0], prefix, secret, row[1])
 
 
-def find(connection: Connection, prefix: str) -> ApiKey | None:
+def find(connection: DbConnection, prefix: str) -> ApiKey | None:
     """The key with this prefix, whatever its state."""
     return key_of(connection.execute(query("keys", "find"), {"prefix": prefix}).fetchone())
 
@@ -142,13 +159,17 @@ def key_of(row: Sequence[Any] | None) -> ApiKey | None:
     return None if row is None else ApiKey(row[0], row[1], bytes(row[2]), *row[3:])
 
 
-def listed(connection: Connection) -> list[KeyRow]:
+def listed(connection: DbConnection) -> list[KeyRow]:
     """All keys, the oldest first."""
     return [KeyRow(*row) for row in connection.execute(query("keys", "list")).fetchall()]
 
 
-def rotate(connection: Connection, prefix: str, *, days: int = DAYS, overlap: timedelta) -> NewKey:
-    """A new key with the same name, scopes and limit; the old one works for `overlap` longer. The caller commits.
+def rotate(
+    connection: DbConnection, prefix: str, *, days: int = DAYS, overlap: timedelta
+) -> NewKey:
+    """A new key with the same name, scopes and limit; the old one works for `overlap` longer.
+
+    The caller commits.
 
     Raises UnknownKeyError where there is no such key in force.
     """
@@ -156,13 +177,25 @@ def rotate(connection: Connection, prefix: str, *, days: int = DAYS, overlap: ti
     if old is None or old.revoked_at is not None or old.expires_at <= datetime.now(UTC):
         raise UnknownKeyError(f"There is no key {prefix} in force. `twezah keys list` shows all.")
     made = create(
-        connection, old.name, old.scopes, days=days, per_minute=old.requests_per_minute, rotated_from=old.key_no
+        connection,
+        old.name,
+        old.scopes,
+        days=days,
+        per_minute=old.requests_per_minute,
+        rotated_from=old.key_no,
     )
-    connection.execute(query("keys", "end_after"), {"key_no": old.key_no, "seconds": overlap.total_seconds()})
+    connection.execute(
+        query("keys", "end_after"), {"key_no": old.key_no, "seconds": overlap.total_seconds()}
+    )
     return made
 
 
-def revoke(connection: Connection, prefix: str) -> None:
-    """The key opens nothing any more, from now on. Raises UnknownKeyError where there is none that does."""
+def revoke(connection: DbConnection, prefix: str) -> None:
+    """The key opens nothing any more, from now on.
+
+    Raises UnknownKeyError where there is none that does.
+    """
     if connection.execute(query("keys", "revoke"), {"prefix": prefix}).rowcount == 0:
-        raise UnknownKeyError(f"There is no key {prefix} that is not revoked. `twezah keys list` shows all.")
+        raise UnknownKeyError(
+            f"There is no key {prefix} that is not revoked. `twezah keys list` shows all."
+        )

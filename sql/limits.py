@@ -1,4 +1,7 @@
-"""Requests to a billing system, counted for all workers of the account: windows, requests at once, and rests."""
+"""Requests to a billing system, counted for all workers of the account.
+
+There are limits per window, for requests at the same time, and pauses that a vendor asked for.
+"""
 
 import contextlib
 import logging
@@ -8,9 +11,9 @@ from contextlib import contextmanager
 
 import psycopg
 
-from sql.db import Connection
-from sql.named import query
-from sql.sync import Account
+from sql.db import DbConnection
+from sql.named_queries import query
+from sql.sync import AccountKey
 
 #: A vendor that asks for a longer rest is asked again after this one.
 REST_SECONDS_MAX = 86_400.0
@@ -18,12 +21,15 @@ log = logging.getLogger(__name__)
 
 
 class SharedLimit:
-    """The limit of one account. One connection of its own, used in turn by the threads of a client."""
+    """The limit of one account.
+
+    One connection of its own, used in turn by the threads of a client.
+    """
 
     def __init__(
         self,
         dsn: str,
-        account: Account,
+        account: AccountKey,
         windows: Sequence[tuple[int, float]],
         *,
         at_once: int,
@@ -36,7 +42,8 @@ class SharedLimit:
             account: Whose requests are counted.
             windows: At most so many requests in so many seconds, each.
             at_once: At most so many under way.
-            lease_seconds: A request that did not end by then is taken for lost: its worker was killed.
+            lease_seconds: A request that did not end by then is taken for lost: its worker was
+                killed.
         """
         self._dsn = dsn
         self._parameters = account.parameters(
@@ -45,10 +52,13 @@ class SharedLimit:
         )  # fmt: skip
         self._account = account
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        self._connection: DbConnection | None = None
 
     def enter(self) -> tuple[int, float]:
-        """(its number, 0), or (0, seconds until it is worth asking again). Raises psycopg.OperationalError."""
+        """(its number, 0), or (0, seconds until it is worth asking again).
+
+        Raises psycopg.OperationalError.
+        """
         with self._lock:
             try:
                 return self._enter()
@@ -62,7 +72,10 @@ class SharedLimit:
         return int(row[0]), float(row[1])
 
     def leave(self, number: int, rest_seconds: float) -> None:
-        """The request ended. A failure is not raised: an answer is worth more, and the lease ends by itself."""
+        """The request ended.
+
+        A failure is not raised: an answer is worth more, and the lease ends by itself.
+        """
         with self._lock:
             try:
                 self._open().execute(query("limits", "leave"), {"number": number})
@@ -73,9 +86,11 @@ class SharedLimit:
                 log.warning("a request's end could not be counted: %s", type(error).__name__)
                 self._close()
 
-    def _open(self) -> Connection:
+    def _open(self) -> DbConnection:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self._dsn, application_name="twezah limits", autocommit=True)
+            self._connection = psycopg.connect(
+                self._dsn, application_name="twezah limits", autocommit=True
+            )
         return self._connection
 
     def _close(self) -> None:
@@ -92,7 +107,12 @@ class SharedLimit:
 
 @contextmanager
 def shared_limit(
-    dsn: str, account: Account, windows: Sequence[tuple[int, float]], *, at_once: int, lease_seconds: float
+    dsn: str,
+    account: AccountKey,
+    windows: Sequence[tuple[int, float]],
+    *,
+    at_once: int,
+    lease_seconds: float,
 ) -> Iterator[SharedLimit]:
     """The limit of one account, closed at the end; see `SharedLimit`."""
     made = SharedLimit(dsn, account, windows, at_once=at_once, lease_seconds=lease_seconds)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from sql.db import Connection
-from sql.named import query
+from sql.db import DbConnection
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)
@@ -11,15 +11,17 @@ class Size:
     """A table of the product, with its indexes; rows as the planner estimates them."""
 
     table: str
+    #: Rows, as PostgreSQL estimates them.
     rows: int
+    #: With indexes.
     size_bytes: int
 
 
-def sizes(connection: Connection) -> list[Size]:
+def sizes(connection: DbConnection) -> list[Size]:
     """The tables of the product, the largest first."""
     return [Size(*row) for row in connection.execute(query("maintenance", "sizes")).fetchall()]
 
 
-def analyze(connection: Connection) -> None:
+def analyze(connection: DbConnection) -> None:
     """Tells the planner how the tables are filled now."""
     connection.execute(query("maintenance", "analyze"))

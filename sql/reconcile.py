@@ -7,9 +7,9 @@ from typing import Final
 import polars as pl
 
 from loyalty.schema import UTC_US
-from sql.db import Connection, read_frame
-from sql.named import query
-from sql.sync import Account
+from sql.db import DbConnection, read_frame
+from sql.named_queries import query
+from sql.sync import AccountKey
 
 #: A document as both sides know it.
 DOCUMENT: Final = pl.Schema(
@@ -27,14 +27,20 @@ DOCUMENT: Final = pl.Schema(
 
 
 def documents(
-    connection: Connection, account: Account, since: datetime, until: datetime, listed: Sequence[str]
+    connection: DbConnection,
+    account: AccountKey,
+    since: datetime,
+    until: datetime,
+    listed: Sequence[str],
 ) -> pl.DataFrame:
     """The stored documents dated from `since` until before `until`, and those named: DOCUMENT."""
     parameters = account.parameters(since=since, until=until, listed=list(listed))
     return read_frame(connection, query("reconcile", "documents"), parameters, DOCUMENT)
 
 
-def rejected(connection: Connection, account: Account, listed: Sequence[str]) -> dict[str, str]:
+def rejected(
+    connection: DbConnection, account: AccountKey, listed: Sequence[str]
+) -> dict[str, str]:
     """Of the documents named, the reasons of those that are rejected."""
     parameters = account.parameters(listed=list(listed))
     return dict(connection.execute(query("reconcile", "rejected"), parameters).fetchall())

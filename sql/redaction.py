@@ -1,4 +1,7 @@
-"""What a stored text says of one person, and the text without it. Amounts, dates, ids and products stay."""
+"""What a stored text says of one person, and the text without it.
+
+Amounts, dates, ids and products stay.
+"""
 
 import json
 import re
@@ -12,7 +15,8 @@ _NUMBER: Final = "\ue000"
 _NOBODY: Final = "\ue001"
 #: Keys whose texts may name a person, in the records of whoever is erased.
 _PERSONAL: Final = re.compile(
-    r"name|phone|mobile|cell|fax|mail|addr|street|line\d|city|town|postal|post_?code|zip|region|province|contact|"
+    r"name|phone|mobile|cell|fax|mail|addr|street|line\d|city|town|postal|post_?code|zip|region|"
+    r"province|contact|"
     r"memo|note|comment|message|attention|birth|tax_?(id|number)|vat_?number|nif",
     re.IGNORECASE,
 )
@@ -20,7 +24,8 @@ _PERSONAL: Final = re.compile(
 _SOLD: Final = re.compile(r"^(line|lines|line_?items|items|products)$", re.IGNORECASE)
 #: Keys beside which the billing system's own customer number stands, or below which.
 _CUSTOMER: Final = re.compile(
-    r"(customer|client|contact|buyer|entity|cliente)[_.]?(ref)?[_.]?(id|no|number|code|key|value)?$",
+    r"(customer|client|contact|buyer|entity|cliente)[_.]?(ref)?[_.]?"
+    r"(id|no|number|code|key|value)?$",
     re.IGNORECASE,
 )
 _ID: Final = re.compile(r"^(.*[_.]?id|value|key|code|codigo|number|numero)$", re.IGNORECASE)
@@ -32,14 +37,19 @@ _OWN_ID: Final = re.compile(r"(^key|id)$", re.IGNORECASE)
 class Person:
     """What tells that something is about one person.
 
-    `customers` are numbers of the billing system whose text it is; `listed`: its records are customers themselves.
-    `names` and `mails` are what their records were found to say; they are added to as texts are redacted.
+    `customers` are numbers of the billing system whose text it is; `listed`: its records are
+    customers themselves. `names` and `mails` are what their records were found to say; they are
+    added to as texts are redacted.
     """
 
-    said: "re.Pattern[str]"
+    #: What finds the person's phones in a text.
+    pattern: "re.Pattern[str]"
+    #: Their customer numbers at the account that is read.
     customers: frozenset[str] = frozenset()
     listed: bool = False
+    #: Names that were found in their records.
     names: set[str] = field(default_factory=set)
+    #: E-mail addresses that were found in their records.
     mails: set[str] = field(default_factory=set)
 
     def at(self, customers: Iterable[str], *, listed: bool = False) -> "Person":
@@ -48,15 +58,15 @@ class Person:
 
     def search(self, text: str) -> "re.Match[str] | None":
         """Where a text says the phone or the e-mail address."""
-        return self.said.search(text)
+        return self.pattern.search(text)
 
     def is_named_by(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record refers to the customer by the billing system's number, or is that customer."""
+        """Whether a record is the customer, or refers to them by the system's number."""
         if not self.customers:
             return False
         if self.listed and any(_PERSONAL.search(key) for key in record):
-            own = (value for key, value in record.items() if _OWN_ID.search(key))
-            if any(self._is_number(value) for value in own):
+            own_ids = (value for key, value in record.items() if _OWN_ID.search(key))
+            if any(self._is_number(value) for value in own_ids):
                 return True
         return any(self._named(key, value) for key, value in record.items())
 
@@ -64,7 +74,9 @@ class Person:
         if not _CUSTOMER.search(key):
             return False
         if isinstance(value, dict):
-            return any(_ID.match(inner) and self._is_number(one) for inner, one in value.items())
+            return any(
+                _ID.match(inner) and self._is_number(entry) for inner, entry in value.items()
+            )
         return self._is_number(value)
 
     def _is_number(self, value: Any) -> bool:
@@ -83,56 +95,63 @@ class Person:
         """Also told by the e-mail addresses that were found."""
         if not self.mails:
             return self
-        mails = "|".join(re.escape(one) for one in sorted(self.mails))
-        return replace(self, said=re.compile(f"{self.said.pattern}|(?i:{mails})"))
+        mails = "|".join(re.escape(mail) for mail in sorted(self.mails))
+        return replace(self, pattern=re.compile(f"{self.pattern.pattern}|(?i:{mails})"))
 
     def everywhere(self) -> str:
         """A pattern of everything that is known to name them, for texts without structure."""
-        known = sorted(self.names | self.mails)
+        names = sorted(self.names | self.mails)
         # (JSON may write what is not ASCII by its number.)
-        written = {form for one in known for form in (one, json.dumps(one)[1:-1])}
-        return "|".join([self.said.pattern, *(re.escape(one) for one in sorted(written))])
+        written = {form for name in names for form in (name, json.dumps(name)[1:-1])}
+        return "|".join([self.pattern.pattern, *(re.escape(name) for name in sorted(written))])
 
 
-def said_in(phones: Sequence[str]) -> Person:
+def person_with(phones: Sequence[str]) -> Person:
     """Tells the phones (E.164), with or without country code, however they are written."""
     parts = []
     for phone in phones:
         digits = phone.lstrip("+")
-        # The longest country code has three digits; what follows is told without it at home.
+        # The longest country code has three digits; within the country, numbers are written
+        # without it.
         national = r"[\s().\-/]{0,3}".join(digits[3:] if len(digits) > 9 else digits)
-        parts.append(rf"(?<![0-9])(?:(?:\+|00)?[\s(]{{0,2}}{digits[:3]}[\s().\-/]{{0,3}})?0?{national}(?![0-9])")
+        parts.append(
+            rf"(?<![0-9])(?:(?:\+|00)?[\s(]{{0,2}}{digits[:3]}[\s().\-/]{{0,3}})?"
+            rf"0?{national}(?![0-9])"
+        )
     return Person(re.compile("|".join(parts) or _NOBODY))
 
 
-def redact(text: str, said: Person, *, enveloped: bool = False) -> str | None:
+def redact(text: str, person: Person, *, enveloped: bool = False) -> str | None:
     """The text without what it says of the person; None where it says nothing.
 
-    Numbers stay as they were written. `enveloped`: a list's answer, so that a list of customers in it is one of
-    records, and no part of one.
+    Numbers stay as they were written. `enveloped`: a list's answer, so that a list of customers in
+    it is one of records, and no part of one.
     """
     try:
         document = _load(text)
     except (ValueError, RecursionError):
         lines = text.splitlines(keepends=True)
-        found = [_line(line, said) for line in lines]
-        return None if found == lines else "".join(found)
-    cleaned = _cleaned(document, said, envelope=enveloped)
+        redacted = [_line(line, person) for line in lines]
+        return None if redacted == lines else "".join(redacted)
+    cleaned = _cleaned(document, person, envelope=enveloped)
     if cleaned == document:
         return None
     written = json.dumps(cleaned, ensure_ascii=False, separators=(",", ":"))
     return re.sub(rf'"{_NUMBER}([^"]*)"', r"\1", written)
 
 
-def _line(line: str, said: Person) -> str:
-    """A line of a file: a record of its own, of which the phone goes, and, where it is JSON, the rest of the person."""
-    if not said.search(line) and not said.customers:
+def _line(line: str, person: Person) -> str:
+    """A line of a file without the person.
+
+    The line is a record of its own: the phone goes, and, where the line is JSON, the rest too.
+    """
+    if not person.search(line) and not person.customers:
         return line
     try:
-        cleaned = _cleaned(_load(line), said)
+        cleaned = _cleaned(_load(line), person)
     except (ValueError, RecursionError):
-        return said.said.sub(ERASED, line)
-    if not _mentions(cleaned, said) and cleaned == _load(line):
+        return person.pattern.sub(ERASED, line)
+    if not _mentions(cleaned, person) and cleaned == _load(line):
         return line
     written = json.dumps(cleaned, ensure_ascii=False, separators=(",", ":"))
     return re.sub(rf'"{_NUMBER}([^"]*)"', r"\1", written) + line[len(line.rstrip("\r\n")) :]
@@ -142,25 +161,32 @@ def _load(text: str) -> Any:
     return json.loads(text, parse_float=lambda number: _NUMBER + number)
 
 
-def _cleaned(value: Any, said: Person, *, envelope: bool = False) -> Any:
-    """Lists are looked through for records: the smallest that is about the person, and an element of a list, is theirs."""
-    if not _mentions(value, said):
+def _cleaned(value: Any, person: Person, *, envelope: bool = False) -> Any:
+    """The value without the person's data.
+
+    Of records within records, only the smallest one about the person is emptied; of a list, only
+    the elements about them.
+    """
+    if not _mentions(value, person):
         return value
     if isinstance(value, dict):
-        lists = {k: v for k, v in value.items() if _has_records(v) and _mentions(v, said)}
+        lists = {k: v for k, v in value.items() if _has_records(v) and _mentions(v, person)}
         beside = {k: v for k, v in value.items() if k not in lists}
-        of_one = said.is_named_by(value) or any(
+        of_one = person.is_named_by(value) or any(
             _of_a_person(k) and not (envelope and _holds_people(v)) for k, v in lists.items()
         )
-        if lists and not _mentions(beside, said) and not of_one:
-            return {k: _cleaned(v, said, envelope=envelope) if k in lists else v for k, v in value.items()}
-        nested = [k for k, v in value.items() if isinstance(v, dict) and _mentions(v, said)]
+        if lists and not _mentions(beside, person) and not of_one:
+            return {
+                k: _cleaned(v, person, envelope=envelope) if k in lists else v
+                for k, v in value.items()
+            }
+        nested = [k for k, v in value.items() if isinstance(v, dict) and _mentions(v, person)]
         if len(value) == 1 and nested:
-            return {nested[0]: _cleaned(value[nested[0]], said)}
-        return _blank(value, said)
+            return {nested[0]: _cleaned(value[nested[0]], person)}
+        return _blank(value, person)
     if isinstance(value, list):
-        return [_cleaned(one, said) for one in value]
-    return _blank(value, said)
+        return [_cleaned(entry, person) for entry in value]
+    return _blank(value, person)
 
 
 def _is_id(key: str) -> bool:
@@ -173,46 +199,61 @@ def _of_a_person(key: str) -> bool:
 
 
 def _has_records(value: Any) -> bool:
-    return (isinstance(value, list) and any(isinstance(one, dict) for one in value)) or (
-        isinstance(value, dict) and any(_has_records(one) for one in value.values())
+    return (isinstance(value, list) and any(isinstance(entry, dict) for entry in value)) or (
+        isinstance(value, dict) and any(_has_records(entry) for entry in value.values())
     )
 
 
 def _holds_people(value: Any) -> bool:
-    """A list of customers, each with a number of their own; not one person's phones or addresses."""
+    """Whether it is a list of customers, each with their own number.
+
+    One person's list of phones or addresses is none.
+    """
     return isinstance(value, list) and any(
-        isinstance(one, dict) and any(_OWN_ID.search(key) for key in one) for one in value
+        isinstance(entry, dict) and any(_OWN_ID.search(key) for key in entry) for entry in value
     )
 
 
-def _mentions(value: Any, said: Person) -> bool:
+def _mentions(value: Any, person: Person) -> bool:
     if isinstance(value, dict):
-        return said.is_named_by(value) or any(_mentions(one, said) for one in value.values())
+        return person.is_named_by(value) or any(
+            _mentions(entry, person) for entry in value.values()
+        )
     if isinstance(value, list):
-        return any(_mentions(one, said) for one in value)
+        return any(_mentions(entry, person) for entry in value)
     if isinstance(value, bool) or value is None:
         return False
-    return said.search(str(value)) is not None
+    return person.search(str(value)) is not None
 
 
-def _blank(value: Any, said: Person, key: str = "", *, sold: bool = False) -> Any:
+def _blank(value: Any, person: Person, key: str = "", *, sold: bool = False) -> Any:
     """A record without texts that may be of a person; amounts, dates, ids and products stay."""
     if isinstance(value, dict):
         return {
             k: v
-            if isinstance(v, str) and _is_id(k) and not said.search(v)
-            else _blank(v, said, f"{key}.{k}" if _PERSONAL.search(key) else k, sold=sold or bool(_SOLD.match(k)))
+            if isinstance(v, str) and _is_id(k) and not person.search(v)
+            else _blank(
+                v,
+                person,
+                f"{key}.{k}" if _PERSONAL.search(key) else k,
+                sold=sold or bool(_SOLD.match(k)),
+            )
             for k, v in value.items()
         }
     if isinstance(value, list):
-        return [_blank(one, said, key, sold=sold) for one in value]
+        return [_blank(entry, person, key, sold=sold) for entry in value]
     if isinstance(value, bool) or value is None:
         return value
-    if said.search(str(value)):
+    if person.search(str(value)):
         return ERASED
-    # (A customer's number at the billing system says nothing elsewhere.)
-    is_text = isinstance(value, str) and bool(value) and not value.startswith(_NUMBER) and value not in said.customers
+    # (A customer number of one billing system has no meaning in another.)
+    is_text = (
+        isinstance(value, str)
+        and bool(value)
+        and not value.startswith(_NUMBER)
+        and value not in person.customers
+    )
     if is_text and not sold and _PERSONAL.search(key):
-        said.note(key, value)
+        person.note(key, value)
         return ERASED
     return value

@@ -1,4 +1,7 @@
-"""Corrections that were refused although the sale they correct was accepted, and what is known in order to accept them."""
+"""Corrections that were refused although the sale they correct was accepted.
+
+Also reads what is known of such a sale, in order to accept the correction after all.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,9 +12,9 @@ from typing import Final
 import polars as pl
 
 from loyalty.schema import UTC_US
-from sql.db import Connection, read_frame
-from sql.named import query
-from sql.sync import Account
+from sql.db import DbConnection, read_frame
+from sql.named_queries import query
+from sql.sync import AccountKey
 
 #: A stored document that earns: what a correction of it may leave out.
 STANDING: Final = pl.Schema(
@@ -36,9 +39,12 @@ class RefusedCorrection:
     `points_at_stake` None: it names no stored sale.
     """
 
+    #: Id of the document at the billing system.
     external_id: str | None
     invoice_number: str | None
+    #: Points that stay in the ledger until the corrections are accepted.
     points_at_stake: int | None
+    #: Why, in one line.
     reason: str
     first_seen_at: datetime
 
@@ -48,31 +54,49 @@ class AccountRefused:
     """The open ones of an account: how many, the points that stand, and the largest of them."""
 
     system: str
+    #: Account at the billing system.
     account: str
+    #: Refused corrections of the account.
     records: int
+    #: Points that stay in the ledger until the corrections are accepted.
     points_at_stake: int
+    #: Those with the most points at stake.
     largest: list[RefusedCorrection] = field(default_factory=list)
 
 
-def standing(connection: Connection, account: Account, external_ids: Sequence[str]) -> pl.DataFrame:
+def standing(
+    connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
+) -> pl.DataFrame:
     """What is stored of these documents, where they earn or take (STANDING)."""
     wanted = account.parameters(ids=json.dumps(list(external_ids)))
     return read_frame(connection, query("refused", "standing"), wanted, STANDING)
 
 
-def phones_of_customers(connection: Connection, account: Account, customers: Sequence[str]) -> Mapping[str, str]:
-    """The phone of these customers of the account, where all their stored sales are one member's."""
+def phones_of_customers(
+    connection: DbConnection, account: AccountKey, customers: Sequence[str]
+) -> Mapping[str, str]:
+    """The phones of these customers of the account.
+
+    Only where all of a customer's stored sales are one member's.
+    """
     wanted = account.parameters(customers=list(customers))
     return dict(connection.execute(query("refused", "phones_of_customers"), wanted).fetchall())
 
 
-def stored_ids(connection: Connection, account: Account, external_ids: Sequence[str]) -> set[str]:
+def stored_ids(
+    connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
+) -> set[str]:
     """Those of the documents that are stored, void or not."""
     wanted = account.parameters(ids=list(external_ids))
     return {row[0] for row in connection.execute(query("refused", "stored_ids"), wanted).fetchall()}
 
 
-def classify(connection: Connection, account: Account, sync_id: int, taking: Sequence[tuple[int, int]] = ()) -> int:
+def classify(
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    taking: Sequence[tuple[int, int]] = (),
+) -> int:
     """Marks the synchronisation's rejects that leave old points standing; how many are new.
 
     Args:
@@ -86,19 +110,25 @@ def classify(connection: Connection, account: Account, sync_id: int, taking: Seq
     return connection.execute(query("refused", "classify"), wanted).rowcount
 
 
-def open_ones(connection: Connection, account: Account | None = None, *, limit: int = 20) -> list[AccountRefused]:
+def open_corrections(
+    connection: DbConnection, account: AccountKey | None = None, *, limit: int = 20
+) -> list[AccountRefused]:
     """Refused corrections that stand, per account that has any, each with its `limit` largest."""
     wanted = {"system": None, "account": None} if account is None else account.parameters()
-    found: dict[tuple[str, str], AccountRefused] = {}
-    for system, name, *one, records, points in connection.execute(
-        query("refused", "open_ones"), {**wanted, "limit": limit}
+    refused: dict[tuple[str, str], AccountRefused] = {}
+    for system, name, *correction, records, points in connection.execute(
+        query("refused", "open_corrections"), {**wanted, "limit": limit}
     ):
-        of = found.setdefault((system, name), AccountRefused(system, name, int(records), int(points)))
-        of.largest.append(RefusedCorrection(*one))
-    return list(found.values())
+        of = refused.setdefault(
+            (system, name), AccountRefused(system, name, int(records), int(points))
+        )
+        of.largest.append(RefusedCorrection(*correction))
+    return list(refused.values())
 
 
-def note(connection: Connection, account: Account, sync_id: int, notes: Sequence[tuple[str, str]]) -> None:
+def note(
+    connection: DbConnection, account: AccountKey, sync_id: int, notes: Sequence[tuple[str, str]]
+) -> None:
     """Keeps what was read otherwise than it is written: (document, note)."""
     if notes:
         columns = {"ids": [key for key, _ in notes], "notes": [text for _, text in notes]}

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sql.db import connect
-from sql.named import query
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,12 @@ class SystemSummary:
     system: str
     sales: int
     void_sales: int
+    #: Records that wait to be accepted.
     open_rejects: int
     members: int
+    #: Entries of its sales.
     entries: int
+    #: What it adds to the balance; negative: takes.
     points: int
 
 
@@ -26,33 +29,48 @@ class SystemSummary:
 class MemberSummary:
     """One member's balance."""
 
+    #: Number of the member.
     member_id: int
     tier: str
+    #: Sum of all entries and adjustments.
     balance_points: int
     entries: int
 
 
 @dataclass(frozen=True)
 class TierSummary:
-    """What the sales in one tier are due now: `points` is what the amounts earn (`base_points`) and what the tier adds."""
+    """What the sales in one tier are due now.
+
+    `points` is what the amounts earn (`base_points`) plus what the tier adds.
+    """
 
     tier: str
+    #: Of the tier, e.g. 1.2.
     multiplier: str
     members: int
     sales: int
+    #: What the amounts earn.
     base_points: int
+    #: What the tier adds.
     tier_points: int
+    #: Everything that is due.
     points: int
 
 
 @dataclass(frozen=True)
 class Posted:
-    """Entries of some runs with the same cause: a reason of the ledger, or "tier" where only the tier differs."""
+    """Entries of some runs with the same cause.
+
+    The cause is a reason of the ledger, or "tier" where only the tier differs.
+    """
 
     cause: str
     entries: int
+    #: Points that were added.
     added: int
+    #: Points that were taken back, as a negative number.
     taken_back: int
+    #: What it adds to the balance; negative: takes.
     points: int
 
 
@@ -64,8 +82,11 @@ class Example:
     system: str
     invoice: str
     tier: str
+    #: Points posted for the sale before this entry.
     due_before: int
+    #: Points due for the sale from this entry on.
     due_after: int
+    #: What it adds to the balance; negative: takes.
     points: int
 
 
@@ -74,13 +95,18 @@ class AccountStatus:
     """How fresh one account is."""
 
     system: str
+    #: Account at the billing system.
     account: str
     state: str
     last_run_at: datetime
+    #: When the last run was stored; None: none was.
     last_success_at: datetime | None
+    #: Every change before this instant is stored.
     complete_up_to: datetime | None
     sales: int
+    #: Records that wait to be accepted.
     open_rejects: int
+    #: Why it failed, without personal data; None: it did not.
     error: str | None
 
 
@@ -105,7 +131,10 @@ def posted(dsn: str, run_ids: Sequence[str]) -> list[Posted]:
 
 
 def examples(dsn: str, run_ids: Sequence[str]) -> list[Example]:
-    """Of what these runs posted, one entry per cause: the one that takes back most, or else adds most."""
+    """Of what these runs posted, one entry per cause.
+
+    It is the entry with the fewest points: what takes back most comes first.
+    """
     return [Example(*row) for row in _rows(dsn, "examples", {"run_ids": list(run_ids)})]
 
 

@@ -4,18 +4,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sql import audit
-from sql.db import Connection
-from sql.named import query
+from sql.db import DbConnection
+from sql.named_queries import query
 
 RESTORED = "restored from a backup"
-WHAT_HELPS = "Once the installation it was copied from is stopped for good, `twezah go-live` switches it on"
+WHAT_HELPS = (
+    "Once the installation it was copied from is stopped for good, `twezah go-live` switches it on"
+)
 
 
 @dataclass(frozen=True)
 class Standby:
     """Since when the installation stands by, and why."""
 
+    #: When the backup was restored.
     since: datetime
+    #: Why, in one line.
     reason: str
 
     def to_text(self) -> str:
@@ -27,20 +31,20 @@ class Standby:
         )
 
 
-def read(connection: Connection) -> Standby | None:
-    """None where the installation is live."""
+def read(connection: DbConnection) -> Standby | None:
+    """Since when, and why, the installation stands by; None where it is live."""
     row = connection.execute(query("standby", "read")).fetchone()
     return None if row is None else Standby(*row)
 
 
-def begin(connection: Connection, reason: str = RESTORED) -> None:
-    """From now on it stands by; the caller commits."""
+def begin(connection: DbConnection, reason: str = RESTORED) -> None:
+    """Lets the installation stand by from now on; the caller commits."""
     connection.execute(query("standby", "begin"), {"reason": reason})
     audit.record(connection, "standby.begin", "installation", details={"reason": reason})
 
 
-def end(connection: Connection) -> bool:
-    """It is live; False where it was before. The caller commits."""
+def end(connection: DbConnection) -> bool:
+    """Ends the standby; False where there was none. The caller commits."""
     row = connection.execute(query("standby", "finish")).fetchone()
     if row is None:
         return False

@@ -1,10 +1,15 @@
-"""The store transaction: invoices in unless ours are newer, rejects, members marked, nothing else.
+"""The store transaction: from accepted and rejected records to stored sales.
+
+In: invoices and lines as mapped and validated (INVOICE, LINE), rejects (REJECT), deletions.
+Out: rows of billing.invoice, billing.invoice_line and billing.reject, and the members whose points
+are to be recomputed. A stored version is replaced only by a newer one (`sql.versions`). Points are
+not computed here: members are marked, and the award step posts the difference.
 
 The caller owns the transaction: everything here becomes visible together, or not at all.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,10 +19,19 @@ from psycopg.errors import UniqueViolation
 
 from loyalty.schema import UTC_US
 from sql.copying import copy_in
-from sql.db import Connection, read_frame
-from sql.named import query
-from sql.sync import Account
-from sql.versions import AHEAD_MAX, READING, outlives, readings, supersedes, versions, with_plausible_times
+from sql.db import DbConnection, read_frame
+from sql.named_queries import query
+from sql.sync import AccountKey
+from sql.versions import (
+    AHEAD_MAX,
+    READING,
+    Version,
+    outlives,
+    readings,
+    supersedes,
+    versions,
+    with_plausible_times,
+)
 
 _FACTS: Final = pl.Schema(
     {
@@ -50,12 +64,14 @@ REJECT: Final = pl.Schema(
         "customer_external_id": pl.String(),
     }
 )
-#: As `REJECT`; `by_content`: the key says what the record holds, which tells it apart in its file only.
+#: As `REJECT`; `by_content`: the key says what the record holds, which tells it apart in its file
+#: only.
 REJECT_BY_CONTENT: Final = pl.Schema({**REJECT, "by_content": pl.Boolean()})
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
 _COLUMNS: Final = ("system", "account", *_FACTS.names(), *_REFERENCES)
 _LINE_COLUMNS: Final = (
-    "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price", "amount_minor",
+    "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price",
+    "amount_minor",
 )  # fmt: skip
 _DOCUMENT: Final = ("system", "account", "external_id")
 _MEMBERS: Final = pl.Schema({"customer_phone": pl.String(), "member_id": pl.Int64()})
@@ -75,23 +91,34 @@ _STORED_VERSION: Final = pl.Schema(
 )
 
 #: A known deletion of a document, as a version of it (`sql.versions.Version`).
-_GONE: Final = pl.Schema({name: kind for name, kind in _STORED_VERSION.items() if name != "_status"})
+_GONE: Final = pl.Schema(
+    {name: kind for name, kind in _STORED_VERSION.items() if name != "_status"}
+)
+
+#: Two versions of one document: the one that was read now, and the other one.
+VersionPair = tuple[Version, Version]
 
 #: Opens a short transaction of its own; see `with_members`.
-Aside = Callable[[], AbstractContextManager[Connection]]
+Aside = Callable[[], AbstractContextManager[DbConnection]]
 
 
 @dataclass
 class Stored:
     """What became of the accepted records, and the members whose points are to be recomputed."""
 
+    #: Sales that were stored for the first time.
     new: int = 0
+    #: Sales of which a newer version was stored.
     changed: int = 0
+    #: Versions that say what is stored.
     unchanged: int = 0
+    #: Sales that the vendor deleted.
     voided: int = 0
     #: Versions, and deletions, that differ from what is stored and are older; some of them by name.
     older: int = 0
+    #: Names of some of them.
     older_documents: list[str] = field(default_factory=list)
+    #: Members whose points are to be recomputed.
     members: set[int] = field(default_factory=set)
 
     def leave_out(self, names: Iterable[str]) -> None:
@@ -102,20 +129,20 @@ class Stored:
                 self.older_documents.append(name)
 
 
-def lock_account(connection: Connection, account: Account) -> None:
-    """Until the transaction ends, nobody else stores invoices of this account."""
+def lock_account(connection: DbConnection, account: AccountKey) -> None:
+    """Locks the account: until the transaction ends, nobody else stores its invoices."""
     connection.execute(query("store", "lock_account"), account.parameters())
 
 
-def is_first_load(connection: Connection, account: Account) -> bool:
+def is_first_load(connection: DbConnection, account: AccountKey) -> bool:
     """Whether nothing of the account was ever stored by a synchronisation."""
     row = connection.execute(query("store", "first_load"), account.parameters()).fetchone()
     return bool(row and row[0])
 
 
 def store_invoices(
-    connection: Connection,
-    account: Account,
+    connection: DbConnection,
+    account: AccountKey,
     sync_id: int,
     invoices: pl.DataFrame,
     lines: pl.DataFrame,
@@ -123,60 +150,83 @@ def store_invoices(
     into: Stored,
     expect_new: bool = False,
 ) -> None:
-    """Stores accepted invoices (INVOICE with `member_id`, one row per external_id) and their lines (LINE).
+    """Stores accepted invoices and their lines.
 
-    A row replaces the stored one only if it differs and `versions.supersedes` it. `into` is added to. Where all are
-    expected to be new, nothing is looked up unless the key says otherwise: 30 ms of each 20,000.
+    `invoices` is INVOICE with `member_id`, one row per external_id; `lines` is LINE.
+
+    A row replaces the stored one only if it differs and `versions.supersedes` it. `into` is added
+    to. Where all are expected to be new, nothing is looked up unless the key says otherwise: 30 ms
+    of each 20,000.
     """
     if invoices.is_empty():
         return
-    found = invoices.sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
-    found = _void_where_deleted(connection, account, found)
-    if expect_new and _add_new(connection, found):
-        stored, fresh, changed = _FACTS.to_frame(), found, found.clear()
+    read = invoices.sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
+    read = _void_where_deleted(connection, account, read)
+    if expect_new and _add_new(connection, read):
+        stored, fresh, changed = _FACTS.to_frame(), read, read.clear()
     else:
-        stored = _stored(connection, account, found["external_id"])
-        fresh, changed, older = _compare(connection, account, found, stored)
+        stored = _stored(connection, account, read["external_id"])
+        fresh, changed, older = _compare(connection, account, read, stored)
         into.leave_out(older.select(pl.coalesce("invoice_number", "external_id")).to_series())
         into.unchanged -= older.height
         copy_in(connection, "billing.invoice", _columns(fresh))
     if not changed.is_empty():
         _update(connection, _columns(changed))
-    whole = fresh.height + changed.height == found.height
-    place = ["page_id", "record_no"]
-    kept = lines if whole else lines.join(pl.concat([fresh.select(place), changed.select(place)]), on=place, how="semi")
-    copy_in(connection, "billing.invoice_line", kept.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no"))
+    if fresh.height + changed.height < read.height:
+        place = ["page_id", "record_no"]
+        written = pl.concat([fresh.select(place), changed.select(place)])
+        lines = lines.join(written, on=place, how="semi")
+    ordered = lines.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no")
+    copy_in(connection, "billing.invoice_line", ordered)
+    # A document may have changed its owner: both the former and the new one are recomputed.
     before = stored.filter(pl.col("external_id").is_in(changed["external_id"].implode()))
     touched = pl.concat([fresh["member_id"], changed["member_id"], before["member_id"]])
     into.members.update(touched.drop_nulls().unique().to_list())
     into.members.update(_supersede(connection, account, sync_id, pl.concat([fresh, changed])))
     into.new += fresh.height
     into.changed += changed.height
-    into.unchanged += found.height - fresh.height - changed.height
+    into.unchanged += read.height - fresh.height - changed.height
 
 
-def _void_where_deleted(connection: Connection, account: Account, found: pl.DataFrame) -> pl.DataFrame:
+def _version_pairs(connection: DbConnection, both: pl.DataFrame) -> Iterator[VersionPair]:
+    """Per row the version that was read now, and the other one of the same document.
+
+    The columns of the other one begin with "_". How the pages of the first one were read is looked
+    up, unless the row says so.
+    """
+    if "claimed_at" not in both.columns:
+        both = both.with_columns(_no_time("claimed_at"))
+    if "fetched_at" not in both.columns:
+        pages = readings(connection, both["page_id"])
+        both = both.join(pages, on="page_id", how="left", maintain_order="left")
+    return zip(versions(both), versions(both, "_"), strict=True)
+
+
+def _void_where_deleted(
+    connection: DbConnection, account: AccountKey, read: pl.DataFrame
+) -> pl.DataFrame:
     """Versions of documents whose deletion is known, and is newer, are void as of the deletion.
 
     A webhook that waited may bring a document after a poll read that it is deleted.
     """
     row = connection.execute(query("store", "any_deleted"), account.parameters()).fetchone()
     if not (row and row[0]):
-        return found
-    wanted = account.parameters(ids=json.dumps(found["external_id"].to_list()))
+        return read
+    wanted = account.parameters(ids=json.dumps(read["external_id"].to_list()))
     gone = read_frame(connection, query("store", "deleted_before"), wanted, _GONE)
     if gone.is_empty():
-        return found
-    said = found if "claimed_at" in found.columns else found.with_columns(_no_time("claimed_at"))
-    both = said.join(gone, on="external_id", how="inner", maintain_order="left")
-    pages = readings(connection, both["page_id"])
-    both = both.join(pages, on="page_id", how="left", maintain_order="left")
-    pairs = zip(versions(both), versions(both, "_"), strict=True)
-    outlived = pl.Series([outlives(version, deletion) for version, deletion in pairs], dtype=pl.Boolean)
-    deleted = both.filter(~outlived).select("external_id", pl.col("_updated_at").alias("_deleted_at"))
+        return read
+    both = read.join(gone, on="external_id", how="inner", maintain_order="left")
+    outlived = pl.Series(
+        [outlives(version, deletion) for version, deletion in _version_pairs(connection, both)],
+        dtype=pl.Boolean,
+    )
+    deleted = both.filter(~outlived).select(
+        "external_id", pl.col("_updated_at").alias("_deleted_at")
+    )
     is_gone = pl.col("_deleted_at").is_not_null()
     return (
-        found.join(deleted, on="external_id", how="left", maintain_order="left")
+        read.join(deleted, on="external_id", how="left", maintain_order="left")
         .with_columns(
             pl.when(is_gone).then(pl.lit("void")).otherwise("status").alias("status"),
             pl.coalesce("_deleted_at", "updated_at").alias("updated_at"),
@@ -185,17 +235,19 @@ def _void_where_deleted(connection: Connection, account: Account, found: pl.Data
     )
 
 
-def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
-    """Stores them if none is stored yet; returns whether it did."""
+def _add_new(connection: DbConnection, invoices: pl.DataFrame) -> bool:
+    """Stores the invoices if none of them is stored yet; returns whether it did."""
     try:
         with connection.transaction():
-            copy_in(connection, "billing.invoice", _columns(found))
+            copy_in(connection, "billing.invoice", _columns(invoices))
     except UniqueViolation:
         return False
     return True
 
 
-def _supersede(connection: Connection, account: Account, sync_id: int, written: pl.DataFrame) -> set[int]:
+def _supersede(
+    connection: DbConnection, account: AccountKey, sync_id: int, written: pl.DataFrame
+) -> set[int]:
     """Voids what webhooks named by its number where the same document is known by its id.
 
     Returns the members it was of.
@@ -209,93 +261,119 @@ def _supersede(connection: Connection, account: Account, sync_id: int, written: 
     if row is None or not row[0]:
         return set()
     parameters = account.parameters(sync_id=sync_id, numbers=numbers.to_list())
-    return {row[0] for row in connection.execute(query("store", "supersede_numbers"), parameters) if row[0] is not None}
+    return {
+        row[0]
+        for row in connection.execute(query("store", "supersede_numbers"), parameters)
+        if row[0] is not None
+    }
 
 
 def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
     """`member_id` for every phone; unknown phones become members.
 
-    New members are committed on the side at once, in order of phone: two accounts that store the same new customers in
-    long transactions of different order would otherwise wait for each other. A member without sales is harmless.
+    New members are committed on the side at once, in order of phone: two accounts that store the
+    same new customers in long transactions of different order would otherwise wait for each other.
+    A member without sales is harmless.
     """
     phones = invoices["customer_phone"].drop_nulls().unique().sort()
     if phones.is_empty():
         return invoices.with_columns(pl.lit(None, dtype=pl.Int64).alias("member_id"))
-    with aside() as own:
-        erased = _of_erased(own, invoices)
-        phones = phones if erased is None else _without(invoices, erased)["customer_phone"].drop_nulls().unique().sort()
-        known = _members(own, phones)
-        missing = phones.filter(~phones.is_in(known["customer_phone"].implode()))
+    with aside() as aside_connection:
+        erased = _of_erased(aside_connection, invoices)
+        phones = (
+            phones
+            if erased is None
+            else _without(invoices, erased)["customer_phone"].drop_nulls().unique().sort()
+        )
+        members = _members(aside_connection, phones)
+        missing = phones.filter(~phones.is_in(members["customer_phone"].implode()))
         if missing.len():
-            own.execute(query("store", "add_members"), {"phones": ",".join(missing)})
-            known = pl.concat([known, _members(own, missing)])
-    found = invoices.join(known, on="customer_phone", how="left", maintain_order="left")
+            aside_connection.execute(query("store", "add_members"), {"phones": ",".join(missing)})
+            members = pl.concat([members, _members(aside_connection, missing)])
+    owned = invoices.join(members, on="customer_phone", how="left", maintain_order="left")
     if erased is None:
-        return found
-    kept = found.join(erased, on=_DOCUMENT, how="left", maintain_order="left")
-    return kept.with_columns(pl.coalesce("_erased_id", "member_id").alias("member_id")).drop("_erased_id")
+        return owned
+    owned = owned.join(erased, on=_DOCUMENT, how="left", maintain_order="left")
+    return owned.with_columns(pl.coalesce("_erased_id", "member_id").alias("member_id")).drop(
+        "_erased_id"
+    )
 
 
-def _of_erased(connection: Connection, invoices: pl.DataFrame) -> pl.DataFrame | None:
-    """Documents among these of members whose personal data was removed: they stay theirs, and make no new member."""
+def _of_erased(connection: DbConnection, invoices: pl.DataFrame) -> pl.DataFrame | None:
+    """Documents of members whose personal data was removed; None if there are none.
+
+    They stay with those members, and make no new member.
+    """
     row = connection.execute(query("erasure", "any")).fetchone()
     if not (row and row[0]):
         return None
     ids = invoices["external_id"].drop_nulls().to_list()
     rows = connection.execute(query("erasure", "documents"), {"ids": ids}).fetchall()
-    return pl.DataFrame(rows, schema=dict.fromkeys(_DOCUMENT, pl.String) | {"_erased_id": pl.Int64}, orient="row")
+    return pl.DataFrame(
+        rows, schema=dict.fromkeys(_DOCUMENT, pl.String) | {"_erased_id": pl.Int64}, orient="row"
+    )
 
 
 def _without(invoices: pl.DataFrame, some: pl.DataFrame) -> pl.DataFrame:
     return invoices.join(some, on=_DOCUMENT, how="anti")
 
 
-def _members(connection: Connection, phones: pl.Series) -> pl.DataFrame:
+def _members(connection: DbConnection, phones: pl.Series) -> pl.DataFrame:
     return read_frame(connection, query("store", "members"), {"phones": ",".join(phones)}, _MEMBERS)
 
 
-def _stored(connection: Connection, account: Account, ids: pl.Series) -> pl.DataFrame:
+def _stored(connection: DbConnection, account: AccountKey, ids: pl.Series) -> pl.DataFrame:
     """What is stored of these documents: the facts, by external_id."""
     wanted = account.parameters(ids=json.dumps(ids.to_list()))
     return read_frame(connection, query("store", "stored_invoices"), wanted, _FACTS)
 
 
 def _compare(
-    connection: Connection, account: Account, found: pl.DataFrame, stored: pl.DataFrame
+    connection: DbConnection, account: AccountKey, read: pl.DataFrame, stored: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Parts of `found`: new; different from the stored one and newer; different and older."""
+    """Parts of `read`: new; different from the stored one and newer; different and older."""
     facts = [name for name in _FACTS.names() if name not in {"external_id", "updated_at"}]
     renamed = stored.rename({name: f"_{name}" for name in (*facts, "updated_at")})
-    joined = found.join(renamed.with_columns(_known=True), on="external_id", how="left", maintain_order="left")
-    known = pl.col("_known").is_not_null()
+    joined = read.join(
+        renamed.with_columns(_is_stored=True), on="external_id", how="left", maintain_order="left"
+    )
+    is_stored = pl.col("_is_stored").is_not_null()
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"_{name}")) for name in facts)
-    # A version that says the same and is newer is noted, but for a time that is ours: it is that of this reading.
+    # A newer version without a difference is stored as well, for its time of change. Not where that
+    # time is ours: then it is only the time of this reading.
     is_later = pl.col("updated_at") > pl.col("_updated_at")
-    if "claimed_at" in found.columns:
+    if "claimed_at" in read.columns:
         is_later = is_later & pl.col("claimed_at").is_null()
-    masks = joined.select((~known).alias("new"), (known & differs).alias("differs"), (known & is_later).alias("later"))
-    fresh = found.filter(masks["new"])
-    candidates = found.filter(masks["differs"] | masks["later"])
+    masks = joined.select(
+        (~is_stored).alias("new"),
+        (is_stored & differs).alias("differs"),
+        (is_stored & is_later).alias("later"),
+    )
+    fresh = read.filter(masks["new"])
+    candidates = read.filter(masks["differs"] | masks["later"])
     wins = _supersede_stored(connection, account, candidates)
     differing = masks["differs"].filter(masks["differs"] | masks["later"])
     return fresh, candidates.filter(wins), candidates.filter(differing & ~wins)
 
 
-def _supersede_stored(connection: Connection, account: Account, candidates: pl.DataFrame) -> pl.Series:
+def _supersede_stored(
+    connection: DbConnection, account: AccountKey, candidates: pl.DataFrame
+) -> pl.Series:
     """Which of the candidates, each stored in another version, are newer than that one."""
     if candidates.is_empty():
         return pl.Series([], dtype=pl.Boolean)
-    said = candidates if "claimed_at" in candidates.columns else candidates.with_columns(_no_time("claimed_at"))
-    pages = readings(connection, said["page_id"])
-    stored = _stored_versions(connection, account, said["external_id"])
-    both = said.join(pages, on="page_id", how="left", maintain_order="left").join(
-        stored, on="external_id", how="left", maintain_order="left"
-    )
-    pairs = zip(versions(both), versions(both, "_"), strict=True)
-    return pl.Series([supersedes(version, ours) for version, ours in pairs], dtype=pl.Boolean)
+    stored = _stored_versions(connection, account, candidates["external_id"])
+    both = candidates.join(stored, on="external_id", how="left", maintain_order="left")
+    return _newer_than_stored(connection, both)
 
 
-def _stored_versions(connection: Connection, account: Account, ids: pl.Series) -> pl.DataFrame:
+def _newer_than_stored(connection: DbConnection, both: pl.DataFrame) -> pl.Series:
+    """Which rows' versions replace the stored one beside them (see `_version_pairs`)."""
+    pairs = _version_pairs(connection, both)
+    return pl.Series([supersedes(version, stored) for version, stored in pairs], dtype=pl.Boolean)
+
+
+def _stored_versions(connection: DbConnection, account: AccountKey, ids: pl.Series) -> pl.DataFrame:
     wanted = account.parameters(ids=json.dumps(ids.to_list()), ahead_max=AHEAD_MAX)
     return read_frame(connection, query("store", "stored_versions"), wanted, _STORED_VERSION)
 
@@ -305,12 +383,14 @@ def _no_time(name: str) -> pl.Expr:
 
 
 def _columns(invoices: pl.DataFrame) -> pl.DataFrame:
-    """What is written of them; times that vendors claimed only where there are any."""
-    claims = "claimed_at" in invoices.columns and invoices["claimed_at"].null_count() < invoices.height
+    """The columns that are written; `claimed_at` only where a row has one."""
+    claims = (
+        "claimed_at" in invoices.columns and invoices["claimed_at"].null_count() < invoices.height
+    )
     return invoices.select(*_COLUMNS, *(["claimed_at"] if claims else []))
 
 
-def _update(connection: Connection, changed: pl.DataFrame) -> None:
+def _update(connection: DbConnection, changed: pl.DataFrame) -> None:
     connection.execute(query("store", "stage_changed"))
     connection.execute(query("store", "empty_stage"))
     copy_in(connection, "pg_temp.changed_invoice", changed)
@@ -319,30 +399,40 @@ def _update(connection: Connection, changed: pl.DataFrame) -> None:
 
 
 def void_deleted(
-    connection: Connection, account: Account, sync_id: int, deletions: pl.DataFrame, *, into: Stored
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    deletions: pl.DataFrame,
+    *,
+    into: Stored,
 ) -> None:
-    """Documents that the vendor deleted (external_id, deleted_at, page_id) earn nothing from now on.
+    """Documents that the vendor deleted earn nothing from now on.
 
-    One that is void already keeps the deletion's time as well, or an older open version that arrives later would bring
-    the points back. Without a time of its own a deletion is as new as its page.
-    Those that are not stored are remembered: an older version of one may still arrive.
+    `deletions` has external_id, deleted_at, page_id.
+
+    One that is void already keeps the deletion's time as well, or an older open version that
+    arrives later would bring the points back. Without a time of its own a deletion is as new as its
+    page. Those that are not stored are remembered: an older version of one may still arrive.
     """
     if deletions.is_empty():
         return
-    said, pages = deletions, readings(connection, deletions["page_id"])
-    said = with_plausible_times(said, pages, "deleted_at").with_columns(record_no=pl.lit(None, dtype=pl.Int32))
-    said = said.join(pages, on="page_id", how="left", maintain_order="left")
-    stored = _stored_versions(connection, account, said["external_id"].unique())
-    _remember_deleted(connection, account, sync_id, said.join(stored, on="external_id", how="anti"))
-    both = said.join(stored, on="external_id", how="inner", maintain_order="left").with_columns(
+    pages = readings(connection, deletions["page_id"])
+    read = with_plausible_times(deletions, pages, "deleted_at").with_columns(
+        record_no=pl.lit(None, dtype=pl.Int32)
+    )
+    read = read.join(pages, on="page_id", how="left", maintain_order="left")
+    stored = _stored_versions(connection, account, read["external_id"].unique())
+    _remember_deleted(connection, account, sync_id, read.join(stored, on="external_id", how="anti"))
+    both = read.join(stored, on="external_id", how="inner", maintain_order="left").with_columns(
         pl.coalesce("deleted_at", "fetched_at", "_updated_at").alias("updated_at")
     )
-    pairs = zip(versions(both), versions(both, "_"), strict=True)
-    wins = pl.Series([supersedes(gone, ours) for gone, ours in pairs], dtype=pl.Boolean)
+    wins = _newer_than_stored(connection, both)
     is_void = pl.col("_status") == "void"
     into.leave_out(both.filter(~wins & (both["_status"] != "void"))["external_id"])
     gone = both.filter(wins).filter(~is_void | (pl.col("updated_at") > pl.col("_updated_at")))
-    gone = gone.sort("updated_at", "page_id", nulls_last=True).unique("external_id", keep="last", maintain_order=True)
+    gone = gone.sort("updated_at", "page_id", nulls_last=True).unique(
+        "external_id", keep="last", maintain_order=True
+    )
     if gone.is_empty():
         return
     parameters = account.parameters(
@@ -357,27 +447,37 @@ def void_deleted(
     into.members.update(row[0] for row in rows if row[0] is not None)
 
 
-def _remember_deleted(connection: Connection, account: Account, sync_id: int, gone: pl.DataFrame) -> None:
+def _remember_deleted(
+    connection: DbConnection, account: AccountKey, sync_id: int, gone: pl.DataFrame
+) -> None:
     """Keeps the newest deletion of each document that is not stored."""
     if gone.is_empty():
         return
     dated = gone.with_columns(pl.coalesce("deleted_at", "fetched_at").alias("deleted_at"))
-    newest_ones = dated.sort("deleted_at", "page_id", nulls_last=False).unique(
+    newest_deletions = dated.sort("deleted_at", "page_id", nulls_last=False).unique(
         "external_id", keep="last", maintain_order=True
     )
     parameters = account.parameters(
         sync_id=sync_id,
-        ids=newest_ones["external_id"].to_list(),
-        times=newest_ones["deleted_at"].to_list(),
-        pages=newest_ones["page_id"].to_list(),
+        ids=newest_deletions["external_id"].to_list(),
+        times=newest_deletions["deleted_at"].to_list(),
+        pages=newest_deletions["page_id"].to_list(),
     )
     connection.execute(query("store", "remember_deleted"), parameters)
 
 
 def unlisted(
-    connection: Connection, account: Account, sync_id: int, listed: Sequence[str], *, kinds: Sequence[str] | None = None
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    listed: Sequence[str],
+    *,
+    kinds: Sequence[str] | None = None,
 ) -> tuple[int, list[str]]:
-    """How many documents of the account are not void, and those of them that are not `listed`; of these `kinds` only."""
+    """How many documents of the account are not void, and which of them are not `listed`.
+
+    `kinds`: documents of these kinds only.
+    """
     wanted = None if kinds is None else list(kinds)
     parameters = account.parameters(sync_id=sync_id, listed=list(listed), kinds=wanted)
     row = connection.execute(query("store", "unlisted"), parameters).fetchone()
@@ -385,9 +485,16 @@ def unlisted(
 
 
 def save_rejects(
-    connection: Connection, account: Account, sync_id: int, rejects: pl.DataFrame, *, mapping: str | None = None
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    rejects: pl.DataFrame,
+    *,
+    mapping: str | None = None,
 ) -> None:
-    """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT), by the mapping of that fingerprint.
+    """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT).
+
+    `mapping` is the fingerprint of the mapping that rejected them.
 
     A record that is rejected again updates its open row.
     """
@@ -400,33 +507,47 @@ def save_rejects(
         "streams": "stream", "keys": "record_key", "ids": "external_id", "reasons": "reason",
         "problems": "problems", "pages": "page_id", "records": "record_no",
     }  # fmt: skip
-    parameters: dict[str, Any] = {parameter: rows[column].to_list() for parameter, column in names.items()}
-    known = "customer_external_id" in rows.columns
+    parameters: dict[str, Any] = {
+        parameter: rows[column].to_list() for parameter, column in names.items()
+    }
+    has_customers = "customer_external_id" in rows.columns
     parameters["by_content"] = rows["by_content"].to_list() if by_content else [False] * rows.height
-    parameters["customers"] = rows["customer_external_id"].to_list() if known else [None] * rows.height
+    parameters["customers"] = (
+        rows["customer_external_id"].to_list() if has_customers else [None] * rows.height
+    )
     whole = account.parameters(sync_id=sync_id, mapping=mapping) | parameters
     connection.execute(query("store", "save_rejects"), whole)
 
 
-def has_open_rejects(connection: Connection, account: Account) -> bool:
+def has_open_rejects(connection: DbConnection, account: AccountKey) -> bool:
     """Whether any record of the account is waiting to be accepted."""
     row = connection.execute(query("store", "open_rejects"), account.parameters()).fetchone()
     return bool(row and row[0])
 
 
 def resolve_rejects(
-    connection: Connection, account: Account, sync_id: int, external_ids: Sequence[str], *, awards: bool = False
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    external_ids: Sequence[str],
+    *,
+    awards: bool = False,
 ) -> int:
-    """Closes the open rejects of records that are accepted now (`awards`: those of the award step); returns how many."""
+    """Closes the open rejects of records that are accepted now; returns how many.
+
+    `awards`: rejects of the award step.
+    """
     parameters = account.parameters(sync_id=sync_id, ids=list(external_ids), awards=awards)
     return connection.execute(query("store", "resolve_rejects"), parameters).rowcount
 
 
-def mark_dirty(connection: Connection, members: set[int]) -> None:
-    """Asks for the members' points to be recomputed. Last in the transaction and in order, so that nobody deadlocks.
+def mark_dirty(connection: DbConnection, members: set[int]) -> None:
+    """Marks members: the award step recomputes their points.
 
-    The row is updated even if it is there already: that waits for an award in progress, which would otherwise clear the
-    mark without having seen this transaction.
+    Last in the transaction and in order, so that nobody deadlocks.
+
+    The row is updated even if it is there already: that waits for an award in progress, which would
+    otherwise clear the mark without having seen this transaction.
     """
     if members:
         connection.execute(query("store", "mark_dirty"), {"members": sorted(members)})

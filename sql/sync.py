@@ -1,4 +1,9 @@
-"""The life of one synchronisation: its row, its raw pages, its lookups and its cursors."""
+"""The life of one synchronisation: its row, its raw pages, its lookups and its cursors.
+
+In: what a billing system answered. Out: raw pages, stored before anyone interprets them; phones and
+SKUs that were looked up; and, once the sales are stored, cursors that say up to when each list is
+complete. An interrupted synchronisation is continued by the next run of the same request.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +16,8 @@ import polars as pl
 import zstandard
 from psycopg.types.json import Jsonb
 
-from sql.db import Connection, connect
-from sql.named import query
+from sql.db import DbConnection, connect
+from sql.named_queries import query
 
 #: An interrupted extraction is continued within this time; later it starts anew from the cursor.
 RESUME_HOURS = 24
@@ -25,10 +30,12 @@ class SyncBusyError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Account:
+class AccountKey:
     """Which account of which billing system: the first half of every key."""
 
+    #: Billing system, e.g. xero.
     system: str
+    #: Realm, tenant or shop at the billing system.
     account: str
 
     def parameters(self, **more: Any) -> dict[str, Any]:
@@ -37,7 +44,7 @@ class Account:
 
 
 @contextmanager
-def exclusive(dsn: str, account: Account, *, wait_seconds: float) -> Iterator[None]:
+def exclusive(dsn: str, account: AccountKey, *, wait_seconds: float) -> Iterator[None]:
     """Holds the account's synchronisation lock, which vanishes with its holder.
 
     Raises SyncBusyError after `wait_seconds`.
@@ -50,7 +57,8 @@ def exclusive(dsn: str, account: Account, *, wait_seconds: float) -> Iterator[No
             while not _scalar(connection, "lock_sync", key):
                 if time.monotonic() >= deadline:
                     message = (
-                        f"another synchronisation of {account.system} is running; this one waited {wait_seconds:.0f} s"
+                        f"another synchronisation of {account.system} is running; "
+                        f"this one waited {wait_seconds:.0f} s"
                     )
                     raise SyncBusyError(message)
                 time.sleep(0.5)
@@ -65,8 +73,8 @@ def exclusive(dsn: str, account: Account, *, wait_seconds: float) -> Iterator[No
 
 
 def begin(
-    connection: Connection,
-    account: Account,
+    connection: DbConnection,
+    account: AccountKey,
     run_id: str,
     requested: tuple[datetime | None, datetime | None],
     streams: Mapping[str, Any],
@@ -76,9 +84,9 @@ def begin(
     Returns (sync_id, streams): per stream its window and whether its extraction is complete.
     """
     parameters = account.parameters(since=requested[0], until=requested[1], hours=RESUME_HOURS)
-    found = connection.execute(query("sync", "resumable"), parameters).fetchone()
-    if found is not None and set(found[1]) == set(streams):
-        sync_id, streams = found
+    resumable = connection.execute(query("sync", "resumable"), parameters).fetchone()
+    if resumable is not None and set(resumable[1]) == set(streams):
+        sync_id, streams = resumable
         connection.execute(query("sync", "continue"), {"sync_id": sync_id, "run_id": run_id})
     else:
         parameters |= {"run_id": run_id, "streams": Jsonb(dict(streams))}
@@ -87,27 +95,36 @@ def begin(
     return sync_id, dict(streams)
 
 
-def cursors(connection: Connection, account: Account) -> dict[str, datetime]:
-    """Per stream: up to when it is complete."""
+def cursors(connection: DbConnection, account: AccountKey) -> dict[str, datetime]:
+    """Per stream the instant up to which it is complete."""
     return dict(connection.execute(query("sync", "cursors"), account.parameters()).fetchall())
 
 
-def move_cursors(connection: Connection, account: Account, sync_id: int, to: Mapping[str, datetime]) -> None:
-    """Moves the cursors of the streams named forward; backward only out of the future."""
+def move_cursors(
+    connection: DbConnection, account: AccountKey, sync_id: int, to: Mapping[str, datetime]
+) -> None:
+    """Moves the cursors of these streams forward; backward only if one is in the future."""
     for stream, cursor_at in sorted(to.items()):
         parameters = account.parameters(stream=stream, cursor_at=cursor_at, sync_id=sync_id)
         connection.execute(query("sync", "move_cursor"), parameters)
 
 
-def save_streams(connection: Connection, sync_id: int, streams: Mapping[str, Any]) -> None:
+def save_streams(connection: DbConnection, sync_id: int, streams: Mapping[str, Any]) -> None:
     """Remembers which streams are complete."""
-    connection.execute(query("sync", "set_streams"), {"sync_id": sync_id, "streams": Jsonb(dict(streams))})
+    connection.execute(
+        query("sync", "set_streams"), {"sync_id": sync_id, "streams": Jsonb(dict(streams))}
+    )
 
 
 def set_state(
-    connection: Connection, sync_id: int, state: str, *, error: str | None = None, summary: Any = None
+    connection: DbConnection,
+    sync_id: int,
+    state: str,
+    *,
+    error: str | None = None,
+    summary: Any = None,
 ) -> None:
-    """extracted, stored or failed (with the reason)."""
+    """Notes that the synchronisation is extracted, stored or failed (with the reason)."""
     parameters = {
         "sync_id": sync_id,
         "state": state,
@@ -117,13 +134,15 @@ def set_state(
     connection.execute(query("sync", "set_state"), parameters)
 
 
-def set_summary(connection: Connection, sync_id: int, summary: Mapping[str, Any]) -> None:
-    """The counts of the finished synchronisation."""
-    connection.execute(query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))})
+def set_summary(connection: DbConnection, sync_id: int, summary: Mapping[str, Any]) -> None:
+    """Stores the counts of the finished synchronisation."""
+    connection.execute(
+        query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))}
+    )
 
 
-def latest(connection: Connection, account: Account) -> int:
-    """The latest synchronisation of an account of which anything is stored."""
+def latest(connection: DbConnection, account: AccountKey) -> int:
+    """The number of the latest synchronisation of an account that has one."""
     return int(_scalar(connection, "latest", account.parameters()))
 
 
@@ -136,29 +155,34 @@ def fail(dsn: str, run_id: str, error: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """A raw page as it is stored: compressed to a tenth, and carried about so until it is read."""
+    """A raw page as it is stored: compressed to a tenth, and unpacked only when it is read."""
 
+    #: Number of the page.
     page_id: int
     record_count: int
+    #: The answer as received, compressed with zstd.
     body_zstd: bytes = field(repr=False)
 
     @property
     def body_bytes(self) -> int:
-        """Its size as received."""
+        """Size of the body as received, in bytes."""
         return zstandard.frame_content_size(self.body_zstd)
 
     def body(self) -> bytes:
-        """As received."""
+        """The body as received."""
         return zstandard.decompress(self.body_zstd)
 
 
-def save_page(connection: Connection, account: Account, sync_id: int, page: Mapping[str, Any]) -> StoredPage:
+def save_page(
+    connection: DbConnection, account: AccountKey, sync_id: int, page: Mapping[str, Any]
+) -> StoredPage:
     """Stores one answer as received.
 
-    The transaction's commit does not wait for the disk: a page lost with the machine is fetched again, and whatever is
-    committed later, invoices and cursors, has it on disk before.
+    The transaction's commit does not wait for the disk: a page lost with the machine is fetched
+    again, and whatever is committed later, invoices and cursors, has it on disk before.
 
-    `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at; asked_at, where it is known.
+    `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at;
+        asked_at, where it is known.
     """
     body: bytes = page["body"]
     # (A compressor of its own for each: one must not be used by two threads.)
@@ -178,19 +202,28 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
         asked_at=page.get("asked_at"),
     )
     connection.execute(query("sync", "commit_lazily"))
-    return StoredPage(int(_scalar(connection, "save_page", parameters)), page["record_count"], body_zstd)
+    return StoredPage(
+        int(_scalar(connection, "save_page", parameters)), page["record_count"], body_zstd
+    )
 
 
 def last_page(
-    connection: Connection, sync_id: int, stream: str
+    connection: DbConnection, sync_id: int, stream: str
 ) -> tuple[dict[str, Any], bytes, dict[str, Any] | None] | None:
-    """The last page stored of a stream: its request, its body, and what would be asked next; None if there is none."""
+    """The last page stored of a stream; None if there is none.
+
+    Returns its request, its body, and the request for the next page.
+    """
     parameters = {"sync_id": sync_id, "stream": stream}
     row = connection.execute(query("sync", "last_page"), parameters, binary=True).fetchone()
-    return None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]), row[2])
+    return (
+        None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]), row[2])
+    )
 
 
-def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[StoredPage]]:
+def pages(
+    connection: DbConnection, sync_id: int, stream: str, *, batch: int
+) -> Iterator[list[StoredPage]]:
     """The stored pages of a stream, some at a time, in order."""
     after = 0
     while True:
@@ -203,12 +236,23 @@ def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> I
 
 
 def stored_pages(
-    connection: Connection, account: Account, stream: str, since: datetime | None, until: datetime | None, *, batch: int
+    connection: DbConnection,
+    account: AccountKey,
+    stream: str,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    batch: int,
 ) -> Iterator[StoredPage]:
-    """All pages of a stream that were fetched in [since, until), in order; `batch` are read at a time."""
+    """All pages of a stream that were fetched in [since, until), in order.
+
+    Reads `batch` pages at a time.
+    """
     after = 0
     while True:
-        parameters = account.parameters(stream=stream, since=since, until=until, after=after, limit=batch)
+        parameters = account.parameters(
+            stream=stream, since=since, until=until, after=after, limit=batch
+        )
         rows = connection.execute(query("sync", "stored_pages"), parameters, binary=True).fetchall()
         yield from (StoredPage(*row) for row in rows)
         if len(rows) < batch:
@@ -216,53 +260,76 @@ def stored_pages(
         after = rows[-1][0]
 
 
-def page_counts(connection: Connection, sync_id: int) -> dict[str, tuple[int, int, int]]:
+def page_counts(connection: DbConnection, sync_id: int) -> dict[str, tuple[int, int, int]]:
     """Per stream: pages, records, bytes as received."""
     rows = connection.execute(query("sync", "page_counts"), {"sync_id": sync_id}).fetchall()
     return {stream: (int(count), int(records), int(size)) for stream, count, records, size in rows}
 
 
 def unknown(
-    connection: Connection, account: Account, lookup: str, ids: Sequence[str], *, by_name: bool, again: bool = False
+    connection: DbConnection,
+    account: AccountKey,
+    lookup: str,
+    ids: Sequence[str],
+    *,
+    by_name: bool,
+    again: bool = False,
 ) -> list[str]:
     """Which of `ids` are not cached, or too old.
 
-    Found ones are asked again after a day; those without the value wanted after ten minutes, or at once (`again`).
+    Those with a value are asked for again after a day, those without one after ten minutes, or at
+    once (`again`).
     """
     if by_name:
         statement = query("sync", "known_item_names")
     else:
-        table, found = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[lookup]
-        statement = query("sync", "known_lookups").replace(b"{table}", table).replace(b"{found}", found)
+        table, wanted_column = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[
+            lookup
+        ]
+        statement = (
+            query("sync", "known_lookups")
+            .replace(b"{table}", table)
+            .replace(b"{found}", wanted_column)
+        )
     parameters = account.parameters(ids=list(ids), missing_minutes=0 if again else MISSING_MINUTES)
     rows = connection.execute(statement, parameters).fetchall()
     return sorted(set(ids) - {row[0] for row in rows})
 
 
-def save_lookup(connection: Connection, account: Account, lookup: str, frame: pl.DataFrame) -> None:
+def save_lookup(
+    connection: DbConnection, account: AccountKey, lookup: str, frame: pl.DataFrame
+) -> None:
     """Caches customers (external_id, phone) or items (external_id, name, sku)."""
     rows = frame.unique("external_id", keep="last").sort("external_id")
     parameters = account.parameters(external_ids=rows["external_id"].to_list())
     if lookup == "customers":
-        connection.execute(query("sync", "save_customers"), parameters | {"phones": rows["phone"].to_list()})
+        connection.execute(
+            query("sync", "save_customers"), parameters | {"phones": rows["phone"].to_list()}
+        )
     else:
         parameters |= {"skus": rows["sku"].to_list(), "names": rows["name"].to_list()}
         connection.execute(query("sync", "save_items"), parameters)
 
 
-def customers(connection: Connection, account: Account, ids: Sequence[str]) -> pl.DataFrame:
+def customers(connection: DbConnection, account: AccountKey, ids: Sequence[str]) -> pl.DataFrame:
     """Cached customers: external_id, phone."""
-    rows = connection.execute(query("sync", "customers"), account.parameters(ids=list(ids))).fetchall()
+    rows = connection.execute(
+        query("sync", "customers"), account.parameters(ids=list(ids))
+    ).fetchall()
     return pl.DataFrame(rows, schema={"external_id": pl.String, "phone": pl.String}, orient="row")
 
 
-def items(connection: Connection, account: Account, ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+def items(
+    connection: DbConnection, account: AccountKey, ids: Sequence[str], names: Sequence[str]
+) -> pl.DataFrame:
     """Cached items: external_id, name, sku."""
     parameters = account.parameters(ids=list(ids), names=list(names))
     rows = connection.execute(query("sync", "items"), parameters).fetchall()
-    return pl.DataFrame(rows, schema=dict.fromkeys(("external_id", "name", "sku"), pl.String), orient="row")
+    return pl.DataFrame(
+        rows, schema=dict.fromkeys(("external_id", "name", "sku"), pl.String), orient="row"
+    )
 
 
-def _scalar(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Any:
+def _scalar(connection: DbConnection, name: str, parameters: Mapping[str, Any]) -> Any:
     row = connection.execute(query("sync", name), parameters).fetchone()
     return None if row is None else row[0]

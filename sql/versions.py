@@ -1,7 +1,9 @@
-"""Which of two versions of a document counts: by the vendor's time of change, as far as it can be trusted.
+"""Decides which of two versions of a document counts.
 
-A vendor's clock may run ahead or be set back, and local times repeat an hour when the clocks change. So
-the order in which we read has the last word where it is certain. See `supersedes`.
+The vendor's time of change decides, as far as it can be trusted.
+
+A vendor's clock may run ahead or be set back, and local times repeat an hour when the clocks
+change. So the order in which we read has the last word where it is certain. See `supersedes`.
 """
 
 from datetime import timedelta
@@ -10,15 +12,25 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from loyalty.schema import UTC_US
-from sql.db import Connection, read_frame
-from sql.named import query
+from sql.db import DbConnection, read_frame
+from sql.named_queries import query
 
 #: A time of change further ahead of our clock than this, when it was fetched, is not believed.
 AHEAD_MAX: Final = timedelta(minutes=5)
-#: How raw pages were read: when they were asked for and when they had arrived; `is_read` is 1 where the
-#: vendor was asked for its state of that moment. A webhook or a file may be as old as it likes.
-READING: Final = pl.Schema({"page_id": pl.Int64(), "asked_at": UTC_US, "fetched_at": UTC_US, "is_read": pl.Int8()})
-_FIELDS: Final = ("updated_at", "claimed_at", "page_id", "record_no", "asked_at", "fetched_at", "is_read")
+#: How raw pages were read: when they were asked for and when they had arrived; `is_read` is 1 where
+#: the vendor was asked for its state of that moment. A webhook or a file may be as old as it likes.
+READING: Final = pl.Schema(
+    {"page_id": pl.Int64(), "asked_at": UTC_US, "fetched_at": UTC_US, "is_read": pl.Int8()}
+)
+_FIELDS: Final = (
+    "updated_at",
+    "claimed_at",
+    "page_id",
+    "record_no",
+    "asked_at",
+    "fetched_at",
+    "is_read",
+)
 _TIMES: Final = ("updated_at", "claimed_at", "asked_at", "fetched_at")
 #: Stands for a time of change that is missing, in a record that is rejected for it.
 _NEVER: Final = -(2**62)
@@ -27,21 +39,29 @@ _NEVER: Final = -(2**62)
 class Version(NamedTuple):
     """One version of a document; times in microseconds since 1970, None where nobody knows.
 
-    `claimed_at` is set where `updated_at` is not the vendor's: the vendor's cannot be right. `page_id` is
-    None for what comes without a page, now: a deletion told by a webhook, or by a list of what exists.
+    `claimed_at` is set where `updated_at` is not the vendor's: the vendor's cannot be right.
+    `page_id` is None for what comes without a page, now: a deletion told by a webhook, or by a list
+    of what exists.
     """
 
+    #: Time of change.
     updated_at: int
+    #: The vendor's time of change where it cannot be right.
     claimed_at: int | None
+    #: Raw page; None: it came without one.
     page_id: int | None
+    #: Position in that page; None: of a deletion.
     record_no: int | None
+    #: When the page was asked for.
     asked_at: int | None
+    #: When the page had arrived.
     fetched_at: int | None
+    #: 1: the vendor was asked for its state; 0: a webhook or a file.
     is_read: int | None
 
 
 def supersedes(version: Version, stored: Version) -> bool:
-    """Whether `version` takes the place of `stored`, or is it, mapped anew.
+    """Whether `version` replaces `stored`; also where it is the same record, mapped again.
 
     1. The same record of the same page is the same version: it may be mapped otherwise by now.
     2. What the vendor answered when it was asked after the other one had arrived is newer, whatever
@@ -56,9 +76,15 @@ def supersedes(version: Version, stored: Version) -> bool:
     if _is_read_after(stored, version):
         return False
     is_later = version.page_id is None or stored.page_id is None or version.page_id > stored.page_id
-    if version.page_id == stored.page_id:  # two records of one page, of which a deletion has the last word
+    if (
+        version.page_id == stored.page_id
+    ):  # two records of one page: a deletion counts more than a record
         is_later = stored.record_no is not None
-    if version.claimed_at is not None or stored.claimed_at is not None or version.updated_at == stored.updated_at:
+    if (
+        version.claimed_at is not None
+        or stored.claimed_at is not None
+        or version.updated_at == stored.updated_at
+    ):
         return is_later
     return version.updated_at > stored.updated_at
 
@@ -72,7 +98,10 @@ def outlives(version: Version, deletion: Version) -> bool:
 
 
 def _is_read_after(later: Version, earlier: Version) -> bool:
-    """Whether the vendor was asked for `later` only after `earlier` had arrived; pages count up as they are stored."""
+    """Whether the vendor was asked for `later` only after `earlier` had arrived.
+
+    The numbers of pages count up as they are stored.
+    """
     if not later.is_read or later.page_id is None or earlier.page_id is None:
         return False
     if later.asked_at is None or earlier.fetched_at is None:
@@ -80,7 +109,7 @@ def _is_read_after(later: Version, earlier: Version) -> bool:
     return later.page_id > earlier.page_id and later.asked_at > earlier.fetched_at
 
 
-def readings(connection: Connection, page_ids: pl.Series) -> pl.DataFrame:
+def readings(connection: DbConnection, page_ids: pl.Series) -> pl.DataFrame:
     """How these pages were read (READING)."""
     wanted = page_ids.drop_nulls().unique().sort().to_list()
     if not wanted:
@@ -90,11 +119,16 @@ def readings(connection: Connection, page_ids: pl.Series) -> pl.DataFrame:
 
 
 def with_plausible_times(frame: pl.DataFrame, pages: pl.DataFrame, column: str) -> pl.DataFrame:
-    """`frame` (with `page_id`) without impossible times in `column`; `claimed_at` is what the vendor said instead.
+    """`frame` (with `page_id`) without impossible times in `column`.
 
-    A time that lies ahead of our clock, when its page had arrived, becomes the time of that arrival.
+    `claimed_at` holds the vendor's own time where it was impossible.
+
+    A time that lies ahead of our clock, when its page had arrived, becomes the time of that
+    arrival.
     """
-    fetched_at = frame.select("page_id").join(pages, on="page_id", how="left", maintain_order="left")["fetched_at"]
+    fetched_at = frame.select("page_id").join(
+        pages, on="page_id", how="left", maintain_order="left"
+    )["fetched_at"]
     is_ahead = frame[column] > fetched_at + AHEAD_MAX
     none = pl.lit(None, dtype=UTC_US)
     if not is_ahead.any():
@@ -106,7 +140,10 @@ def with_plausible_times(frame: pl.DataFrame, pages: pl.DataFrame, column: str) 
 
 
 def newest(invoices: pl.DataFrame, pages: pl.DataFrame) -> pl.DataFrame:
-    """Of several versions of a document (all have an `external_id`) the one that counts, in the order of ids."""
+    """Of several versions of a document the one that counts, in the order of ids.
+
+    All rows have an `external_id`.
+    """
     if invoices["external_id"].n_unique() == invoices.height:
         return invoices
     ordered = invoices.sort("page_id", "record_no").with_row_index("_row")

@@ -1,10 +1,13 @@
-"""Webhook endpoints, and the life of an event: stored before it is acknowledged, claimed by a run, done or parked.
+"""Webhook endpoints, and the life of an event.
 
-A claim is a lease: one that is not finished when its time is over is claimed again, so a killed run loses nothing. `finish`,
-`fail` and `park` touch only what the run still holds.
+An event is stored before it is acknowledged, claimed by a run, and then done or parked.
 
-Who claims holds `claiming` and listens to CHANNEL, on which whoever stores events gives a nudge; where nobody holds it, the one
-who stores starts a run. A holder whose time is over is relieved by the next, which waits for it.
+A claim is a lease: one that is not finished when its time is over is claimed again, so a killed run
+loses nothing. `finish`, `fail` and `park` touch only what the run still holds.
+
+Who claims holds `claiming` and listens to CHANNEL, on which whoever stores events gives a nudge;
+where nobody holds it, the one who stores starts a run. A holder whose time is over is relieved by
+the next, which waits for it.
 """
 
 import hmac
@@ -20,11 +23,12 @@ from cryptography.fernet import Fernet, InvalidToken
 from psycopg.types.json import Jsonb
 
 from sql import audit
-from sql.db import Connection
-from sql.named import query
+from sql.db import DbConnection
+from sql.named_queries import query
 from sql.tokens import TokenUnreadableError
 
-#: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves it yet.
+#: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves
+#: it yet.
 HANDSHAKE: Final = "handshake"
 #: Postgres channel of the nudges.
 CHANNEL: Final = "billing_webhook"
@@ -40,18 +44,30 @@ BACKOFF_SECONDS_MAX: Final = 7200.0
 class Endpoint:
     """Where an account's webhooks come in. `secrets` are those active now, the newest first."""
 
+    #: Number of the endpoint in the database.
     endpoint_no: int
+    #: The unguessable part of its address.
     endpoint_id: str
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Account at the billing system.
     account: str | None
+    #: What was set for this address, e.g. the signature scheme. No secrets.
     options: Mapping[str, Any]
+    #: Only senders in these networks are heard; empty: all.
     allowed_networks: Sequence[str]
+    #: Largest body, in bytes.
     body_bytes_max: int
+    #: Rate limit of the endpoint.
     events_per_minute: int
+    #: none, awaited, seen or confirmed.
     handshake: str
+    #: From then on it answers 410; None: in use.
     disabled_at: datetime | None
+    #: Reached without its id as well.
     is_default: bool
+    #: Secrets in force, the newest first.
     secrets: Sequence[str] = field(repr=False)
 
 
@@ -59,12 +75,17 @@ class Endpoint:
 class NewEvent:
     """A verified delivery, as received. `headers` hold no signature and no credential."""
 
+    #: Number of the endpoint in the database.
     endpoint_no: int
+    #: Recognises a repeated delivery: the sender's event id, or a fingerprint.
     dedup_key: str
     kind: str
+    #: Headers that reading it again needs; no signatures.
     headers: Mapping[str, str]
+    #: As received.
     body: bytes = field(repr=False)
     source_ip: str | None
+    #: When it arrived.
     received_at: datetime
 
 
@@ -73,16 +94,24 @@ class ClaimedEvent:
     """An event that a run works on, with what its endpoint knows."""
 
     event_no: int
+    #: Number of the endpoint in the database.
     endpoint_no: int
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Account at the billing system.
     account: str | None
+    #: What was set for this address, e.g. the signature scheme. No secrets.
     options: Mapping[str, Any]
+    #: Recognises a repeated delivery: the sender's event id, or a fingerprint.
     dedup_key: str
     kind: str
     headers: Mapping[str, str]
+    #: As received.
     body: bytes = field(repr=False)
+    #: When it arrived.
     received_at: datetime
+    #: How often a run has claimed it, this time included.
     attempts: int
 
 
@@ -91,9 +120,13 @@ class Backlog:
     """Events of one connection that are not in the ledger yet."""
 
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Events that are not in the ledger yet.
     waiting: int
+    #: Events that were given up.
     parked: int
+    #: When the oldest waiting one arrived.
     oldest_at: datetime | None
 
 
@@ -103,14 +136,17 @@ def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
     Raises TokenUnreadableError where they were encrypted with another one.
     """
     try:
-        secrets = [Fernet(key).decrypt(bytes(one)).decode() for one in row[-1]]
+        secrets = [Fernet(key).decrypt(bytes(secret)).decode() for secret in row[-1]]
     except InvalidToken as error:
-        raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+        raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
     return Endpoint(*[*row[:-1], secrets])
 
 
-def endpoint(connection: Connection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
-    """The endpoint of an address, the default one for None; None if there is none. A disabled one is returned as such."""
+def endpoint(connection: DbConnection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
+    """The endpoint of an address, the default one for None; None if there is none.
+
+    A disabled endpoint is returned too, with `disabled_at`.
+    """
     row = connection.execute(query("webhooks", "endpoint"), {"endpoint_id": endpoint_id}).fetchone()
     return None if row is None else endpoint_of(row, key)
 
@@ -129,25 +165,35 @@ def store_parameters(events: Sequence[NewEvent]) -> dict[str, Any]:
     }
 
 
-def store_event(connection: Connection, event: NewEvent) -> int | None:
-    """Stores an event; its number, or None if it is known already. The caller commits, then acknowledges."""
+def store_event(connection: DbConnection, event: NewEvent) -> int | None:
+    """Stores an event; its number, or None if it is known already.
+
+    The caller commits, then acknowledges.
+    """
     row = connection.execute(query("webhooks", "store"), store_parameters([event])).fetchone()
     return None if row is None else int(row[2])
 
 
 def claim_events(
-    connection: Connection,
+    connection: DbConnection,
     limit: int,
     *,
     run_id: str,
     lease_seconds: float = LEASE_SECONDS,
     busy: Collection[int] = (),
 ) -> list[ClaimedEvent]:
-    """Up to `limit` events that are due, in order of arrival, for this run alone until the lease ends. The caller commits.
+    """Up to `limit` events that are due, in order of arrival.
+
+    They are for this run alone until the lease ends. The caller commits.
 
     Endpoints in `busy` are left out: the run has events of theirs under way.
     """
-    parameters = {"limit": limit, "run_id": run_id, "lease_seconds": lease_seconds, "busy": list(busy)}
+    parameters = {
+        "limit": limit,
+        "run_id": run_id,
+        "lease_seconds": lease_seconds,
+        "busy": list(busy),
+    }
     rows = connection.execute(query("webhooks", "claim"), parameters).fetchall()
     decompress = zstandard.ZstdDecompressor().decompress
     opened = ([*row[:9], decompress(bytes(row[9])), *row[10:]] for row in rows)
@@ -155,32 +201,60 @@ def claim_events(
 
 
 def finish(
-    connection: Connection, event_nos: Sequence[int], *, run_id: str, sync_id: int | None, reason: str | None = None
+    connection: DbConnection,
+    event_nos: Sequence[int],
+    *,
+    run_id: str,
+    sync_id: int | None,
+    reason: str | None = None,
 ) -> int:
-    """These events are in the ledger (or, with a reason, need not be); how many the run still held."""
-    parameters = {"event_nos": list(event_nos), "run_id": run_id, "sync_id": sync_id, "reason": reason}
+    """Marks events as in the ledger, or, with a reason, as of no concern to it.
+
+    Returns how many of them the run still held.
+    """
+    parameters = {
+        "event_nos": list(event_nos),
+        "run_id": run_id,
+        "sync_id": sync_id,
+        "reason": reason,
+    }
     return connection.execute(query("webhooks", "finish"), parameters).rowcount
 
 
 def fail(
-    connection: Connection, event_nos: Sequence[int], *, run_id: str, reason: str, wait_seconds: float = 0.0
+    connection: DbConnection,
+    event_nos: Sequence[int],
+    *,
+    run_id: str,
+    reason: str,
+    wait_seconds: float = 0.0,
 ) -> int:
-    """These are tried again, each time later, not before `wait_seconds`; after ATTEMPTS_MAX they are parked."""
+    """Marks events to be tried again, each time later, not before `wait_seconds`.
+
+    After ATTEMPTS_MAX attempts they are parked.
+    """
     parameters = {
-        "event_nos": list(event_nos), "run_id": run_id, "reason": reason, "wait_seconds": wait_seconds,
-        "attempts_max": ATTEMPTS_MAX, "backoff_seconds": BACKOFF_SECONDS, "backoff_seconds_max": BACKOFF_SECONDS_MAX,
+        "event_nos": list(event_nos), "run_id": run_id, "reason": reason,
+        "wait_seconds": wait_seconds,
+        "attempts_max": ATTEMPTS_MAX, "backoff_seconds": BACKOFF_SECONDS,
+        "backoff_seconds_max": BACKOFF_SECONDS_MAX,
     }  # fmt: skip
     return connection.execute(query("webhooks", "fail"), parameters).rowcount
 
 
-def park(connection: Connection, event_nos: Sequence[int], *, run_id: str, reason: str) -> int:
-    """These cannot be used as they are: they wait for a replay."""
+def park(connection: DbConnection, event_nos: Sequence[int], *, run_id: str, reason: str) -> int:
+    """Parks events that cannot be used as they are: they wait for a replay."""
     parameters = {"event_nos": list(event_nos), "run_id": run_id, "reason": reason}
     return connection.execute(query("webhooks", "park"), parameters).rowcount
 
 
-def replay(connection: Connection, *, event_nos: Sequence[int] | None = None, of: str | None = None) -> int:
-    """Parked and failed events are due again at once: those named, or all of the connection `of`, or all; how many."""
+def replay(
+    connection: DbConnection, *, event_nos: Sequence[int] | None = None, of: str | None = None
+) -> int:
+    """Makes parked and failed events due at once; returns how many.
+
+    The ones of `event_nos`, or all of the connection `of`, or all.
+    """
     parameters = {"event_nos": None if event_nos is None else list(event_nos), "connection": of}
     count = connection.execute(query("webhooks", "replay"), parameters).rowcount
     if count:
@@ -194,27 +268,33 @@ def replay(connection: Connection, *, event_nos: Sequence[int] | None = None, of
     return count
 
 
-def next_due_seconds(connection: Connection) -> float | None:
+def next_due_seconds(connection: DbConnection) -> float | None:
     """Seconds until an event is due, not positive if one is; None if none waits."""
     row = connection.execute(query("webhooks", "next_due")).fetchone()
     return None if row is None or row[0] is None else float(row[0])
 
 
-def backlog(connection: Connection) -> list[Backlog]:
-    """What waits and what is parked, per connection that has any."""
+def backlog(connection: DbConnection) -> list[Backlog]:
+    """Waiting and parked events, per connection that has any."""
     return [Backlog(*row) for row in connection.execute(query("webhooks", "backlog")).fetchall()]
 
 
-def nudge(connection: Connection) -> None:
-    """Wakes whoever claims, once the transaction commits. Not in a transaction that stores: such commits are one at a time."""
+def nudge(connection: DbConnection) -> None:
+    """Wakes whoever claims, once the transaction commits.
+
+    Not in a transaction that stores: such commits are one at a time.
+    """
     connection.execute(query("webhooks", "nudge"))
 
 
 @contextmanager
-def claiming(connection: Connection, *, wait_seconds: float = 0.0) -> Iterator[bool]:
-    """Held for as long as somebody claims events and listens to CHANNEL; False if another does. Vanishes with its holder.
+def claiming(connection: DbConnection, *, wait_seconds: float = 0.0) -> Iterator[bool]:
+    """Held for as long as somebody claims events and listens to CHANNEL; False if another does.
 
-    Needs a connection of its own, in autocommit mode. Whoever waits for the holder to leave is seen by it (`is_awaited`).
+    Vanishes with its holder.
+
+    Needs a connection of its own, in autocommit mode. Whoever waits for the holder to leave is seen
+    by it (`is_awaited`).
     """
     row = connection.execute(query("webhooks", "hold_claims")).fetchone()
     held = bool(row and row[0]) or (wait_seconds > 0 and _awaited(connection, wait_seconds))
@@ -225,8 +305,10 @@ def claiming(connection: Connection, *, wait_seconds: float = 0.0) -> Iterator[b
             connection.execute(query("webhooks", "release_claims"))
 
 
-def _awaited(connection: Connection, wait_seconds: float) -> bool:
-    connection.execute(query("webhooks", "set_lock_timeout"), {"wait_ms": f"{round(wait_seconds * 1000)}ms"})
+def _awaited(connection: DbConnection, wait_seconds: float) -> bool:
+    connection.execute(
+        query("webhooks", "set_lock_timeout"), {"wait_ms": f"{round(wait_seconds * 1000)}ms"}
+    )
     try:
         connection.execute(query("webhooks", "await_claims"))
     except psycopg.errors.LockNotAvailable:
@@ -236,26 +318,31 @@ def _awaited(connection: Connection, wait_seconds: float) -> bool:
     return True
 
 
-def is_awaited(connection: Connection) -> bool:
+def is_awaited(connection: DbConnection) -> bool:
     """Whether somebody waits for the holder of `claiming` to leave."""
-    row = connection.execute(query("webhooks", "claims_awaited")).fetchone()
+    row = connection.execute(query("webhooks", "claims_locked"), {"granted": False}).fetchone()
     return bool(row and row[0])
 
 
-def any_endpoint(connection: Connection) -> bool:
+def any_endpoint(connection: DbConnection) -> bool:
     """Whether webhooks are expected at all."""
     row = connection.execute(query("webhooks", "any_endpoint")).fetchone()
     return bool(row and row[0])
 
 
-def is_claimed(connection: Connection) -> bool:
+def is_claimed(connection: DbConnection) -> bool:
     """Whether somebody holds `claiming`."""
-    row = connection.execute(query("webhooks", "claims_held")).fetchone()
+    row = connection.execute(query("webhooks", "claims_locked"), {"granted": True}).fetchone()
     return bool(row and row[0])
 
 
-def add_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float) -> int:
-    """A further active secret; those before it end after `overlap_seconds`. Returns its number. The caller commits."""
+def add_secret(
+    connection: DbConnection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float
+) -> int:
+    """A further active secret; those before it end after `overlap_seconds`.
+
+    Returns its number. The caller commits.
+    """
     sealed = {"endpoint_no": endpoint_no, "secret": Fernet(key).encrypt(secret.encode())}
     row = connection.execute(query("webhooks", "add_secret"), sealed).fetchone()
     assert row is not None
@@ -264,16 +351,24 @@ def add_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes
     return int(row[0])
 
 
-def had_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes) -> bool:
+def had_secret(connection: DbConnection, endpoint_no: int, secret: str, key: bytes) -> bool:
     """Whether it is, or was once, a secret of the endpoint. Raises TokenUnreadableError."""
-    rows = connection.execute(query("webhooks", "secrets_of"), {"endpoint_no": endpoint_no}).fetchall()
+    rows = connection.execute(
+        query("webhooks", "secrets_of"), {"endpoint_no": endpoint_no}
+    ).fetchall()
     try:
-        return any(hmac.compare_digest(Fernet(key).decrypt(bytes(one)), secret.encode()) for (one,) in rows)
+        return any(
+            hmac.compare_digest(Fernet(key).decrypt(bytes(stored)), secret.encode())
+            for (stored,) in rows
+        )
     except InvalidToken as error:
-        raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+        raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
 
 
-def set_handshake(connection: Connection, endpoint_no: int, *, now: str, then: str) -> bool:
-    """Moves the endpoint's handshake from `now` to `then`; False if it was elsewhere. The caller commits."""
+def set_handshake(connection: DbConnection, endpoint_no: int, *, now: str, then: str) -> bool:
+    """Moves the endpoint's handshake from `now` to `then`; False if it was elsewhere.
+
+    The caller commits.
+    """
     parameters = {"endpoint_no": endpoint_no, "from": now, "to": then}
     return connection.execute(query("webhooks", "set_handshake"), parameters).rowcount == 1

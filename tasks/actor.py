@@ -1,11 +1,17 @@
-"""Who started a flow run, for the audit log: as a label of the run says, the schedule, or an operator in Prefect's UI."""
+"""Who started a flow run, for the audit log.
+
+That is the name in a label of the run, the schedule, or an operator in Prefect's UI.
+"""
 
 import sys
+import threading
 from typing import Any, Final
 
 from sql.actor import LABEL, LENGTH_MAX
 
+#: Who started a run of the schedule...
 SCHEDULE: Final = "schedule"
+#: ...and one that somebody started in Prefect's UI, whoever that was.
 OPERATOR: Final = "operator"
 #: A run's threads do not inherit its context; a process serves one run.
 _latest: dict[str, str] = {}
@@ -13,33 +19,33 @@ _latest: dict[str, str] = {}
 
 def of_this_run() -> str | None:
     """Who started the run that is under way; None outside of runs."""
-    context = sys.modules.get("prefect.context")  # a command that runs no flow must not pay for the import
+    # Not imported: a command that runs no flow must not pay for it.
+    context = sys.modules.get("prefect.context")
     if context is None:
         return None
-    found = context.FlowRunContext.get()
-    if found is None:
+    run_context = context.FlowRunContext.get()
+    if run_context is None:
         task = context.TaskRunContext.get()
         return _latest.get("actor") if task is None and not _in_main_thread() else None
-    if found.flow_run is None:
+    if run_context.flow_run is None:
         return None
-    _latest["actor"] = of_run(found.flow_run)
+    _latest["actor"] = of_run(run_context.flow_run)
     return _latest["actor"]
 
 
 def _in_main_thread() -> bool:
-    import threading
-
     return threading.current_thread() is threading.main_thread()
 
 
 def of_run(run: Any) -> str:
     """Who started a run of Prefect."""
-    said = (run.labels or {}).get(LABEL)
-    if said:
-        return str(said)[:LENGTH_MAX]
+    label = (run.labels or {}).get(LABEL)
+    if label:
+        return str(label)[:LENGTH_MAX]
     if run.auto_scheduled:
         return SCHEDULE
     creator = run.created_by
     if creator is not None and (creator.display_value or creator.type):
-        return f"{(creator.type or 'prefect').lower()} {creator.display_value or ''}".strip()[:LENGTH_MAX]
+        name = f"{(creator.type or 'prefect').lower()} {creator.display_value or ''}"
+        return name.strip()[:LENGTH_MAX]
     return OPERATOR

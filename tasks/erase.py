@@ -1,4 +1,7 @@
-"""Erasing a member wherever this installation keeps words about them: ledger, Prefect's database, log files."""
+"""Erases a member's personal data wherever this installation keeps it.
+
+That is the ledger, Prefect's database, and log files.
+"""
 
 import os
 import re
@@ -8,49 +11,60 @@ from typing import Final
 import psycopg
 
 from loyalty.corrections import Decision
+from settings import DatabaseNotRunning, Settings, embedded_dsn
 from sql.db import connect
 from sql.erasure import Erased, erase, scrub, texts_of
 from sql.redaction import Person
-from twezah.settings import DatabaseNotRunning, Settings, embedded_dsn
 
+#: Where it was looked for beside the ledger, as the report names it.
 PREFECT: Final = "Prefect's database"
+#: The same of the log files of the state folder.
 LOGS: Final = "log files"
 
 
-def erase_everywhere(own: Settings, member_id: int, decision: Decision, run_id: str, *, dry_run: bool) -> Erased:
-    """Removes the member's personal data, and says what it was and what remains.
+def erase_everywhere(
+    config: Settings, member_id: int, decision: Decision, run_id: str, *, dry_run: bool
+) -> Erased:
+    """Removes the member's personal data; returns what was removed and what remains.
 
-    The ledger first, in one transaction; then what Prefect keeps of runs (logs, artifacts, parameters, states, events),
-    then log files of the state folder. Raises CorrectionRefusedError, psycopg.Error of the ledger, DatabaseNotRunning.
+    The ledger first, in one transaction; then what Prefect keeps of runs (logs, artifacts,
+    parameters, states, events), then log files of the state folder. Raises CorrectionRefusedError,
+    psycopg.Error of the ledger, DatabaseNotRunning.
     """
-    with connect(own.dsn()) as connection:
-        done = erase(connection, member_id, decision, run_id, dry_run=dry_run)
+    with connect(config.dsn()) as connection:
+        erased = erase(connection, member_id, decision, run_id, dry_run=dry_run)
         connection.commit()
-    if done.person is None:
-        return done
+    if erased.person is None:
+        return erased
     try:
-        done.elsewhere |= _in_prefect(own, done.person, dry_run=dry_run)
+        erased.elsewhere |= _in_prefect(config, erased.person, dry_run=dry_run)
     except (DatabaseNotRunning, psycopg.Error):
-        done.unreached.append(PREFECT)
-    if count := _in_logs(own.logs, done.person, dry_run=dry_run):
-        done.elsewhere[LOGS] = count
-    return done
+        erased.unreached.append(PREFECT)
+    if count := _in_logs(config.logs, erased.person, dry_run=dry_run):
+        erased.elsewhere[LOGS] = count
+    return erased
 
 
-def _in_prefect(own: Settings, person: Person, *, dry_run: bool) -> dict[str, int]:
-    """Rows per table of Prefect's own database; whatever its tables are called, all their texts are looked through."""
-    if not own.starts_prefect or "PREFECT_API_DATABASE_CONNECTION_URL" in os.environ:
+def _in_prefect(config: Settings, person: Person, *, dry_run: bool) -> dict[str, int]:
+    """Rows changed per table of Prefect's own database.
+
+    All texts of all tables are searched, whatever the tables are called.
+    """
+    if not config.starts_prefect or "PREFECT_API_DATABASE_CONNECTION_URL" in os.environ:
         raise DatabaseNotRunning(f"{PREFECT} is elsewhere")
-    found: dict[str, int] = {}
-    with psycopg.connect(embedded_dsn(own.home, "prefect")) as connection:
+    changed: dict[str, int] = {}
+    with psycopg.connect(embedded_dsn(config.home, "prefect")) as connection:
         for (schema, table), columns in texts_of(connection, ["public"]).items():
             if count := scrub(connection, schema, table, tuple(columns), person, dry_run=dry_run):
-                found[f"Prefect's {table}"] = count
-    return found
+                changed[f"Prefect's {table}"] = count
+    return changed
 
 
 def _in_logs(folder: Path, person: Person, *, dry_run: bool) -> int:
-    """How many files. Each byte is replaced by a star in its place: programs that have a file open write on."""
+    """How many files.
+
+    Each byte is replaced by a star in its place: programs that have a file open write on.
+    """
     pattern = re.compile(person.everywhere().encode())
     count = 0
     for path in sorted(folder.glob("*.log*")) if folder.is_dir() else ():

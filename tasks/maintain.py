@@ -1,4 +1,7 @@
-"""What an installation needs over the years: promises checked, statistics renewed, Prefect's old runs deleted."""
+"""What an installation needs over the years.
+
+Promises are checked, statistics renewed, and Prefect's old runs deleted.
+"""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 
 from sql import audit, maintenance
 from sql.db import connect
-from tasks.check_points import PointsCheck, check_points
+from tasks.reconcile.points_due import PointsCheck, check_points
 
 #: Runs deleted by one maintenance.
 RUNS_MAX: Final = 2_000
@@ -27,11 +30,15 @@ _ENDED: Final = [StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, Sta
 
 @dataclass
 class Maintained:
-    """What was found and done. `broken`: what is wrong with the audit log, "" for nothing."""
+    """What was found and done."""
 
+    #: Points posted against points due.
     points: PointsCheck
+    #: What is wrong with the audit log, "" for nothing.
     broken: str
+    #: The largest tables.
     sizes: list[maintenance.Size] = field(default_factory=list)
+    #: Old runs that were deleted.
     runs: int = 0
 
     @property
@@ -47,13 +54,15 @@ class Maintained:
 
 
 def maintain(dsn: str, *, keep_days: int, dry_run: bool) -> Maintained:
-    """Checks the ledger and the audit log, renews the statistics, and deletes Prefect's runs that ended long ago.
+    """Checks the ledger and the audit log, renews the statistics, deletes Prefect's old runs.
 
-    What is never deleted: raw pages, sales, entries, rejects and the audit log. Months of the audit of requests are dropped by the API.
+    What is never deleted: raw pages, sales, entries, rejects and the audit log. Months of the audit
+    of requests are dropped by the API.
 
     Args:
         dsn: The ledger.
-        keep_days: Runs that ended earlier are deleted, with their logs and reports; at most RUNS_MAX at a time.
+        keep_days: Runs that ended earlier are deleted, with their logs and reports; at most
+            RUNS_MAX at a time.
         dry_run: Only look.
 
     Raises:
@@ -79,21 +88,34 @@ def _old_runs(keep_days: int, *, dry_run: bool) -> int:
     with get_client(sync_client=True) as client:
         while count < RUNS_MAX:
             offset = count if dry_run else 0
-            found = client.read_flow_runs(
+            runs = client.read_flow_runs(
                 flow_run_filter=old, limit=_AT_ONCE, offset=offset, sort=FlowRunSort.END_TIME_DESC
             )
-            for run in [] if dry_run else found:
+            for run in [] if dry_run else runs:
                 try:
                     client.delete_flow_run(run.id)
                 except ObjectNotFound:  # another one was quicker
                     continue
-            count += len(found)
-            if len(found) < _AT_ONCE:
+            count += len(runs)
+            if len(runs) < _AT_ONCE:
                 break
     return count
 
 
-def page(done: Maintained, said: str) -> str:
+def page(maintained: Maintained, summary: str) -> str:
     """The report."""
-    rows = [f"| {one.table} | {one.rows} | {one.size_bytes / 2**20:.1f} |" for one in done.sizes[:30]]
-    return "\n".join(["# Maintenance", "", said + ".", "", "| Table | Rows, about | MB |", "|---|---:|---:|", *rows])
+    rows = [
+        f"| {size.table} | {size.rows} | {size.size_bytes / 2**20:.1f} |"
+        for size in maintained.sizes[:30]
+    ]
+    return "\n".join(
+        [
+            "# Maintenance",
+            "",
+            summary + ".",
+            "",
+            "| Table | Rows, about | MB |",
+            "|---|---:|---:|",
+            *rows,
+        ]
+    )

@@ -1,33 +1,49 @@
-"""What holds for every step: when it is tried again, and that its errors quote no rows."""
+"""What every step of a run has in common as a Prefect task."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
 
-import psycopg
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
+from tasks.database_errors import passes_by_itself
 
-def database_busy(task: object, run: TaskRun, state: State) -> bool:  # noqa: ARG001  Prefect's signature
-    """The only thing tried again here: HTTP has its own, single layer of retries."""
+#: What a step takes.
+P = ParamSpec("P")
+#: What a step returns.
+R = TypeVar("R")
+
+#: Seconds before each further attempt at a step whose database was busy.
+RETRY_DELAYS_SECONDS: Final = (1, 3, 10)
+
+
+def step(name: str, *, retry_when_busy: bool = False) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Makes a function a Prefect task that is seen in the UI under `name`.
+
+    Its arguments (jobs, frames) are neither hashed nor stored, and its result is not either.
+
+    Args:
+        name: The name in the UI.
+        retry_when_busy: Try the step again where the database was busy or the connection to it was
+            lost. Nothing else is tried again here: HTTP has its own, single layer of retries.
+    """
+    if not retry_when_busy:
+        return task(name=name, cache_policy=NO_CACHE, persist_result=False)
+    return task(
+        name=name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=len(RETRY_DELAYS_SECONDS),
+        retry_delay_seconds=list(RETRY_DELAYS_SECONDS),
+        retry_condition_fn=_database_was_busy,
+    )
+
+
+def _database_was_busy(task: object, run: TaskRun, state: State) -> bool:  # noqa: ARG001
+    """Prefect's question whether to try again; the state of a failed run raises its error."""
     try:
         state.result()
-    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable):
-        return True
-    except psycopg.OperationalError:
-        return True  # the connection was lost; nothing was committed
-    except BaseException:  # noqa: BLE001  anything else is not ours to repeat
-        return False
+    except BaseException as error:  # noqa: BLE001  whatever it is, the answer is yes or no
+        return passes_by_itself(error)
     return False
-
-
-@contextmanager
-def without_row_data() -> Iterator[None]:
-    """The database's errors quote the row that failed; rows hold personal data, so only the message and code go on."""
-    try:
-        yield
-    except psycopg.Error as error:
-        primary = error.diag.message_primary or "the connection to the database was lost or could not be made"
-        raise type(error)(f"{primary} (SQLSTATE {error.sqlstate or 'none'})") from None
-
-
-BUSY = {"retries": 3, "retry_delay_seconds": [1, 3, 10], "retry_condition_fn": database_busy}

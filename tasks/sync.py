@@ -1,5 +1,9 @@
 """What happens to a sale: extract, load, award. `synchronise(job)` is the one way through.
 
+    extract   the vendor's pages -> raw pages in the database, and the same pages mapped (Extracted)
+    load      mapped pages -> invoices, rejects, moved cursors, marked members (Loaded)
+    award     marked members -> entries in the points ledger (Awarded)
+
 Flows, tests and benchmarks call the functions of this module and nothing below it, so that what is
 tested and measured is what runs. Inside a flow run each step is a Prefect task, seen and retried in
 the UI; elsewhere the same function is called as it is, without a server. Frames and jobs pass in
@@ -13,29 +17,54 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import get_run_logger
 from prefect.context import FlowRunContext
 
 from connectors.kit.errors import ConnectorError
 from sql import sync
-from tasks.again import load_all
-from tasks.award import Awarded, award_members, award_only
-from tasks.extract import Extracted, extract_pages, replay_pages
+from tasks.award.members import Awarded, award_members, award_only
+from tasks.database_errors import without_row_data
+from tasks.extract.pages import Extracted, extract_pages, replay_pages
 from tasks.job import Job
-from tasks.load import Loaded, load_pages
-from tasks.report import RunReport, changes_line, times_lines
-from tasks.steps import BUSY, without_row_data
+from tasks.load.invoices import Loaded, StoreTransaction, load_pages
+from tasks.load.retry_rejects import load_and_retry
+from tasks.run_report import RunReport, changes_line, times_lines
+from tasks.steps import step
 
 #: How long a run waits for another one of the same account to end.
 WAIT_SECONDS: Final = 600
 #: Reasons for rejects that are logged.
 _REASONS_LOGGED: Final = 5
-#: Jobs and frames are neither hashed nor kept.
-_STEP: Final = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
-@task(name="extract", **_STEP)  # type: ignore[call-overload, untyped-decorator]
+def synchronise(job: Job, report: RunReport | None = None) -> RunReport:
+    """Brings the sales that `job` asks for into the ledger, alone on its account.
+
+    `report` is filled as the steps go, so that a failed run reports as much as it can; without one
+    a new one is begun. Returns it.
+
+    Raises what the steps raise: ConnectorError, TooManyRejectsError, psycopg.Error; SyncBusyError.
+    """
+    report = report or RunReport(job, datetime.now(UTC))
+    with sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS), job.scope():
+        # 1. The vendor's answers are stored as they came, and mapped.
+        extracted = _run_step(report, "extract", extract, job)
+        report.extracted = extracted
+        with closing(extracted):
+            _count_pages(report, extracted)
+            # 2. Sales are stored or rejected; their members are marked.
+            report.loaded = _run_step(report, "load", load, job, extracted)
+        _log_loaded(report.loaded)
+        # 3. Marked members get the points that they are due and do not have yet.
+        report.awarded = _run_step(report, "award", award, job, extracted.sync_id)
+        _logger().info(report.headline())
+        with job.transaction() as connection:
+            sync.set_summary(connection, extracted.sync_id, report.summary())
+            job.commit(connection)
+    return report
+
+
+@step("extract")
 def extract(job: Job) -> Extracted:
     """Fetch every page and store it as received; in a replay, take the pages that are stored."""
     with without_row_data():
@@ -45,42 +74,18 @@ def extract(job: Job) -> Extracted:
             raise error.of_block(job.vendor.name or job.vendor.system) from error.__cause__
 
 
-@task(name="load", **_STEP, **BUSY)  # type: ignore[call-overload, untyped-decorator]
+@step("load", retry_when_busy=True)
 def load(job: Job, extracted: Extracted) -> Loaded:
     """Map, validate and store the invoices; move the cursor; try open rejects again."""
     with without_row_data():
-        return load_all(job, extracted)
+        return load_and_retry(job, extracted)
 
 
-@task(name="award", **_STEP, **BUSY)  # type: ignore[call-overload, untyped-decorator]
+@step("award", retry_when_busy=True)
 def award(job: Job, sync_id: int) -> Awarded:
     """Post the points of every member whose history changed."""
     with without_row_data():
         return award_members(job, sync_id)
-
-
-def synchronise(job: Job, report: RunReport | None = None) -> RunReport:
-    """Brings the sales that `job` asks for into the ledger, alone on its account.
-
-    `report` is filled as the steps go, so that a failed run tells as much as it can; without one a
-    new one is begun. Returns it.
-
-    Raises what the steps raise: ConnectorError, TooManyRejectsError, psycopg.Error; SyncBusyError.
-    """
-    report = report or RunReport(job, datetime.now(UTC))
-    with sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS), job.scope():
-        extracted = _step(report, "extract", extract, job)
-        report.extracted = extracted
-        with closing(extracted):
-            _count_pages(report, extracted)
-            report.loaded = _step(report, "load", load, job, extracted)
-        _log_loaded(report.loaded)
-        report.awarded = _step(report, "award", award, job, extracted.sync_id)
-        _logger().info(report.headline())
-        with job.transaction() as connection:
-            sync.set_summary(connection, extracted.sync_id, report.summary())
-            job.commit(connection)
-    return report
 
 
 def read(job: Job) -> Extracted:
@@ -88,10 +93,12 @@ def read(job: Job) -> Extracted:
 
     Raises ConnectorError.
     """
-    return replay_pages(job) if job.replay else extract_pages(job)
+    if job.replay:
+        return replay_pages(job, StoreTransaction)
+    return extract_pages(job, StoreTransaction)
 
 
-def bring_in(job: Job, sync_id: int, extracted: Extracted) -> tuple[Loaded, Awarded]:
+def load_announced(job: Job, sync_id: int, extracted: Extracted) -> tuple[Loaded, Awarded]:
     """Loads what webhooks announced, and awards the members it concerns and no others.
 
     Raises TooManyRejectsError, psycopg.Error.
@@ -101,7 +108,7 @@ def bring_in(job: Job, sync_id: int, extracted: Extracted) -> tuple[Loaded, Awar
     return loaded, award_only(job, sync_id, sorted(loaded.stored.members))
 
 
-def _step(report: RunReport, name: str, step: Any, *arguments: Any) -> Any:
+def _run_step(report: RunReport, name: str, step: Any, *arguments: Any) -> Any:
     """Runs a step and notes its seconds: a task run within a flow run, else a plain call."""
     call: Callable[..., Any] = step if FlowRunContext.get() is not None else step.fn
     started = time.monotonic()

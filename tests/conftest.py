@@ -9,7 +9,8 @@ from xdist.scheduler import LoadFileScheduling
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-#: Folders whose files are one worker's: each starts a Prefect server, and two whole products at once starve each other.
+#: Folders whose files are one worker's: each starts a Prefect server, and two whole products at
+#: once starve each other.
 TOGETHER = {"tests/e2e/": "products", "tests/browser/": "products", "tests/flows/": "flows"}
 
 
@@ -29,4 +30,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first: it waits for other processes while the other workers compute."""
-    items.sort(key=lambda item: next((n for n, folder in enumerate(TOGETHER) if item.nodeid.startswith(folder)), 9))
+    items.sort(
+        key=lambda item: next(
+            (n for n, folder in enumerate(TOGETHER) if item.nodeid.startswith(folder)), 9
+        )
+    )

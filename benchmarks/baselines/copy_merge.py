@@ -1,7 +1,8 @@
 """The floor: COPY to a temporary stage and INSERT ... ON CONFLICT of rows that are already frames.
 
-The tables have the columns, types and primary keys of billing.invoice and billing.invoice_line. Decoding is
-not timed, nothing is mapped or validated, no points, no raw pages: what is left is what any loader has to do.
+The tables have the columns, types and primary keys of billing.invoice and billing.invoice_line.
+Decoding is not timed, nothing is mapped or validated, no points, no raw pages: what is left is what
+any loader has to do.
 """
 
 import time
@@ -68,10 +69,13 @@ def _create(connection: psycopg.Connection[Any]) -> None:
     connection.execute(f"CREATE SCHEMA {SCHEMA}".encode())
     for table, columns in _TABLES.items():
         definition = ", ".join(
-            f'"{name}" {kind}' + (' COLLATE "C"' if kind == "text" else "") for name, kind in columns.items()
+            f'"{name}" {kind}' + (' COLLATE "C"' if kind == "text" else "")
+            for name, kind in columns.items()
         )
         key = ", ".join(_KEYS[table])
-        connection.execute(f"CREATE TABLE {SCHEMA}.{table} ({definition}, PRIMARY KEY ({key}))".encode())
+        connection.execute(
+            f"CREATE TABLE {SCHEMA}.{table} ({definition}, PRIMARY KEY ({key}))".encode()
+        )
         connection.execute(f"CREATE TEMPORARY TABLE stage_{table} ({definition})".encode())
     connection.execute("CHECKPOINT")
 
@@ -84,9 +88,13 @@ def _rows(connection: psycopg.Connection[Any], table: str) -> int:
 def _merge(connection: psycopg.Connection[Any], table: str, frame: pl.DataFrame) -> None:
     columns = tuple(_TABLES[table])
     names = ", ".join(f'"{name}"' for name in columns)
-    updates = ", ".join(f'"{name}" = excluded."{name}"' for name in columns if name not in _KEYS[table])
+    updates = ", ".join(
+        f'"{name}" = excluded."{name}"' for name in columns if name not in _KEYS[table]
+    )
     connection.execute(f"TRUNCATE stage_{table}".encode())
-    with connection.cursor().copy(f"COPY stage_{table} ({names}) FROM STDIN (FORMAT csv)".encode()) as copy:
+    with connection.cursor().copy(
+        f"COPY stage_{table} ({names}) FROM STDIN (FORMAT csv)".encode()
+    ) as copy:
         copy.write(frame.select(columns).write_csv(include_header=False).encode())
     connection.execute(
         f"INSERT INTO {SCHEMA}.{table} ({names}) SELECT {names} FROM stage_{table} "
@@ -104,7 +112,10 @@ def _frames(bodies: Iterator[bytes]) -> Iterator[dict[str, pl.DataFrame]]:
             page_id += 1
             for record_no, record in enumerate(msgspec.json.decode(body)["Invoices"]):
                 invoices.append(_invoice(record, page_id, record_no))
-                lines.extend(_line(record, line_no, line) for line_no, line in enumerate(record["LineItems"], 1))
+                lines.extend(
+                    _line(record, line_no, line)
+                    for line_no, line in enumerate(record["LineItems"], 1)
+                )
         yield {
             "invoice": pl.DataFrame(invoices, schema=list(_INVOICE), orient="row"),
             "invoice_line": pl.DataFrame(lines, schema=list(_LINE), orient="row"),

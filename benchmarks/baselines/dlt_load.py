@@ -1,7 +1,8 @@
 """dlt merging the pages into PostgreSQL: invoices keyed by InvoiceID, lines and phones as child tables.
 
-It infers the schema, normalises and merges; it validates nothing and computes no points. msgspec decodes the
-pages, the fastest way known. Twice: as it comes, and tuned at 10k and 100k invoices on two cores (`TUNED`).
+It infers the schema, normalises and merges; it validates nothing and computes no points. msgspec
+decodes the pages, the fastest way known. Twice: as it comes, and tuned at 10k and 100k invoices on
+two cores (`TUNED`).
 """
 
 import os
@@ -30,7 +31,8 @@ TUNED: Final = {
     # Keeps memory flat; larger is not faster.
     "DATA_WRITER__FILE_MAX_ITEMS": "20000",
     "DATA_WRITER__BUFFER_MAX_ITEMS": "20000",
-    # A pool of two takes 5 s to start and is no faster at 100k, where PostgreSQL wants the other core.
+    # A pool of two takes 5 s to start and is no faster at 100k, where PostgreSQL wants the other
+    # core.
     "NORMALIZE__WORKERS": "1",
 }
 
@@ -41,10 +43,12 @@ def run_default(pages_factory: PagesFactory, dsn: str) -> float:
 
 
 def run_tuned(pages_factory: PagesFactory, dsn: str) -> float:
-    """Seconds of extract, normalise and load together, into an empty dataset. Sets dlt's environment.
+    """Seconds of extract, normalise and load together, into an empty dataset.
 
-    COPY of csv files loads 2.6 times as fast as INSERT statements; upsert is as fast as delete and insert on a first
-    load, and without the deletes on the next one.
+    Sets dlt's environment.
+
+    COPY of csv files loads 2.6 times as fast as INSERT statements; upsert is as fast as delete and
+    insert on a first load, and without the deletes on the next one.
 
     Raises:
         RuntimeError: not every invoice arrived.
@@ -78,10 +82,14 @@ def _run(
         records_of_pages,
         name="invoices",
         primary_key="InvoiceID",
-        write_disposition={"disposition": "merge", "strategy": merge_strategy} if merge_strategy else "merge",
+        write_disposition={"disposition": "merge", "strategy": merge_strategy}
+        if merge_strategy
+        else "merge",
     )
     with tempfile.TemporaryDirectory(prefix="dlt-") as state:
-        pipeline = dlt.pipeline("bench", destination=postgres(_url(dsn)), dataset_name=DATASET, pipelines_dir=state)
+        pipeline = dlt.pipeline(
+            "bench", destination=postgres(_url(dsn)), dataset_name=DATASET, pipelines_dir=state
+        )
         started = time.perf_counter()
         pipeline.run(invoices, loader_file_format=file_format)
         seconds = time.perf_counter() - started
@@ -93,7 +101,10 @@ def _url(dsn: str) -> str:
     """The same database the way dlt accepts it: it insists on a host and a password, even for a socket."""
     part = conninfo_to_dict(dsn)
     host, port = str(part.get("host", "localhost")), part.get("port", 5432)
-    user, password = quote(str(part.get("user", "postgres"))), quote(str(part.get("password", "unused")))
+    user, password = (
+        quote(str(part.get("user", "postgres"))),
+        quote(str(part.get("password", "unused"))),
+    )
     name, socket = ("localhost", f"?host={quote(host)}") if host.startswith("/") else (host, "")
     return f"postgresql://{user}:{password}@{name}:{port}/{part['dbname']}{socket}"
 

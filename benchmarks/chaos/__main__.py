@@ -29,7 +29,7 @@ from benchmarks.chaos.faults import Scene
 from benchmarks.chaos.figures import Figures
 from benchmarks.chaos.oracle import Oracle
 from benchmarks.chaos.service import UpService
-from twezah.settings import Settings
+from settings import Settings
 
 if TYPE_CHECKING:
     from benchmarks.chaos.rounds import Chaos
@@ -138,7 +138,7 @@ def _chaos(
     options: argparse.Namespace, scene: Scene, oracle: Oracle, evidence: Evidence, figures: Figures
 ) -> "Chaos":
     # Prefect's client reads its settings when it is imported: those of this stack.
-    from twezah.cli.serving import use_api
+    from twezah.cli.use_stack import use_api
 
     ports = {"TWEZAH_HOME": str(scene.service.settings.home)}
     os.environ.update(ports)

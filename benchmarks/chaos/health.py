@@ -162,7 +162,7 @@ def _runs(client: SyncPrefectClient, states: list[StateType]) -> list[FlowRun]:
 
 def look_for_deletions_in_every_run() -> None:
     """Sage Intacct's deletions leave no trace: with the default they would be seen hours later."""
-    from tasks.connections import load_block
+    from panel.blocks.connected import load_block
 
     block = load_block("sage-intacct")
     block.deletions_hours = 0  # type: ignore[attr-defined]

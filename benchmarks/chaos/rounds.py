@@ -21,8 +21,8 @@ from benchmarks.chaos.figures import Figures
 from benchmarks.chaos.health import Schedules, look_for_deletions_in_every_run
 from benchmarks.chaos.oracle import Oracle
 from benchmarks.chaos.processes import Target
-from twezah.settings import DatabaseNotRunning
-from twezah.stack.api import is_healthy
+from settings import DatabaseNotRunning
+from twezah.stack.prefect_health import is_healthy
 
 _TICK_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 3.0

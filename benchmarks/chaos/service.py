@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 
 from benchmarks.chaos import processes
-from twezah.settings import PROJECT_ROOT, Settings
+from settings import PROJECT_ROOT, Settings
 
 #: How soon `twezah up` is started again; longer each time it ends by itself.
 _PAUSE_SECONDS: Final = 1.0

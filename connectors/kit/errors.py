@@ -1,7 +1,7 @@
 """What can go wrong while talking to a billing system, ordered by who must act.
 
     ConnectorError
-    ├── Retriable            nobody: tried again by kit.extract, bounded in attempts and time
+    ├── Retriable            nobody: kit.http.retry tries again, within limits
     │   ├── Transient        no answer, a broken connection, 408, 5xx
     │   └── RateLimited      429; `retry_after_seconds`, `come_back_at`
     ├── NeedsOperator        someone edits the Prefect block named in the message
@@ -11,11 +11,12 @@
     │   └── Misconfigured
     │       └── ListedTooFew
     └── ContractBroken       the vendor, or us: the answer is not what was agreed
-        ├── UnexpectedShape  not JSON, another envelope, an error body; `body` keeps what was received
-        ├── PaginationLoop
-        └── TooManyPages
+        ├── UnexpectedShape  not JSON, another envelope, an error body; see `body`
+        ├── PaginationLoop   a page that was read before
+        └── TooManyPages     more pages than the spec's limit
 
-Messages name the method, host, path and status; never a query, header, body, secret or personal datum.
+A message also says what to do about it (`advice`). It names the method, host, path and status;
+never a query, header, body, secret or personal datum.
 """
 
 from datetime import datetime, timedelta
@@ -23,18 +24,22 @@ from typing import Any, ClassVar, Self
 
 
 def block_name(system: str) -> str:
-    """What operators call a system: its block, deployment and reports. Prefect takes no underscores there."""
+    """What operators call a system: its block, deployment and reports.
+
+    Prefect takes no underscores there.
+    """
     return system.replace("_", "-")
 
 
 def system_name(name: str) -> str:
-    """The key of a system in code and tables, however it is spelled: `sage-intacct` is `sage_intacct`."""
+    """The key of a system in code and tables: `sage-intacct` becomes `sage_intacct`."""
     return name.replace("-", "_")
 
 
 class ConnectorError(Exception):
     """Talking to a billing system failed."""
 
+    #: What to do about it, with `{block}` for the name of the account's block.
     advice: ClassVar[str] = ""
 
     def __init__(
@@ -47,6 +52,16 @@ class ConnectorError(Exception):
         status: int | None = None,
         request_id: str | None = None,
     ) -> None:
+        """Builds the message.
+
+        Args:
+            system: The billing system's key.
+            operation: What was done: the name of a list, or "token", "connect", "settings", ...
+            detail: What went wrong, without a value of the vendor's or ours.
+            call: Method and address without its query; "" where nothing was asked.
+            status: The status of the answer; None without one.
+            request_id: The vendor's id of the request, which its support asks for.
+        """
         self.system = system
         self.operation = operation
         self.detail = detail
@@ -57,7 +72,11 @@ class ConnectorError(Exception):
         super().__init__(self._message())
 
     def of_block(self, name: str) -> Self:
-        """The same error, its advice naming this block: a system can have several accounts, a connector knows none of them."""
+        """The same error, with advice that names this block.
+
+        A system can have several accounts, each with a block of its own, and a connector knows no
+        block.
+        """
         self.block = name
         self.args = (self._message(),)
         return self
@@ -71,11 +90,12 @@ class ConnectorError(Exception):
         return f"{text}. {self._advice().format(block=block_name(self.block))}".rstrip()
 
     def _advice(self) -> str:
-        """What to do; `{block}` is the name of the connection's block."""
+        """What to do; `{block}` is the name of the account's block."""
         return self.advice
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword arguments survive pickling only this way; Prefect moves exceptions between processes.
+        # Keyword arguments survive pickling only this way; Prefect moves exceptions between
+        # processes.
         return _rebuild, (type(self), self.args, self.__dict__)
 
     @classmethod
@@ -86,12 +106,17 @@ class ConnectorError(Exception):
         return error
 
 
-def _rebuild(cls: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]) -> ConnectorError:
+def _rebuild(
+    cls: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]
+) -> ConnectorError:
     return cls._restored(args, state)
 
 
 class Retriable(ConnectorError):
-    """May succeed when tried again."""
+    """May succeed when tried again.
+
+    `retry_after_seconds` is the wait that the vendor asks for; None: it asks for none.
+    """
 
     advice = "It was tried several times; the next scheduled run continues where this one stopped."
     retry_after_seconds: float | None = None
@@ -104,7 +129,8 @@ class Transient(Retriable):
 class RateLimited(Retriable):
     """The vendor asks to slow down.
 
-    `retry_after_seconds` is the wait asked for (None: not said), `come_back_at` the same as an instant in UTC.
+    `retry_after_seconds` is the wait that the vendor asks for (None: it does not say), and
+    `come_back_at` the same as an instant in UTC.
     """
 
     def __init__(
@@ -128,30 +154,35 @@ class RateLimited(Retriable):
 
 
 class NeedsOperator(ConnectorError):
-    """Fails until someone changes the connection's settings."""
+    """Fails until someone changes the account's settings."""
 
 
 class CredentialsRejected(NeedsOperator):
     """The vendor refuses the credentials, and renewing the token did not help."""
 
     advice = (
-        'Re-consent with `twezah connect` or the deployment "connect" (or put a valid key or password) for the block "{block}" '
-        "(check client id, secret and redirect URI there as well)."
+        'Re-consent with `twezah connect` or the deployment "connect" (or put a valid key or '
+        'password) for the block "{block}" (check client id, secret and redirect URI there as '
+        "well)."
     )
-    #: Which of the credentials it is, by the code of RFC 6749, section 5.2: what to look at first comes first.
+    #: The advice by the vendor's code (RFC 6749, section 5.2), which tells which of the credentials
+    #: is wrong. What to look at first comes first.
     advice_by_code: ClassVar[dict[str, str]] = {
         "invalid_client": (
-            'Check client id and client secret in the block "{block}": the vendor does not know them. '
-            "If the secret was renewed at the vendor, enter the new one."
+            'Check client id and client secret in the block "{block}": the vendor does not know '
+            "them. If the secret was renewed at the vendor, enter the new one."
         ),
         "invalid_grant": (
-            'The refresh token is no longer valid: connect the block "{block}" anew with `twezah connect` or the deployment '
-            '"connect" (or paste a new refresh token into it). If that one is refused too, it belongs to another client id or redirect URI than the block names.'
+            'The refresh token is no longer valid: connect the block "{block}" anew with `twezah '
+            'connect` or the deployment "connect" (or paste a new refresh token into it). If that '
+            "one is refused too, it belongs to another client id or redirect URI than the block "
+            "names."
         ),
     }
 
     def _advice(self) -> str:
-        if self.advice is not CredentialsRejected.advice:  # a system whose ways to log in are its own
+        # A system with ways to log in of its own has its own advice.
+        if self.advice is not CredentialsRejected.advice:
             return self.advice
         return self.advice_by_code.get(self.detail.strip().lower(), self.advice)
 
@@ -163,26 +194,33 @@ class PermissionMissing(NeedsOperator):
 
 
 class ConsentFailed(NeedsOperator):
-    """The round trip through the vendor's consent page brought no token; the detail says what to do."""
+    """The round trip through the vendor's consent page brought no token.
+
+    The detail says what to do.
+    """
 
     advice = 'Then start again, with `twezah connect` or the deployment "connect", for "{block}".'
 
 
 class Misconfigured(NeedsOperator):
-    """A setting of the connection cannot work as it is."""
+    """A setting of the account cannot work as it is."""
 
     advice = 'Correct it in the block "{block}".'
 
 
 class ListedTooFew(Misconfigured):
-    """Fewer records were listed than the answers say there are: what was read is not to be continued."""
+    """Fewer records were listed than the answers say there are.
+
+    An interrupted read must not be continued behind the pages that were read.
+    """
 
 
 class ContractBroken(ConnectorError):
-    """The answer is not what the vendor documents; nothing was advanced."""
+    """The answer is not what the vendor documents; the next run reads the same window again."""
 
     advice = (
-        'If the base URL or account in the block "{block}" is right, the vendor changed something: report this message.'
+        'If the base URL or account in the block "{block}" is right, the vendor changed something: '
+        "report this message."
     )
 
 
@@ -197,4 +235,4 @@ class PaginationLoop(ContractBroken):
 
 
 class TooManyPages(ContractBroken):
-    """A list has more pages than its limit; a runaway, or a limit to raise in the connector."""
+    """A list has more pages than its limit: it never ends, or the spec's limit is too low."""

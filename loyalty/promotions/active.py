@@ -1,4 +1,4 @@
-"""Promotions as the evaluation sees them: numbered, each with the time for which it speaks."""
+"""Promotions as the evaluation sees them: numbered, each with the time it is in force."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,22 @@ from math import gcd, prod
 
 import polars as pl
 
-from loyalty.common import BPS, spans
 from loyalty.promotions.kinds import ProductBonus, SeasonalMultiplier
 from loyalty.promotions.promotion import Promotion
+from loyalty.types import BPS, spans
 
 
 @dataclass(frozen=True)
 class Active:
-    """One version of a promotion, its number, and [start, end) in which sales may use it."""
+    """One version of a promotion, numbered, and when sales may use it."""
 
+    #: Its place in the order of application, from 0; it names the promotion in frames.
     number: int
+    #: The version.
     promotion: Promotion
+    #: Sales may use it from this instant on...
     start: datetime
+    #: ...until before this one; None: for good.
     end: datetime | None
 
     @property
@@ -37,38 +41,62 @@ class Active:
         return isinstance(self.promotion.rule, ProductBonus) and self.factor is not None
 
 
-def active(promotions: Iterable[Promotion]) -> list[Active]:
-    """The versions that speak at some time, in the order in which they are applied: priority, then name, then version."""
-    versions: dict[str, list[Promotion]] = {}
-    for one in promotions:
-        versions.setdefault(one.promotion_id, []).append(one)
-    found = [
-        (one, start, min(t for t in (end, one.valid_to) if t) if end or one.valid_to else None)
-        for of_one in versions.values()
-        for one, start, end in spans(of_one)
+def active_versions(promotions: Iterable[Promotion]) -> list[Active]:
+    """The versions that are in force at some time, in the order in which they are applied.
+
+    That order is priority, then name, then version.
+    """
+    by_name: dict[str, list[Promotion]] = {}
+    for promotion in promotions:
+        by_name.setdefault(promotion.promotion_id, []).append(promotion)
+    entries = [
+        (promotion, start, _earlier(end, promotion.valid_to))
+        for versions in by_name.values()
+        for promotion, start, end in spans(versions)
     ]
-    found.sort(key=lambda f: (-f[0].stacking.priority, f[0].promotion_id, f[0].version))
-    return [Active(number, *one) for number, one in enumerate(found) if one[2] is None or one[1] < one[2]]
+    entries.sort(key=lambda e: (-e[0].stacking.priority, e[0].promotion_id, e[0].version))
+    return [
+        Active(number, promotion, start, end)
+        for number, (promotion, start, end) in enumerate(entries)
+        if end is None or start < end
+    ]
 
 
-def between(found: Sequence[Active], first: datetime, last: datetime) -> list[Active]:
+def _earlier(end: datetime | None, other: datetime | None) -> datetime | None:
+    """The earlier of two ends, None being no end."""
+    return min((at for at in (end, other) if at is not None), default=None)
+
+
+def between(promotions: Sequence[Active], first: datetime, last: datetime) -> list[Active]:
     """Those that a sale in [first, last] could use."""
-    return [one for one in found if one.start <= last and (one.end is None or first < one.end)]
+    return [
+        active
+        for active in promotions
+        if active.start <= last and (active.end is None or first < active.end)
+    ]
 
 
-def largest_product(found: Sequence[Active]) -> int:
-    """The largest numbers that multipliers valid at one time can make of a number."""
-    factors = [(one, max(one.factor)) for one in found if one.factor]
+def largest_product(promotions: Sequence[Active]) -> int:
+    """By how much all multipliers that are in force at one time can enlarge a number."""
+    factors = [(active, max(active.factor)) for active in promotions if active.factor]
     return max(
         (
-            prod(n for other, n in factors if other.start <= one.start and (other.end is None or one.start < other.end))
-            for one, _ in factors
+            prod(
+                n
+                for other, n in factors
+                if other.start <= active.start and (other.end is None or active.start < other.end)
+            )
+            for active, _ in factors
         ),
         default=1,
     )
 
 
-def numbers(found: Sequence[Active], schema: Mapping[str, tuple[pl.DataType, Sequence[object]]]) -> pl.DataFrame:
+def numbers(
+    promotions: Sequence[Active], schema: Mapping[str, tuple[pl.DataType, Sequence[object]]]
+) -> pl.DataFrame:
     """One row per promotion: `number` (Int32) and further columns of `schema`."""
-    data = {"number": pl.Series([one.number for one in found], dtype=pl.Int32())}
-    return pl.DataFrame(data | {name: pl.Series(values, dtype=dtype) for name, (dtype, values) in schema.items()})
+    data = {"number": pl.Series([active.number for active in promotions], dtype=pl.Int32())}
+    return pl.DataFrame(
+        data | {name: pl.Series(values, dtype=dtype) for name, (dtype, values) in schema.items()}
+    )

@@ -5,7 +5,7 @@ from datetime import time
 
 import polars as pl
 
-from loyalty.facts import ORDER
+from loyalty.inputs import ORDER
 from loyalty.program import Program
 from loyalty.promotions.active import Active
 from loyalty.promotions.promotion import Hours, When
@@ -14,17 +14,24 @@ from loyalty.schema import NEGATIVE_KINDS
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def conditions(one: Active, programs: Sequence[Program], zones: Sequence[str]) -> dict[str, pl.Expr]:
-    """What must hold, by name, in the order in which an explanation should ask; over the frame of `loyalty.base.earned`.
+def conditions(
+    active: Active, programs: Sequence[Program], zones: Sequence[str]
+) -> dict[str, pl.Expr]:
+    """What must hold, by name, over the frame of `loyalty.earning.earned`.
 
-    The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the customer's clock is.
+    The order is that in which an explanation should ask.
+
+    The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the
+    customer's clock is.
     """
-    when = one.promotion.when
+    when = active.promotion.when
     issued = pl.col("issued_at")
-    ends = [] if one.end is None else [issued < one.end]
-    found = {
-        "worth": (pl.col("earned").is_not_null()) & (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS),
-        "validity": pl.all_horizontal(issued >= one.start, *ends),
+    ends = [] if active.end is None else [issued < active.end]
+    checks = {
+        "worth": (pl.col("earned").is_not_null())
+        & (pl.col("net_minor") > 0)
+        & ~pl.col("kind").is_in(NEGATIVE_KINDS),
+        "validity": pl.all_horizontal(issued >= active.start, *ends),
     }
     for name, column, allowed in (
         ("currency", pl.col("currency"), when.currencies),
@@ -34,13 +41,16 @@ def conditions(one: Active, programs: Sequence[Program], zones: Sequence[str]) -
         ("tier", pl.col("tier"), when.tiers),
     ):
         if allowed:
-            found[name] = column.is_in(list(allowed))
+            checks[name] = column.is_in(list(allowed))
     if when.minimum_minor:
-        least = [(pl.col("currency") == code) & (pl.col("net_minor") >= n) for code, n in when.minimum_minor.items()]
-        found["minimum"] = pl.any_horizontal(*least)
+        least = [
+            (pl.col("currency") == code) & (pl.col("net_minor") >= n)
+            for code, n in when.minimum_minor.items()
+        ]
+        checks["minimum"] = pl.any_horizontal(*least)
     if when.first_purchase:
-        found["first_purchase"] = pl.struct(ORDER[:-1]) == pl.col("first_at")
-    return found | _clock(one, when, programs, zones)
+        checks["first_purchase"] = pl.struct(ORDER[:-1]) == pl.col("first_at")
+    return checks | _clock(active, when, programs, zones)
 
 
 def with_first(frame: pl.DataFrame) -> pl.DataFrame:
@@ -48,46 +58,56 @@ def with_first(frame: pl.DataFrame) -> pl.DataFrame:
     worth = (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS)
     key = list(ORDER[:-1])
     bought = frame.filter(worth).select("member_id", *key)
-    # Few are left to be told apart by more than the instant.
+    # Few sales share the first instant, so the wide sort is a small one.
     earliest = bought.group_by("member_id").agg(pl.col("issued_at").min())
     same = bought.join(earliest, on=["member_id", "issued_at"], how="semi")
     first = same.sort(key).group_by("member_id").agg(pl.struct(key).first().alias("first_at"))
     return frame.join(first, on="member_id", how="left", maintain_order="left")
 
 
-def _clock(one: Active, when: When, programs: Sequence[Program], zones: Sequence[str]) -> dict[str, pl.Expr]:
-    """Days and hours by the clock of the promotion, the program version in force, or the customer."""
+def _clock(
+    active: Active, when: When, programs: Sequence[Program], zones: Sequence[str]
+) -> dict[str, pl.Expr]:
+    """Days and hours by the clock of the promotion, of the program version, or of the customer."""
     if not (when.weekdays or when.hours or when.dates):
         return {}
 
     def local(holds: dict[str, dict[str, pl.Expr]], name: str) -> pl.Expr:
-        own = one.promotion.timezone
+        zone_of_promotion = active.promotion.timezone
         result = (
-            holds[own][name]
-            if own
+            holds[zone_of_promotion][name]
+            if zone_of_promotion
             else pl.coalesce(
-                pl.when(pl.col("program_version") == p.version).then(holds[p.timezone][name]) for p in programs
+                pl.when(pl.col("program_version") == p.version).then(holds[p.timezone][name])
+                for p in programs
             )
         )
         if when.clock == "customer":
-            result = pl.coalesce(*(pl.when(pl.col("zone") == zone).then(holds[zone][name]) for zone in zones), result)
+            result = pl.coalesce(
+                *(pl.when(pl.col("zone") == zone).then(holds[zone][name]) for zone in zones), result
+            )
         return result
 
-    used = {one.promotion.timezone} if one.promotion.timezone else {p.timezone for p in programs}
-    by_zone = {zone: _local(when, zone) for zone in used | (set(zones) if when.clock == "customer" else set())}
+    used = (
+        {active.promotion.timezone} if active.promotion.timezone else {p.timezone for p in programs}
+    )
+    by_zone = {
+        zone: _local(when, zone)
+        for zone in used | (set(zones) if when.clock == "customer" else set())
+    }
     return {name: local(by_zone, name) for name in next(iter(by_zone.values()))}
 
 
 def _local(when: When, zone: str) -> dict[str, pl.Expr]:
     at = pl.col("issued_at").dt.convert_time_zone(zone)
-    found: dict[str, pl.Expr] = {}
+    checks: dict[str, pl.Expr] = {}
     if when.dates:
-        found["date"] = at.dt.date().is_in(list(when.dates))
+        checks["date"] = at.dt.date().is_in(list(when.dates))
     if when.weekdays:
-        found["weekday"] = at.dt.weekday().is_in([_DAYS.index(day) + 1 for day in when.weekdays])
+        checks["weekday"] = at.dt.weekday().is_in([_DAYS.index(day) + 1 for day in when.weekdays])
     if when.hours:
-        found["hours"] = pl.any_horizontal(*(_within(at.dt.time(), hours) for hours in when.hours))
-    return found
+        checks["hours"] = pl.any_horizontal(*(_within(at.dt.time(), hours) for hours in when.hours))
+    return checks
 
 
 def _within(at: pl.Expr, hours: Hours) -> pl.Expr:

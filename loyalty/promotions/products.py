@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
@@ -9,31 +10,70 @@ from loyalty.program import Program
 from loyalty.promotions.active import Active
 from loyalty.promotions.kinds import Match, ProductBonus
 
+#: What the lines of a sale are shares of.
+TOTALS: Final = pl.Schema(
+    {
+        #: The sale.
+        "_row": pl.UInt32(),
+        #: The sum of its lines, or the sale without tax where that is more; at least 1.
+        "lines_minor": pl.Int64(),
+        #: All units sold, in millionths.
+        "lines_micro": pl.Int64(),
+    }
+)
+#: How much of a sale a product bonus means.
+MATCHED: Final = pl.Schema(
+    {
+        #: The sale.
+        "_row": pl.UInt32(),
+        #: The amount of its matching lines, in minor units.
+        "matched_minor": pl.Int64(),
+        #: Their units, in millionths.
+        "matched_micro": pl.Int64(),
+    }
+)
 
-def needs_lines(found: Sequence[Active]) -> bool:
+
+def needs_lines(promotions: Sequence[Active]) -> bool:
     """Whether any of the promotions looks at lines."""
-    return any(isinstance(one.promotion.rule, ProductBonus) for one in found)
+    return any(isinstance(active.promotion.rule, ProductBonus) for active in promotions)
 
 
 def sold(
-    frame: pl.DataFrame, lines: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
+    frame: pl.DataFrame,
+    lines: pl.DataFrame,
+    promotions: Sequence[Active],
+    programs: Sequence[Program],
 ) -> pl.DataFrame:
-    """What each sale consists of: `_row`, product, amount_minor, quantity_micro, and `m<number>`: a product of the promotion.
+    """What each sale consists of: `_row`, product, amount_minor, quantity_micro, `m<number>`.
 
-    The lines of one product (same SKU and name) are one: an item given back on the same receipt was not bought. A product
-    below zero is a discount: it lowers what all others are worth and is no product itself.
+    `m<number>` says whether it is a product of the promotion with that number.
+
+    The lines of one product (same SKU and name) are one: an item given back on the same receipt was
+    not bought. A product below zero is a discount: it lowers what all others are worth and is no
+    product itself.
     """
-    whose = frame.filter(pl.col("net_minor") > 0).select("_row", "page_id", "record_no", "program_version")
+    whose = frame.filter(pl.col("net_minor") > 0).select(
+        "_row", "page_id", "record_no", "program_version"
+    )
     counted = lines.join(whose, on=["page_id", "record_no"])
     text = ["sku", "name", "program_version"]
-    # Texts are compared once: products are few, and told apart by numbers from here on.
+    # Texts are compared once: products are few, and have numbers from here on.
     counted = counted.with_columns(pl.col("sku", "name").cast(pl.Categorical))
     products = counted.select(text).unique(maintain_order=True).with_row_index("product")
     listed = products.with_columns(pl.col("sku", "name").cast(pl.String))
     flags = listed.select(
-        "product", *(matching(one, programs).alias(f"m{one.number}") for one in found if _is_product(one))
+        "product",
+        *(
+            matching(active, programs).alias(f"m{active.number}")
+            for active in promotions
+            if _is_product(active)
+        ),
     )
-    amounts = [pl.col(name).fill_null(0).sum().clip(lower_bound=0) for name in ("amount_minor", "quantity_micro")]
+    amounts = [
+        pl.col(name).fill_null(0).sum().clip(lower_bound=0)
+        for name in ("amount_minor", "quantity_micro")
+    ]
     return (
         counted.join(products.select(*text, "product"), on=text, nulls_equal=True)
         .group_by("_row", "product")
@@ -42,13 +82,13 @@ def sold(
     )
 
 
-def _is_product(one: Active) -> bool:
-    return isinstance(one.promotion.rule, ProductBonus)
+def _is_product(active: Active) -> bool:
+    return isinstance(active.promotion.rule, ProductBonus)
 
 
-def matching(one: Active, programs: Sequence[Program]) -> pl.Expr:
+def matching(active: Active, programs: Sequence[Program]) -> pl.Expr:
     """Whether a line (sku, name, program_version) is one of the promotion's products."""
-    rule = one.promotion.rule
+    rule = active.promotion.rule
     assert isinstance(rule, ProductBonus)
     match = rule.match
     sku, name = pl.col("sku").fill_null(""), pl.col("name").fill_null("")
@@ -60,14 +100,18 @@ def matching(one: Active, programs: Sequence[Program]) -> pl.Expr:
     if match.name_patterns:
         any_of.append(name.str.contains(pattern(match.name_patterns)))
     any_of += [
-        (pl.col("program_version") == p.version) & sku.str.contains(listed) for p, listed in _listed(match, programs)
+        (pl.col("program_version") == p.version) & sku.str.contains(listed)
+        for p, listed in _listed(match, programs)
     ]
     return pl.any_horizontal(*any_of) & ~sku.is_in(list(match.except_skus))
 
 
 def _listed(match: Match, programs: Sequence[Program]) -> list[tuple[Program, str]]:
     """Per program version the pattern of the categories asked for."""
-    listed = [(p, [one for name in match.categories for one in p.categories.get(name, ())]) for p in programs]
+    listed = [
+        (p, [glob for name in match.categories for glob in p.categories.get(name, ())])
+        for p in programs
+    ]
     return [(p, pattern(patterns)) for p, patterns in listed if patterns]
 
 
@@ -78,25 +122,36 @@ def pattern(globs: Sequence[str]) -> str:
 
 
 def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """Per sale what its lines are shares of: `_row`, lines_minor (at least 1); and lines_micro, all units sold.
+    """Per sale what its lines are shares of (TOTALS).
 
-    The sum of the lines, or the sale without tax where that is more: what is on no line (delivery, say) is no product.
+    What is on no line (delivery, say) is no product, so it is part of the whole.
     """
     sums = counted.group_by("_row").agg(
-        pl.col("amount_minor").sum().alias("listed"), pl.col("quantity_micro").sum().alias("lines_micro")
+        pl.col("amount_minor").sum().alias("listed"),
+        pl.col("quantity_micro").sum().alias("lines_micro"),
     )
     whole = pl.coalesce("subtotal_minor", "total_minor")
     return (
         frame.select("_row", whole.alias("whole"))
         .join(sums, on="_row")
-        .select("_row", pl.max_horizontal("listed", "whole", pl.lit(1)).alias("lines_minor"), "lines_micro")
+        .select(
+            "_row",
+            pl.max_horizontal("listed", "whole", pl.lit(1)).alias("lines_minor"),
+            "lines_micro",
+        )
     )
 
 
-def matched(counted: pl.DataFrame, one: Active) -> pl.DataFrame:
-    """Per sale with such lines: `_row`, matched_minor, matched_micro."""
+def matched(counted: pl.DataFrame, active: Active) -> pl.DataFrame:
+    """How much of each sale is on lines that the promotion means (MATCHED).
+
+    Sales without such lines have no row.
+    """
     return (
-        counted.filter(pl.col(f"m{one.number}"))
+        counted.filter(pl.col(f"m{active.number}"))
         .group_by("_row")
-        .agg(pl.col("amount_minor").sum().alias("matched_minor"), pl.col("quantity_micro").sum().alias("matched_micro"))
+        .agg(
+            pl.col("amount_minor").sum().alias("matched_minor"),
+            pl.col("quantity_micro").sum().alias("matched_micro"),
+        )
     )

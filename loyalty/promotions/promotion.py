@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from loyalty.common import BPS, Currency, Frozen, Instant, Period, TierName, Zone
 from loyalty.promotions.kinds import ProductBonus, ReferralReward, Rule, kinds
+from loyalty.types import BPS, Currency, Frozen, Instant, Period, TierName, Zone
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Limit = Annotated[int, Field(ge=1, le=10**15)]
@@ -18,7 +18,10 @@ class UnknownPromotionKindError(ValueError):
 
 
 class Hours(Frozen):
-    """A time of day, [start, end); past midnight if `end` is before `start`. Belongs to the day on which the sale happens."""
+    """A time of day, [start, end); past midnight if `end` is before `start`.
+
+    Belongs to the day on which the sale happens.
+    """
 
     start: time
     end: time
@@ -32,16 +35,23 @@ class Hours(Frozen):
 
 
 class When(Frozen):
-    """Conditions; all that are given must hold. They look at the sale as it is now: net of refunds, at its own instant.
+    """Conditions; all that are given must hold.
 
-    `minimum_minor`: per currency, the least net amount in minor units; a sale in another currency does not qualify.
-    `first_purchase`: the member's first sale of all (the earliest that is worth something, in any system).
+    They look at the sale as it is now: net of refunds, at its own instant.
+
+    `minimum_minor`: per currency, the least net amount in minor units; a sale in another currency
+        does not qualify.
+    `first_purchase`: the member's first sale of all (the earliest that is worth something, in any
+        system).
     `accounts`: as `system/account`. `kinds`: invoice or sale (a receipt of a till).
     `tiers`: the tier in force at the sale.
-    `weekdays`, `hours`, `dates`: in the time zone of `clock`: the program's, or the member's own where known.
+    `weekdays`, `hours`, `dates`: in the time zone of `clock`: the program's, or the member's own
+    where known.
     """
 
-    minimum_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(default_factory=dict)
+    minimum_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(
+        default_factory=dict
+    )
     first_purchase: bool = False
     currencies: tuple[Currency, ...] = ()
     systems: tuple[str, ...] = ()
@@ -57,9 +67,12 @@ class When(Frozen):
 class Stacking(Frozen):
     """How the promotion meets others on the same sale.
 
-    `group`: of the promotions of one group, the one that is worth most to the member applies (then priority, then name).
-    `alone`: where it applies, no other promotion does; of several, the one with the highest priority (then worth, then name).
-    `priority`: higher ones are applied first; the order matters for how the points are told apart, not for their sum.
+    `group`: of the promotions of one group, the one that is worth most to the member applies (then
+        priority, then name).
+    `alone`: where it applies, no other promotion does; of several, the one with the highest
+        priority (then worth, then name).
+    `priority`: higher ones are applied first; the order matters for how the points are divided,
+        not for their sum.
     """
 
     group: str | None = None
@@ -68,37 +81,56 @@ class Stacking(Frozen):
 
 
 class PeriodLimit(Frozen):
-    """At most `points` per member in each calendar `period` of the promotion's time zone, or else the program's."""
+    """At most `points` per member in each calendar `period`.
+
+    The period is in the promotion's time zone, or else in the program's.
+    """
 
     points: Limit
     period: Period
 
 
 class Limits(Frozen):
-    """Most points this version of the promotion gives; what goes beyond is cut. Applied in this order, earliest sales first."""
+    """Most points this version of the promotion gives; what goes beyond is cut.
 
+    Applied in this order, earliest sales first.
+    """
+
+    #: For one sale.
     per_sale: Limit | None = None
+    #: For one member in one calendar period.
     per_period: PeriodLimit | None = None
+    #: For one member in all.
     per_member: Limit | None = None
+    #: For all members together.
     budget: Limit | None = None
 
 
 class Promotion(Frozen):
     """One version of a promotion, valid in [valid_from, valid_to) by the instant of the sale.
 
-    The highest version that has begun speaks: it replaces all earlier ones from its `valid_from` on, its end included.
-    Limits and budgets count the sales of their own version: a further version begins with full ones.
+    The highest version that has begun is in force: it replaces all earlier ones from its
+    `valid_from` on, its end included. Limits and budgets count the sales of their own version: a
+    further version begins with full ones.
     """
 
+    #: Its name in files of rules and in breakdowns.
     promotion_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     version: Annotated[int, Field(ge=1)]
     valid_from: Instant
+    #: None: for good.
     valid_to: Instant | None = None
+    #: What to call it in explanations; "": by its kind.
     title: Annotated[str, Field(max_length=200)] = ""
+    #: What it gives.
     rule: Rule
+    #: Under which conditions.
     when: When = When()
+    #: How it meets other promotions on the same sale.
     stacking: Stacking = Stacking()
+    #: How much it gives at most.
     limits: Limits = Limits()
+    #: Of its days and hours; None: the program's.
     timezone: Zone | None = None
 
     @model_validator(mode="after")
@@ -114,8 +146,13 @@ class Promotion(Frozen):
         if (lowers or excludes) and self.limits != Limits():
             message = "a multiplier below 1 takes points away: it can have no limit"
             raise ValueError(message)
-        if isinstance(self.rule, ReferralReward) and (self.stacking != Stacking() or self.when.first_purchase):
-            message = "a referral reward stacks with everything and has its own idea of the first purchase"
+        if isinstance(self.rule, ReferralReward) and (
+            self.stacking != Stacking() or self.when.first_purchase
+        ):
+            message = (
+                "a referral reward stacks with everything "
+                "and has its own idea of the first purchase"
+            )
             raise ValueError(message)
         return self
 
@@ -132,24 +169,29 @@ class Promotion(Frozen):
     def parameters(self) -> dict[str, Any]:
         """What is stored of it beside its name, version, kind and validity."""
         stored = self.model_dump(
-            mode="json", exclude={"promotion_id", "version", "valid_from", "valid_to"}, exclude_defaults=True
+            mode="json",
+            exclude={"promotion_id", "version", "valid_from", "valid_to"},
+            exclude_defaults=True,
         )
         stored["rule"] = self.rule.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
         return stored
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Promotion":
-        """From a row of loyalty.promotion: promotion_id, version, kind, parameters, valid_from, valid_to.
+        """From a row of loyalty.promotion.
 
-        Raises UnknownPromotionKindError: points must never be short of a promise without anyone noticing. Raises
-        pydantic.ValidationError for parameters that do not fit the kind.
+        It has promotion_id, version, kind, parameters, valid_from, valid_to.
+
+        Raises UnknownPromotionKindError: points must never be short of a promise without anyone
+        noticing. Raises pydantic.ValidationError for parameters that do not fit the kind.
         """
         parameters = dict(row["parameters"])
         if row["kind"] not in kinds():
             message = (
-                f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, which this version cannot evaluate"
+                f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, "
+                "which this version cannot evaluate"
             )
             raise UnknownPromotionKindError(message)
         rule = {**parameters.pop("rule", {}), "kind": row["kind"]}
-        own = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}
-        return cls.model_validate({**own, **parameters, "rule": rule})
+        stored = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}
+        return cls.model_validate({**stored, **parameters, "rule": rule})

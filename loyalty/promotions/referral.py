@@ -1,55 +1,88 @@
 """Rewards for bringing a friend: at the friend's first sale that meets the conditions, to both."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
-from loyalty.facts import ORDER
+from loyalty.inputs import ORDER
 from loyalty.promotions.active import Active
 from loyalty.promotions.kinds import ReferralReward
 from loyalty.schema import NEGATIVE_KINDS
 
+#: Points for bringing a friend.
+REWARDS: Final = pl.Schema(
+    {
+        #: The friend's sale.
+        "_row": pl.UInt32(),
+        #: The promotion, as in `Active`.
+        "number": pl.Int32(),
+        #: Who is rewarded: the friend, or who brought the friend.
+        "member_id": pl.Int64(),
+        #: How many; more than 0.
+        "points": pl.Int64(),
+    }
+)
 
-def rewards(frame: pl.DataFrame, qualifying: Sequence[tuple[Active, pl.Expr]], referrals: pl.DataFrame) -> pl.DataFrame:
-    """`_row` (the friend's sale), number, member_id (who is rewarded), points.
+
+def rewards(
+    frame: pl.DataFrame, qualifying: Sequence[tuple[Active, pl.Expr]], referrals: pl.DataFrame
+) -> pl.DataFrame:
+    """Who is rewarded for what (REWARDS).
 
     Args:
         frame: The sales of the friends, with what they earn.
         qualifying: Referral promotions and whether a sale meets their conditions.
         referrals: REFERRALS of these friends, and all others of their referrers.
     """
-    schema = pl.Schema({"_row": pl.UInt32(), "number": pl.Int32(), "member_id": pl.Int64(), "points": pl.Int64()})
     if not qualifying or referrals.is_empty():
-        return pl.DataFrame(schema=schema)
+        return REWARDS.to_frame()
     friends = frame.join(referrals, left_on="member_id", right_on="friend_id").with_columns(
         pl.col("issued_at").filter(_worth()).min().over("member_id").alias("first_bought_at")
     )
-    found = []
-    for promotion_id in dict.fromkeys(one.promotion.promotion_id for one, _ in qualifying):
-        versions = [(one, meets) for one, meets in qualifying if one.promotion.promotion_id == promotion_id]
-        found.append(_of_one(friends, versions))
-    return pl.concat(found).select(schema.names()).cast(schema)
+    frames = []
+    for promotion_id in dict.fromkeys(active.promotion.promotion_id for active, _ in qualifying):
+        versions = [
+            (active, meets)
+            for active, meets in qualifying
+            if active.promotion.promotion_id == promotion_id
+        ]
+        frames.append(_rewards_of_promotion(friends, versions))
+    return pl.concat(frames).select(REWARDS.names()).cast(REWARDS)
 
 
 def _worth() -> pl.Expr:
     return (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS)
 
 
-def _of_one(friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]) -> pl.DataFrame:
-    """One reward per friend and promotion, whichever version speaks at the sale; then the limit per referrer."""
-    sales = [friends.filter(meets & _in_time(_rule(one))).with_columns(_terms(one)) for one, meets in versions]
+def _rewards_of_promotion(
+    friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]
+) -> pl.DataFrame:
+    """One reward per friend and promotion, whichever version is in force at the sale.
+
+    Then the limit per referrer is applied.
+    """
+    sales = [
+        friends.filter(meets & _in_time(_rule(active))).with_columns(_terms(active))
+        for active, meets in versions
+    ]
     firsts = pl.concat(sales).sort(ORDER).unique("member_id", keep="first", maintain_order=True)
     ranked = firsts.with_columns(pl.int_range(pl.len()).over("referrer_id").alias("earlier"))
-    to_friend = ranked.select("_row", "number", "member_id", pl.col("friend_points").alias("points"))
+    to_friend = ranked.select(
+        "_row", "number", "member_id", pl.col("friend_points").alias("points")
+    )
     rewarded = ranked.filter(pl.col("earlier") < pl.col("limit").fill_null(pl.col("earlier") + 1))
     to_referrer = rewarded.select(
-        "_row", "number", pl.col("referrer_id").alias("member_id"), pl.col("referrer_points").alias("points")
+        "_row",
+        "number",
+        pl.col("referrer_id").alias("member_id"),
+        pl.col("referrer_points").alias("points"),
     )
     return pl.concat([to_friend, to_referrer]).filter(pl.col("points") > 0)
 
 
-def _rule(one: Active) -> ReferralReward:
-    rule = one.promotion.rule
+def _rule(active: Active) -> ReferralReward:
+    rule = active.promotion.rule
     assert isinstance(rule, ReferralReward)
     return rule
 
@@ -64,10 +97,10 @@ def _in_time(rule: ReferralReward) -> pl.Expr:
     return holds
 
 
-def _terms(one: Active) -> list[pl.Expr]:
-    rule = _rule(one)
+def _terms(active: Active) -> list[pl.Expr]:
+    rule = _rule(active)
     return [
-        pl.lit(one.number, pl.Int32).alias("number"),
+        pl.lit(active.number, pl.Int32).alias("number"),
         pl.lit(rule.friend_points, pl.Int64).alias("friend_points"),
         pl.lit(rule.referrer_points, pl.Int64).alias("referrer_points"),
         pl.lit(rule.limit_per_referrer, pl.Int64).alias("limit"),

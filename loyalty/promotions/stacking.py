@@ -7,36 +7,49 @@ import polars as pl
 from loyalty.promotions.active import Active, numbers
 
 
-def with_stacking(candidates: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
-    """Adds `beaten`: null where the promotion applies, else `alone` or `group`: which rule of stacking left it out.
+def with_stacking(candidates: pl.DataFrame, promotions: Sequence[Active]) -> pl.DataFrame:
+    """Adds `beaten`: which rule of stacking left the promotion out, `alone` or `group`.
 
-    `candidates`: `_row`, number, worth (points it would give by itself). Alone first: of the promotions that apply alone the one
-    with the highest priority, then worth, then name, and nothing beside it. Then, in each group, the one that is worth most,
-    then priority, then name.
+    It is null where the promotion applies.
+
+    Promotions that apply alone come first: of several the one with the highest priority, then
+    worth, then name, and nothing beside it. Then, in each group, the one that is worth most
+    applies, then priority, then name.
+
+    `candidates`: `_row`, number, worth (points it would give by itself).
     """
-    plain = all(not one.promotion.stacking.alone and one.promotion.stacking.group is None for one in found)
+    plain = all(
+        not active.promotion.stacking.alone and active.promotion.stacking.group is None
+        for active in promotions
+    )
     if plain or candidates.is_empty():
         return candidates.with_columns(pl.lit(None, pl.String).alias("beaten"))
     table = numbers(
-        found,
+        promotions,
         {
-            "alone": (pl.Boolean(), [one.promotion.stacking.alone for one in found]),
-            "group": (pl.String(), [one.promotion.stacking.group for one in found]),
-            "priority": (pl.Int32(), [one.promotion.stacking.priority for one in found]),
+            "alone": (pl.Boolean(), [active.promotion.stacking.alone for active in promotions]),
+            "group": (pl.String(), [active.promotion.stacking.group for active in promotions]),
+            "priority": (pl.Int32(), [active.promotion.stacking.priority for active in promotions]),
         },
     )
-    known = candidates.join(table, on="number", maintain_order="left")
+    judged = candidates.join(table, on="number", maintain_order="left")
     # Numbers are in the order of priority and name.
-    alone = known.filter("alone").sort("_row", "priority", "worth", "number", descending=[False, True, True, False])
-    only = alone.unique("_row", keep="first", maintain_order=True).select("_row", pl.col("number").alias("only"))
-    known = known.join(only, on="_row", how="left", maintain_order="left")
-    known = known.with_columns(pl.when(pl.col("only") != pl.col("number")).then(pl.lit("alone")).alias("beaten"))
-    rivals = known.filter(pl.col("beaten").is_null() & pl.col("group").is_not_null())
+    alone = judged.filter("alone").sort(
+        "_row", "priority", "worth", "number", descending=[False, True, True, False]
+    )
+    only = alone.unique("_row", keep="first", maintain_order=True).select(
+        "_row", pl.col("number").alias("only")
+    )
+    judged = judged.join(only, on="_row", how="left", maintain_order="left")
+    judged = judged.with_columns(
+        pl.when(pl.col("only") != pl.col("number")).then(pl.lit("alone")).alias("beaten")
+    )
+    rivals = judged.filter(pl.col("beaten").is_null() & pl.col("group").is_not_null())
     best = rivals.sort("_row", "group", "worth", "number", descending=[False, False, True, False])
     best = best.unique(["_row", "group"], keep="first", maintain_order=True)
     best = best.select("_row", "group", pl.col("number").alias("best"))
-    known = known.join(best, on=["_row", "group"], how="left", maintain_order="left")
+    judged = judged.join(best, on=["_row", "group"], how="left", maintain_order="left")
     lost = pl.when(pl.col("best") != pl.col("number")).then(pl.lit("group"))
-    return known.with_columns(pl.coalesce("beaten", lost).alias("beaten")).drop(
+    return judged.with_columns(pl.coalesce("beaten", lost).alias("beaten")).drop(
         "alone", "group", "priority", "only", "best"
     )

@@ -1,20 +1,34 @@
 -- name: sales
-SELECT * FROM analytics.sale WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY issued_at, external_id, account, system
+-- Sales, of one member or of all.
+SELECT * FROM analytics.sale WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
+ORDER BY issued_at, external_id, account, system
 -- name: sale_lines
-SELECT * FROM analytics.sale_line WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY issued_at, external_id, account, system, line_no
+-- Lines of sales.
+SELECT * FROM analytics.sale_line WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
+ORDER BY issued_at, external_id, account, system, line_no
 -- name: awards
-SELECT * FROM analytics.award WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY posted_at, external_id, account, system, member_id, entry_no
+-- Entries of sales.
+SELECT * FROM analytics.award WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
+ORDER BY posted_at, external_id, account, system, member_id, entry_no
 -- name: points_history
-SELECT * FROM analytics.points_history WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY member_id, posted_at
+-- Everything that moved a balance.
+SELECT * FROM analytics.points_history WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
+ORDER BY member_id, posted_at
 -- name: members
-SELECT * FROM analytics.member WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY member_id
+-- Members without personal data.
+SELECT * FROM analytics.member WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
+ORDER BY member_id
 -- name: tiers
-SELECT member_id, tier, valid_from, recorded_at FROM loyalty.member_tier WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY tier_no
+-- Tiers that were set for members.
+SELECT member_id, tier, valid_from, recorded_at FROM loyalty.member_tier
+WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY tier_no
 -- name: audit
+-- The audit log.
 SELECT * FROM analytics.audit
 WHERE %(member)s::bigint IS NULL OR subject = 'member ' || %(member)s::text ORDER BY entry_no
 -- name: phones
 -- Personal data: only when it is asked for.
-SELECT m.member_id, coalesce(o.owner_id, m.member_id) AS counts_for, m.phone, m.created_at, m.timezone
+SELECT m.member_id, coalesce(o.owner_id, m.member_id) AS counts_for, m.phone, m.created_at,
+       m.timezone
 FROM loyalty.member m LEFT JOIN loyalty.merged_member o USING (member_id)
 WHERE %(member)s::bigint IS NULL OR coalesce(o.owner_id, m.member_id) = %(member)s ORDER BY 1

@@ -15,6 +15,7 @@ WHERE i.system = %(system)s AND i.account = %(account)s AND i.status <> 'void'
   AND i.customer_external_id = ANY(%(customers)s::text[])
 GROUP BY 1 HAVING count(DISTINCT i.member_id) = 1 AND min(m.phone) IS NOT NULL
 -- name: stored_ids
+-- Documents among these that are stored.
 SELECT external_id FROM billing.invoice
 WHERE external_id = ANY(%(ids)s::text[]) AND account = %(account)s AND system = %(system)s
 -- name: classify
@@ -30,7 +31,7 @@ WHERE r.system = %(system)s AND r.account = %(account)s AND r.resolved_at IS NUL
                               AS t(page_id, record_no)
                    WHERE t.page_id = r.page_id AND t.record_no = r.record_no)
       END
--- name: open_ones
+-- name: open_corrections
 -- Those at which nothing is at stake any more (void meanwhile) are left out.
 WITH refused AS (
     SELECT c.*, count(*) OVER w AS records, sum(abs(c.points_at_stake)) OVER w AS points
@@ -47,6 +48,7 @@ SELECT system, account, external_id, invoice_number, points_at_stake, reason, fi
        records, coalesce(points, 0)::bigint
 FROM numbered WHERE n <= %(limit)s ORDER BY system, account, n
 -- name: note
+-- Notes how a document was read otherwise.
 INSERT INTO billing.document_note (system, account, external_id, note, sync_id)
 SELECT DISTINCT %(system)s, %(account)s, n.external_id, n.note, %(sync_id)s::bigint
 FROM unnest(%(ids)s::text[], %(notes)s::text[]) AS n(external_id, note)

@@ -1,107 +1,150 @@
 -- name: endpoint
+-- An endpoint by its address, or the default one, with the secrets in force.
 SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account,
        p.block_options || p.options, p.allowed_networks::text[], p.body_bytes_max,
        p.events_per_minute, p.handshake, p.disabled_at, p.is_default,
-       coalesce((SELECT array_agg(s.secret_encrypted ORDER BY s.secret_no DESC) FROM billing.webhook_secret s
-                 WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)), '{}')
+       coalesce((SELECT array_agg(s.secret_encrypted ORDER BY s.secret_no DESC)
+           FROM billing.webhook_secret s
+                 WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)),
+                     '{}')
 FROM billing.webhook_endpoint p
-WHERE CASE WHEN %(endpoint_id)s::text IS NULL THEN p.is_default AND p.disabled_at IS NULL ELSE p.endpoint_id = %(endpoint_id)s::text END
+WHERE CASE WHEN %(endpoint_id)s::text IS NULL THEN p.is_default AND p.disabled_at IS NULL
+    ELSE p.endpoint_id = %(endpoint_id)s::text END
 -- name: store
 -- The order of the arrays is the order of arrival; a repeated delivery returns nothing.
-INSERT INTO billing.webhook_event (endpoint_no, dedup_key, kind, headers, body_bytes, body_zstd, source_ip, received_at)
-SELECT * FROM unnest(%(endpoint_nos)s::bigint[], %(dedup_keys)s::text[], %(kinds)s::text[], %(headers)s::jsonb[], %(body_bytes)s::integer[],
+INSERT INTO billing.webhook_event (endpoint_no, dedup_key, kind, headers, body_bytes, body_zstd,
+    source_ip, received_at)
+SELECT * FROM unnest(%(endpoint_nos)s::bigint[], %(dedup_keys)s::text[], %(kinds)s::text[],
+    %(headers)s::jsonb[], %(body_bytes)s::integer[],
                      %(bodies)s::bytea[], %(source_ips)s::inet[], %(received_ats)s::timestamptz[])
 ON CONFLICT (endpoint_no, dedup_key) DO NOTHING
 RETURNING endpoint_no, dedup_key, event_no
 -- name: claim
+-- Events that are due, for this run alone until its lease ends.
 WITH due AS MATERIALIZED (
     SELECT event_no FROM billing.webhook_event
     WHERE state IN ('received', 'claimed', 'failed') AND next_attempt_at <= clock_timestamp()
       AND endpoint_no <> ALL(%(busy)s::bigint[]) AND NOT EXISTS (SELECT FROM billing.standby)
     ORDER BY next_attempt_at, event_no LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE billing.webhook_event e SET state = 'claimed', attempts = e.attempts + 1, run_id = %(run_id)s,
+UPDATE billing.webhook_event e SET state = 'claimed', attempts = e.attempts + 1,
+    run_id = %(run_id)s,
     next_attempt_at = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
 FROM due, billing.webhook_endpoint p
 WHERE e.event_no = due.event_no AND p.endpoint_no = e.endpoint_no
-RETURNING e.event_no, e.endpoint_no, p.system, p.connection, p.account, p.options, e.dedup_key, e.kind, e.headers, e.body_zstd,
+RETURNING e.event_no, e.endpoint_no, p.system, p.connection, p.account, p.options, e.dedup_key,
+    e.kind, e.headers, e.body_zstd,
           e.received_at, e.attempts
 -- name: finish
-UPDATE billing.webhook_event SET state = 'done', finished_at = clock_timestamp(), reason = %(reason)s, sync_id = %(sync_id)s
+-- Events that are in the ledger, or need not be.
+UPDATE billing.webhook_event SET state = 'done', finished_at = clock_timestamp(),
+    reason = %(reason)s, sync_id = %(sync_id)s
 WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)s
 -- name: fail
+-- Events that are tried again later, or parked after too many attempts.
 UPDATE billing.webhook_event SET reason = %(reason)s,
     state = CASE WHEN attempts >= %(attempts_max)s THEN 'parked' ELSE 'failed' END,
     finished_at = CASE WHEN attempts >= %(attempts_max)s THEN clock_timestamp() END,
     next_attempt_at = clock_timestamp() + make_interval(secs => greatest(%(wait_seconds)s::float8,
-        least(%(backoff_seconds_max)s::float8, %(backoff_seconds)s::float8 * 2 ^ least(attempts - 1, 30)) * (0.75 + random() / 2)))
+        least(%(backoff_seconds_max)s::float8,
+            %(backoff_seconds)s::float8 * 2 ^ least(attempts - 1, 30)) * (0.75 + random() / 2)))
 WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)s
 -- name: park
-UPDATE billing.webhook_event SET state = 'parked', finished_at = clock_timestamp(), reason = %(reason)s
+-- Events that are given up.
+UPDATE billing.webhook_event SET state = 'parked', finished_at = clock_timestamp(),
+    reason = %(reason)s
 WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)s
 -- name: replay
-UPDATE billing.webhook_event e SET state = 'received', attempts = 0, next_attempt_at = clock_timestamp(), finished_at = NULL, reason = NULL
+-- Makes parked and failed events due at once.
+UPDATE billing.webhook_event e SET state = 'received', attempts = 0,
+    next_attempt_at = clock_timestamp(), finished_at = NULL, reason = NULL
 FROM billing.webhook_endpoint p
 WHERE p.endpoint_no = e.endpoint_no AND e.state IN ('parked', 'failed')
   AND (%(event_nos)s::bigint[] IS NULL OR e.event_no = ANY(%(event_nos)s))
   AND (%(connection)s::text IS NULL OR p.connection = %(connection)s)
 -- name: next_due
-SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8 FROM billing.webhook_event
+-- In how many seconds the next event is due.
+SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8
+FROM billing.webhook_event
 WHERE state IN ('received', 'claimed', 'failed') AND NOT EXISTS (SELECT FROM billing.standby)
 -- name: backlog
-SELECT p.system, p.connection, count(*) FILTER (WHERE e.state <> 'parked') AS waiting, count(*) FILTER (WHERE e.state = 'parked') AS parked,
+-- Per connection: events that wait, and parked ones.
+SELECT p.system, p.connection, count(*) FILTER (WHERE e.state <> 'parked') AS waiting,
+       count(*) FILTER (WHERE e.state = 'parked') AS parked,
        min(e.received_at) FILTER (WHERE e.state <> 'parked') AS oldest_at
 FROM billing.webhook_event e JOIN billing.webhook_endpoint p USING (endpoint_no)
 WHERE e.state IN ('received', 'claimed', 'failed', 'parked') GROUP BY 1, 2 ORDER BY 1, 2
 -- name: nudge
+-- Wakes whoever listens for events.
 SELECT pg_notify('billing_webhook', '')
 -- name: hold_claims
+-- Takes the lock of whoever claims events; false: another run has it.
 SELECT pg_try_advisory_lock(hashtextextended('billing.webhook_event', 5))
 -- name: set_lock_timeout
+-- How long this connection waits for a lock.
 SELECT set_config('lock_timeout', %(wait_ms)s, false)
 -- name: await_claims
+-- Waits for that lock.
 SELECT pg_advisory_lock(hashtextextended('billing.webhook_event', 5))
--- name: claims_awaited
-SELECT EXISTS (SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
-               WHERE l.locktype = 'advisory' AND NOT l.granted AND l.objsubid = 1
-                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
+-- name: claims_locked
+-- Whether anybody holds the lock of the claims (`granted`), or waits for it (not `granted`).
+SELECT EXISTS (
+    SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
+    WHERE l.locktype = 'advisory' AND l.granted = %(granted)s AND l.objsubid = 1
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
 -- name: any_endpoint
+-- Whether any endpoint is in use.
 SELECT EXISTS (SELECT FROM billing.webhook_endpoint WHERE disabled_at IS NULL)
    AND NOT EXISTS (SELECT FROM billing.standby)
 -- name: release_claims
+-- Gives the lock back.
 SELECT pg_advisory_unlock(hashtextextended('billing.webhook_event', 5))
--- name: claims_held
-SELECT EXISTS (SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
-               WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
 -- name: set_handshake
-UPDATE billing.webhook_endpoint SET handshake = %(to)s WHERE endpoint_no = %(endpoint_no)s AND handshake = %(from)s
+-- Moves an endpoint's handshake on, from one state only.
+UPDATE billing.webhook_endpoint SET handshake = %(to)s
+WHERE endpoint_no = %(endpoint_no)s AND handshake = %(from)s
 -- name: await_handshake
-UPDATE billing.webhook_endpoint SET handshake = 'awaited' WHERE endpoint_no = %(endpoint_no)s AND handshake <> 'none'
+-- The vendor will verify the address once more.
+UPDATE billing.webhook_endpoint SET handshake = 'awaited'
+WHERE endpoint_no = %(endpoint_no)s AND handshake <> 'none'
 -- name: add_secret
-INSERT INTO billing.webhook_secret (endpoint_no, secret_encrypted) VALUES (%(endpoint_no)s, %(secret)s) RETURNING secret_no
+-- Adds a secret.
+INSERT INTO billing.webhook_secret (endpoint_no, secret_encrypted)
+VALUES (%(endpoint_no)s, %(secret)s) RETURNING secret_no
 -- name: secrets_of
-SELECT secret_encrypted FROM billing.webhook_secret WHERE endpoint_no = %(endpoint_no)s ORDER BY secret_no DESC LIMIT 100
+-- All secrets of an endpoint, also expired ones.
+SELECT secret_encrypted FROM billing.webhook_secret WHERE endpoint_no = %(endpoint_no)s
+ORDER BY secret_no DESC LIMIT 100
 -- name: expire_secrets
-UPDATE billing.webhook_secret SET expires_at = least(expires_at, now() + make_interval(secs => %(overlap_seconds)s))
+-- Older secrets work a while longer.
+UPDATE billing.webhook_secret SET expires_at = least(expires_at,
+    now() + make_interval(secs => %(overlap_seconds)s))
 WHERE endpoint_no = %(endpoint_no)s AND secret_no <> %(but)s AND coalesce(expires_at > now(), true)
 -- name: create_endpoint
-INSERT INTO billing.webhook_endpoint (endpoint_id, system, connection, account, options, allowed_networks, body_bytes_max,
+-- Makes an endpoint.
+INSERT INTO billing.webhook_endpoint (endpoint_id, system, connection, account, options,
+    allowed_networks, body_bytes_max,
     events_per_minute, is_default, handshake)
-VALUES (%(endpoint_id)s, %(system)s, %(connection)s, %(account)s, %(options)s, %(allowed_networks)s::cidr[], %(body_bytes_max)s,
+VALUES (%(endpoint_id)s, %(system)s, %(connection)s, %(account)s, %(options)s,
+    %(allowed_networks)s::cidr[], %(body_bytes_max)s,
     %(events_per_minute)s, %(is_default)s, %(handshake)s)
 RETURNING endpoint_no
 -- name: set_options
+-- What an endpoint's address, and its block, say about its webhooks.
 UPDATE billing.webhook_endpoint SET options = %(options)s, block_options = %(block_options)s
 WHERE endpoint_no = %(endpoint_no)s
 -- name: disable_endpoint
-UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %(endpoint_id)s AND disabled_at IS NULL
+-- From now on the address answers 410.
+UPDATE billing.webhook_endpoint SET disabled_at = now()
+WHERE endpoint_id = %(endpoint_id)s AND disabled_at IS NULL
 -- name: endpoints
+-- All endpoints, with how much they are used.
 SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account, p.options, p.block_options,
        p.allowed_networks::text[], p.is_default, p.handshake, p.created_at, p.disabled_at,
-       (SELECT count(*) FROM billing.webhook_secret s WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)) AS secrets,
+       (SELECT count(*) FROM billing.webhook_secret s
+           WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)) AS secrets,
        (SELECT count(*) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no) AS events,
-       (SELECT max(e.received_at) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no) AS last_event_at
+       (SELECT max(e.received_at) FROM billing.webhook_event e
+           WHERE e.endpoint_no = p.endpoint_no) AS last_event_at
 FROM billing.webhook_endpoint p ORDER BY p.endpoint_no

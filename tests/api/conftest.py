@@ -15,7 +15,10 @@ __all__ = ["databases", "office"]
 @contextmanager
 def open_office(settings: object, **changes: object) -> Iterator[Office]:
     app, config, runs = office_on(settings, **changes)  # type: ignore[arg-type]
-    with served(app, settings) as url, httpx.Client(base_url=url, timeout=30) as http:  # type: ignore[arg-type]
+    with (
+        served(app, settings) as url,  # type: ignore[arg-type]
+        httpx.Client(base_url=url, timeout=30) as http,
+    ):
         yield Office(url, config.dsn, config, runs, http)
 
 
@@ -23,6 +26,8 @@ def open_office(settings: object, **changes: object) -> Iterator[Office]:
 def office(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """The API that all tests share; each makes endpoints and keys of its own."""
     dsn = databases.migrated()
-    databases.made.remove(dsn.split("/")[-1].split("?")[0])  # it must outlive the tests that clean up after themselves
+    databases.made.remove(
+        dsn.split("/")[-1].split("?")[0]
+    )  # it must outlive the tests that clean up after themselves
     with open_office(settings_for(tmp_path_factory.mktemp("api"), dsn)) as made:
         yield made

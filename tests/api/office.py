@@ -27,10 +27,10 @@ from api.app import create_app
 from api.config import Config
 from api.runs import Deployment, NoDeploymentError, PrefectAwayError, Run, Runs
 from api.serve import server_config
+from settings import PROJECT_ROOT, Settings
 from sql import keys, webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
-from twezah.settings import PROJECT_ROOT, Settings
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four bytes!!").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the secret before this one....").decode()
@@ -43,12 +43,16 @@ class FakeRuns(Runs):
         self.started: list[tuple[str, dict[str, Any], str | None]] = []
         self.away = False
 
-    async def start(self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None) -> Run:
+    async def start(
+        self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None
+    ) -> Run:
         if self.away:
             raise PrefectAwayError("away")
         if deployment not in ("sync-xero", "webhooks"):
             raise NoDeploymentError(deployment)
-        same = [n for n, one in enumerate(self.started) if idempotency_key and one[2] == idempotency_key]
+        same = [
+            n for n, one in enumerate(self.started) if idempotency_key and one[2] == idempotency_key
+        ]
         if not same:
             self.started.append((deployment, parameters, idempotency_key))
         return Run(f"run-{same[0] if same else len(self.started) - 1}", "wise-otter", "Scheduled")
@@ -71,7 +75,9 @@ def served(app: FastAPI, settings: Settings) -> Iterator[str]:
         port = listening.getsockname()[1]
         server = uvicorn.Server(config)
         loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[listening])))
+        thread = threading.Thread(
+            target=lambda: loop.run_until_complete(server.serve(sockets=[listening]))
+        )
         thread.start()
         try:
             while not server.started:
@@ -85,13 +91,18 @@ def served(app: FastAPI, settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def own_process(settings: Settings, port: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def own_process(
+    settings: Settings, port: int, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m api`, as the stack starts it; killed at the end."""
     given = {
-        **os.environ, "TWEZAH_HOME": str(settings.home), "TWEZAH_DATABASE_URL": settings.dsn(), "TWEZAH_API_PORT": str(port),
+        **os.environ, "TWEZAH_HOME": str(settings.home), "TWEZAH_DATABASE_URL": settings.dsn(),
+        "TWEZAH_API_PORT": str(port),
         "PREFECT_API_URL": "http://127.0.0.1:9/api", **environment,
     }  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "api"], cwd=PROJECT_ROOT, env=given, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api"], cwd=PROJECT_ROOT, env=given, stderr=subprocess.PIPE
+    )
     try:
         yield process
     finally:
@@ -127,13 +138,19 @@ class Office:
     http: httpx.Client = field(repr=False)
 
     def endpoint(self, *secrets: str, system: str = "custom", **changes: Any) -> str:
-        """A new endpoint; its id. Later secrets replace the earlier ones, which go on for an hour."""
+        """A new endpoint; its id.
+
+        Later secrets replace the earlier ones, which go on for an hour.
+        """
         with connect(self.dsn) as connection:
             made = create_endpoint(
-                connection, NewEndpoint(system=system, connection=changes.pop("connection", "shop"), **changes)
+                connection,
+                NewEndpoint(system=system, connection=changes.pop("connection", "shop"), **changes),
             )
             for secret in secrets or (SECRET,):
-                webhooks.add_secret(connection, made.endpoint_no, secret, self.config.key, overlap_seconds=3600)
+                webhooks.add_secret(
+                    connection, made.endpoint_no, secret, self.config.key, overlap_seconds=3600
+                )
             connection.commit()
         return made.endpoint_id
 
@@ -146,7 +163,9 @@ class Office:
 
     def post(self, endpoint_id: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
         """A webhook."""
-        return self.http.post(f"/api/webhooks/billing/{endpoint_id}", content=body, headers=dict(headers))
+        return self.http.post(
+            f"/api/webhooks/billing/{endpoint_id}", content=body, headers=dict(headers)
+        )
 
     def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn) as connection:
@@ -155,7 +174,8 @@ class Office:
     def events(self, endpoint_id: str) -> list[str]:
         """Deduplication keys of what is stored of an endpoint."""
         found = self.rows(
-            "SELECT dedup_key FROM billing.webhook_event JOIN billing.webhook_endpoint USING (endpoint_no) "
+            "SELECT dedup_key FROM billing.webhook_event JOIN billing.webhook_endpoint "
+            "USING (endpoint_no) "
             "WHERE endpoint_id = %s ORDER BY event_no",
             endpoint_id,
         )
@@ -167,7 +187,8 @@ class Office:
         return [
             (outcome, int(count))
             for outcome, count in self.rows(
-                "SELECT outcome, sum(repeats) FROM billing.http_attempt JOIN billing.webhook_endpoint USING (endpoint_no) "
+                "SELECT outcome, sum(repeats) FROM billing.http_attempt "
+                "JOIN billing.webhook_endpoint USING (endpoint_no) "
                 "WHERE endpoint_id = %s GROUP BY 1 ORDER BY 1",
                 endpoint_id,
             )
@@ -179,22 +200,36 @@ class Office:
         name = psycopg.conninfo.conninfo_to_dict(self.dsn)["dbname"]
         elsewhere = psycopg.conninfo.make_conninfo(self.dsn, dbname="postgres")
         with psycopg.connect(elsewhere, autocommit=True) as admin:
-            # (What the administrator says next is for ordinary users: the embedded database has none.)
-            admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(str(name))))
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            # (What the administrator says next is for ordinary users: the embedded database has
+            # none.)
+            admin.execute(
+                sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(
+                    sql.Identifier(str(name))
+                )
+            )
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
             try:
                 yield
             finally:
-                admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(str(name))))
+                admin.execute(
+                    sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(
+                        sql.Identifier(str(name))
+                    )
+                )
 
 
-def signed(body: bytes, message_id: str, secret: str = SECRET, *, at: float | None = None) -> dict[str, str]:
+def signed(
+    body: bytes, message_id: str, secret: str = SECRET, *, at: float | None = None
+) -> dict[str, str]:
     """Headers of Standard Webhooks, by the specification."""
     stamp = str(int(time.time() if at is None else at))
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.digest(key, f"{message_id}.{stamp}.".encode() + body, hashlib.sha256)
     return {
-        "webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": "v1," + base64.b64encode(digest).decode(),
+        "webhook-id": message_id, "webhook-timestamp": stamp,
+        "webhook-signature": "v1," + base64.b64encode(digest).decode(),
         "content-type": "application/json",
     }  # fmt: skip
 
@@ -209,14 +244,19 @@ def office_on(settings: Settings, **changes: Any) -> tuple[FastAPI, Config, Fake
     """An application that talks to the database of `settings`."""
     runs = FakeRuns()
     made = Config.of(settings)
-    config = Config(**{**{name: getattr(made, name) for name in made.__dataclass_fields__}, **changes})
+    config = Config(
+        **{**{name: getattr(made, name) for name in made.__dataclass_fields__}, **changes}
+    )
     return create_app(config, runs), config, runs
 
 
 async def blast(
     url: str, endpoint_id: str, deliveries: list[tuple[bytes, dict[str, str]]], connections: int
 ) -> list[int]:
-    """Sends them over so many connections as fast as they are answered; the statuses, in their order."""
+    """Sends the requests over so many connections, as fast as they are answered.
+
+    Returns the statuses, in the order of the requests.
+    """
     host, port = url.removeprefix("http://").split(":")
     statuses = [0] * len(deliveries)
     waiting = list(enumerate(deliveries))[::-1]
@@ -226,7 +266,10 @@ async def blast(
         while waiting:
             number, (body, headers) = waiting.pop()
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            head = f"POST /api/webhooks/billing/{endpoint_id} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n{lines}\r\n"
+            head = (
+                f"POST /api/webhooks/billing/{endpoint_id} HTTP/1.1\r\nhost: x\r\n"
+                f"content-length: {len(body)}\r\n{lines}\r\n"
+            )
             writer.write(head.encode() + body)
             said = (await reader.readuntil(b"\r\n\r\n")).lower()
             statuses[number] = int(said.split()[1])

@@ -16,20 +16,26 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from connectors.kit.webhook_settings import TOPIC_HEADERS, WebhookSettings
-from tasks.blocks import CustomConnection
+from connectors.kit.described.webhook_settings import TOPIC_HEADERS, WebhookSettings
+from panel.blocks import CustomConnection
+from settings import settings
 from tasks.job import Job, Policy
-from tasks.webhook_run import Pace, listen
-from tasks.webhooks import Connections
+from tasks.webhooks.listener import Pace, listen
+from tasks.webhooks.process import Connections
 from tests.api.conftest import open_office
 from tests.api.office import Office, settings_for
 from tests.support.database import databases, dsn
 from twezah.cli import app
-from twezah.settings import settings
 
 __all__ = ["databases", "dsn"]
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four bytes!!").decode()
-SALE = {"id": "s1", "customer_phone": "923 456 789", "total": "150.00", "issued_on": "2026-01-02", "status": "paid"}
+SALE = {
+    "id": "s1",
+    "customer_phone": "923 456 789",
+    "total": "150.00",
+    "issued_on": "2026-01-02",
+    "status": "paid",
+}
 Signer = Callable[[bytes], dict[str, str]]
 
 
@@ -40,14 +46,23 @@ def standard(prefix: str = "webhook-") -> Signer:
         stamp, key = str(int(time.time())), base64.b64decode(SECRET.removeprefix("whsec_"))
         message_id = "msg_" + hashlib.sha256(body).hexdigest()[:8]
         mac = hmac.digest(key, f"{message_id}.{stamp}.".encode() + body, hashlib.sha256)
-        parts = {"id": message_id, "timestamp": stamp, "signature": "v1," + base64.b64encode(mac).decode()}
+        parts = {
+            "id": message_id,
+            "timestamp": stamp,
+            "signature": "v1," + base64.b64encode(mac).decode(),
+        }
         return {prefix + name: value for name, value in parts.items()}
 
     return sign
 
 
 def plain(
-    header: str = "X-Webhook-Signature", *, prefix: str = "", encoding: str = "hex", stamp_header: str = "", **more: str
+    header: str = "X-Webhook-Signature",
+    *,
+    prefix: str = "",
+    encoding: str = "hex",
+    stamp_header: str = "",
+    **more: str,
 ) -> Signer:
     """One header with an HMAC-SHA256."""
 
@@ -90,10 +105,17 @@ WORDS = json.dumps({"venda.feita": "changed", "venda.anulada": "deleted"})
 CASES = {
     "webhook_scheme": Case(HMAC, plain(), CREATED, DELETED),
     "webhook_header": Case(
-        {"webhook_scheme": "t and v1", "webhook_header": "X-Shop"}, listed("X-Shop"), CREATED, DELETED
+        {"webhook_scheme": "t and v1", "webhook_header": "X-Shop"},
+        listed("X-Shop"),
+        CREATED,
+        DELETED,
     ),
-    "webhook_encoding": Case(HMAC | {"webhook_encoding": "base64"}, plain(encoding="base64"), CREATED, DELETED),
-    "webhook_prefix": Case(HMAC | {"webhook_prefix": "sha256="}, plain(prefix="sha256="), CREATED, DELETED),
+    "webhook_encoding": Case(
+        HMAC | {"webhook_encoding": "base64"}, plain(encoding="base64"), CREATED, DELETED
+    ),
+    "webhook_prefix": Case(
+        HMAC | {"webhook_prefix": "sha256="}, plain(prefix="sha256="), CREATED, DELETED
+    ),
     "webhook_timestamp_header": Case(
         HMAC | {"webhook_timestamp_header": "X-At"}, plain(stamp_header="X-At"), CREATED, DELETED
     ),
@@ -154,9 +176,13 @@ class Road:
         assert result.exit_code == 0, result.output
         return str(json.loads(result.stdout)["id"])
 
-    def send(self, endpoint_id: str, body: Any, sign: Signer, headers: Mapping[str, str]) -> httpx.Response:
+    def send(
+        self, endpoint_id: str, body: Any, sign: Signer, headers: Mapping[str, str]
+    ) -> httpx.Response:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.office.post(endpoint_id, raw, {**sign(raw), "content-type": "application/json", **headers})
+        return self.office.post(
+            endpoint_id, raw, {**sign(raw), "content-type": "application/json", **headers}
+        )
 
     def run(self) -> None:
         """One run that ends when nothing is due."""
@@ -165,21 +191,32 @@ class Road:
 
     def _job(self, _name: str) -> Job:
         policy = Policy(reject_percent_max=100)
-        return Job(self.dsn, self.block.connection(), key=self.key, run_id="run-1", policy=policy, pushed=True)
+        return Job(
+            self.dsn,
+            self.block.connection(),
+            key=self.key,
+            run_id="run-1",
+            policy=policy,
+            pushed=True,
+        )
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn) as connection:
             return connection.execute(statement.encode()).fetchall()
 
     def points(self) -> dict[str, int]:
-        found = self.rows("SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1")
+        found = self.rows(
+            "SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1"
+        )
         return dict(found)
 
 
 def run_command(options: Mapping[str, str]) -> Result:
     """`twezah webhooks create custom --connection shop --option ...`."""
     given = [part for name, value in options.items() for part in ("--option", f"{name}={value}")]
-    return CliRunner().invoke(app, ["webhooks", "create", "custom", "--connection", "shop", "--json", *given])
+    return CliRunner().invoke(
+        app, ["webhooks", "create", "custom", "--connection", "shop", "--json", *given]
+    )
 
 
 @pytest.fixture
@@ -199,7 +236,10 @@ def road(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_option_of_an_address_counts_for_the_api_and_the_run(road: Road, name: str) -> None:
-    """The sale is awarded and its deletion takes the points back, both read as the address says and the block does not."""
+    """A sale is awarded, and its deletion takes the points back.
+
+    Both are read as the address says, and the block says otherwise.
+    """
     case = CASES[name]
     endpoint_id = road.create(case.options)
     assert road.send(endpoint_id, case.created, case.sign, case.headers[0]).status_code == 200
@@ -223,7 +263,12 @@ def test_an_address_counts_before_the_block_and_the_block_for_the_rest(road: Roa
     road.block.webhook_type_path = "/nada"
     road.block.webhook_data_path = "/dados"
     endpoint_id = road.create({"webhook_type_path": "/evento"})
-    assert road.send(endpoint_id, {"evento": "sale.completed", "dados": SALE}, standard(), {}).status_code == 200
+    assert (
+        road.send(
+            endpoint_id, {"evento": "sale.completed", "dados": SALE}, standard(), {}
+        ).status_code
+        == 200
+    )
     road.run()
     assert road.points() == {"s1": 1500}
 
@@ -237,7 +282,9 @@ def test_an_address_counts_before_the_block_and_the_block_for_the_rest(road: Roa
         ({"webhook_type_path": "evento"}, "a path starts with a slash"),
     ],
 )
-def test_an_option_that_cannot_work_is_refused_at_once(road: Road, options: Mapping[str, str], said: str) -> None:
+def test_an_option_that_cannot_work_is_refused_at_once(
+    road: Road, options: Mapping[str, str], said: str
+) -> None:
     result = run_command(options)
     assert result.exit_code == 2
     assert said in " ".join(result.output.replace("│", " ").split())
@@ -259,16 +306,25 @@ def test_svix_headers(road: Road) -> None:
 def test_a_usual_header_names_the_event_where_the_body_does_not(road: Road, header: str) -> None:
     """Nothing is said of it anywhere; a document may have a type of its own."""
     endpoint_id = road.create(HMAC)
-    assert road.send(endpoint_id, {**SALE, "type": "FT"}, plain(), {header: "orders/create"}).status_code == 200
+    assert (
+        road.send(
+            endpoint_id, {**SALE, "type": "FT"}, plain(), {header: "orders/create"}
+        ).status_code
+        == 200
+    )
     road.run()
     assert road.points() == {"s1": 1500}
-    assert road.send(endpoint_id, {"id": "s1"}, plain(), {header: "orders/delete"}).status_code == 200
+    assert (
+        road.send(endpoint_id, {"id": "s1"}, plain(), {header: "orders/delete"}).status_code == 200
+    )
     road.run()
     assert road.points() == {"s1": 0}
 
 
 def test_a_shops_ping_is_answered_and_kept_out_of_the_queue(road: Road) -> None:
-    endpoint_id = road.create(HMAC | {"webhook_header": "X-WC-Webhook-Signature", "webhook_encoding": "base64"})
+    endpoint_id = road.create(
+        HMAC | {"webhook_header": "X-WC-Webhook-Signature", "webhook_encoding": "base64"}
+    )
     form = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8"}
     assert road.office.post(endpoint_id, b"webhook_id=17", form).status_code == 200
     refused: list[tuple[bytes, Mapping[str, str]]] = [
@@ -292,5 +348,7 @@ def test_a_shops_ping_is_answered_and_kept_out_of_the_queue(road: Road) -> None:
 def test_pings_are_bounded_like_everything_that_proves_nothing(road: Road) -> None:
     endpoint_id = road.create(HMAC)
     form = {"content-type": "application/x-www-form-urlencoded"}
-    statuses = {road.office.post(endpoint_id, b"webhook_id=17", form).status_code for _ in range(80)}
+    statuses = {
+        road.office.post(endpoint_id, b"webhook_id=17", form).status_code for _ in range(80)
+    }
     assert statuses == {200, 429}

@@ -14,7 +14,12 @@ def test_pages_are_complete_and_ordered_and_filters_hold(office: Office) -> None
         page = office.http.get(
             "/api/audit", params=asked | ({"cursor": cursor} if cursor else {}), headers=header
         ).json()
-        assert {one["operation"] for one in page["items"]} <= {"key.create", "key.change", "key.revoke", "key.rotate"}
+        assert {one["operation"] for one in page["items"]} <= {
+            "key.create",
+            "key.change",
+            "key.revoke",
+            "key.rotate",
+        }
         seen += [one["entry_no"] for one in page["items"]]
         cursor = page["next_cursor"]
         if cursor is None:
@@ -24,9 +29,13 @@ def test_pages_are_complete_and_ordered_and_filters_hold(office: Office) -> None
     everything = office.http.get("/api/audit", params={"limit": 500}, headers=header)
     assert header["Authorization"].removeprefix("Bearer ") not in everything.text
     assert (
-        office.http.get("/api/audit", params={"status": "error", "operation": "key"}, headers=header).json()["items"]
+        office.http.get(
+            "/api/audit", params={"status": "error", "operation": "key"}, headers=header
+        ).json()["items"]
         == []
     )
     other = office.http.get("/api/audit", params={"cursor": "abc"}, headers=header)
     assert other.status_code == 400
-    assert office.http.get("/api/audit", params={"since": "soon"}, headers=header).status_code == 422
+    assert (
+        office.http.get("/api/audit", params={"since": "soon"}, headers=header).status_code == 422
+    )

@@ -1,4 +1,7 @@
-"""Slow senders, an absent database, a killed process: nothing is acknowledged that is not stored, and nothing stored is lost."""
+"""Slow senders, an absent database, a killed process.
+
+Nothing is acknowledged that is not stored, and nothing stored is lost.
+"""
 
 import socket
 import time
@@ -46,7 +49,9 @@ def until(sender: socket.socket, end: bytes) -> bytes:
     return said
 
 
-def test_a_head_that_does_not_end_is_cut_off(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_does_not_end_is_cut_off(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS_MAX", 0.6)
     with connection_to(office) as silent, connection_to(office) as slow:
         began = time.monotonic()
@@ -71,29 +76,43 @@ def test_a_head_without_end_is_cut_off(office: Office) -> None:
     assert office.http.get("/health").status_code == 200
 
 
-def test_a_body_that_does_not_end_is_cut_off(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_does_not_end_is_cut_off(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(guard, "BODY_SECONDS_MAX", 0.6)
     at = office.endpoint()
     with connection_to(office) as sender:
         sender.sendall(
-            b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n" % at.encode()
+            b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
+            % at.encode()
         )
         for _ in range(3):
             sender.sendall(b"a")
             time.sleep(0.1)
         said = everything(sender)
-    assert said.startswith(b"HTTP/1.1 408 ") and b"too_slow_sender" in said and b"connection: close" in said.lower()
+    assert (
+        said.startswith(b"HTTP/1.1 408 ")
+        and b"too_slow_sender" in said
+        and b"connection: close" in said.lower()
+    )
     assert office.attempts(at) == [("too_slow_sender", 1)]
 
 
 def test_who_sends_too_much_hears_so_before_the_connection_ends(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = f"POST /api/webhooks/billing/{office.endpoint()} HTTP/1.1\r\nhost: x\r\ncontent-length: {2**25}\r\n"
+    head = (
+        f"POST /api/webhooks/billing/{office.endpoint()} HTTP/1.1\r\nhost: x\r\n"
+        f"content-length: {2**25}\r\n"
+    )
     with connection_to(office) as sender:  # it reads only once it has sent all
         sender.sendall(head.encode() + b"\r\n" + b"a" * 2**25)
         said = everything(sender)
-    assert said.startswith(b"HTTP/1.1 413 ") and said.endswith(b"}") and b"connection: close" in said.lower()
+    assert (
+        said.startswith(b"HTTP/1.1 413 ")
+        and said.endswith(b"}")
+        and b"connection: close" in said.lower()
+    )
     monkeypatch.setattr(guard, "LINGER_SECONDS_MAX", 0.3)
     with connection_to(office) as sender:  # it asks first, and is not invited
         sender.sendall(head.encode() + b"expect: 100-continue\r\n\r\n")
@@ -116,7 +135,8 @@ def test_slow_senders_do_not_hold_up_the_others(office: Office) -> None:
     try:
         for one in slow:
             one.sendall(
-                b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{" % at.encode()
+                b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
+                % at.encode()
             )
         body = sale("INV-1")
         began = time.monotonic()
@@ -131,19 +151,24 @@ def test_who_hangs_up_is_in_the_audit(office: Office) -> None:
     at = office.endpoint()
     with connection_to(office) as sender:
         sender.sendall(
-            b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{" % at.encode()
+            b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
+            % at.encode()
         )
         time.sleep(0.1)
     assert office.attempts(at) == [("hung_up", 1)]
 
 
-def test_without_the_database_nothing_is_acknowledged_and_afterwards_all_is_well(office: Office) -> None:
+def test_without_the_database_nothing_is_acknowledged_and_afterwards_all_is_well(
+    office: Office,
+) -> None:
     at, body, key = office.endpoint(), sale("INV-1"), office.key()
     assert office.post(at, body, signed(body, "before")).status_code == 200
     with office.without_database():
         began = time.monotonic()
         with ThreadPoolExecutor(5) as pool:
-            answers = list(pool.map(lambda n: office.post(at, body, signed(body, f"m{n}")), range(5)))
+            answers = list(
+                pool.map(lambda n: office.post(at, body, signed(body, f"m{n}")), range(5))
+            )
         assert {answer.status_code for answer in answers} == {503}
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
         assert time.monotonic() - began < 30
@@ -153,7 +178,9 @@ def test_without_the_database_nothing_is_acknowledged_and_afterwards_all_is_well
             assert office.http.get(f"/api/billing/{question}", headers=key).status_code == 503
     wait_until_ready(office.url, seconds=10)  # however long it was away
     for number in range(5):
-        assert office.post(at, body, signed(body, f"m{number}")).status_code == 200, "the sender tries again"
+        assert office.post(at, body, signed(body, f"m{number}")).status_code == 200, (
+            "the sender tries again"
+        )
     assert sorted(office.events(at)) == ["id:before", *(f"id:m{n}" for n in range(5))]
     assert office.http.get("/api/billing/transactions", headers=key).status_code == 200
     assert dict(office.attempts(at))["stored"] == 6
@@ -168,7 +195,9 @@ def test_the_database_goes_away_between_verifying_and_storing(office: Office) ->
         began = time.monotonic()
         answer = office.post(at, body, signed(body, "second"))
         assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (503, "not_stored")
-        assert time.monotonic() - began < 10, "it waits 2.5 s to store; the rest is a busy machine's"
+        assert time.monotonic() - began < 10, (
+            "it waits 2.5 s to store; the rest is a busy machine's"
+        )
         other.rollback()
     time.sleep(0.5)
     assert office.post(at, body, signed(body, "second")).status_code == 200
@@ -177,15 +206,22 @@ def test_the_database_goes_away_between_verifying_and_storing(office: Office) ->
     assert dict(office.attempts(at)) == {"stored": 2, "not_stored": 1, "duplicate": 1}
 
 
-def test_a_process_killed_after_the_acknowledgement_has_lost_nothing(office: Office, tmp_path: Path) -> None:
-    """The event waits in the database for whoever claims next, and the next process starts somebody."""
+def test_a_process_killed_after_the_acknowledgement_has_lost_nothing(
+    office: Office, tmp_path: Path
+) -> None:
+    """An event whose wake-up was lost waits in the database.
+
+    The next process starts a run that claims it.
+    """
     (port,) = free_ports(1)
     settings = settings_for(tmp_path, office.dsn, secret_key=office.config.key.decode())
     url = f"http://127.0.0.1:{port}"
     at, body = office.endpoint(), sale("INV-1")
     with own_process(settings, int(port), TWEZAH_SECRET_KEY=office.config.key.decode()) as process:
         wait_until_ready(url)
-        answer = httpx.post(f"{url}/api/webhooks/billing/{at}", content=body, headers=signed(body, "m"))
+        answer = httpx.post(
+            f"{url}/api/webhooks/billing/{at}", content=body, headers=signed(body, "m")
+        )
         process.kill()
         assert answer.status_code == 200
     app, _, runs = office_on(settings)
@@ -200,10 +236,13 @@ def test_a_process_killed_after_the_acknowledgement_has_lost_nothing(office: Off
     assert [one.body for one in claimed if one.dedup_key == "id:m" and one.body == body]
 
 
-def test_a_burst_starts_one_run_and_none_where_somebody_claims(office: Office, tmp_path: Path) -> None:
+def test_a_burst_starts_one_run_and_none_where_somebody_claims(
+    office: Office, tmp_path: Path
+) -> None:
     settings = settings_for(tmp_path, office.dsn, secret_key=office.config.key.decode())
     office.rows(
-        "UPDATE billing.webhook_event SET state = 'done', finished_at = now() WHERE state <> 'done' RETURNING 1"
+        "UPDATE billing.webhook_event SET state = 'done', finished_at = now() "
+        "WHERE state <> 'done' RETURNING 1"
     )
     app, _, runs = office_on(settings)
     at = office.endpoint()
@@ -213,7 +252,12 @@ def test_a_burst_starts_one_run_and_none_where_somebody_claims(office: Office, t
             for number in range(30):
                 body = sale(str(number))
                 headers = signed(body, f"{name}{number}")
-                assert http.post(f"/api/webhooks/billing/{at}", content=body, headers=headers).status_code == 200
+                assert (
+                    http.post(
+                        f"/api/webhooks/billing/{at}", content=body, headers=headers
+                    ).status_code
+                    == 200
+                )
 
     def started(runs: FakeRuns) -> list[str]:
         time.sleep(0.3)
@@ -224,7 +268,9 @@ def test_a_burst_starts_one_run_and_none_where_somebody_claims(office: Office, t
             url = serving.enter_context(served(app, settings))
             flow.execute("LISTEN billing_webhook")
             burst(url, "a")
-            assert {n.channel for n in flow.notifies(timeout=5, stop_after=1)} == {"billing_webhook"}
+            assert {n.channel for n in flow.notifies(timeout=5, stop_after=1)} == {
+                "billing_webhook"
+            }
             assert started(runs) == []
         burst(url, "b")
         assert started(runs) == ["webhooks"]
@@ -254,7 +300,9 @@ def test_after_its_answer_a_sender_holds_neither_connection_nor_memory(
         assert b" 200 " in until(patient, b'"status":"ok"')
 
 
-@pytest.mark.parametrize("what", [b"x-more: %s\r\n" % (b"a" * 1_000), b"x" * 1_000, b"1;%s\r\na\r\n" % (b"e" * 1_000)])
+@pytest.mark.parametrize(
+    "what", [b"x-more: %s\r\n" % (b"a" * 1_000), b"x" * 1_000, b"1;%s\r\na\r\n" % (b"e" * 1_000)]
+)
 def test_trailers_and_chunk_extensions_without_end_are_cut_off(office: Office, what: bytes) -> None:
     chunked = b"POST /nothing HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     with connection_to(office) as sender, suppress(ConnectionError):
@@ -266,15 +314,24 @@ def test_trailers_and_chunk_extensions_without_end_are_cut_off(office: Office, w
 
 def test_a_trailer_is_no_header(office: Office) -> None:
     at, body = office.endpoint(), sale("INV-1")
-    lines = b"".join(b"%s: %s\r\n" % (name.encode(), value.encode()) for name, value in signed(body, "m").items())
-    head = b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n" % at.encode()
+    lines = b"".join(
+        b"%s: %s\r\n" % (name.encode(), value.encode()) for name, value in signed(body, "m").items()
+    )
+    head = (
+        b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+        % at.encode()
+    )
     for before, behind, status in ((lines, lines, b" 200 "), (b"", lines, b" 401 ")):
         with connection_to(office) as sender:
-            sender.sendall(head + before + b"\r\n%x\r\n%s\r\n0\r\n%s\r\n" % (len(body), body, behind))
+            sender.sendall(
+                head + before + b"\r\n%x\r\n%s\r\n0\r\n%s\r\n" % (len(body), body, behind)
+            )
             assert status in sender.recv(65_536)
 
 
-def test_who_does_not_read_the_answers_is_let_go(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_read_the_answers_is_let_go(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(protocol, "UNREAD_SECONDS_MAX", 0.5)
     with connection_to(office) as sender:
         sender.settimeout(10)

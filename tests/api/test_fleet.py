@@ -89,7 +89,9 @@ class Fake:
         self.closed = True
 
 
-def admitted(senders: Senders, address: str | None, number: int, *, waits: bool = True) -> list[Fake]:
+def admitted(
+    senders: Senders, address: str | None, number: int, *, waits: bool = True
+) -> list[Fake]:
     """So many connections of a sender, all of which find room."""
     made = [Fake(address, waits) for _ in range(number)]
     assert all(senders.admit(one) for one in made)

@@ -9,11 +9,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api import guard, keys, limits, problems, webhooks
-from api.models import AccountStatus, DeploymentStatus, SyncRequest, TransactionFilter, WebhookStatus
-from connectors.kit.webhook_signatures import Reason
+from api.models import (
+    AccountStatus,
+    DeploymentStatus,
+    SyncRequest,
+    TransactionFilter,
+    WebhookStatus,
+)
+from connectors.kit.webhooks.signatures import Reason
+from settings import PROJECT_ROOT, Settings
 from sql.keys import DAYS, OVERLAP_DAYS, PER_MINUTE, SCOPES
 from tests.api.office import Office
-from twezah.settings import PROJECT_ROOT, Settings
 
 GUIDE = (PROJECT_ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
@@ -33,7 +39,9 @@ def test_requests_and_scopes(office: Office) -> None:
     there = {f"{method.upper()} {path}" for path, ways in found.items() for method in ways}
     named = {one for one in words(table) if one.split(" ")[0] in ("GET", "POST")}
     assert named == there
-    assert {one for one in words(table) if ":" in one and " " not in one and "/" not in one} == set(SCOPES)
+    assert {one for one in words(table) if ":" in one and " " not in one and "/" not in one} == set(
+        SCOPES
+    )
 
 
 def codes_in_the_program() -> dict[str, int]:
@@ -50,14 +58,18 @@ def codes_in_the_program() -> dict[str, int]:
             elif node.func.id == "retry_later" and values:
                 given = {one.arg: one.value for one in node.keywords}
                 status = given.get("status")
-                found[str(values[0])] = int(status.value) if isinstance(status, ast.Constant) else 503  # type: ignore[arg-type]
+                found[str(values[0])] = (
+                    int(status.value) if isinstance(status, ast.Constant) else 503
+                )  # type: ignore[arg-type]
     return found
 
 
 def test_problems() -> None:
     told = {
         code: int(status)
-        for codes, status in re.findall(r"^\| (`.+?`) \| (\d{3}) \|", section("Errors"), flags=re.MULTILINE)
+        for codes, status in re.findall(
+            r"^\| (`.+?`) \| (\d{3}) \|", section("Errors"), flags=re.MULTILINE
+        )
         for code in re.findall(r"`(\w+)`", codes)
     }
     assert told == codes_in_the_program()

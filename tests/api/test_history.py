@@ -1,4 +1,7 @@
-"""What the loyalty app shows a member: every movement with its reason, told as the command tells it."""
+"""What the loyalty app shows a member: every movement with its reason.
+
+The words are those of the command.
+"""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -21,16 +24,26 @@ WHY = Decision(reason="second account", author="Ana")
 
 @pytest.fixture
 def told(databases: Databases, tmp_path: Path) -> Iterator[tuple[Office, Books]]:
-    """An office and its books: a silver member with a sale, a refund, an adjustment taken back, and another member."""
+    """An office with two members.
+
+    One is silver and has a sale, a refund, and an adjustment that was taken back.
+    """
     dsn = databases.migrated()
     books = Books(dsn)
-    books.store(invoice(status="paid"), invoice(external_id="B", customer_phone=OTHER_PHONE, customer_external_id="C2"))
+    books.store(
+        invoice(status="paid"),
+        invoice(external_id="B", customer_phone=OTHER_PHONE, customer_external_id="C2"),
+    )
     books.set_tier(books.member(), "silver", NOON - timedelta(days=1))
     books.award()
-    books.store(invoice(status="paid", amount_refunded_minor=5_000, updated_at=NOON + timedelta(hours=1)))
+    books.store(
+        invoice(status="paid", amount_refunded_minor=5_000, updated_at=NOON + timedelta(hours=1))
+    )
     books.award()
     with books.transaction() as connection:
-        given = Adjustment(member_id=books.member(), points=50, key="k", reason="goodwill", author="Ana")
+        given = Adjustment(
+            member_id=books.member(), points=50, key="k", reason="goodwill", author="Ana"
+        )
         number = corrections.adjust(connection, given, "by hand").adjustment_id
     with books.transaction() as connection:
         corrections.void_adjustment(connection, number, WHY, "v", "by hand")
@@ -44,7 +57,9 @@ def history(office: Office, member: int, limit: int) -> list[dict[str, Any]]:
     cursor: dict[str, str] = {}
     while True:
         answer = office.http.get(
-            f"/api/members/{member}/history", headers=office.key(), params={"limit": limit, **cursor}
+            f"/api/members/{member}/history",
+            headers=office.key(),
+            params={"limit": limit, **cursor},
         )
         assert answer.status_code == 200, answer.text
         found += answer.json()["items"]
@@ -64,15 +79,19 @@ def test_a_history_is_what_the_command_tells(told: tuple[Office, Books]) -> None
         (one.kind, one.points, one.balance_points) for one in command.latest
     ]
     assert [one["kind"] for one in whole] == ["adjustment void", "adjustment", "refund", "award"]
-    assert sum(one["points"] for one in whole) == whole[0]["balance_points"] == command.balance_points == 1200
+    assert (
+        sum(one["points"] for one in whole)
+        == whole[0]["balance_points"]
+        == command.balance_points
+        == 1200
+    )
     assert "goodwill" in whole[1]["explanation"] and whole[1]["sale"] is None
     assert whole[3]["sale"]["parts"] == [
         {"rule": "base", "points": 1500, "words": "10 points per unit"},
         {"rule": "tier", "points": 300, "words": "silver earns 1.2 times as much"},
     ]
-    assert (
-        whole[2]["explanation"]
-        == "100.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1000 + tier 200 = 1200"
+    assert whole[2]["explanation"] == (
+        "100.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1000 + tier 200 = 1200"
     )
     for one in whole:
         if one["sale"]:
@@ -88,18 +107,33 @@ def test_transactions_are_explained_and_follow_a_merge(told: tuple[Office, Books
         return {one["id"]: one for one in answer.json()["items"]}
 
     before = transactions()
-    assert (before["A"]["points"], [part["points"] for part in before["A"]["parts"]]) == (1200, [1000, 200])
+    assert (before["A"]["points"], [part["points"] for part in before["A"]["parts"]]) == (
+        1200,
+        [1000, 200],
+    )
     assert before["A"]["explanation"].endswith("= base 1000 + tier 200 = 1200")
     with books.transaction() as connection:
         corrections.merge(connection, first, second, WHY, "by hand")
     books.award()
     after = transactions()
-    assert (after["A"]["member_id"], after["A"]["points"], after["A"]["parts"][0]["points"]) == (second, 1000, 1000)
+    assert (after["A"]["member_id"], after["A"]["points"], after["A"]["parts"][0]["points"]) == (
+        second,
+        1000,
+        1000,
+    )
     assert set(transactions(member_id=second)) == {"A", "B"}
-    lookup = office.http.post("/api/members/lookup", headers=office.key(), json={"phone": PHONE}).json()
+    lookup = office.http.post(
+        "/api/members/lookup", headers=office.key(), json={"phone": PHONE}
+    ).json()
     assert (lookup["member_id"], lookup["balance_points"]) == (second, 2500)
-    assert office.http.get(f"/api/members/{first}/balance", headers=office.key()).json()["merged_into"] == second
-    books.store(invoice(status="void", updated_at=NOON + timedelta(hours=2)), invoice(external_id="V", status="void"))
+    assert (
+        office.http.get(f"/api/members/{first}/balance", headers=office.key()).json()["merged_into"]
+        == second
+    )
+    books.store(
+        invoice(status="void", updated_at=NOON + timedelta(hours=2)),
+        invoice(external_id="V", status="void"),
+    )
     books.award()
     assert transactions()["V"]["explanation"] == "void documents give no points"
     void = transactions()["A"]
@@ -109,17 +143,29 @@ def test_transactions_are_explained_and_follow_a_merge(told: tuple[Office, Books
 def test_a_document_is_explained_as_by_the_command(told: tuple[Office, Books]) -> None:
     office, _ = told
     asked = {"system": "xero", "invoice": "INV-1"}
-    found = office.http.get("/api/billing/explanation", headers=office.key(), params={**asked, "invoice": "A"}).json()
+    found = office.http.get(
+        "/api/billing/explanation", headers=office.key(), params={**asked, "invoice": "A"}
+    ).json()
     command = explain(office.dsn, "xero", "A")
     assert command is not None and command.now is not None
-    assert [one["explanation"] for one in found["entries"]] == [one.rule() for one in command.entries]
+    assert [one["explanation"] for one in found["entries"]] == [
+        one.rule() for one in command.entries
+    ]
     assert [(one["rule"], one["words"]) for one in found["now"]["parts"]] == [
         (one.rule, one.words) for one in command.now.parts
     ]
     assert (found["points"], found["now"]["due"], found["now"]["waiting_points"]) == (1200, 1200, 0)
     assert found["now"]["tier_source"] == "set by the loyalty app"
-    unknown = office.http.get("/api/billing/explanation", headers=office.key(), params={**asked, "invoice": "nobody"})
-    assert (unknown.status_code, unknown.json()["type"].split(":")[-1]) == (404, "unknown_transaction")
+    unknown = office.http.get(
+        "/api/billing/explanation", headers=office.key(), params={**asked, "invoice": "nobody"}
+    )
+    assert (unknown.status_code, unknown.json()["type"].split(":")[-1]) == (
+        404,
+        "unknown_transaction",
+    )
     assert (
-        office.http.get("/api/billing/explanation", headers=office.key("status:read"), params=asked).status_code == 403
+        office.http.get(
+            "/api/billing/explanation", headers=office.key("status:read"), params=asked
+        ).status_code
+        == 403
     )

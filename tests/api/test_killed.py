@@ -1,4 +1,7 @@
-"""Two processes of the API under load, one killed with -9, and PostgreSQL killed with -9 in the middle."""
+"""Two processes of the API under load, and kills.
+
+One process is killed with -9, and PostgreSQL is killed with -9 in the middle.
+"""
 
 import os
 import random
@@ -15,10 +18,19 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
+from settings import Settings
 from sql.migrate import migrate
-from tests.api.office import Office, office_on, own_process, sale, served, settings_for, signed, wait_until_ready
+from tests.api.office import (
+    Office,
+    office_on,
+    own_process,
+    sale,
+    served,
+    settings_for,
+    signed,
+    wait_until_ready,
+)
 from tests.support.ports import free_ports
-from twezah.settings import Settings
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.postgres import ensure_started, running
 
@@ -29,7 +41,10 @@ SECONDS_MAX = 60.0
 
 @dataclass
 class Two:
-    """Two processes of the API, the test's own and one that can be killed, on a PostgreSQL of their own."""
+    """Two processes of the API on a PostgreSQL of their own.
+
+    One of them is the test's process, the other one can be killed.
+    """
 
     home: Path
     dsn: str
@@ -51,7 +66,11 @@ def two(tmp_path: Path) -> Iterator[Two]:
         urls = [f"http://127.0.0.1:{port}", leaving.enter_context(served(app, settings))]
         wait_until_ready(urls[0])
         yield Two(
-            home, dsn, Office("", dsn, config, runs, leaving.enter_context(httpx.Client(timeout=30))), urls, process.pid
+            home,
+            dsn,
+            Office("", dsn, config, runs, leaving.enter_context(httpx.Client(timeout=30))),
+            urls,
+            process.pid,
         )
 
 
@@ -92,7 +111,9 @@ class Senders:
         choose = random.Random(sender)
         with httpx.Client(timeout=10) as http:
             for number in range(sender, EVENTS, SENDERS):
-                while not self._acknowledged(http, f"m{number}", sale(str(number)), choose.choice(self.two.urls)):
+                while not self._acknowledged(
+                    http, f"m{number}", sale(str(number)), choose.choice(self.two.urls)
+                ):
                     assert time.monotonic() < self.deadline
 
     def _acknowledged(self, http: httpx.Client, name: str, body: bytes, url: str) -> bool:
@@ -119,7 +140,10 @@ class Senders:
 def test_whatever_is_killed_nothing_acknowledged_is_lost_and_nothing_doubled(two: Two) -> None:
     office = two.office
     header = office.key(per_minute=1)
-    codes = [office.http.get(f"{url}/api/billing/transactions", headers=header).status_code for url in two.urls * 2]
+    codes = [
+        office.http.get(f"{url}/api/billing/transactions", headers=header).status_code
+        for url in two.urls * 2
+    ]
     assert sorted(codes) == [200, 429, 429, 429], "one a minute, whichever process is asked"
     all_ = Senders(two, office.endpoint())
     with ThreadPoolExecutor(SENDERS) as pool:
@@ -130,12 +154,20 @@ def test_whatever_is_killed_nothing_acknowledged_is_lost_and_nothing_doubled(two
         time.sleep(0.5)
         start_postgres(two.home, two.dsn)
         stored = set(office.events(all_.endpoint_id))
-        assert {f"id:{name}" for name in known} <= stored, "acknowledged before the database was killed"
+        assert {f"id:{name}" for name in known} <= stored, (
+            "acknowledged before the database was killed"
+        )
         all_.wait_for(0.6)
         os.kill(two.pid, signal.SIGKILL)
         for one in sent:
             one.result()
     assert len(all_.acknowledged) == EVENTS
-    assert all_.refused <= {503}, "while the database is away, the sender waits, or is asked to come back"
-    assert sorted(office.events(all_.endpoint_id)) == sorted(f"id:m{number}" for number in range(EVENTS))
-    assert dict(office.attempts(all_.endpoint_id))["stored"] == EVENTS, "the audit is written with the event"
+    assert all_.refused <= {503}, (
+        "while the database is away, the sender waits, or is asked to come back"
+    )
+    assert sorted(office.events(all_.endpoint_id)) == sorted(
+        f"id:m{number}" for number in range(EVENTS)
+    )
+    assert dict(office.attempts(all_.endpoint_id))["stored"] == EVENTS, (
+        "the audit is written with the event"
+    )

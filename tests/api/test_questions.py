@@ -39,18 +39,31 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), ASKED)
-def test_every_question_needs_a_key_with_its_scope(office: Office, method: str, path: str, scope: str) -> None:
+def test_every_question_needs_a_key_with_its_scope(
+    office: Office, method: str, path: str, scope: str
+) -> None:
     assert problem(office.http.request(method, path)) == (401, "key_missing")
     others = [one for one in keys.SCOPES if one != scope]
-    assert problem(office.http.request(method, path, headers=office.key(*others))) == (403, "insufficient_scope")
+    assert problem(office.http.request(method, path, headers=office.key(*others))) == (
+        403,
+        "insufficient_scope",
+    )
     answer = office.http.request(method, path, headers=office.key(scope))
     assert answer.status_code not in (401, 403)
 
 
 def test_a_key_that_is_wrong_expired_or_revoked_opens_nothing(office: Office) -> None:
     good = office.key()["Authorization"]
-    for wrong in (good[:-1] + ("A" if good[-1] != "A" else "B"), "Bearer x", "Basic dTpw", good.replace("Bearer ", "")):
-        assert office.http.get("/api/billing/status", headers={"Authorization": wrong}).status_code == 401
+    for wrong in (
+        good[:-1] + ("A" if good[-1] != "A" else "B"),
+        "Bearer x",
+        "Basic dTpw",
+        good.replace("Bearer ", ""),
+    ):
+        assert (
+            office.http.get("/api/billing/status", headers={"Authorization": wrong}).status_code
+            == 401
+        )
     for change in (
         "revoked_at = now()",
         "created_at = now() - interval '2 days', expires_at = now() - interval '1 second'",
@@ -77,8 +90,14 @@ def test_a_rotated_key_works_until_the_overlap_ends(office: Office) -> None:
     for header in (old, {"Authorization": f"Bearer {made.secret}"}):
         assert office.http.get("/api/billing/status", headers=header).status_code == 200
     with connect(office.dsn) as connection:
-        assert all(one.last_used_at for one in keys.listed(connection) if one.prefix in (prefix, made.prefix))
-        assert made.secret not in repr(connection.execute("SELECT * FROM billing.api_key").fetchall())
+        assert all(
+            one.last_used_at
+            for one in keys.listed(connection)
+            if one.prefix in (prefix, made.prefix)
+        )
+        assert made.secret not in repr(
+            connection.execute("SELECT * FROM billing.api_key").fetchall()
+        )
 
 
 def test_a_key_has_a_limit_that_processes_share(office: Office, tmp_path: Path) -> None:
@@ -86,7 +105,10 @@ def test_a_key_has_a_limit_that_processes_share(office: Office, tmp_path: Path) 
     header = office.key(per_minute=12)
     settings = settings_for(tmp_path, office.dsn, secret_key=office.config.key.decode())
     with served(office_on(settings)[0], settings) as other:
-        answers = [httpx.get(f"{url}/api/billing/status", headers=header) for url in (office.url, other) * 3]
+        answers = [
+            httpx.get(f"{url}/api/billing/status", headers=header)
+            for url in (office.url, other) * 3
+        ]
     assert [one.status_code for one in answers] == [200, 200, 429, 429, 429, 429]
     assert problem(answers[2]) == (429, "rate_limited")
     assert 1 <= int(answers[2].headers["retry-after"]) <= 6
@@ -98,7 +120,9 @@ def test_who_tries_keys_is_not_listened_to_for_a_while(databases: Any, tmp_path:
     with served(app, settings) as url, httpx.Client(base_url=url) as http:
         wrong = {"Authorization": "Bearer twz_aaaaaaaaaa_" + "A" * 43}
         codes: list[int] = []
-        while 429 not in codes and len(codes) < 200:  # a slow machine earns one more each two seconds
+        while (
+            429 not in codes and len(codes) < 200
+        ):  # a slow machine earns one more each two seconds
             codes.append(http.get("/api/billing/status", headers=wrong).status_code)
         assert codes[:30] == [401] * 30 and codes[-1] == 429
     databases.drop(config.dsn)
@@ -123,8 +147,10 @@ def sold(office: Office) -> Books:
     books.store(
         *(
             invoice(
-                external_id=f"S{number:02}", invoice_number=f"INV-{number}", total_minor=1000 + number,
-                status="void" if number == 7 else "paid", issued_at=NOON + timedelta(days=number // 2),
+                external_id=f"S{number:02}", invoice_number=f"INV-{number}",
+                total_minor=1000 + number,
+                status="void" if number == 7 else "paid",
+                issued_at=NOON + timedelta(days=number // 2),
             )
             for number in range(25)
         )
@@ -133,10 +159,14 @@ def sold(office: Office) -> Books:
     return books
 
 
-def pages(office: Office, path: str, header: dict[str, str], **params: Any) -> list[list[dict[str, Any]]]:
+def pages(
+    office: Office, path: str, header: dict[str, str], **params: Any
+) -> list[list[dict[str, Any]]]:
     found, cursor = [], None
     while True:
-        answer = office.http.get(path, headers=header, params={**params, **({"cursor": cursor} if cursor else {})})
+        answer = office.http.get(
+            path, headers=header, params={**params, **({"cursor": cursor} if cursor else {})}
+        )
         assert answer.status_code == 200, answer.text
         found.append(answer.json()["items"])
         cursor = answer.json()["next_cursor"]
@@ -158,37 +188,61 @@ def test_filters(office: Office, sold: Books) -> None:
     header, member = office.key(), sold.member()
 
     def ids(**params: Any) -> list[str]:
-        return [one["id"] for page in pages(office, "/api/billing/transactions", header, **params) for one in page]
+        return [
+            one["id"]
+            for page in pages(office, "/api/billing/transactions", header, **params)
+            for one in page
+        ]
 
     assert ids(status="void") == ["S07"]
     assert ids(number="INV-3") == ["S03"]
     assert ids(system="nobody") == []
     assert len(ids(member_id=member, limit=3)) == 25
     day = NOON + timedelta(days=2)
-    assert ids(issued_from=day.isoformat(), issued_to=(day + timedelta(days=1)).isoformat()) == ["S05", "S04"]
+    assert ids(issued_from=day.isoformat(), issued_to=(day + timedelta(days=1)).isoformat()) == [
+        "S05",
+        "S04",
+    ]
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "e30", "%00", "A" * 1999])
 def test_a_cursor_of_ones_own_is_refused(office: Office, cursor: str) -> None:
-    answer = office.http.get("/api/billing/transactions", headers=office.key(), params={"cursor": cursor})
+    answer = office.http.get(
+        "/api/billing/transactions", headers=office.key(), params={"cursor": cursor}
+    )
     assert problem(answer) == (400, "wrong_cursor")
 
 
 def test_a_cursor_belongs_to_its_filters_and_its_list(office: Office, sold: Books) -> None:
     header = office.key()
-    answer = office.http.get("/api/billing/transactions", headers=header, params={"limit": 1}).json()
+    answer = office.http.get(
+        "/api/billing/transactions", headers=header, params={"limit": 1}
+    ).json()
     for path, more in (
         ("/api/billing/transactions", {"status": "paid"}),
         (f"/api/members/{sold.member()}/history", {}),
     ):
-        wrong = office.http.get(path, headers=header, params={"cursor": answer["next_cursor"], **more})
+        wrong = office.http.get(
+            path, headers=header, params={"cursor": answer["next_cursor"], **more}
+        )
         assert problem(wrong) == (400, "wrong_cursor")
 
 
 @pytest.mark.parametrize(
-    "params", [{"limit": 0}, {"limit": 501}, {"status": "lost"}, {"member_id": 2**63}, {"number": "a\x00b"}, {"issued_to": "soon"}, {"color": "red"}]
+    "params",
+    [
+        {"limit": 0},
+        {"limit": 501},
+        {"status": "lost"},
+        {"member_id": 2**63},
+        {"number": "a\x00b"},
+        {"issued_to": "soon"},
+        {"color": "red"},
+    ],
 )  # fmt: skip
-def test_values_that_cannot_be_used_are_named_and_not_repeated(office: Office, params: dict[str, Any]) -> None:
+def test_values_that_cannot_be_used_are_named_and_not_repeated(
+    office: Office, params: dict[str, Any]
+) -> None:
     answer = office.http.get("/api/billing/transactions", headers=office.key(), params=params)
     assert problem(answer) == (422, "invalid_request")
     (name,) = params
@@ -201,12 +255,19 @@ def test_a_balance_and_its_explanation(office: Office, sold: Books) -> None:
     balance = office.http.get(f"/api/members/{member}/balance", headers=header).json()
     assert balance["balance_points"] == sold.points()
     assert (balance["tier"], balance["entries"], balance["changing"]) == ("lead", 24, False)
-    entries = [one for page in pages(office, f"/api/members/{member}/history", header, limit=10) for one in page]
+    entries = [
+        one
+        for page in pages(office, f"/api/members/{member}/history", header, limit=10)
+        for one in page
+    ]
     assert sum(one["points"] for one in entries) == balance["balance_points"]
     assert len({(one["sale"]["transaction_id"], one["sale"]["entry_no"]) for one in entries}) == 24
     one = next(one for one in entries if one["sale"]["transaction_id"] == "S24")
     assert one["sale"]["parts"] == [{"rule": "base", "points": 102, "words": "10 points per unit"}]
-    assert one["explanation"] == "10.24 AOA x 10 points per unit x 1 (lead), rounded down = base 102 = 102"
+    assert (
+        one["explanation"]
+        == "10.24 AOA x 10 points per unit x 1 (lead), rounded down = base 102 = 102"
+    )
     asked = office.http.post("/api/members/lookup", headers=header, json={"phone": PHONE[4:]})
     assert asked.json() == balance, "a local number is read as one of the country"
 
@@ -220,14 +281,19 @@ def test_members_that_are_not_there(office: Office) -> None:
     assert problem(answer) == (404, "unknown_member")
     answer = office.http.post("/api/members/lookup", headers=header, json={"phone": "12"})
     assert problem(answer)[0] == 422 and "12" not in answer.json()["errors"][0].get("input", "")
-    assert problem(office.http.get("/api/members/0/balance", headers=header)) == (422, "invalid_request")
+    assert problem(office.http.get("/api/members/0/balance", headers=header)) == (
+        422,
+        "invalid_request",
+    )
 
 
 def test_no_phone_is_in_the_audit_or_the_metrics(office: Office, sold: Books) -> None:
     header = office.key()
     office.http.post("/api/members/lookup", headers=header, json={"phone": PHONE})
     text = office.http.get("/metrics", headers=header).text
-    assert 'twezah_http_requests_total{method="POST",route="/api/members/lookup",status="200"}' in text
+    assert (
+        'twezah_http_requests_total{method="POST",route="/api/members/lookup",status="200"}' in text
+    )
     assert PHONE[1:] not in text
     audit = repr(office.rows("SELECT * FROM billing.http_attempt"))
     assert PHONE[1:] not in audit and "127.0.0.1" not in audit
@@ -237,16 +303,26 @@ def test_a_synchronisation_is_started_once_for_each_name(office: Office) -> None
     header = office.key("sync:start")
     named = {**header, "Idempotency-Key": "close-of-business"}
     begun = len(office.runs.started)
-    first, again = (office.http.post("/api/billing/sync", headers=named, json={"system": "xero"}) for _ in range(2))
+    first, again = (
+        office.http.post("/api/billing/sync", headers=named, json={"system": "xero"})
+        for _ in range(2)
+    )
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.json() == again.json()
     assert first.json()["ui_url"].endswith(f"/runs/flow-run/{first.json()['run_id']}")
     assert first.headers["location"] == first.json()["ui_url"]
-    assert "idempotent-replayed" not in first.headers and again.headers["idempotent-replayed"] == "true"
-    other = office.http.post("/api/billing/sync", headers=named, json={"system": "xero", "dry_run": True})
+    assert (
+        "idempotent-replayed" not in first.headers
+        and again.headers["idempotent-replayed"] == "true"
+    )
+    other = office.http.post(
+        "/api/billing/sync", headers=named, json={"system": "xero", "dry_run": True}
+    )
     assert problem(other) == (422, "idempotency_key_reused")
     unnamed = office.http.post(
-        "/api/billing/sync", headers=header, json={"system": "xero", "since": "2026-01-01T00:00:00+01:00"}
+        "/api/billing/sync",
+        headers=header,
+        json={"system": "xero", "since": "2026-01-01T00:00:00+01:00"},
     )
     assert unnamed.status_code == 202
     started = office.runs.started[begun:]
@@ -264,16 +340,26 @@ def test_a_synchronisation_that_cannot_be_started(office: Office) -> None:
         assert office.http.get("/api/billing/status", headers=header).json()["deployments"] is None
     finally:
         office.runs.away = False
-    assert office.http.post("/api/billing/sync", headers=header, json={"system": "xero"}).status_code == 202
+    assert (
+        office.http.post("/api/billing/sync", headers=header, json={"system": "xero"}).status_code
+        == 202
+    )
     for body in ({}, {"system": "xero", "sinse": "2026-01-01"}, {"system": "a/b"}):
-        assert problem(office.http.post("/api/billing/sync", headers=office.key(), json=body))[0] == 422
+        assert (
+            problem(office.http.post("/api/billing/sync", headers=office.key(), json=body))[0]
+            == 422
+        )
     backwards = {"system": "xero", "since": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}
-    assert problem(office.http.post("/api/billing/sync", headers=office.key(), json=backwards))[0] == 422
+    assert (
+        problem(office.http.post("/api/billing/sync", headers=office.key(), json=backwards))[0]
+        == 422
+    )
 
 
 def test_the_status_of_each_account(office: Office, sold: Books) -> None:
     sold.run(
-        'UPDATE billing.sync_run SET summary = \'{"calls": 10, "throttled": 1, "fetched": 200, "rejected": 2, '
+        'UPDATE billing.sync_run SET summary = \'{"calls": 10, "throttled": 1, "fetched": '
+        '200, "rejected": 2, '
         '"response_ms_p50": 120, "response_ms_p95": 480}\', finished_at = now()'
     )
     sold.run(
@@ -288,7 +374,11 @@ def test_the_status_of_each_account(office: Office, sold: Books) -> None:
     assert books["response_time"] == {"p50_ms": 120, "p95_ms": 480}
     assert (books["reject_rate"], books["throttled_rate"]) == (0.01, 0.1)
     broken = next(one for one in found["accounts"] if one["system"] == "sage_intacct")
-    assert (broken["connection"], broken["success_rate"], broken["last_success_at"]) == ("needs_operator", 0.0, None)
+    assert (broken["connection"], broken["success_rate"], broken["last_success_at"]) == (
+        "needs_operator",
+        0.0,
+        None,
+    )
     assert broken["run_url"].endswith("/runs/flow-run/r9")
     waiting = next(one for one in found["webhooks"] if one["connection"] == "backlog")
     assert (waiting["waiting"], waiting["parked"]) == (1, 0)
@@ -301,16 +391,26 @@ def test_addresses_and_methods_that_are_not_there(office: Office) -> None:
     wrong = office.http.delete("/api/billing/status")
     assert problem(wrong) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "GET"
-    large = office.http.post("/api/billing/sync", headers=office.key(), content=b'{"system": "' + b"a" * 70_000 + b'"}')
+    large = office.http.post(
+        "/api/billing/sync", headers=office.key(), content=b'{"system": "' + b"a" * 70_000 + b'"}'
+    )
     assert problem(large) == (413, "too_large")
     broken = office.http.post(
-        "/api/billing/sync", headers={**office.key(), "content-type": "application/json"}, content=b"{"
+        "/api/billing/sync",
+        headers={**office.key(), "content-type": "application/json"},
+        content=b"{",
     )
     assert problem(broken) == (422, "invalid_request")
 
 
-def test_security_headers_are_everywhere_and_the_server_does_not_name_itself(office: Office) -> None:
-    for answer in (office.http.get("/health"), office.http.get("/api/nothing"), office.http.get("/api/billing/status")):
+def test_security_headers_are_everywhere_and_the_server_does_not_name_itself(
+    office: Office,
+) -> None:
+    for answer in (
+        office.http.get("/health"),
+        office.http.get("/api/nothing"),
+        office.http.get("/api/billing/status"),
+    ):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -321,10 +421,15 @@ def test_security_headers_are_everywhere_and_the_server_does_not_name_itself(off
 def test_the_interface_is_published_with_examples(office: Office) -> None:
     found = office.http.get("/openapi.json").json()
     asked = {
-        (method.upper(), path.replace("{member_id}", "1")) for path, ways in found["paths"].items() for method in ways
+        (method.upper(), path.replace("{member_id}", "1"))
+        for path, ways in found["paths"].items()
+        for method in ways
     }
     assert {(method, path) for method, path, _ in ASKED} <= asked
-    assert ("POST", "/api/webhooks/billing/{endpoint_id}") in asked and ("POST", "/api/webhooks/billing") in asked
+    assert ("POST", "/api/webhooks/billing/{endpoint_id}") in asked and (
+        "POST",
+        "/api/webhooks/billing",
+    ) in asked
     text = json.dumps(found)
     names = set(re.findall(r'"#/components/schemas/(\w+)"', text))
     assert names <= set(found["components"]["schemas"])
@@ -337,7 +442,10 @@ def test_the_interface_is_published_with_examples(office: Office) -> None:
 
 
 def test_questions_that_prove_nothing_share_a_row_of_the_audit(office: Office) -> None:
-    count = "SELECT count(*), coalesce(sum(repeats), 0) FROM billing.http_attempt WHERE route = '/health/live'"
+    count = (
+        "SELECT count(*), coalesce(sum(repeats), 0) FROM billing.http_attempt "
+        "WHERE route = '/health/live'"
+    )
     time.sleep(0.6)
     rows, asked = office.rows(count)[0]
     for _ in range(40):

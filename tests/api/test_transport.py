@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
-from api.safety import UnsafeError, require_safe
+from api.exposure_check import UnsafeError, require_safe
 from tests.api.office import Office, office_on, sale, served, settings_for, signed
 
 
@@ -28,10 +28,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     now = datetime.now(UTC)
     made = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key(), serial_number=1)
+        x509.CertificateBuilder(
+            issuer_name=name, subject_name=name, public_key=key.public_key(), serial_number=1
+        )
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -48,16 +52,26 @@ def another(office: Office, home: Path, **more: Any) -> Iterator[str]:
         yield url
 
 
-def test_served_with_a_certificate(office: Office, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+def test_served_with_a_certificate(
+    office: Office, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
     at, body = office.endpoint(), sale("INV-1")
-    with another(office, tmp_path, api_tls_certificate=certificate[0], api_tls_key=certificate[1]) as url:
-        with httpx.Client(base_url=url, verify=ssl.create_default_context(cafile=str(certificate[0]))) as http:
-            answer = http.post(f"/api/webhooks/billing/{at}", content=body, headers=signed(body, "m"))
+    with another(
+        office, tmp_path, api_tls_certificate=certificate[0], api_tls_key=certificate[1]
+    ) as url:
+        with httpx.Client(
+            base_url=url, verify=ssl.create_default_context(cafile=str(certificate[0]))
+        ) as http:
+            answer = http.post(
+                f"/api/webhooks/billing/{at}", content=body, headers=signed(body, "m")
+            )
             assert answer.status_code == 200
             assert answer.headers["strict-transport-security"].startswith("max-age=")
         old = ssl.create_default_context(cafile=str(certificate[0]))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # that it is out of date is the point
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # that it is out of date is the point
             old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(httpx.ConnectError), httpx.Client(base_url=url, verify=old) as http:
             http.get("/health")
@@ -65,21 +79,35 @@ def test_served_with_a_certificate(office: Office, certificate: tuple[Path, Path
 
 def test_a_trusted_proxy_says_who_asks_and_how(office: Office, tmp_path: Path) -> None:
     at, body = office.endpoint(allowed_networks=["203.0.113.0/24"]), sale("INV-1")
-    with another(office, tmp_path, api_trusted_proxies="127.0.0.1") as url, httpx.Client(base_url=url) as http:
+    with (
+        another(office, tmp_path, api_trusted_proxies="127.0.0.1") as url,
+        httpx.Client(base_url=url) as http,
+    ):
 
         def post(**forwarded: str) -> int:
-            headers = {**signed(body, "m"), **{name.replace("_", "-"): value for name, value in forwarded.items()}}
-            return http.post(f"/api/webhooks/billing/{at}", content=body, headers=headers).status_code
+            headers = {
+                **signed(body, "m"),
+                **{name.replace("_", "-"): value for name, value in forwarded.items()},
+            }
+            return http.post(
+                f"/api/webhooks/billing/{at}", content=body, headers=headers
+            ).status_code
 
         assert post(x_forwarded_for="203.0.113.7", x_forwarded_proto="https") == 200
-        assert post(x_forwarded_for="203.0.113.7", x_forwarded_proto="http") == 403, "plain HTTP on the way"
-        assert post(x_forwarded_for="203.0.113.7, 198.51.100.1", x_forwarded_proto="https") == 403, (
-            "what the sender itself wrote into the header counts for nothing"
+        assert post(x_forwarded_for="203.0.113.7", x_forwarded_proto="http") == 403, (
+            "plain HTTP on the way"
         )
+        assert (
+            post(x_forwarded_for="203.0.113.7, 198.51.100.1", x_forwarded_proto="https") == 403
+        ), "what the sender itself wrote into the header counts for nothing"
         assert post() == 403, "the proxy itself is not in the list"
         for nobody in ("unknown", "203.0.113.7 ; drop", "_hidden"):
-            answer = http.get("/health", headers={"x-forwarded-for": nobody, "x-forwarded-proto": "http"})
-            assert answer.status_code == 403, "who has no address that can be read is not this machine"
+            answer = http.get(
+                "/health", headers={"x-forwarded-for": nobody, "x-forwarded-proto": "http"}
+            )
+            assert answer.status_code == 403, (
+                "who has no address that can be read is not this machine"
+            )
 
 
 def test_nobody_else_says_so(office: Office) -> None:
@@ -100,7 +128,9 @@ def test_nobody_else_says_so(office: Office) -> None:
         ({"api_host": "0.0.0.0", "api_tls_certificate": "a", "api_tls_key": "b"}, True),
     ],
 )
-def test_plain_http_beyond_this_machine_must_be_asked_for(given: dict[str, Any], safe: bool, tmp_path: Path) -> None:
+def test_plain_http_beyond_this_machine_must_be_asked_for(
+    given: dict[str, Any], safe: bool, tmp_path: Path
+) -> None:
     settings = settings_for(tmp_path, "postgresql://x/y", **given)
     if safe:
         require_safe(settings)
@@ -110,7 +140,13 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(given: dict[str, Any],
 
 
 @pytest.mark.parametrize(
-    "given", [{"api_tls_certificate": "a"}, {"api_trusted_proxies": "proxy"}, {"api_port": 4200}, {"api_public_url": "x"}]
+    "given",
+    [
+        {"api_tls_certificate": "a"},
+        {"api_trusted_proxies": "proxy"},
+        {"api_port": 4200},
+        {"api_public_url": "x"},
+    ],
 )  # fmt: skip
 def test_settings_that_cannot_be(given: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValidationError):

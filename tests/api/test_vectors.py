@@ -1,4 +1,7 @@
-"""The vendors' published signatures over real sockets: accepted as they are, refused with one byte changed."""
+"""The vendors' published signatures over real sockets.
+
+They are accepted as they are, and refused with one byte changed.
+"""
 
 import hashlib
 import hmac
@@ -36,17 +39,27 @@ def at_the_time(monkeypatch: pytest.MonkeyPatch, stamp: int) -> None:
 
 @pytest.fixture(autouse=True)
 def clock_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes without an id are the same delivery within seconds only: the second of two is not to fall into the next ones."""
+    """Stops the API's clock.
+
+    Bytes without an id are the same delivery within some seconds only, and both deliveries of a
+    test must fall into the same seconds.
+    """
     at_the_time(monkeypatch, int(datetime.now(UTC).timestamp()))
 
 
 def proves(office: Office, at: str, body: bytes, headers: dict[str, str]) -> None:
-    """Accepted, stored and not doubled as it is; refused with another body, another signature or none."""
+    """Accepted, stored and not doubled as it is.
+
+    Refused with another body, another signature or none.
+    """
     assert [office.post(at, body, headers).status_code for _ in range(2)] == [200, 200]
     assert len(office.events(at)) <= 1
     kept = office.events(at)
     (name,) = (one for one in headers if "signature" in one or "hmac" in one)
-    for wrong in ({**headers, name: headers[name][:-6] + "AAAAA="}, {k: v for k, v in headers.items() if k != name}):
+    for wrong in (
+        {**headers, name: headers[name][:-6] + "AAAAA="},
+        {k: v for k, v in headers.items() if k != name},
+    ):
         assert office.post(at, body, wrong).status_code == 401
     assert office.post(at, body.replace(b"1", b"2", 1) + b" ", headers).status_code == 401
     assert office.events(at) == kept
@@ -56,10 +69,13 @@ def test_standard_webhooks(office: Office, monkeypatch: pytest.MonkeyPatch) -> N
     for vector in sample("webhook_vectors_accounting.json")["standard_webhooks"]:
         stamp = vector["webhook-timestamp"]
         headers = {
-            "webhook-id": vector["webhook-id"], "webhook-timestamp": str(stamp), "webhook-signature": vector["expected"],
+            "webhook-id": vector["webhook-id"], "webhook-timestamp": str(stamp),
+            "webhook-signature": vector["expected"],
         }  # fmt: skip
         at = office.endpoint(vector.get("secret") or f"whpk_{vector['public_key_b64']}")
-        assert office.post(at, vector["body"].encode(), headers).status_code == 401, "years old by now"
+        assert office.post(at, vector["body"].encode(), headers).status_code == 401, (
+            "years old by now"
+        )
         at_the_time(monkeypatch, stamp)
         proves(office, at, vector["body"].encode(), headers)
         monkeypatch.undo()
@@ -68,13 +84,23 @@ def test_standard_webhooks(office: Office, monkeypatch: pytest.MonkeyPatch) -> N
 def test_quickbooks(office: Office) -> None:
     for vector in sample("webhook_vectors_accounting.json")["quickbooks_online"]:
         at = office.endpoint(vector["verifier_token"], system="quickbooks")
-        proves(office, at, vector["body"].encode(), {"intuit-signature": vector["expected_intuit_signature"]})
+        proves(
+            office,
+            at,
+            vector["body"].encode(),
+            {"intuit-signature": vector["expected_intuit_signature"]},
+        )
 
 
 def test_xero(office: Office) -> None:
     for vector in sample("webhook_vectors_accounting.json")["xero"]:
         at = office.endpoint(vector["webhook_key"], system="xero")
-        proves(office, at, vector["body"].encode(), {"x-xero-signature": vector["expected_x_xero_signature"]})
+        proves(
+            office,
+            at,
+            vector["body"].encode(),
+            {"x-xero-signature": vector["expected_x_xero_signature"]},
+        )
 
 
 def test_freshbooks(office: Office) -> None:
@@ -84,14 +110,18 @@ def test_freshbooks(office: Office) -> None:
         proves(office, at, vector["form_body"].encode(), headers)
 
 
-def test_a_custom_system_that_signs_like_stripe(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_system_that_signs_like_stripe(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = {"webhook_scheme": "t and v1", "webhook_header": "Stripe-Signature"}
     for vector in sample("stripe/webhook_signature_vectors.json"):
         body = (SAMPLES / "stripe" / vector["body_file"]).read_bytes()
         at = office.endpoint(vector["secret"], options=options)
         at_the_time(monkeypatch, vector["timestamp"])
         assert office.post(at, body, {"stripe-signature": vector["header"]}).status_code == 200
-        assert office.post(at, body + b" ", {"stripe-signature": vector["header"]}).status_code == 401
+        assert (
+            office.post(at, body + b" ", {"stripe-signature": vector["header"]}).status_code == 401
+        )
         for shift, why in ((301, "timestamp_too_old"), (-301, "timestamp_in_the_future")):
             at_the_time(monkeypatch, vector["timestamp"] + shift)
             answer = office.post(at, body, {"stripe-signature": vector["header"]})
@@ -103,7 +133,12 @@ def test_a_custom_system_that_signs_like_stripe(office: Office, monkeypatch: pyt
 def test_a_custom_system_with_plain_hmac(office: Office, encoding: str, prefix: str) -> None:
     import base64
 
-    options = {"webhook_scheme": "hmac sha256", "webhook_header": "X-My-Signature", "webhook_encoding": encoding, "webhook_prefix": prefix}  # fmt: skip
+    options = {
+        "webhook_scheme": "hmac sha256",
+        "webhook_header": "X-My-Signature",
+        "webhook_encoding": encoding,
+        "webhook_prefix": prefix,
+    }
     secret, body = "a plain secret, long enough to be one", sale("INV-1")
     at = office.endpoint(secret, options=options)
     digest = hmac.digest(secret.encode(), body, hashlib.sha256)
@@ -111,7 +146,9 @@ def test_a_custom_system_with_plain_hmac(office: Office, encoding: str, prefix: 
     proves(office, at, body, {"x-my-signature": prefix + made})
     # Openssl agrees with the vector that Shopify's library publishes: the same scheme, in base64.
     if encoding == "base64":
-        at = office.endpoint("test_secret_key", options={**options, "webhook_header": "X-Shopify-Hmac-Sha256"})
+        at = office.endpoint(
+            "test_secret_key", options={**options, "webhook_header": "X-Shopify-Hmac-Sha256"}
+        )
         headers = {"x-shopify-hmac-sha256": "B23tXN681gZ0qIWNRrgtzBE9XSDo5yaUu6wfmhu3a7g="}
         proves(office, at, b'{"foo": "bar"}', headers)
 

@@ -1,4 +1,7 @@
-"""Webhooks over real sockets: verified, stored, acknowledged; and whatever a hostile or broken sender does."""
+"""Webhooks over real sockets: verified, stored, acknowledged.
+
+Also whatever a hostile or broken sender does.
+"""
 
 import asyncio
 import base64
@@ -18,7 +21,8 @@ def test_a_signed_event_is_stored_before_it_is_acknowledged(office: Office) -> N
     answer = office.post(at, body, signed(body, "msg_1"))
     assert (answer.status_code, answer.content) == (200, b"")
     (row,) = office.rows(
-        "SELECT dedup_key, kind, state, headers, source_ip::text FROM billing.webhook_event JOIN billing.webhook_endpoint "
+        "SELECT dedup_key, kind, state, headers, source_ip::text FROM billing.webhook_event "
+            "JOIN billing.webhook_endpoint "
         "USING (endpoint_no) WHERE endpoint_id = %s", at,
     )  # fmt: skip
     assert row[:3] == ("id:msg_1", "sale.completed", "received")
@@ -32,7 +36,9 @@ def test_a_replay_is_acknowledged_and_stored_once(office: Office) -> None:
     headers = signed(body, "msg_1")
     assert [office.post(at, body, headers).status_code for _ in range(3)] == [200, 200, 200]
     retried = signed(body, "msg_1", at=time.time() - 100)
-    assert office.post(at, body, retried).status_code == 200, "a retry has a timestamp and a signature of its own"
+    assert office.post(at, body, retried).status_code == 200, (
+        "a retry has a timestamp and a signature of its own"
+    )
     assert office.events(at) == ["id:msg_1"]
     assert office.attempts(at) == [("duplicate", 3), ("stored", 1)]
 
@@ -49,10 +55,18 @@ def test_a_replay_is_acknowledged_and_stored_once(office: Office) -> None:
         ({"webhook-timestamp": None}, "timestamp_missing"),
     ],
 )
-def test_what_proves_nothing_is_refused(office: Office, change: dict[str, str | None], reason: str) -> None:
+def test_what_proves_nothing_is_refused(
+    office: Office, change: dict[str, str | None], reason: str
+) -> None:
     at, body = office.endpoint(), sale("INV-1")
-    headers = {k: v.encode() for k, v in {**signed(body, "msg_1"), **change}.items() if v is not None}
-    answer = office.http.post(f"/api/webhooks/billing/{at}", content=body, headers=headers)  # type: ignore[arg-type]
+    headers = {
+        k: v.encode() for k, v in {**signed(body, "msg_1"), **change}.items() if v is not None
+    }
+    answer = office.http.post(
+        f"/api/webhooks/billing/{at}",
+        content=body,
+        headers=headers,  # type: ignore[arg-type]
+    )
     assert (answer.status_code, answer.json()["type"]) == (401, f"urn:problem-type:twezah:{reason}")
     assert answer.headers["content-type"] == "application/problem+json"
     assert office.events(at) == []
@@ -61,11 +75,17 @@ def test_what_proves_nothing_is_refused(office: Office, change: dict[str, str | 
 
 def test_a_changed_body_is_refused(office: Office) -> None:
     at, body = office.endpoint(), sale("INV-1")
-    assert office.post(at, body.replace(b"150.0", b"950.0"), signed(body, "msg_1")).status_code == 401
+    assert (
+        office.post(at, body.replace(b"150.0", b"950.0"), signed(body, "msg_1")).status_code == 401
+    )
 
 
-@pytest.mark.parametrize(("age_seconds", "reason"), [(-330, "timestamp_in_the_future"), (330, "timestamp_too_old")])
-def test_a_stale_or_future_delivery_is_refused(office: Office, age_seconds: float, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("age_seconds", "reason"), [(-330, "timestamp_in_the_future"), (330, "timestamp_too_old")]
+)
+def test_a_stale_or_future_delivery_is_refused(
+    office: Office, age_seconds: float, reason: str
+) -> None:
     at, body = office.endpoint(), sale("INV-1")
     answer = office.post(at, body, signed(body, "msg_1", at=time.time() - age_seconds))
     assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (401, reason)
@@ -78,7 +98,8 @@ def test_both_secrets_are_good_while_one_replaces_the_other(office: Office) -> N
         body = sale(str(number))
         assert office.post(at, body, signed(body, f"msg_{number}", secret)).status_code == 200
     office.rows(
-        "UPDATE billing.webhook_secret s SET expires_at = now() FROM billing.webhook_endpoint p WHERE p.endpoint_no = s.endpoint_no "
+        "UPDATE billing.webhook_secret s SET expires_at = now() "
+            "FROM billing.webhook_endpoint p WHERE p.endpoint_no = s.endpoint_no "
         "AND p.endpoint_id = %s AND s.expires_at IS NOT NULL RETURNING 1", at,
     )  # fmt: skip
     time.sleep(1.1)  # an endpoint is remembered for a second
@@ -90,33 +111,56 @@ def test_an_unknown_and_a_disabled_endpoint(office: Office) -> None:
     body = sale("INV-1")
     assert office.post("x" * 32, body, signed(body, "msg_1")).status_code == 404
     at = office.endpoint()
-    office.rows("UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %s RETURNING 1", at)
+    office.rows(
+        "UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %s "
+        "RETURNING 1",
+        at,
+    )
     assert office.post(at, body, signed(body, "msg_1")).status_code == 410, "the sender shall stop"
 
 
 def test_the_address_without_id_is_the_default_endpoints(office: Office) -> None:
     body = sale("INV-1")
-    assert office.http.post("/api/webhooks/billing", content=body, headers=signed(body, "m")).status_code == 404
+    assert (
+        office.http.post(
+            "/api/webhooks/billing", content=body, headers=signed(body, "m")
+        ).status_code
+        == 404
+    )
     at = office.endpoint(is_default=True)
-    assert office.http.post("/api/webhooks/billing", content=body, headers=signed(body, "m")).status_code == 200
+    assert (
+        office.http.post(
+            "/api/webhooks/billing", content=body, headers=signed(body, "m")
+        ).status_code
+        == 200
+    )
     assert office.events(at) == ["id:m"]
 
 
 def test_only_senders_in_the_allowed_networks_are_heard(office: Office) -> None:
     body = sale("INV-1")
-    there, here = office.endpoint(allowed_networks=["192.0.2.0/24"]), office.endpoint(allowed_networks=["127.0.0.0/8"])
+    there, here = (
+        office.endpoint(allowed_networks=["192.0.2.0/24"]),
+        office.endpoint(allowed_networks=["127.0.0.0/8"]),
+    )
     answer = office.post(there, body, signed(body, "m"))
-    assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (403, "network_not_allowed")
+    assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (
+        403,
+        "network_not_allowed",
+    )
     assert office.post(here, body, signed(body, "m")).status_code == 200
 
 
-def test_a_body_that_is_too_large_is_refused_by_its_length_and_while_it_comes(office: Office) -> None:
+def test_a_body_that_is_too_large_is_refused_by_its_length_and_while_it_comes(
+    office: Office,
+) -> None:
     at = office.endpoint(body_bytes_max=2048)
     body = b'{"x": "' + b"a" * 4000 + b'"}'
     answer = office.post(at, body, signed(body, "m"))
     assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (413, "too_large")
     chunked = office.http.post(
-        f"/api/webhooks/billing/{at}", content=(body[n : n + 100] for n in range(0, len(body), 100)), headers=signed(body, "m")
+        f"/api/webhooks/billing/{at}",
+        content=(body[n : n + 100] for n in range(0, len(body), 100)), headers=signed(body, "m")
     )  # fmt: skip
     assert chunked.status_code == 413
     huge = office.http.post(f"/api/webhooks/billing/{at}", content=b"a" * (17 * 2**20))
@@ -128,7 +172,8 @@ def test_what_is_signed_and_cannot_be_read_is_stored_all_the_same(office: Office
     at, body = office.endpoint(), b"\x00\xff not json"
     assert office.post(at, body, signed(body, "m")).status_code == 200
     assert office.rows(
-        "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s",
+        "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint "
+        "USING (endpoint_no) WHERE endpoint_id = %s",
         at,
     ) == [("unreadable",)]
 
@@ -136,21 +181,34 @@ def test_what_is_signed_and_cannot_be_read_is_stored_all_the_same(office: Office
 def test_xeros_intent_to_receive(office: Office) -> None:
     """Good ones get 200, bad ones 401, with empty bodies, however many come."""
     at = office.endpoint("xero-webhook-key", system="xero")
-    body = json.dumps({"events": [], "firstEventSequence": 0, "lastEventSequence": 0, "entropy": "ABC"}).encode()
+    body = json.dumps(
+        {"events": [], "firstEventSequence": 0, "lastEventSequence": 0, "entropy": "ABC"}
+    ).encode()
     good = base64.b64encode(hmac.digest(b"xero-webhook-key", body, hashlib.sha256)).decode()
-    answers = [office.post(at, body, {"x-xero-signature": s}) for s in (good, "AAAA", good, good[::-1])]
-    assert [(a.status_code, a.content) for a in answers] == [(200, b""), (401, b""), (200, b""), (401, b"")]
+    answers = [
+        office.post(at, body, {"x-xero-signature": s}) for s in (good, "AAAA", good, good[::-1])
+    ]
+    assert [(a.status_code, a.content) for a in answers] == [
+        (200, b""),
+        (401, b""),
+        (200, b""),
+        (401, b""),
+    ]
     assert not any("set-cookie" in a.headers for a in answers)
     assert office.attempts(at) == [("handshake", 2), ("signature_does_not_match", 2)]
 
 
 def test_a_verification_is_stored_only_where_it_is_awaited(office: Office) -> None:
-    form = "name=callback.verify&object_id=77&verifier=scADVVi5QuKuj5qTjVkbJNYQe7V7USpGd&account_id=6BApk"
+    form = (
+        "name=callback.verify&object_id=77"
+        "&verifier=scADVVi5QuKuj5qTjVkbJNYQe7V7USpGd&account_id=6BApk"
+    )
     headers = {"content-type": "application/x-www-form-urlencoded"}
     waiting = office.endpoint("unused", system="freshbooks", handshake="awaited")
     assert office.post(waiting, form.encode(), headers).status_code == 200
     assert office.rows(
-        "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s",
+        "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint "
+        "USING (endpoint_no) WHERE endpoint_id = %s",
         waiting,
     ) == [("handshake",)]
     known = office.endpoint("unused", system="freshbooks", handshake="confirmed")
@@ -167,10 +225,16 @@ def test_who_proves_nothing_too_often_is_not_listened_to_for_a_while(office: Off
     answer = office.post(at, body, bad)
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
-    assert office.post(office.endpoint(), body, signed(body, "m")).status_code == 200, "other endpoints hear it"
+    assert office.post(office.endpoint(), body, signed(body, "m")).status_code == 200, (
+        "other endpoints hear it"
+    )
     audit = dict(office.attempts(at))
     assert sum(audit.values()) == 71, "each attempt is in the audit"
-    rows = office.rows("SELECT count(*) FROM billing.http_attempt JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s", at)  # fmt: skip
+    rows = office.rows(
+        "SELECT count(*) FROM billing.http_attempt JOIN billing.webhook_endpoint "
+        "USING (endpoint_no) WHERE endpoint_id = %s",
+        at,
+    )
     assert rows[0][0] < 50, "and equal ones of a second share a row"
 
 
@@ -186,6 +250,8 @@ def test_an_endpoint_has_a_rate_limit_of_its_own(office: Office) -> None:
 def test_a_burst_of_a_thousand_is_stored_completely(office: Office) -> None:
     at = office.endpoint()
     deliveries = [(sale(str(number)), f"m{number}") for number in range(1000)]
-    answers = asyncio.run(blast(office.url, at, [(body, signed(body, name)) for body, name in deliveries], 50))
+    answers = asyncio.run(
+        blast(office.url, at, [(body, signed(body, name)) for body, name in deliveries], 50)
+    )
     assert set(answers) == {200}
     assert sorted(office.events(at)) == sorted(f"id:{name}" for _, name in deliveries)

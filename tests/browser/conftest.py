@@ -13,11 +13,11 @@ import pytest
 import uvicorn
 
 import simulator
+from settings import Settings
 from simulator.server import Application
 from tests.support.desk import Desk, browsing, require_browser
 from tests.support.prefect_login import auth_string
 from tests.support.served import served
-from twezah.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,8 +54,12 @@ class Vendor:
 @pytest.fixture
 def vendor() -> Iterator[Vendor]:
     """Sixty sales, thirty days long and over by now."""
-    world = simulator.World(seed=24, customers=40, invoices=60, start=datetime.now(UTC) - timedelta(days=30))
-    config = uvicorn.Config(Application(world), port=0, log_level="warning", lifespan="off", ws="none")
+    world = simulator.World(
+        seed=24, customers=40, invoices=60, start=datetime.now(UTC) - timedelta(days=30)
+    )
+    config = uvicorn.Config(
+        Application(world), port=0, log_level="warning", lifespan="off", ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from settings import Settings
 from tests.browser.test_operator import call
 from tests.support.desk import WAIT_SECONDS, Desk, browsing
 from tests.support.prefect_login import auth_string
-from twezah.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -212,9 +212,13 @@ def test_ours_is_not_shown_in_a_frame(page: Page, stack: Settings, evil: str) ->
     [("/login", ("/runs", "/v2/runs")), ("/v2/login", ("/v2/runs", "/runs"))],
     ids=["V1", "V2"],
 )
-def test_the_interface_asks_once(stack: Settings, login: str, pages: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_interface_asks_once(
+    stack: Settings, login: str, pages: tuple[str, ...], tmp_path: Path
+) -> None:
     """Both of Prefect's interfaces; a wrong password is not enough, the right one is for both."""
-    (deployment,) = call(stack, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["pages"]}}})
+    (deployment,) = call(
+        stack, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["pages"]}}}
+    )
     run = call(stack, "POST", f"/deployments/{deployment['id']}/create_flow_run", {})
     with browsing(1200, 900) as own:
         own.goto(f"{stack.ui_url}{pages[0]}")

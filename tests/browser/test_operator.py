@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import expect
 
 import simulator
+from settings import Settings
 from tests.browser.conftest import Inbox, Vendor
 from tests.support.desk import Desk
 from tests.support.prefect_login import login_headers
 from tests.sync.conftest import expected
-from twezah.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -34,7 +34,9 @@ def test_connect_run_read_break_be_told_repair_and_retry(
     block = connect(desk, vendor)
     report = synchronise(desk)
     assert points(stack) == expected(vendor.world, "custom")
-    assert f"+{sum(points(stack).values()):,} points".replace(",", " ") in re.sub(r"\s", " ", report)
+    assert f"+{sum(points(stack).values()):,} points".replace(",", " ") in re.sub(
+        r"\s", " ", report
+    )
     assert shown(vendor, report) == []
 
     await_automations(stack, alerts)
@@ -46,7 +48,11 @@ def test_connect_run_read_break_be_told_repair_and_retry(
     with desk.step("be told"):
         (alert,) = eventually(lambda: inbox.messages)
     assert alert["subject"] == "Twezah: sync-custom failed"
-    assert "KeyRejected" in alert["body"] and "press Retry" in alert["body"] and WRONG_KEY not in alert["body"]
+    assert (
+        "KeyRejected" in alert["body"]
+        and "press Retry" in alert["body"]
+        and WRONG_KEY not in alert["body"]
+    )
     assert run in alert["body"].split()
 
     with desk.step("repair, and retry where the alert leads"):
@@ -102,7 +108,9 @@ def break_credentials(desk: Desk, block: str) -> str:
 
 def no_poll_meanwhile(stack: Settings) -> None:
     """The schedule switches itself on once the system is connected; a run of its own would be the first to fail."""
-    (found,) = call(stack, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["sync-custom"]}}})
+    (found,) = call(
+        stack, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["sync-custom"]}}}
+    )
     (schedule,) = found["schedules"]
     daily = {"schedule": {"interval": 86_400}}
     call(stack, "PATCH", f"/deployments/{found['id']}/schedules/{schedule['id']}", daily)
@@ -145,7 +153,9 @@ def rows(stack: Settings, statement: str) -> list[tuple[Any, ...]]:
 
 def points(stack: Settings) -> dict[tuple[str, str], int]:
     """Points posted per sale, the zeros left out."""
-    found = rows(stack, "SELECT system, external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1, 2")
+    found = rows(
+        stack, "SELECT system, external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1, 2"
+    )
     return {(system, sale): total for system, sale, total in found if total}
 
 
@@ -159,5 +169,8 @@ def entries(stack: Settings) -> list[tuple[Any, ...]]:
 
 def shown(vendor: Vendor, report: str) -> list[str]:
     """What of the secrets and phone numbers a report shows all the same."""
-    private = [simulator.CLIENT_SECRET, *(one.phone_e164[4:] for one in vendor.world.truth() if one.phone_e164)]
+    private = [
+        simulator.CLIENT_SECRET,
+        *(one.phone_e164[4:] for one in vendor.world.truth() if one.phone_e164),
+    ]
     return [value for value in private if value in report.replace(" ", "")]

@@ -12,9 +12,6 @@ import pytest
 from pydantic import SecretStr
 
 import simulator
-from connectors import SYSTEMS
-from connectors.kit.client import Timing
-from connectors.kit.consent import LINK_SECONDS, NotThisLink, Started
 from connectors.kit.errors import (
     ConsentFailed,
     CredentialsRejected,
@@ -23,9 +20,12 @@ from connectors.kit.errors import (
     Transient,
     block_name,
 )
-from connectors.kit.spec import Connection
+from connectors.kit.http.client import Timing
+from connectors.kit.http.consent import LINK_SECONDS, ConsentLink, NotThisLink
+from connectors.kit.spec import Account
+from tests.support.systems import SIMULATED
 
-CONSENTED = sorted(name for name, spec in SYSTEMS.items() if spec.consent is not None)
+CONSENTED = sorted(name for name, spec in SIMULATED.items() if spec.consent is not None)
 SECOND = {
     "xero": "b0a5c0de-0000-4000-8000-000000000002",
     "freshbooks": "Second2",
@@ -43,27 +43,35 @@ class Visit:
         self.requests: list[httpx.Request] = []
         self.before: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
 
-    def connection(self, **changes: Any) -> Connection:
+    def connection(self, **changes: Any) -> Account:
         page = httpx.URL(self.bench.spec.consent.authorize_url).path
         account = "" if self.bench.spec.consent.tells_account else simulator.ACCOUNTS[self.name]
-        given: Connection = replace(
+        given: Account = replace(
             self.bench.connection, authorize_url=f"http://127.0.0.1:9/{self.name}{page}", account=account, refresh_token=SecretStr("")
         )  # fmt: skip
         return replace(given, **changes)
 
-    def start(self, redirect_uri: str = "https://example.org/back", **changes: Any) -> Started:
+    def start(self, redirect_uri: str = "https://example.org/back", **changes: Any) -> ConsentLink:
         clock = self.bench.clock
         timing = Timing(monotonic=lambda: clock().timestamp(), sleep=clock.sleep, now=clock)
         transport = httpx.MockTransport(self._answer)
-        return Started(self.connection(**changes), self.bench.spec, redirect_uri, transport=transport, timing=timing)
+        return ConsentLink(
+            self.connection(**changes),
+            self.bench.spec,
+            redirect_uri,
+            transport=transport,
+            timing=timing,
+        )
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         return self.before(request) or self.api(request)
 
-    def decide(self, started: Started, decision: str = "allow") -> str:
+    def decide(self, started: ConsentLink, decision: str = "allow") -> str:
         """The address the browser ends at."""
-        answer = self.api(httpx.Request("GET", httpx.URL(started.url).copy_merge_params({"decision": decision})))
+        answer = self.api(
+            httpx.Request("GET", httpx.URL(started.url).copy_merge_params({"decision": decision}))
+        )
         assert answer.status_code == 302, answer.text
         return str(answer.headers["location"])
 
@@ -78,11 +86,19 @@ def test_a_consent_gives_a_token_that_works_and_every_account(visit: Visit) -> N
     granted = started.redeem(visit.decide(started))
     accounts = [one.account for one in granted.accounts]
     every = [simulator.ACCOUNTS[visit.name], SECOND[visit.name]]
-    told = {"quickbooks": every[-1:], "sage_intacct": every[:1]}  # in the callback; not at all: the block's own
+    told = {
+        "quickbooks": every[-1:],
+        "sage_intacct": every[:1],
+    }  # in the callback; not at all: the block's own
     assert accounts == told.get(visit.name, every)
     assert granted.token.refresh_token
     authorised = {"authorization": f"Bearer {granted.token.access_token}"}
-    assert visit.bench.world.grants[visit.name].check(httpx.Request("GET", "http://x", headers=authorised)) == "valid"
+    assert (
+        visit.bench.world.grants[visit.name].check(
+            httpx.Request("GET", "http://x", headers=authorised)
+        )
+        == "valid"
+    )
     assert granted.token.access_token not in repr(granted)
     assert granted.token.refresh_token not in repr(granted)
 
@@ -107,7 +123,9 @@ def test_an_answer_may_be_pasted_in_parts(visit: Visit, form: str) -> None:
 
 def test_a_refusal_says_so(visit: Visit) -> None:
     started = visit.start()
-    with pytest.raises(ConsentFailed, match=r"access was refused on the vendor's page.*access_denied") as caught:
+    with pytest.raises(
+        ConsentFailed, match=r"access was refused on the vendor's page.*access_denied"
+    ) as caught:
         started.redeem(visit.decide(started, "deny"))
     assert f'for "{block_name(visit.name)}"' in str(caught.value)
     assert not visit.requests, "the vendor is not asked for a token"
@@ -184,7 +202,9 @@ def test_the_vendors_own_words_go_no_further(visit: Visit) -> None:
     started = visit.start()
     state = parse_qs(urlsplit(started.url).query)["state"][0]
     with pytest.raises(ConsentFailed) as caught:
-        started.redeem(f"?error=%3Cscript%3E244923000001&error_description=244923000002&state={state}")
+        started.redeem(
+            f"?error=%3Cscript%3E244923000001&error_description=244923000002&state={state}"
+        )
     assert "<" not in str(caught.value)
     assert "244923000002" not in str(caught.value)
 
@@ -218,7 +238,9 @@ def test_a_busy_account_list_is_asked_again_because_the_code_is_gone(visit: Visi
 def test_a_token_server_that_answers_otherwise(
     visit: Visit, status: int, content: bytes, error: type[Exception]
 ) -> None:
-    visit.before = lambda request: httpx.Response(status, content=content) if "token" in request.url.path else None
+    visit.before = lambda request: (
+        httpx.Response(status, content=content) if "token" in request.url.path else None
+    )
     started = visit.start()
     with pytest.raises(error) as caught:
         started.redeem(visit.decide(started))
@@ -228,9 +250,13 @@ def test_a_token_server_that_answers_otherwise(
 def test_a_token_that_is_refused_at_once_ends_it(visit: Visit) -> None:
     if visit.bench.spec.consent.accounts is None:
         pytest.skip("the callback names the account")
-    visit.before = lambda request: None if "token" in request.url.path else httpx.Response(401, content=b"{}")
+    visit.before = lambda request: (
+        None if "token" in request.url.path else httpx.Response(401, content=b"{}")
+    )
     started = visit.start()
-    with pytest.raises((ConsentFailed, PermissionMissing), match="refuses the token it has just given"):
+    with pytest.raises(
+        (ConsentFailed, PermissionMissing), match="refuses the token it has just given"
+    ):
         started.redeem(visit.decide(started))
 
 
@@ -238,7 +264,9 @@ def test_a_consent_without_an_account_says_so(visit: Visit) -> None:
     def nothing(request: httpx.Request) -> httpx.Response | None:
         if "token" in request.url.path:
             return None
-        return httpx.Response(200, json=[] if visit.name == "xero" else {"response": {"business_memberships": []}})
+        return httpx.Response(
+            200, json=[] if visit.name == "xero" else {"response": {"business_memberships": []}}
+        )
 
     visit.before = nothing
     started = visit.start(account="")
@@ -248,6 +276,8 @@ def test_a_consent_without_an_account_says_so(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"client_id": ""}, {"authorize_url": "consent.html"}], ids=str)
-def test_settings_that_cannot_work_are_said_before_anyone_clicks(visit: Visit, changes: dict[str, str]) -> None:
+def test_settings_that_cannot_work_are_said_before_anyone_clicks(
+    visit: Visit, changes: dict[str, str]
+) -> None:
     with pytest.raises(Misconfigured):
         visit.start(**changes)

@@ -11,9 +11,6 @@ import httpx
 import pytest
 
 import simulator
-from connectors import SYSTEMS
-from connectors.kit.auth import Token
-from connectors.kit.client import open_client
 from connectors.kit.errors import (
     ConnectorError,
     CredentialsRejected,
@@ -24,18 +21,25 @@ from connectors.kit.errors import (
     UnexpectedShape,
     block_name,
 )
+from connectors.kit.http.auth import Token
+from connectors.kit.http.client import open_client
 from connectors.kit.spec import Window
+from tests.support.systems import SIMULATED
 
 
 def is_list(request: httpx.Request) -> bool:
     return "token" not in request.url.path
 
 
-def always(response: Callable[[], httpx.Response]) -> Callable[[httpx.Request], httpx.Response | None]:
+def always(
+    response: Callable[[], httpx.Response],
+) -> Callable[[httpx.Request], httpx.Response | None]:
     return lambda request: response() if is_list(request) else None
 
 
-def times(count: int, response: Callable[[], httpx.Response]) -> Callable[[httpx.Request], httpx.Response | None]:
+def times(
+    count: int, response: Callable[[], httpx.Response]
+) -> Callable[[httpx.Request], httpx.Response | None]:
     """The first `count` list requests are answered so."""
     left = iter(range(count))
     return lambda request: response() if is_list(request) and next(left, None) is not None else None
@@ -79,11 +83,19 @@ def test_a_token_about_to_expire_is_renewed_before_use(bench: Any) -> None:
         ("unauthorized_client", "Re-consent"),
     ],
 )
-def test_refused_refresh_names_the_block_and_what_to_look_at_first(bench: Any, code: str, advice: str) -> None:
+def test_refused_refresh_names_the_block_and_what_to_look_at_first(
+    bench: Any, code: str, advice: str
+) -> None:
     auth = bench.spec.auth(bench.connection)
-    advice = "" if auth.refused is not CredentialsRejected else advice  # NetSuite has advice of its own
-    bench.before = lambda request: None if is_list(request) else httpx.Response(400, json={"error": code})
-    with pytest.raises(CredentialsRejected, match=f'{code}\\. {advice}.*block "{block_name(bench.spec.name)}"'):
+    advice = (
+        "" if auth.refused is not CredentialsRejected else advice
+    )  # NetSuite has advice of its own
+    bench.before = lambda request: (
+        None if is_list(request) else httpx.Response(400, json={"error": code})
+    )
+    with pytest.raises(
+        CredentialsRejected, match=f'{code}\\. {advice}.*block "{block_name(bench.spec.name)}"'
+    ):
         read(bench)
 
 
@@ -91,7 +103,10 @@ def test_refused_refresh_names_the_block_and_what_to_look_at_first(bench: Any, c
     ("body", "code"),
     [
         ({"error": "invalid_grant"}, "invalid_grant"),
-        ({"error": "invalid_grant", "error_description": "expired", "access_token": ""}, "invalid_grant"),
+        (
+            {"error": "invalid_grant", "error_description": "expired", "access_token": ""},
+            "invalid_grant",
+        ),
         ({"error": {"code": "invalid_grant", "message": "expired"}}, "invalid_grant"),
         ({"errors": [{"code": "invalid_grant"}]}, "invalid_grant"),
         ({"response": {"errors": [{"errno": 1003, "message": "expired"}]}}, "1003"),
@@ -206,7 +221,9 @@ def test_no_answer(bench: Any) -> None:
 def test_an_unreadable_answer_that_passes(bench: Any) -> None:
     """Asked for again a few times; what comes of those that do not pass is in test_hostile."""
     whole = len(read(bench))
-    bench.before = times(2, lambda: httpx.Response(200, content=b"<html><body>Sign in</body></html>"))
+    bench.before = times(
+        2, lambda: httpx.Response(200, content=b"<html><body>Sign in</body></html>")
+    )
     assert len(read(bench)) == whole
 
 
@@ -233,10 +250,16 @@ def test_secrets_are_nowhere(bench: Any, caplog: pytest.LogCaptureFixture) -> No
     read(bench)
     texts = [repr(bench.connection), repr(bench.tokens.held)]
     for status in (400, 401, 403, 404, 429, 500):
-        bench.before = always(lambda status=status: httpx.Response(status, json={"detail": "secret"}))
+        bench.before = always(
+            lambda status=status: httpx.Response(status, json={"detail": "secret"})
+        )
         with pytest.raises(ConnectorError) as caught:
             bench.pages(bench.spec.streams[0].name, Window(bench.clock() - timedelta(days=2), None))
-        texts += [str(caught.value), repr(caught.value), str(pickle.loads(pickle.dumps(caught.value)))]
+        texts += [
+            str(caught.value),
+            repr(caught.value),
+            str(pickle.loads(pickle.dumps(caught.value))),
+        ]
     texts.append(caplog.text)
     held = bench.tokens.held
     secrets = [
@@ -255,7 +278,7 @@ def test_secrets_are_nowhere(bench: Any, caplog: pytest.LogCaptureFixture) -> No
 
 def test_a_faulty_vendor_loses_nothing(benches: Callable[..., Any]) -> None:
     """Under a tenth of faults of every kind the same documents are read."""
-    for system in SYSTEMS:
+    for system in SIMULATED:
         calm = benches(system)
         rough = benches(
             system,
@@ -272,6 +295,10 @@ def test_a_faulty_vendor_loses_nothing(benches: Callable[..., Any]) -> None:
         )
         calm.page_size = rough.page_size = 10
         key = ["external_id", "updated_at"]
-        once = calm.read().invoices.sort(key).drop("page_id", "record_no").unique(maintain_order=True)
-        again = rough.read().invoices.sort(key).drop("page_id", "record_no").unique(maintain_order=True)
+        once = (
+            calm.read().invoices.sort(key).drop("page_id", "record_no").unique(maintain_order=True)
+        )
+        again = (
+            rough.read().invoices.sort(key).drop("page_id", "record_no").unique(maintain_order=True)
+        )
         assert again.equals(once)

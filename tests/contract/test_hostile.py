@@ -13,8 +13,8 @@ import pytest
 
 import simulator
 from connectors.kit.errors import ConnectorError, TooManyPages, UnexpectedShape
-from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_pages
+from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import Lookup, PageRequest, Window
 from tests.support import hostile
 from tests.support.hostile import FAULTS, Fault, Scene
@@ -51,20 +51,25 @@ def test_what_a_fault_does_to_a_run(bench: Any, fault: Fault) -> None:
     else:
         with pytest.raises(fault.error, match=fault.says) as caught:
             bench.pages(stream)
-        # (An operator's own API has errors of its own for a list that is elsewhere, and for saying that it failed.)
+        # (An operator's own API has errors of its own for a list that is elsewhere, and for saying
+        # that it failed.)
         own = {spec.no_list, spec.error_answer} if fault.error is UnexpectedShape else set()
         assert type(caught.value) in {fault.error, *own}
         assert "secret" not in str(caught.value)
         assert str(caught.value).rstrip().endswith(".")  # advice
         assert bool(getattr(caught.value, "body", None)) == fault.kept
-        asked = [(request.method, str(request.url), request.content) for request in bench.api_requests()]
+        asked = [
+            (request.method, str(request.url), request.content) for request in bench.api_requests()
+        ]
         assert fault.requests is None or max(map(asked.count, asked)) == fault.requests
     assert {request.url.host for request in bench.requests} == {"127.0.0.1"}
     bench.before, bench.spec = None, spec
     assert [page.record_count for page in bench.pages(stream)] == calm
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.error is None], ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if fault.error is None], ids=lambda fault: fault.name
+)
 def test_what_is_read_in_spite_of_it_is_the_same(bench: Any, fault: Fault) -> None:
     calm = bench.read()
     play(bench, fault)
@@ -96,7 +101,9 @@ def test_other_charsets_keep_their_letters(benches: Callable[..., Any]) -> None:
     for fault in FAULTS:
         if fault.name in ("old_charset", "utf16", "wrong_charset", "byte_order_mark"):
             play(bench, fault)
-            assert [name for name in bench.read().lines["name"].to_list() if name and not name.isascii()] == names
+            assert [
+                name for name in bench.read().lines["name"].to_list() if name and not name.isascii()
+            ] == names
 
 
 def test_a_letter_that_is_not_utf8_costs_one_record(bench: Any) -> None:
@@ -122,7 +129,9 @@ def test_half_a_character_costs_nothing_where_nobody_reads_it(bench: Any) -> Non
         if "token" in request.url.path or not response.is_success or b"{" not in response.content:
             return None
         body = response.content.replace(b"{", rb'{"_note":"\ud83d","_rate":NaN,', 1)
-        return httpx.Response(200, content=body.replace(b",}", b"}"), headers={"content-type": "application/json"})
+        return httpx.Response(
+            200, content=body.replace(b",}", b"}"), headers={"content-type": "application/json"}
+        )
 
     bench.before = spoiled
     again = bench.read()
@@ -136,7 +145,9 @@ def test_only_what_can_be_unpacked_safely_is_asked_for(bench: Any) -> None:
     assert {request.headers["accept-encoding"] for request in bench.api_requests()} == {"gzip"}
 
 
-@pytest.mark.parametrize(("off", "ahead"), [(-7200, 7200), (7200, 0), (0, 0)], ids=["behind", "ahead", "agreeing"])
+@pytest.mark.parametrize(
+    ("off", "ahead"), [(-7200, 7200), (7200, 0), (0, 0)], ids=["behind", "ahead", "agreeing"]
+)
 def test_the_vendors_clock_is_compared(bench: Any, off: int, ahead: int) -> None:
     """By the Date of its answers, to two seconds; a slow answer, or a Date that is none, says nothing."""
     api = simulator.handler(bench.world, bench.spec.name)
@@ -154,10 +165,12 @@ def test_the_vendors_clock_is_compared(bench: Any, off: int, ahead: int) -> None
     bench.before, bench.page_size = dated, 10
     with bench.client() as client:
         stream = bench.spec.streams[0]
-        request = stream.first(client.connection, Window(), bench.clock())
+        request = stream.first(client.account, Window(), bench.clock())
         for _ in range(6):
             client.send(request, "invoices")
-        assert client.clock_ahead_seconds == pytest.approx(max(0, ahead - 20 if ahead else 0), abs=2)
+        assert client.clock_ahead_seconds == pytest.approx(
+            max(0, ahead - 20 if ahead else 0), abs=2
+        )
 
 
 def test_endless_empty_pages_of_a_lookup(benches: Callable[..., Any]) -> None:
@@ -172,7 +185,9 @@ def test_endless_empty_pages_of_a_lookup(benches: Callable[..., Any]) -> None:
             request = request.turn()
 
     lookup: Lookup = replace(real, paginate=turning)
-    bench.before = lambda request: None if "token" in request.url.path else httpx.Response(200, json={"Contacts": []})
+    bench.before = lambda request: (
+        None if "token" in request.url.path else httpx.Response(200, json={"Contacts": []})
+    )
     with bench.client() as client, pytest.raises(TooManyPages, match="more than 5 pages"):
         list(look_up(bench.spec, lookup, client, {"a"}))
     assert len(bench.api_requests()) == 6
@@ -191,4 +206,6 @@ def test_nothing_changed_since_is_an_empty_list(benches: Callable[..., Any], sin
 def test_the_guide_has_the_same_table() -> None:
     guide = (ROOT / "docs" / "hostile-vendors.md").read_text()
     wanted = hostile.table()
-    assert wanted in guide, f"docs/hostile-vendors.md must hold (python -m tests.support.hostile prints it):\n{wanted}"
+    assert wanted in guide, (
+        f"docs/hostile-vendors.md must hold (python -m tests.support.hostile prints it):\n{wanted}"
+    )

@@ -11,15 +11,17 @@ import httpx
 import pytest
 
 from connectors.kit.errors import Misconfigured, Transient
-from connectors.kit.extract import extract
-from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_page
+from connectors.kit.read.look_up import look_up
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Window
 from tests.contract.test_moving_lists import APIS, Desk, Moving
 
 
 @pytest.mark.parametrize("system", ["quickbooks", "xero", "netsuite", "sage_intacct", "freshbooks"])
-def test_customers_that_did_not_come_are_asked_for_again(benches: Callable[..., Any], system: str) -> None:
+def test_customers_that_did_not_come_are_asked_for_again(
+    benches: Callable[..., Any], system: str
+) -> None:
     """A server gives fewer records than it was asked for; nobody's phone is missing for that."""
     bench = benches(system, customers=130)
     lists = {"quickbooks": "/QueryResponse/Customer", "xero": "/Contacts", "netsuite": "/items"}
@@ -44,7 +46,11 @@ def test_customers_that_did_not_come_are_asked_for_again(benches: Callable[..., 
         client._http.send = lambda request, **more: short(_read(send(request, **more)))
         pages = list(look_up(bench.spec, bench.spec.lookup("customers"), client, list(customers)))
     of = bench.spec.lookup("customers")
-    found = {key for page in pages for key in map_lookup(bench.spec, of, bench.connection, page.body)["external_id"]}
+    found = {
+        key
+        for page in pages
+        for key in map_lookup(bench.spec, of, bench.connection, page.body)["external_id"]
+    }
     assert cut
     assert found == set(customers)
 
@@ -75,7 +81,9 @@ def test_a_packed_body_that_is_cut_off_is_no_answer(bench: Any, cut: int) -> Non
 
 
 @pytest.mark.parametrize("system", ["netsuite", "sage_intacct"])
-def test_a_page_with_nothing_and_more_to_come_is_not_the_last(benches: Callable[..., Any], system: str) -> None:
+def test_a_page_with_nothing_and_more_to_come_is_not_the_last(
+    benches: Callable[..., Any], system: str
+) -> None:
     bench = benches(system)
     empty = {
         "netsuite": {"items": [], "hasMore": True, "count": 0, "offset": 0, "totalResults": 40},
@@ -104,9 +112,13 @@ def test_a_part_of_a_list_without_paging_is_an_error(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("more", "ok"), [(True, False), (False, True), (None, True)])
-def test_the_first_page_of_a_documents_lines_is_not_all_of_them(*, more: bool | None, ok: bool) -> None:
+def test_the_first_page_of_a_documents_lines_is_not_all_of_them(
+    *, more: bool | None, ok: bool
+) -> None:
     desk = Desk("offset", Moving("id asc", Random(1)), options={"lines": "/lines/data"})
-    row = desk.moving.listed()[0] | {"lines": {"data": [{"sku": "A", "quantity": 1, "amount": "1.00"}]}}
+    row = desk.moving.listed()[0] | {
+        "lines": {"data": [{"sku": "A", "quantity": 1, "amount": "1.00"}]}
+    }
     if more is not None:
         row["lines"]["has_more"] = more
     body = json.dumps({"data": [row]}).encode()

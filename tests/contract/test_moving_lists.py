@@ -1,6 +1,7 @@
 """Lists that move while they are read: whatever is edited, deleted or added between two requests, no sale is lost.
 
-What changes while a list is read is in the next run's window. Everything else has to be in this one.
+What changes while a list is read is in the next run's window. Everything else has to be in this
+one.
 """
 
 import json
@@ -15,11 +16,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from connectors.custom import spec_from
-from connectors.kit.client import Client, Timing, open_client
+from connectors.custom.connector import spec_from
 from connectors.kit.errors import ListedTooFew, PaginationLoop, Transient
-from connectors.kit.extract import extract
-from connectors.kit.spec import Connection, ConnectorSpec, Page, PageRequest, Resume, Window
+from connectors.kit.http.client import Client, Timing, open_client
+from connectors.kit.read.pages import extract
+from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Resume, Window
 from simulator import ManualClock
 from tests.contract.conftest import MemoryTokens
 
@@ -121,7 +122,9 @@ def by_link(moving: Moving, params: httpx.QueryParams) -> httpx.Response:
     rows = moving.listed()
     more = page * SIZE < len(rows)
     headers = {"link": f'</invoices?page={page + 1}>; rel="next"'} if more else {}
-    return httpx.Response(200, json={"data": rows[(page - 1) * SIZE : page * SIZE]}, headers=headers)
+    return httpx.Response(
+        200, json={"data": rows[(page - 1) * SIZE : page * SIZE]}, headers=headers
+    )
 
 
 def by_link_in_the_body(moving: Moving, params: httpx.QueryParams) -> httpx.Response:
@@ -135,15 +138,18 @@ APIS: dict[str, tuple[Answer, dict[str, Any]]] = {
     "page number": (by_number, {"paging": "page number", "pages_path": "/pages"}),
     "page number, nothing said": (by_number, {"paging": "page number"}),
     "page number, size ignored": (by_number_of_its_own_size, {"paging": "page number"}),
-    "page number, size not sent": (by_number_of_its_own_size, {"paging": "page number", "size_param": ""}),
+    "page number, size not sent": (
+        by_number_of_its_own_size,
+        {"paging": "page number", "size_param": ""},
+    ),
     "page number, other sizes refused": (by_number_of_fixed_sizes, {"paging": "page number"}),
     "offset": (by_offset, {"paging": "offset"}),
     "offset, multiples only": (by_offset_of_pages, {"paging": "offset"}),
     "link header": (by_link, {"paging": "link header"}),
     "link in the body": (by_link_in_the_body, LINK),
 }
-#: Pages that cannot begin with the record before: the page before is looked at again, so that it takes two moves that
-#: cancel each other out within two requests to lose something.
+#: Pages that cannot begin with the record before: the page before is looked at again, so that it
+#: takes two moves that cancel each other out within two requests to lose something.
 FIXED = (
     "page number, nothing said",
     "page number, size ignored",
@@ -164,9 +170,15 @@ class Desk:
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def connection(self) -> Connection:
-        options = {"authentication": "none", "params": {}, "more_path": "", **APIS[self.api][1], **self.options}
-        return Connection(
+    def connection(self) -> Account:
+        options = {
+            "authentication": "none",
+            "params": {},
+            "more_path": "",
+            **APIS[self.api][1],
+            **self.options,
+        }
+        return Account(
             "custom", "loja", "https://erp.test", "", "", SecretStr(""), SecretStr(""),
             page_size=SIZE, options=options,
         )  # fmt: skip
@@ -178,7 +190,11 @@ class Desk:
     @contextmanager
     def client(self) -> Iterator[Client]:
         def answer(request: httpx.Request) -> httpx.Response:
-            if self.moving.requests and not self.still and len(self.moving.requests) % self.moving.every == 0:
+            if (
+                self.moving.requests
+                and not self.still
+                and len(self.moving.requests) % self.moving.every == 0
+            ):
                 self.moving.change()
             self.moving.requests.append(request)
             return APIS[self.api][0](self.moving, request.url.params)
@@ -186,7 +202,9 @@ class Desk:
         clock = ManualClock(BEGIN)
         timing = Timing(monotonic=lambda: clock().timestamp(), sleep=clock.sleep, now=clock)
         transport = httpx.MockTransport(answer)
-        with open_client(self.connection, self.spec, MemoryTokens(), transport=transport, timing=timing) as client:
+        with open_client(
+            self.connection, self.spec, MemoryTokens(), transport=transport, timing=timing
+        ) as client:
             yield client
 
     def read(self, pages: list[Page]) -> set[int]:
@@ -198,7 +216,9 @@ class Desk:
 def test_nothing_is_lost_whatever_moves(api: str, order: str) -> None:
     finished = 0
     for seed in range(SEEDS):
-        desk = Desk(api, Moving(order, Random(f"{api}/{order}/{seed}"), every=3 if api in FIXED else 1))
+        desk = Desk(
+            api, Moving(order, Random(f"{api}/{order}/{seed}"), every=3 if api in FIXED else 1)
+        )
         with desk.client() as client:
             try:
                 pages = list(extract(desk.spec, desk.spec.streams[0], client, Window()))
@@ -207,7 +227,8 @@ def test_nothing_is_lost_whatever_moves(api: str, order: str) -> None:
         finished += 1
         assert not desk.moving.lost(desk.read(pages)), (api, order, seed)
         assert [page.page_no for page in pages] == sorted({page.page_no for page in pages})
-    # A list of eight pages that changes all the time is read all the same, but for the order that loses most.
+    # A list of eight pages that changes all the time is read all the same, but for the order that
+    # loses most.
     assert finished or order == "updated asc"
 
 
@@ -216,7 +237,9 @@ def test_nothing_is_lost_whatever_moves(api: str, order: str) -> None:
 def test_nothing_is_lost_where_a_read_was_interrupted(api: str, order: str) -> None:
     finished = 0
     for seed in range(SEEDS):
-        desk = Desk(api, Moving(order, Random(f"{api}/{order}/{seed}/cut"), every=3 if api in FIXED else 1))
+        desk = Desk(
+            api, Moving(order, Random(f"{api}/{order}/{seed}/cut"), every=3 if api in FIXED else 1)
+        )
         with desk.client() as client:
             try:
                 reading = extract(desk.spec, desk.spec.streams[0], client, Window())
@@ -225,7 +248,9 @@ def test_nothing_is_lost_where_a_read_was_interrupted(api: str, order: str) -> N
                     continue
                 for _ in range(3):
                     desk.moving.change()
-                pages += extract(desk.spec, desk.spec.streams[0], client, Window(), resume=stopped(pages[-1]))
+                pages += extract(
+                    desk.spec, desk.spec.streams[0], client, Window(), resume=stopped(pages[-1])
+                )
             except (Transient, StopIteration):
                 continue
         finished += 1
@@ -235,7 +260,9 @@ def test_nothing_is_lost_where_a_read_was_interrupted(api: str, order: str) -> N
 
 def stopped(page: Page) -> Resume:
     request, following = (
-        PageRequest.from_json(json.loads(json.dumps(one.to_json()))) for one in (page.request, page.next_request) if one
+        PageRequest.from_json(json.loads(json.dumps(one.to_json())))
+        for one in (page.request, page.next_request)
+        if one
     )
     return Resume(request, page.body, following)
 
@@ -258,9 +285,13 @@ def test_a_server_that_knows_no_pages_is_a_loop(api: str, monkeypatch: pytest.Mo
 
     def first_page(moving: Moving, params: httpx.QueryParams) -> httpx.Response:
         following = int(params.get("offset", 0)) + SIZE
-        return httpx.Response(200, json={"data": moving.listed()[:SIZE], "next": f"/invoices?offset={following}"})
+        return httpx.Response(
+            200, json={"data": moving.listed()[:SIZE], "next": f"/invoices?offset={following}"}
+        )
 
-    monkeypatch.setitem(APIS, api, (first_page, {k: v for k, v in APIS[api][1].items() if k != "pages_path"}))
+    monkeypatch.setitem(
+        APIS, api, (first_page, {k: v for k, v in APIS[api][1].items() if k != "pages_path"})
+    )
     with desk.client() as client, pytest.raises(PaginationLoop):
         list(extract(desk.spec, desk.spec.streams[0], client, Window()))
 

@@ -11,10 +11,15 @@ import polars as pl
 import pytest
 
 import simulator
-from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited, UnexpectedShape
+from connectors.kit.errors import (
+    CredentialsRejected,
+    PermissionMissing,
+    RateLimited,
+    UnexpectedShape,
+)
 from connectors.kit.mapping import map_page, map_pages, try_record
 from connectors.kit.spec import Window
-from tasks.blocks import NetSuiteConnection
+from panel.blocks import NetSuiteConnection
 from tests.support.vendors import credentials
 
 
@@ -29,8 +34,14 @@ def token_based(bench: Any) -> None:
 
 
 def fail(status: int, code: str) -> Callable[[httpx.Request], httpx.Response | None]:
-    body = {"title": "x", "status": status, "o:errorDetails": [{"detail": "secret", "o:errorCode": code}]}
-    return lambda request: None if "token" in request.url.path else httpx.Response(status, json=body)
+    body = {
+        "title": "x",
+        "status": status,
+        "o:errorDetails": [{"detail": "secret", "o:errorCode": code}],
+    }
+    return lambda request: (
+        None if "token" in request.url.path else httpx.Response(status, json=body)
+    )
 
 
 def statements(bench: Any) -> list[str]:
@@ -53,7 +64,8 @@ def test_a_refused_signature_says_what_to_look_up_and_is_not_repeated(bench: Any
     late = bench.clock()
     bench.world.now = lambda: late - timedelta(minutes=10)
     with pytest.raises(
-        CredentialsRejected, match=r"(?s)INVALID_LOGIN.*Login Audit Trail.*account ID.*clock.*netsuite"
+        CredentialsRejected,
+        match=r"(?s)INVALID_LOGIN.*Login Audit Trail.*account ID.*clock.*netsuite",
     ) as caught:
         bench.pages("invoices")
     assert len(bench.requests) == 1
@@ -66,15 +78,20 @@ def test_a_refused_assertion_says_what_to_check(bench: Any) -> None:
     connection = bench.connection
     bench.world.grants["netsuite"].certificates.clear()
     bench.before = lambda _: bench.world.grants["netsuite"].certificates.clear()
-    with pytest.raises(CredentialsRejected, match=r"invalid_client.*certificate ID.*private key") as caught:
+    with pytest.raises(
+        CredentialsRejected, match=r"invalid_client.*certificate ID.*private key"
+    ) as caught:
         bench.pages("invoices")
     assert connection.secret("private_key").splitlines()[1] not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(429, "CONCURRENCY_LIMIT_EXCEEDED"), (429, "USER_ERROR"), (400, "CONCURRENCY_LIMIT_EXCEEDED")]
+    ("status", "code"),
+    [(429, "CONCURRENCY_LIMIT_EXCEEDED"), (429, "USER_ERROR"), (400, "CONCURRENCY_LIMIT_EXCEEDED")],
 )
-def test_too_many_at_once_is_tried_again_whatever_its_status(bench: Any, status: int, code: str) -> None:
+def test_too_many_at_once_is_tried_again_whatever_its_status(
+    bench: Any, status: int, code: str
+) -> None:
     whole = len(bench.pages("invoices"))
     left = iter(range(3))
     refuse = fail(status, code)
@@ -126,7 +143,9 @@ def test_lines_lie_beside_the_page_as_they_were_sent(bench: Any) -> None:
     page = bench.pages("credit_memos")[0]
     answers = [body for body in sent if b"access_token" not in body]
     assert all(body.rstrip()[:-1] in page.body for body in answers)
-    mapped = map_page(bench.spec, bench.spec.stream("credit_memos"), bench.connection, page.body, page_id=1)
+    mapped = map_page(
+        bench.spec, bench.spec.stream("credit_memos"), bench.connection, page.body, page_id=1
+    )
     assert mapped.lines.height > mapped.invoices.height
 
 
@@ -150,12 +169,24 @@ def test_no_change_is_lost_when_the_zone_is_unknown(bench: Any, zone: str) -> No
     bench.changes = {"timezone": zone}
     bench.world.evolve(steps=60)
     cursor = bench.clock() - timedelta(hours=1)
-    window = Window(cursor - timedelta(minutes=NetSuiteConnection.model_fields["overlap_minutes"].default), None)
+    window = Window(
+        cursor - timedelta(minutes=NetSuiteConnection.model_fields["overlap_minutes"].default), None
+    )
     read: set[str] = set()
     for stream in bench.spec.streams[:-1]:
-        pages = [(number, page.body) for number, page in enumerate(bench.pages(stream.name, window))]
-        read |= set(map_pages(bench.spec, stream, bench.connection, pages, window=window).invoices["external_id"])
-    known = {row.external_id: row for row in bench.world.truth() if row.system == "netsuite" and not row.deleted}
+        pages = [
+            (number, page.body) for number, page in enumerate(bench.pages(stream.name, window))
+        ]
+        read |= set(
+            map_pages(bench.spec, stream, bench.connection, pages, window=window).invoices[
+                "external_id"
+            ]
+        )
+    known = {
+        row.external_id: row
+        for row in bench.world.truth()
+        if row.system == "netsuite" and not row.deleted
+    }
     changed = {key for key, row in known.items() if row.updated_at >= cursor}
     assert changed
     assert changed <= read
@@ -179,7 +210,9 @@ def test_deletions_name_transactions_only(bench: Any) -> None:
 
 
 def test_a_customer_refund_is_kept_and_takes_nothing(bench: Any) -> None:
-    rows = [row for row in bench.read().invoices.to_dicts() if row["invoice_number"].startswith("RF")]
+    rows = [
+        row for row in bench.read().invoices.to_dicts() if row["invoice_number"].startswith("RF")
+    ]
     assert rows
     for row in rows:
         assert row["kind"] == "refund"
@@ -190,7 +223,15 @@ def test_the_record_apis_json_is_the_same_document(bench: Any) -> None:
     """What an operator copies out of the record API maps as the sync maps it; only the currency is named, not coded."""
     api = simulator.client(bench.world, "netsuite")
     synced = {row["external_id"]: row for row in bench.read().invoices.to_dicts()}
-    names = ("invoice_number", "customer_external_id", "total_minor", "tax_minor", "subtotal_minor", "status", "kind")
+    names = (
+        "invoice_number",
+        "customer_external_id",
+        "total_minor",
+        "tax_minor",
+        "subtotal_minor",
+        "status",
+        "kind",
+    )
     single = replace(bench.connection, paths={"currency": "/symbol"}, default_currency="AOA")
     for document in bench.world.books["netsuite"].all("Invoice"):
         if document.deleted or document.status == "void":
@@ -201,8 +242,12 @@ def test_the_record_apis_json_is_the_same_document(bench: Any) -> None:
         assert [problem["field"] for problem in named["problems"]] == ["currency"]
         (found,) = try_record(bench.spec, None, single, payload)
         assert found["ok"], found["problems"]
-        assert [found["invoice"][name] for name in names] == [synced[document.id][name] for name in names]
-        assert [line["sku"] for line in found["lines"]] == [line.product.sku for line in document.lines]
+        assert [found["invoice"][name] for name in names] == [
+            synced[document.id][name] for name in names
+        ]
+        assert [line["sku"] for line in found["lines"]] == [
+            line.product.sku for line in document.lines
+        ]
 
 
 def test_never_more_than_three_at_once(benches: Callable[..., Any]) -> None:

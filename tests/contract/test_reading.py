@@ -10,18 +10,19 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from connectors import SYSTEMS
-from connectors.kit.extract import extract
 from connectors.kit.mapping import map_page
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Page, PageRequest, Resume, Window
 from loyalty.schema import INVOICE, LINE, PROBLEM
+from tests.support.systems import SIMULATED
 
 LUANDA = ZoneInfo("Africa/Luanda")
 #: Systems whose deleted documents are gone from the lists and named in a list of their own.
 LISTS_DELETIONS = ("quickbooks", "netsuite", "custom")
 #: Systems that forget deleted documents, and list what is left.
 LISTS_THE_REST = ("sage_intacct",)
-#: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of one's own.
+#: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of
+#: one's own.
 KEEPS = ("xero", "custom")
 #: Systems whose lines say what was sold for how much, and not how many.
 WITHOUT_QUANTITIES = ("sage_intacct",)
@@ -45,7 +46,11 @@ def test_full_read_agrees_with_the_books(bench: Any) -> None:
     assert set(rows) == set(expected)
     for key, truth in expected.items():
         row = rows[key]
-        assert (row["kind"], row["status"], row["currency"]) == (truth.kind, truth.status, truth.currency), key
+        assert (row["kind"], row["status"], row["currency"]) == (
+            truth.kind,
+            truth.status,
+            truth.currency,
+        ), key
         assert row["invoice_number"] == truth.invoice_number
         assert row["customer_external_id"] == truth.customer_id
         assert row["total_minor"] == int(Decimal(truth.total) * 100), key
@@ -63,21 +68,31 @@ def test_tax_and_lines_agree_with_the_books(bench: Any) -> None:
         if key not in rows or rows[key]["status"] == "void":
             continue
         # A customer refund of NetSuite is a payment: no lines, and nothing said about tax.
-        assert rows[key]["tax_minor"] == (int(Decimal(truth.tax) * 100) if truth.skus else None), key
+        assert rows[key]["tax_minor"] == (int(Decimal(truth.tax) * 100) if truth.skus else None), (
+            key
+        )
         if bench.spec.name in WITHOUT_QUANTITIES:
             sold = lines.filter(pl.col("external_id") == key)
             assert sold["quantity"].null_count() == sold.height
-            assert sorted(sold["sku"], key=str) == sorted((sku for sku, _ in truth.skus), key=str), key
+            assert sorted(sold["sku"], key=str) == sorted(
+                (sku for sku, _ in truth.skus), key=str
+            ), key
             continue
         sold = lines.filter((pl.col("external_id") == key) & pl.col("quantity").is_not_null())
-        found = list(zip(sold["sku"], (int(quantity) for quantity in sold["quantity"]), strict=True))
+        found = list(
+            zip(sold["sku"], (int(quantity) for quantity in sold["quantity"]), strict=True)
+        )
         assert sorted(found, key=str) == sorted(truth.skus, key=str), key
 
 
 def test_schemas_and_every_column_is_mapped(bench: Any) -> None:
     """Frames have the canonical schemas, and no column of INVOICE is left without a source."""
     mapped = bench.read()
-    assert (mapped.invoices.schema, mapped.lines.schema, mapped.problems.schema) == (INVOICE, LINE, PROBLEM)
+    assert (mapped.invoices.schema, mapped.lines.schema, mapped.problems.schema) == (
+        INVOICE,
+        LINE,
+        PROBLEM,
+    )
     given = {"system", "account", "kind", "page_id", "record_no"}
     for stream in bench.spec.streams:
         if stream.deleted is None:
@@ -94,7 +109,9 @@ def test_only_missing_phones_are_problems(bench: Any) -> None:
     rows = newest(mapped.invoices)
     known = truths(bench)
     lacking = {
-        key for key, row in rows.items() if row["customer_phone"] is None and row["status"] not in ("draft", "void")
+        key
+        for key, row in rows.items()
+        if row["customer_phone"] is None and row["status"] not in ("draft", "void")
     }
     for key in lacking:
         assert known[key].phone_e164 is None or known[key].phone is None, key
@@ -109,11 +126,13 @@ def test_page_size_does_not_matter(bench: Any, page_size: int | None) -> None:
     ids = [
         key
         for page in bench.pages(stream)
-        for key in map_page(bench.spec, bench.spec.stream(stream), bench.connection, page.body, page_id=1).invoices[
-            "external_id"
-        ]
+        for key in map_page(
+            bench.spec, bench.spec.stream(stream), bench.connection, page.body, page_id=1
+        ).invoices["external_id"]
     ]
-    assert len(ids) == len(set(ids)) or bench.spec.streams[0].shrinks  # such lists are read with an overlap
+    assert (
+        len(ids) == len(set(ids)) or bench.spec.streams[0].shrinks
+    )  # such lists are read with an overlap
     assert set(ids) <= set(with_default)
 
 
@@ -139,7 +158,9 @@ def test_overlap_reads_the_edge_again(bench: Any) -> None:
     """The record changed at the very instant of the bound is in the window."""
     latest = max(row.updated_at for row in truths(bench).values() if not row.deleted)
     mapped = bench.read(Window(latest, None))
-    assert latest.replace(microsecond=0) in {at.replace(microsecond=0) for at in mapped.invoices["updated_at"]}
+    assert latest.replace(microsecond=0) in {
+        at.replace(microsecond=0) for at in mapped.invoices["updated_at"]
+    }
 
 
 def test_until_is_applied_after_reading(bench: Any, since: datetime) -> None:
@@ -149,7 +170,9 @@ def test_until_is_applied_after_reading(bench: Any, since: datetime) -> None:
     for page in bench.pages(stream.name, Window(since, until)):
         window = Window(since, until)
         mapped = map_page(bench.spec, stream, bench.connection, page.body, page_id=1, window=window)
-        assert mapped.invoices.filter((pl.col("updated_at") < since) | (pl.col("updated_at") >= until)).is_empty()
+        assert mapped.invoices.filter(
+            (pl.col("updated_at") < since) | (pl.col("updated_at") >= until)
+        ).is_empty()
 
 
 def test_resumed_read_goes_on_where_it_stopped(bench: Any) -> None:
@@ -160,7 +183,10 @@ def test_resumed_read_goes_on_where_it_stopped(bench: Any) -> None:
     asked = len(bench.api_requests())
     rest = bench.pages(stream, resume=stopped_after(whole[0]))
     per_page = 1 if bench.spec.streams[0].details is None else 2
-    assert len(bench.api_requests()) - asked == (len(whole) - 1) * per_page + bench.spec.streams[0].shrinks
+    assert (
+        len(bench.api_requests()) - asked
+        == (len(whole) - 1) * per_page + bench.spec.streams[0].shrinks
+    )
     assert [page.page_no for page in rest] == [page.page_no for page in whole[1:]]
     assert [page.record_count for page in rest] == [page.record_count for page in whole[1:]]
     assert whole[-1].next_request is None
@@ -168,14 +194,18 @@ def test_resumed_read_goes_on_where_it_stopped(bench: Any) -> None:
 
 def stopped_after(page: Page) -> Resume:
     """What is known of an interrupted read, as it comes back from the database."""
-    request, following = (json.loads(json.dumps(one.to_json())) for one in (page.request, page.next_request))
+    request, following = (
+        json.loads(json.dumps(one.to_json())) for one in (page.request, page.next_request)
+    )
     return Resume(PageRequest.from_json(request), page.body, PageRequest.from_json(following))
 
 
 def gone_of(bench: Any, page: Page, count: int) -> None:
     """Deletes some documents of a page at the vendor."""
     books = bench.world.books[bench.spec.name]
-    ids = map_page(bench.spec, bench.spec.streams[0], bench.connection, page.body, page_id=1).invoices["external_id"]
+    ids = map_page(
+        bench.spec, bench.spec.streams[0], bench.connection, page.body, page_id=1
+    ).invoices["external_id"]
     deleted = [
         one
         for one in books.all()
@@ -185,7 +215,9 @@ def gone_of(bench: Any, page: Page, count: int) -> None:
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_no_sale_is_lost_when_documents_are_deleted_while_paging(bench: Any, *, interrupted: bool) -> None:
+def test_no_sale_is_lost_when_documents_are_deleted_while_paging(
+    bench: Any, *, interrupted: bool
+) -> None:
     """Later records move up when earlier ones leave a list: onto a page that was read already."""
     stream = bench.spec.streams[0]
     if bench.spec.name in KEEPS:
@@ -201,14 +233,18 @@ def test_no_sale_is_lost_when_documents_are_deleted_while_paging(bench: Any, *, 
         pages.extend(reading)
     read = set()
     for page in pages:
-        read |= set(map_page(bench.spec, stream, bench.connection, page.body, page_id=1).invoices["external_id"])
+        read |= set(
+            map_page(bench.spec, stream, bench.connection, page.body, page_id=1).invoices[
+                "external_id"
+            ]
+        )
     alive = {key for key, row in truths(bench).items() if not row.deleted and row.kind == "invoice"}
     alive = {key for key in alive if "/" not in key}  # the others are of other lists
     assert alive & before <= read
 
 
 def test_empty_account(benches: Callable[..., Any]) -> None:
-    for system in SYSTEMS:
+    for system in SIMULATED:
         bench = benches(system, customers=1, invoices=0, example=False)
         mapped = bench.read()
         assert (mapped.invoices.height, mapped.problems.height) == (0, 0)
@@ -240,4 +276,6 @@ def test_calls_are_reported(bench: Any) -> None:
     pages = bench.pages(bench.spec.streams[0].name)
     calls = [call for call in bench.calls if call.operation not in ("token", "lines")]
     assert len(calls) == len(pages)
-    assert {(call.status, call.throttled, call.system) for call in calls} == {(200, False, bench.spec.name)}
+    assert {(call.status, call.throttled, call.system) for call in calls} == {
+        (200, False, bench.spec.name)
+    }

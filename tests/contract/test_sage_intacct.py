@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 import simulator
 from connectors.kit.errors import CredentialsRejected, RateLimited, UnexpectedShape
-from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_page, map_pages, try_record
-from connectors.kit.query_service import by_last_key, due, query
+from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import ListMovedError, PageView, RetryPolicy, Window
-from tasks.blocks import SageIntacctConnection
+from connectors.sage_intacct.query_service import by_last_key, is_due, query
+from panel.blocks import SageIntacctConnection
 
 
 @pytest.fixture
@@ -27,11 +27,15 @@ def bench(benches: Callable[..., Any]) -> Any:
 
 def asked(bench: Any, kind: str | None = None) -> list[dict[str, Any]]:
     bodies = [json.loads(request.content) for request in bench.api_requests()]
-    return [body for body in bodies if kind is None or body["object"] == f"accounts-receivable/{kind}"]
+    return [
+        body for body in bodies if kind is None or body["object"] == f"accounts-receivable/{kind}"
+    ]
 
 
 def fail(status: int, error: Any) -> Callable[[httpx.Request], httpx.Response | None]:
-    return lambda request: None if "token" in request.url.path else httpx.Response(status, json=error)
+    return lambda request: (
+        None if "token" in request.url.path else httpx.Response(status, json=error)
+    )
 
 
 def invoice(**changes: Any) -> dict[str, Any]:
@@ -50,10 +54,23 @@ def line(owner: str, amount: str, **changes: Any) -> dict[str, Any]:
 
 
 def mapped(
-    bench: Any, *records: dict[str, Any], lines: tuple[dict[str, Any], ...] = (), stream: str = "invoices"
+    bench: Any,
+    *records: dict[str, Any],
+    lines: tuple[dict[str, Any], ...] = (),
+    stream: str = "invoices",
 ) -> Any:
-    body = {"ia::result": list(records), "ia::meta": {}, "details": [{"ia::result": list(lines), "ia::meta": {}}]}
-    return map_page(bench.spec, bench.spec.stream(stream), bench.connection, json.dumps(body).encode(), page_id=1)
+    body = {
+        "ia::result": list(records),
+        "ia::meta": {},
+        "details": [{"ia::result": list(lines), "ia::meta": {}}],
+    }
+    return map_page(
+        bench.spec,
+        bench.spec.stream(stream),
+        bench.connection,
+        json.dumps(body).encode(),
+        page_id=1,
+    )
 
 
 def test_a_400_that_says_so_renews_the_token(bench: Any) -> None:
@@ -67,7 +84,9 @@ def test_a_400_that_says_so_renews_the_token(bench: Any) -> None:
 
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_a_token_that_never_works_is_a_matter_of_credentials(bench: Any, *, wrapped: bool) -> None:
-    error = {"ia::error": {"code": "invalidRequest", "message": "Invalid token", "supportId": "s3cret"}}
+    error = {
+        "ia::error": {"code": "invalidRequest", "message": "Invalid token", "supportId": "s3cret"}
+    }
     bench.before = fail(400, {"ia::result": error} if wrapped else error)
     with pytest.raises(CredentialsRejected, match='block "sage-intacct"') as caught:
         bench.pages("adjustments")
@@ -76,7 +95,9 @@ def test_a_token_that_never_works_is_a_matter_of_credentials(bench: Any, *, wrap
 
 
 def test_another_400_does_not(bench: Any) -> None:
-    bench.before = fail(400, {"ia::result": {"ia::error": {"code": "invalidRequest", "message": "secret field"}}})
+    bench.before = fail(
+        400, {"ia::result": {"ia::error": {"code": "invalidRequest", "message": "secret field"}}}
+    )
     with pytest.raises(UnexpectedShape, match="code invalidRequest") as caught:
         bench.pages("adjustments")
     assert len(bench.api_requests()) == 1
@@ -120,12 +141,14 @@ def test_the_entity_of_the_account_is_named_in_the_header(bench: Any) -> None:
     block = SageIntacctConnection(company_id="AguaTwezah", client_id="i", client_secret="s")
     assert block.account() == "AguaTwezah"
     assert bench.spec.headers(block.connection()) == {"content-type": "application/json"}
-    elsewhere = SageIntacctConnection(company_id="AguaTwezah", entity_id="E200", client_id="i", client_secret="s")
+    elsewhere = SageIntacctConnection(
+        company_id="AguaTwezah", entity_id="E200", client_id="i", client_secret="s"
+    )
     bench.before = None
     bench.requests.clear()
     with bench.client() as client:
-        empty = replace(client.connection, account=elsewhere.account())
-        client.connection = empty
+        empty = replace(client.account, account=elsewhere.account())
+        client.account = empty
         body = client.send(query("accounts-receivable/invoice", ["key"], [], 10), "test").body
     assert json.loads(body)["ia::meta"]["totalCount"] == 0 < whole
 
@@ -137,7 +160,10 @@ def test_lines_are_asked_for_in_batches_and_billed_as_such(benches: Callable[...
     assert page.record_count > 300
     assert len(asked(bench, "invoice")) == 1
     assert len(asked(bench, "invoice-line")) == -(-page.record_count // 250)
-    assert all(len(body["filters"][1]["$in"]["invoice.key"]) <= 250 for body in asked(bench, "invoice-line"))
+    assert all(
+        len(body["filters"][1]["$in"]["invoice.key"]) <= 250
+        for body in asked(bench, "invoice-line")
+    )
 
 
 def test_a_path_of_the_operators_is_asked_for(bench: Any) -> None:
@@ -151,7 +177,9 @@ def test_a_path_of_the_operators_is_asked_for(bench: Any) -> None:
     assert "contacts.billTo.id" in asked(bench, "invoice")[0]["fields"]
     # The usual one as well: stored pages are read again when the path is corrected.
     assert {"glAccount.id", "memo"} < set(asked(bench, "invoice-line")[0]["fields"])
-    found = map_pages(bench.spec, bench.spec.stream("invoices"), bench.connection, [(1, pages[0].body)])
+    found = map_pages(
+        bench.spec, bench.spec.stream("invoices"), bench.connection, [(1, pages[0].body)]
+    )
     assert set(found.lines["name"]) == {"4000"}
     bench.pages("adjustments")
     assert "contacts.billTo.id" not in asked(bench, "adjustment")[0]["fields"]
@@ -161,7 +189,9 @@ def test_an_edited_sales_document_stays_one_sale(bench: Any) -> None:
     books, since = bench.world.books["sage_intacct"], bench.clock()
     bench.clock.advance(minutes=1)
     document = next(
-        one for one in books.all("Invoice") if one.id != one.record_key and books.edit(one, 0, 99, bench.clock())
+        one
+        for one in books.all("Invoice")
+        if one.id != one.record_key and books.edit(one, 0, 99, bench.clock())
     )
     (row,) = bench.read(Window(since, None)).invoices.to_dicts()
     assert (row["external_id"], row["total_minor"]) == (document.id, document.total_minor)
@@ -248,7 +278,9 @@ def test_states(bench: Any, state: str, total: str, status: str) -> None:
         ({"customer.id": None}, "customer_external_id", "missing"),
     ],
 )
-def test_what_is_not_guessed_is_rejected_by_name(bench: Any, changes: dict[str, Any], field: str, reason: str) -> None:
+def test_what_is_not_guessed_is_rejected_by_name(
+    bench: Any, changes: dict[str, Any], field: str, reason: str
+) -> None:
     problems = mapped(bench, invoice(**changes)).problems.to_dicts()
     assert [(one["field"], one["reason"]) for one in problems] == [(field, reason)]
 
@@ -287,7 +319,14 @@ def test_nested_answers_are_read_as_well(bench: Any) -> None:
         "invoiceDate": "2026-05-01", "customer": {"id": "CUST-100"}, "currency": {"txnCurrency": "EUR"},
         "totalTxnAmount": "114.00", "totalTxnAmountDue": "14.00", "audit": {"modifiedDateTime": "2026-05-20T08:30:00Z"},
     }  # fmt: skip
-    lines = ({"key": "1", "invoice": {"key": "238"}, "txnAmount": "100.00", "dimensions": {"item": {"id": "SKU1"}}},)
+    lines = (
+        {
+            "key": "1",
+            "invoice": {"key": "238"},
+            "txnAmount": "100.00",
+            "dimensions": {"item": {"id": "SKU1"}},
+        },
+    )
     found = mapped(bench, nested, lines=lines)
     assert found.problems.is_empty()
     assert found.invoices["external_id"].to_list() == ["Sales Invoice-SI-1"]
@@ -310,7 +349,14 @@ def test_adjustments(bench: Any, entered: str, state: str, kind: str, status: st
         "audit.modifiedDateTime": "2026-05-20T08:30:00Z",
     }  # fmt: skip
     amount = f"{'-' if entered.startswith('-') else ''}50.00"
-    lines = ({"key": "1", "arAdjustment.key": "15", "txnCurrency.amount": amount, "dimensions.item.id": "SKU1"},)
+    lines = (
+        {
+            "key": "1",
+            "arAdjustment.key": "15",
+            "txnCurrency.amount": amount,
+            "dimensions.item.id": "SKU1",
+        },
+    )
     found = mapped(bench, record, lines=lines, stream="adjustments")
     assert found.problems.is_empty()
     row = found.invoices.to_dicts()[0]
@@ -323,7 +369,15 @@ def test_a_document_read_alone_is_the_same_document(bench: Any) -> None:
     """What an operator copies out of a single answer maps as the sync maps it."""
     api = simulator.client(bench.world, "sage_intacct")
     synced = {row["external_id"]: row for row in bench.read().invoices.to_dicts()}
-    names = ("invoice_number", "customer_external_id", "total_minor", "subtotal_minor", "tax_minor", "status", "kind")
+    names = (
+        "invoice_number",
+        "customer_external_id",
+        "total_minor",
+        "subtotal_minor",
+        "tax_minor",
+        "status",
+        "kind",
+    )
     streams = set()
     for kind, entities in (("invoice", ("Invoice",)), ("adjustment", ("CreditMemo", "DebitMemo"))):
         for document in bench.world.books["sage_intacct"].all(*entities):
@@ -334,8 +388,12 @@ def test_a_document_read_alone_is_the_same_document(bench: Any) -> None:
             assert found["ok"], found["problems"]
             streams.add(found["stream"])
             row = found["invoice"]
-            assert [row[name] for name in names] == [synced[row["external_id"]][name] for name in names]
-            assert [line["sku"] for line in found["lines"]] == [line.product.sku for line in document.lines]
+            assert [row[name] for name in names] == [
+                synced[row["external_id"]][name] for name in names
+            ]
+            assert [line["sku"] for line in found["lines"]] == [
+                line.product.sku for line in document.lines
+            ]
     assert streams == {"invoices", "adjustments"}
 
 
@@ -398,7 +456,7 @@ def test_the_census_is_not_thrown_off_by_deletions_under_way(bench: Any) -> None
 )
 def test_when_the_census_is_due(since: str | None, hours: int, *, asked: bool) -> None:
     begin = datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None
-    assert due(begin, datetime(2026, 5, 20, 12, 45, tzinfo=UTC), hours) is asked
+    assert is_due(begin, datetime(2026, 5, 20, 12, 45, tzinfo=UTC), hours) is asked
 
 
 def test_the_census_is_every_six_hours_unless_the_block_says_otherwise(bench: Any) -> None:

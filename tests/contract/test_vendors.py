@@ -10,15 +10,19 @@ import pytest
 
 import simulator
 from connectors.kit.errors import RateLimited
-from connectors.kit.look_up import look_up
+from connectors.kit.http.retry import RetryDecision
 from connectors.kit.mapping import map_lookup
-from connectors.kit.patience import Patience
+from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import RetryPolicy, Window
 
 
 def ids_on(bench: Any, pages: list[Any], lookup: str) -> list[str]:
     of = bench.spec.lookup(lookup)
-    return [key for page in pages for key in map_lookup(bench.spec, of, bench.connection, page.body)["external_id"]]
+    return [
+        key
+        for page in pages
+        for key in map_lookup(bench.spec, of, bench.connection, page.body)["external_id"]
+    ]
 
 
 @pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"])
@@ -38,7 +42,7 @@ def test_quickbooks_429_without_retry_after_waits_a_minute(benches: Callable[...
     with pytest.raises(RateLimited) as caught:
         bench.pages("invoices")
     assert caught.value.retry_after_seconds == 60
-    assert Patience(RetryPolicy()).backoff(caught.value) == 60
+    assert RetryDecision(RetryPolicy()).backoff(caught.value) == 60
 
 
 @pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"])
@@ -46,21 +50,29 @@ def test_customers_are_read_in_batches(benches: Callable[..., Any], system: str)
     bench = benches(system, customers=130)
     customers = bench.world.books[system].customers
     with bench.client() as client:
-        pages = list(look_up(bench.spec, bench.spec.lookup("customers"), client, [*customers, "999999"]))
+        pages = list(
+            look_up(bench.spec, bench.spec.lookup("customers"), client, [*customers, "999999"])
+        )
     found = set(ids_on(bench, pages, "customers"))
     assert found == set(customers)
     assert len(bench.api_requests()) <= 5
     assert [page.page_no for page in pages] == list(range(1, len(pages) + 1))
 
 
-def test_freshbooks_asks_one_by_one_for_clients_that_do_not_come_back(benches: Callable[..., Any]) -> None:
+def test_freshbooks_asks_one_by_one_for_clients_that_do_not_come_back(
+    benches: Callable[..., Any],
+) -> None:
     """A server that does not know search[ids] lists its first page; the others are asked for by id."""
     bench = benches("freshbooks", customers=20)
     keys = sorted(bench.world.books["freshbooks"].customers)
 
     def deaf(request: httpx.Request) -> httpx.Response | None:
         if request.url.path.endswith("/clients"):
-            body = {"response": {"result": {"clients": [], "page": 1, "pages": 1, "per_page": 15, "total": 0}}}
+            body = {
+                "response": {
+                    "result": {"clients": [], "page": 1, "pages": 1, "per_page": 15, "total": 0}
+                }
+            }
             return httpx.Response(200, json=body)
         return None
 
@@ -78,7 +90,9 @@ def test_no_ids_no_calls(bench: Any) -> None:
 
 
 @pytest.mark.parametrize("days", [None, 31])
-def test_quickbooks_deletions_need_a_recent_window(benches: Callable[..., Any], days: int | None) -> None:
+def test_quickbooks_deletions_need_a_recent_window(
+    benches: Callable[..., Any], days: int | None
+) -> None:
     bench = benches("quickbooks")
     since = bench.clock() - timedelta(days=days) if days else None
     assert bench.pages("deletions", Window(since, None)) == []
@@ -104,7 +118,9 @@ def test_quickbooks_full_change_data_is_asked_for_by_entity(benches: Callable[..
     assert [page.page_no for page in pages] == [1, 2, 3, 4, 5]
 
 
-def test_quickbooks_deletions_beyond_a_thousand_changes_are_found(benches: Callable[..., Any]) -> None:
+def test_quickbooks_deletions_beyond_a_thousand_changes_are_found(
+    benches: Callable[..., Any],
+) -> None:
     """An entity that fills an answer by itself may have been cut off: all that still exist are listed instead."""
     bench = benches("quickbooks", invoices=1700, days=20)
     mapped = bench.read(Window(bench.clock() - timedelta(days=25), None))
@@ -124,7 +140,11 @@ def test_quickbooks_deletions_older_than_change_data_are_found(benches: Callable
     """Change data goes thirty days back: after a longer pause, all that still exist are listed."""
     bench = benches("quickbooks", invoices=300)
     mapped = bench.read(Window(bench.clock() - timedelta(days=45), None))
-    alive = {row.external_id for row in bench.world.truth() if row.system == "quickbooks" and not row.deleted}
+    alive = {
+        row.external_id
+        for row in bench.world.truth()
+        if row.system == "quickbooks" and not row.deleted
+    }
     assert set(mapped.listed["external_id"]) == alive
     assert set(mapped.listed["kind"]) == {"invoice", "sale", "credit_note", "refund"}
     assert mapped.deletions.is_empty()
@@ -138,16 +158,24 @@ def test_a_cut_off_list_of_what_exists_is_no_list_of_deletions(benches: Callable
         statement = request.url.params.get("query", "")
         if not statement.startswith("SELECT Id") or "MAXRESULTS 20" in statement:
             return None
-        url = request.url.copy_set_param("query", statement.replace("MAXRESULTS 1000", "MAXRESULTS 20"))
+        url = request.url.copy_set_param(
+            "query", statement.replace("MAXRESULTS 1000", "MAXRESULTS 20")
+        )
         with simulator.client(bench.world, "quickbooks") as api:
-            answer = api.get(url.raw_path.decode().removeprefix("/quickbooks"), headers=request.headers)
+            answer = api.get(
+                url.raw_path.decode().removeprefix("/quickbooks"), headers=request.headers
+            )
         body = answer.json()
         body["QueryResponse"].pop("totalCount", None)
         return httpx.Response(200, json=body)
 
     bench.before = short
     mapped = bench.read(Window(bench.clock() - timedelta(days=45), None))
-    alive = {row.external_id for row in bench.world.truth() if row.system == "quickbooks" and not row.deleted}
+    alive = {
+        row.external_id
+        for row in bench.world.truth()
+        if row.system == "quickbooks" and not row.deleted
+    }
     assert set(mapped.listed["external_id"]) == alive
 
 
@@ -170,7 +198,11 @@ def test_xero_servers_without_a_pagination_object(benches: Callable[..., Any], t
     bench = benches("xero")
     bench.page_size = None
     bench.before = xero_server(total, 100)
-    rows = [row["InvoiceID"] for page in bench.pages("invoices") for row in json.loads(page.body)["Invoices"]]
+    rows = [
+        row["InvoiceID"]
+        for page in bench.pages("invoices")
+        for row in json.loads(page.body)["Invoices"]
+    ]
     assert sorted(set(rows)) == sorted(f"id-{number}" for number in range(total))
 
 
@@ -201,7 +233,9 @@ def test_xero_sends_the_window_as_a_header(benches: Callable[..., Any]) -> None:
     sent = [request.headers.get("if-modified-since") for request in bench.api_requests()]
     assert sent[0] is None
     assert sent[-1] == "2026-05-20T11:00:00Z"
-    assert {request.headers["xero-tenant-id"] for request in bench.api_requests()} == {bench.connection.account}
+    assert {request.headers["xero-tenant-id"] for request in bench.api_requests()} == {
+        bench.connection.account
+    }
 
 
 def test_freshbooks_renews_with_a_json_body(benches: Callable[..., Any]) -> None:

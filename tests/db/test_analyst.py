@@ -30,14 +30,19 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "refused_correction", "reject", "http_attempt", "sale_note", "sync_attempt", "tier_history", "webhook",
+    "adjustment", "refused_correction", "reject", "http_attempt", "sale_note", "sync_attempt",
+    "tier_history", "webhook",
 )  # fmt: skip
 
 
 @pytest.fixture
 def analyst(books: Books) -> Iterator[psycopg.Connection]:
     """A connection of an analyst to books with a sale."""
-    books.store(invoice(), invoice(external_id="B", status="void", customer_phone=OTHER_PHONE), lines=[line()])
+    books.store(
+        invoice(),
+        invoice(external_id="B", status="void", customer_phone=OTHER_PHONE),
+        lines=[line()],
+    )
     books.award()
     with psycopg.connect(books.dsn, autocommit=True) as connection:
         connection.execute("SET ROLE analyst")
@@ -52,7 +57,9 @@ def test_reads_every_view(analyst: psycopg.Connection, view: str) -> None:
 
 
 def test_the_list_of_views_is_complete(analyst: psycopg.Connection) -> None:
-    names = analyst.execute("SELECT viewname FROM pg_views WHERE schemaname = 'analytics' ORDER BY 1").fetchall()
+    names = analyst.execute(
+        "SELECT viewname FROM pg_views WHERE schemaname = 'analytics' ORDER BY 1"
+    ).fetchall()
     assert [name for (name,) in names] == VIEWS
 
 
@@ -112,14 +119,20 @@ def test_is_refused_when_writing(analyst: psycopg.Connection) -> None:
 
 def test_amounts_are_in_whole_units_of_each_currency(books: Books) -> None:
     books.store(
-        *(invoice(external_id=code, currency=code, amount_refunded_minor=1) for code in ("AOA", "JPY", "KWD", "CLF")),
+        *(
+            invoice(external_id=code, currency=code, amount_refunded_minor=1)
+            for code in ("AOA", "JPY", "KWD", "CLF")
+        ),
         lines=[line("KWD", amount_minor=-5)],
     )
     totals = "SELECT currency, total::text, refunded::text FROM analytics.sale ORDER BY 1"
     assert books.rows(totals) == [
-        ("AOA", "150.00", "0.01"), ("CLF", "1.5000", "0.0001"), ("JPY", "15000", "1"), ("KWD", "15.000", "0.001"),
+        ("AOA", "150.00", "0.01"), ("CLF", "1.5000", "0.0001"), ("JPY", "15000", "1"),
+        ("KWD", "15.000", "0.001"),
     ]  # fmt: skip
-    assert books.rows("SELECT currency, amount::text FROM analytics.sale_line") == [("KWD", "-0.005")]
+    assert books.rows("SELECT currency, amount::text FROM analytics.sale_line") == [
+        ("KWD", "-0.005")
+    ]
 
 
 def test_a_sale_shows_its_points_and_a_member_its_balance(books: Books) -> None:
@@ -129,7 +142,10 @@ def test_a_sale_shows_its_points_and_a_member_its_balance(books: Books) -> None:
         ("A", 1500, 1),
         ("CN", -2000, 1),
     ]
-    member = "SELECT tier, balance_points, added_points, taken_back_points, entries FROM analytics.member"
+    member = (
+        "SELECT tier, balance_points, added_points, taken_back_points, entries "
+        "FROM analytics.member"
+    )
     assert books.rows(member) == [("lead", -500, 1500, 2000, 2)]
     books.set_tier(books.member(), "gold", NOON)
     assert books.rows("SELECT tier FROM analytics.member") == [("gold",)]

@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from settings import Settings, embedded_dsn
 from sql.migrate import migrate
-from twezah.settings import Settings, embedded_dsn
 from twezah.stack.analyst import analyst_environment
 from twezah.stack.errors import StackError
 from twezah.stack.pginstall import python_environment
@@ -61,7 +61,10 @@ def test_on_the_embedded_server(home: Path) -> None:
 
 @pytest.fixture
 def other_server(home: Path) -> Iterator[dict[str, str]]:
-    """The same server, as one that asks the analyst for a password; how our installation reaches it."""
+    """The same server, which asks the analyst for a password.
+
+    Yields how our installation reaches it.
+    """
     rules = home / "pg" / "pg_hba.conf"
     before = rules.read_text()
     rules.write_text(f"local all analyst scram-sha-256\n{before}")
@@ -83,7 +86,9 @@ def test_on_another_server(home: Path, other_server: dict[str, str], tmp_path: P
     assert settings.fernet_key().decode() not in password
 
 
-def test_a_login_of_the_administrators(home: Path, other_server: dict[str, str], tmp_path: Path) -> None:
+def test_a_login_of_the_administrators(
+    home: Path, other_server: dict[str, str], tmp_path: Path
+) -> None:
     """It must be the role itself: a superuser under another name is refused."""
     superuser = other_server["TWEZAH_DATABASE_URL"]
     wrong = Settings(home=tmp_path, database_url=superuser, analyst_database_url=superuser)
@@ -91,7 +96,9 @@ def test_a_login_of_the_administrators(home: Path, other_server: dict[str, str],
         analyst_environment(wrong, superuser)
     with psycopg.connect(superuser, autocommit=True) as connection:
         connection.execute("ALTER ROLE analyst LOGIN PASSWORD 'of-the-administrator'")
-        login = psycopg.conninfo.make_conninfo(superuser, user="analyst", password="of-the-administrator")
+        login = psycopg.conninfo.make_conninfo(
+            superuser, user="analyst", password="of-the-administrator"
+        )
         url = superuser.replace("postgres@", "analyst:of-the-administrator@")
         right = Settings(home=tmp_path, database_url=superuser, analyst_database_url=url)
         assert analyst_environment(right, superuser)["PGUSER"] == "analyst"

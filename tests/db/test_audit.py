@@ -36,7 +36,11 @@ def write(dsn: str, count: int, operation: str = "test.entry") -> None:
     for number in range(count):
         with connect(dsn) as connection:
             audit.record(
-                connection, operation, f"thing {number}", details={"number": number, "text": "ç"}, points=-number
+                connection,
+                operation,
+                f"thing {number}",
+                details={"number": number, "text": "ç"},
+                points=-number,
             )
             connection.commit()
 
@@ -80,14 +84,21 @@ def test_keys_are_recorded_without_the_key(dsn: str) -> None:
 
 def test_phone_numbers_are_masked_whoever_forgot_to(dsn: str) -> None:
     with connect(dsn) as connection:
-        audit.record(connection, "test.entry", "x", error="of +244 923 456 789", details={"said": ["+244923456789"]})
+        audit.record(
+            connection,
+            "test.entry",
+            "x",
+            error="of +244 923 456 789",
+            details={"said": ["+244923456789"]},
+        )
         connection.commit()
     (found,) = entries(dsn, operation="test.entry")
     assert "923" not in repr(found)
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE audit.entry SET points = 1", "DELETE FROM audit.entry", "TRUNCATE audit.entry"]
+    "statement",
+    ["UPDATE audit.entry SET points = 1", "DELETE FROM audit.entry", "TRUNCATE audit.entry"],
 )
 def test_history_is_refused_to_change(dsn: str, statement: str) -> None:
     with connect(dsn) as connection, pytest.raises(psycopg.errors.RestrictViolation):
@@ -97,8 +108,10 @@ def test_history_is_refused_to_change(dsn: str, statement: str) -> None:
 def test_a_forged_row_gets_the_number_and_hash_that_are_due(dsn: str) -> None:
     with connect(dsn) as connection:
         connection.execute(
-            "INSERT INTO audit.entry (entry_no, at, actor, operation, status, subject, previous_hash, hash)"
-            " VALUES (99, '2001-01-01', 'x', 'test.forged', 'success', 'x', sha256('a'), sha256('b'))"
+            "INSERT INTO audit.entry (entry_no, at, actor, operation, status, subject, "
+            "previous_hash, hash)"
+            " VALUES (99, '2001-01-01', 'x', 'test.forged', 'success', 'x', sha256('a'), "
+            "sha256('b'))"
         )
         connection.commit()
     (found,) = entries(dsn, operation="test.forged")
@@ -135,7 +148,9 @@ with connect(sys.argv[1]) as connection:
 
 
 def test_a_writer_killed_with_the_chain_in_its_hand_leaves_nothing(dsn: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", KILLED, dsn], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, dsn], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
         process.kill()
@@ -146,10 +161,14 @@ def test_a_writer_killed_with_the_chain_in_its_hand_leaves_nothing(dsn: str) -> 
 
 COLUMNS = {
     "at": "at + interval '1 microsecond'", "actor": "actor || 'x'", "operation": "operation || 'x'",
-    "status": "CASE status WHEN 'error' THEN 'success' ELSE 'error' END", "subject": "subject || ' '",
-    "system": "coalesce(system, '') || 'x'", "account": "coalesce(account, '') || 'x'", "records": "coalesce(records, 0) + 1",
-    "points": "coalesce(points, 0) + 1", "error": "coalesce(error, '') || 'x'", "run_id": "coalesce(run_id, '') || 'x'",
-    "details": "details || '{\"x\": null}'", "previous_hash": "sha256(previous_hash)", "hash": "sha256(hash)",
+    "status": "CASE status WHEN 'error' THEN 'success' ELSE 'error' END",
+    "subject": "subject || ' '",
+    "system": "coalesce(system, '') || 'x'", "account": "coalesce(account, '') || 'x'",
+    "records": "coalesce(records, 0) + 1",
+    "points": "coalesce(points, 0) + 1", "error": "coalesce(error, '') || 'x'",
+    "run_id": "coalesce(run_id, '') || 'x'",
+    "details": "details || '{\"x\": null}'", "previous_hash": "sha256(previous_hash)",
+    "hash": "sha256(hash)",
 }  # fmt: skip
 
 
@@ -163,7 +182,10 @@ def written(databases: Databases) -> str:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 8), st.sampled_from([*COLUMNS, "deleted", "moved"]), st.booleans())
 def test_any_single_tampering_is_found(written: str, number: int, how: str, rehashed: bool) -> None:
-    """Also where the forger gives the row the hash of its new content: then the next one does not follow, or the anchor differs."""
+    """A forged entry is found, also one with the right hash of its new content.
+
+    Then the next entry does not follow, or the anchor differs.
+    """
     with psycopg.connect(written) as connection:
         head = audit.head(connection)
         assert head is not None
@@ -172,12 +194,17 @@ def test_any_single_tampering_is_found(written: str, number: int, how: str, reha
         if how == "deleted":
             connection.execute("DELETE FROM audit.entry WHERE entry_no = %s", [number])
         elif how == "moved":
-            connection.execute("UPDATE audit.entry SET entry_no = 100 WHERE entry_no = %s", [number])
+            connection.execute(
+                "UPDATE audit.entry SET entry_no = 100 WHERE entry_no = %s", [number]
+            )
         else:
             change = sql.SQL("UPDATE audit.entry SET {} = {} WHERE entry_no = %s")
             connection.execute(change.format(sql.Identifier(how), sql.SQL(COLUMNS[how])), [number])
             if rehashed and how != "hash":
-                rehash = "UPDATE audit.entry e SET hash = sha256(previous_hash || audit.content(e)) WHERE entry_no = %s"
+                rehash = (
+                    "UPDATE audit.entry e SET hash = sha256(previous_hash || audit.content(e)) "
+                    "WHERE entry_no = %s"
+                )
                 connection.execute(rehash, [number])
         found = audit.verify(connection, [head])
         connection.rollback()

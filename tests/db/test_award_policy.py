@@ -1,4 +1,8 @@
-"""Award when issued, or when paid: by account, versioned, never touching the past unasked, and blind to the order of arrival."""
+"""Award when issued, or when paid.
+
+The choice is the account's and versioned. It never changes the past unasked, and the order of
+arrival changes nothing.
+"""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -29,7 +33,8 @@ def follow(books: Books, wanted: Wanted, *versions: dict[str, Any]) -> int:
 
 def versions(books: Books) -> list[tuple[Any, ...]]:
     return books.rows(
-        "SELECT award_when, CASE WHEN isfinite(valid_from) THEN valid_from END FROM billing.award_policy ORDER BY policy_no"
+        "SELECT award_when, CASE WHEN isfinite(valid_from) THEN valid_from END "
+        "FROM billing.award_policy ORDER BY policy_no"
     )
 
 
@@ -46,9 +51,30 @@ def test_paid_from_the_first_run_on_is_for_all_sales(books: Books) -> None:
     assert first_run(books, PAID, invoice()) == 0
     assert versions(books) == [("paid", None)]
     assert follow(books, PAID, invoice(status="paid", updated_at=NOON + HOUR)) == 1500
-    assert follow(books, PAID, invoice(status="paid", amount_refunded_minor=5_000, updated_at=NOON + 2 * HOUR)) == -500
-    assert follow(books, PAID, invoice(status="open", amount_refunded_minor=5_000, updated_at=NOON + 3 * HOUR)) == -1000
-    assert follow(books, PAID, invoice(status="paid", amount_refunded_minor=5_000, updated_at=NOON + 4 * HOUR)) == 1000
+    assert (
+        follow(
+            books,
+            PAID,
+            invoice(status="paid", amount_refunded_minor=5_000, updated_at=NOON + 2 * HOUR),
+        )
+        == -500
+    )
+    assert (
+        follow(
+            books,
+            PAID,
+            invoice(status="open", amount_refunded_minor=5_000, updated_at=NOON + 3 * HOUR),
+        )
+        == -1000
+    )
+    assert (
+        follow(
+            books,
+            PAID,
+            invoice(status="paid", amount_refunded_minor=5_000, updated_at=NOON + 4 * HOUR),
+        )
+        == 1000
+    )
     assert follow(books, PAID, invoice(status="void", updated_at=NOON + 5 * HOUR)) == -1000
     assert books.points() == 0
     assert versions(books) == [("paid", None)]  # the same again is no new version
@@ -62,7 +88,9 @@ def test_issued_needs_no_version(books: Books) -> None:
 def test_a_change_is_for_sales_from_now_on(books: Books) -> None:
     first_run(books, ISSUED, invoice())
     late, future = invoice(external_id="late"), invoice(external_id="future", issued_at=TOMORROW)
-    assert follow(books, PAID, late, future) == 1500  # dated before the change, though it arrives with it
+    assert (
+        follow(books, PAID, late, future) == 1500
+    )  # dated before the change, though it arrives with it
     assert versions(books)[0][0] == "paid"
     assert versions(books)[0][1] > NOW
     assert follow(books, PAID, invoice(external_id="later still")) == 1500
@@ -78,9 +106,9 @@ def test_the_past_is_recomputed_when_asked(books: Books) -> None:
     old = invoice(external_id="old", issued_at=NOON - timedelta(days=90))
     first_run(books, ISSUED, old, invoice(), invoice(external_id="P", status="paid"))
     assert follow(books, Wanted("paid", NOON)) == -1500
-    assert books.rows("SELECT external_id, reason, points FROM loyalty.award_entry WHERE entry_no = 2") == [
-        ("A", "edit", -1500)
-    ]
+    assert books.rows(
+        "SELECT external_id, reason, points FROM loyalty.award_entry WHERE entry_no = 2"
+    ) == [("A", "edit", -1500)]
     assert follow(books, Wanted("paid", NOON)) == 0  # once
     assert follow(books, Wanted("paid", NOON - timedelta(days=100))) == -1500
     assert follow(books, Wanted("issued", NOON - timedelta(days=100))) == 3000
@@ -100,11 +128,16 @@ def test_the_order_of_arrival_does_not_matter(books: Books) -> None:
     documents = [
         invoice(
             external_id=f"{n}", issued_at=NOON + n * HOUR, status=chance.choice(["open", "paid"]),
-            customer_phone=chance.choice([books_phone, OTHER_PHONE]), kind=chance.choice(["invoice", "credit_note"]),
+            customer_phone=chance.choice([books_phone, OTHER_PHONE]),
+            kind=chance.choice(["invoice", "credit_note"]),
         )
         for n in range(30)
     ]  # fmt: skip
-    policies = [Wanted("paid", NOON + 5 * HOUR), Wanted("issued", NOON + 20 * HOUR), Wanted("paid", NOON + 25 * HOUR)]
+    policies = [
+        Wanted("paid", NOON + 5 * HOUR),
+        Wanted("issued", NOON + 20 * HOUR),
+        Wanted("paid", NOON + 25 * HOUR),
+    ]
     found = []
     for round_no in range(3):
         own = Books(books.dsn, type(books.account)("xero", f"round {round_no}"))
@@ -122,14 +155,17 @@ def test_the_order_of_arrival_does_not_matter(books: Books) -> None:
         own.award()
         found.append(
             own.rows(
-                "SELECT external_id, member_id, sum(points) FROM loyalty.award_entry WHERE account = %(a)s "
+                "SELECT external_id, member_id, sum(points) FROM loyalty.award_entry "
+                    "WHERE account = %(a)s "
                 "GROUP BY 1, 2 HAVING sum(points) <> 0 ORDER BY 1, 2", a=own.account.account,
             )
         )  # fmt: skip
     assert found[0] == found[1] == found[2]
     by_hour = {int(external_id) for external_id, _, _ in found[0]}
     awaited = {n for n in range(30) if 5 <= n < 20 or n >= 25}
-    unpaid = {n for n in awaited if documents[n]["status"] == "open" and documents[n]["kind"] == "invoice"}
+    unpaid = {
+        n for n in awaited if documents[n]["status"] == "open" and documents[n]["kind"] == "invoice"
+    }
     assert by_hour == set(range(30)) - unpaid
     assert unpaid
 

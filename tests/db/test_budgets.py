@@ -1,4 +1,7 @@
-"""Dividing a budget: in one pass over its claims, also where the database knows nothing about the table yet."""
+"""Dividing a budget in one pass over its claims.
+
+Also where the database has no statistics of the table yet.
+"""
 
 import pytest
 
@@ -9,11 +12,14 @@ from tests.support.books import Books
 CLAIMS = 3_000
 MANY = f"""
 WITH bought AS (
-    INSERT INTO loyalty.member (phone) SELECT '+2449' || lpad(g::text, 8, '0') FROM generate_series(1, {CLAIMS}) g RETURNING member_id
+    INSERT INTO loyalty.member (phone) SELECT '+2449' || lpad(g::text, 8, '0')
+    FROM generate_series(1, {CLAIMS}) g RETURNING member_id
 )
-INSERT INTO loyalty.promotion_claim (promotion_id, version, member_id, system, account, external_id, issued_at, wanted, unsettled_from)
+INSERT INTO loyalty.promotion_claim (promotion_id, version, member_id, system, account, external_id,
+    issued_at, wanted, unsettled_from)
 SELECT 'p', 1, member_id, 'xero', 'books', 'S' || member_id, at, 50, at
-FROM bought, LATERAL (SELECT '2026-01-01'::timestamptz + member_id * interval '1 second') AS sold (at)
+FROM bought,
+    LATERAL (SELECT '2026-01-01'::timestamptz + member_id * interval '1 second') AS sold (at)
 """
 
 
@@ -31,15 +37,20 @@ def test_many_claims_are_divided_in_one_pass(claimed: Books) -> None:
         assert len(budgets.settle(connection, {("p", 1): 1_020})) == 21
     granted = "SELECT granted FROM loyalty.promotion_claim ORDER BY issued_at LIMIT 22"
     assert [row[0] for row in claimed.rows(granted)] == [50] * 20 + [20, 0]
-    assert claimed.rows("SELECT count(*), sum(granted) FROM loyalty.promotion_claim WHERE unsettled_from IS NULL") == [
-        (CLAIMS, 1_020)
-    ]
+    assert claimed.rows(
+        "SELECT count(*), sum(granted) FROM loyalty.promotion_claim WHERE unsettled_from IS NULL"
+    ) == [(CLAIMS, 1_020)]
 
 
 def test_an_earlier_claim_takes_from_the_last_ones(claimed: Books) -> None:
     with claimed.transaction() as connection:
         budgets.settle(connection, {("p", 1): 1_020})
-    early = "INSERT INTO loyalty.promotion_claim (promotion_id, version, member_id, system, account, external_id, issued_at, wanted, unsettled_from) SELECT 'p', 1, min(member_id), 'xero', 'books', 'early', '2025-01-01', 30, '2025-01-01' FROM loyalty.member"
+    early = (
+        "INSERT INTO loyalty.promotion_claim (promotion_id, version, member_id, system, account, "
+        "external_id, issued_at, wanted, unsettled_from) "
+        "SELECT 'p', 1, min(member_id), 'xero', 'books', 'early', '2025-01-01', 30, '2025-01-01' "
+        "FROM loyalty.member"
+    )
     claimed.run(early)
     with claimed.transaction() as connection:
         assert len(budgets.settle(connection, {("p", 1): 1_020})) == 3
@@ -51,7 +62,9 @@ def test_an_earlier_claim_takes_from_the_last_ones(claimed: Books) -> None:
 def test_a_version_that_speaks_no_more_gives_nothing(claimed: Books) -> None:
     with claimed.transaction() as connection:
         budgets.settle(connection, {("p", 1): 1_020})
-    claimed.run("UPDATE loyalty.promotion_claim SET unsettled_from = issued_at WHERE external_id = 'S1'")
+    claimed.run(
+        "UPDATE loyalty.promotion_claim SET unsettled_from = issued_at WHERE external_id = 'S1'"
+    )
     with claimed.transaction() as connection:
         assert len(budgets.settle(connection, {})) == 21
     assert claimed.rows("SELECT sum(granted) FROM loyalty.promotion_claim") == [(0,)]

@@ -7,8 +7,10 @@ from sql import db
 from sql.db import connect, engine
 
 
-def test_a_first_connection_that_breaks_is_a_lost_connection(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLAlchemy asks the first connection of a pool about the server, and wraps what fails then."""
+def test_a_first_connection_that_breaks_is_a_lost_connection(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused first connection is psycopg's error, as it is."""
     made = psycopg.connect
 
     def broken(*args: object, **options: object) -> psycopg.Connection:

@@ -1,4 +1,7 @@
-"""What people decide: adjustments, merges and phones. Every decision stays, counts once, and can be taken back."""
+"""What people decide: adjustments, merges and phones.
+
+Every decision stays, counts once, and can be taken back.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,18 +14,24 @@ from loyalty.corrections import Adjustment, Decision
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
-from tasks.award import award_members
-from tasks.work import Work
+from tasks.award.members import award_members
+from tasks.run_database import RunDatabase
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
 
 THIRD_PHONE = "+244923000003"
 WHY = Decision(reason="goodwill", author="Ana, support")
 
 
-def adjust(books: Books, points: int, *, key: str = "k1", member: int | None = None) -> corrections.Adjusted:
+def adjust(
+    books: Books, points: int, *, key: str = "k1", member: int | None = None
+) -> corrections.Adjusted:
     """An adjustment of the first member."""
     wanted = Adjustment(
-        member_id=books.member() if member is None else member, points=points, key=key, reason="goodwill", author="Ana"
+        member_id=books.member() if member is None else member,
+        points=points,
+        key=key,
+        reason="goodwill",
+        author="Ana",
     )
     with books.transaction() as connection:
         return corrections.adjust(connection, wanted, "by hand")
@@ -43,18 +52,24 @@ def unmerge(books: Books, member: int) -> corrections.Merged:
         return corrections.unmerge(connection, member, WHY, "by hand")
 
 
-def change_phone(books: Books, member: int, phone: str, *, keep: bool = True) -> corrections.PhoneChanged:
+def change_phone(
+    books: Books, member: int, phone: str, *, keep: bool = True
+) -> corrections.PhoneChanged:
     with books.transaction() as connection:
         return corrections.change_phone(connection, member, phone, WHY, "by hand", keep_former=keep)
 
 
 def post(books: Books) -> Any:
     """The award step without a synchronisation."""
-    return award_members(Work(books.dsn, "by hand"), None)
+    return award_members(RunDatabase(books.dsn, "by hand"), None)
 
 
 def balances(books: Books) -> dict[int, int]:
-    return dict(books.rows("SELECT member_id, balance_points FROM loyalty.member_balance WHERE balance_points <> 0"))
+    return dict(
+        books.rows(
+            "SELECT member_id, balance_points FROM loyalty.member_balance WHERE balance_points <> 0"
+        )
+    )
 
 
 @pytest.fixture
@@ -71,16 +86,24 @@ class TestAdjustments:
         assert (done.points, done.balance_points, done.repeated) == (-2000, -500, False)
         assert two.points() == -500
         assert two.rows(
-            "SELECT balance_points, taken_back_points, entries FROM analytics.member WHERE member_id = 1"
+            "SELECT balance_points, taken_back_points, entries FROM analytics.member "
+            "WHERE member_id = 1"
         ) == [(-500, 2000, 2)]
-        history = "SELECT kind, points, balance_points, reason FROM analytics.points_history WHERE member_id = %(m)s ORDER BY posted_at"
+        history = (
+            "SELECT kind, points, balance_points, reason FROM analytics.points_history "
+            "WHERE member_id = %(m)s ORDER BY posted_at"
+        )
         assert two.rows(history, m=two.member()) == [
             ("award", 1500, 1500, None), ("adjustment", -2000, -500, "goodwill"),
         ]  # fmt: skip
 
     def test_the_same_key_counts_once(self, two: Books) -> None:
         first, again = adjust(two, 100), adjust(two, 100)
-        assert (again.adjustment_id, again.repeated, again.balance_points) == (first.adjustment_id, True, 1600)
+        assert (again.adjustment_id, again.repeated, again.balance_points) == (
+            first.adjustment_id,
+            True,
+            1600,
+        )
         assert two.points() == 1600
 
     def test_the_same_key_for_something_else_is_refused(self, two: Books) -> None:
@@ -102,11 +125,16 @@ class TestAdjustments:
         done = void(two, number)
         assert (done.points, done.balance_points) == (-700, 1500)
         assert void(two, number).repeated
-        with pytest.raises(CorrectionRefusedError, match=f"taken back already, by adjustment {done.adjustment_id}"):
+        with pytest.raises(
+            CorrectionRefusedError, match=f"taken back already, by adjustment {done.adjustment_id}"
+        ):
             void(two, number, key="v2")
         with pytest.raises(CorrectionRefusedError, match="enter the points anew"):
             void(two, done.adjustment_id, key="v3")
-        assert two.rows("SELECT points, voids_id, voided FROM analytics.adjustment ORDER BY adjustment_id") == [
+        statement = (
+            "SELECT points, voids_id, voided FROM analytics.adjustment ORDER BY adjustment_id"
+        )
+        assert two.rows(statement) == [
             (700, None, True), (-700, number, False),
         ]  # fmt: skip
 
@@ -116,7 +144,8 @@ class TestAdjustments:
         void(two, 1)
         row = {"key": "x", "member_id": 1, "points": -700, "voids_id": 1} | change
         statement = (
-            "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, voids_id, reason, author, run_id) "
+            "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, voids_id, "
+            "reason, author, run_id) "
             "VALUES (%(key)s, %(member_id)s, %(points)s, %(voids_id)s, 'r', 'a', 'x')"
         )
         with pytest.raises(psycopg.errors.CheckViolation):
@@ -133,7 +162,9 @@ class TestAdjustments:
     )
     def test_what_makes_no_sense_is_refused(self, values: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
-            Adjustment(**{"member_id": 1, "points": 1, "key": "k", "reason": "r", "author": "a"} | values)
+            Adjustment(
+                **{"member_id": 1, "points": 1, "key": "k", "reason": "r", "author": "a"} | values
+            )
 
     def test_a_reason_holds_no_phone(self) -> None:
         with pytest.raises(ValidationError, match="phone number") as caught:
@@ -167,7 +198,9 @@ class TestMerges:
         unmerge(two, 1)
         post(two)
         assert balances(two) == {1: 1500, 2: 3000}
-        assert two.rows("SELECT member_id, points FROM analytics.sale WHERE external_id = 'A'") == [(1, 1500)]
+        assert two.rows("SELECT member_id, points FROM analytics.sale WHERE external_id = 'A'") == [
+            (1, 1500)
+        ]
 
     def test_the_tier_is_that_of_who_earns(self, two: Books) -> None:
         two.set_tier(2, "gold", NOON - HOUR)
@@ -204,7 +237,10 @@ class TestMerges:
         assert two.points(OTHER_PHONE) == 3050
         assert adjust(two, 5, key="k2").owner_id == 2
         void(two, number)
-        assert (two.points(OTHER_PHONE), balances(two).get(1)) == (3005, 1500)  # the sale waits for the award step
+        assert (two.points(OTHER_PHONE), balances(two).get(1)) == (
+            3005,
+            1500,
+        )  # the sale waits for the award step
         unmerge(two, 1)
         post(two)
         assert balances(two) == {1: 1505, 2: 3000}
@@ -260,14 +296,19 @@ class TestPhones:
     def test_sales_under_both_numbers_count(self, two: Books) -> None:
         done = change_phone(two, 1, THIRD_PHONE)
         assert done == corrections.PhoneChanged(1, 3)
-        two.store(invoice(external_id="N", customer_phone=THIRD_PHONE), invoice(external_id="O", customer_phone=PHONE))
+        two.store(
+            invoice(external_id="N", customer_phone=THIRD_PHONE),
+            invoice(external_id="O", customer_phone=PHONE),
+        )
         two.store(
             invoice(invoice_number="INV-9", updated_at=NOON + HOUR)
         )  # the first sale is read again, under the old number
         two.award()
         assert balances(two) == {1: 4500, 2: 3000}
         assert [row[3] for row in two.entries()] == ["award"] * 4
-        assert two.rows("SELECT former_member_id, reason FROM loyalty.phone_change") == [(3, "goodwill")]
+        assert two.rows("SELECT former_member_id, reason FROM loyalty.phone_change") == [
+            (3, "goodwill")
+        ]
 
     def test_a_number_that_was_given_up_is_a_new_customers(self, two: Books) -> None:
         assert change_phone(two, 1, THIRD_PHONE, keep=False).former_member_id is None

@@ -1,4 +1,7 @@
-"""Erasure: nothing stored says the phone any more, the numbers stay, and what comes later is somebody else's."""
+"""Erasure of a member's personal data.
+
+The phone is nowhere in what is stored, the figures stay, and later sales are a new member's.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -29,19 +32,25 @@ def sold(books: Books) -> Books:
     books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE, record_no=1))
     books.award()
     page = {
-        "Invoices": [{"Id": "A", "Name": "Ana", "Phone": PHONE, "Total": 150.00}, {"Id": "B", "Phone": OTHER_PHONE}]
+        "Invoices": [
+            {"Id": "A", "Name": "Ana", "Phone": PHONE, "Total": 150.00},
+            {"Id": "B", "Phone": OTHER_PHONE},
+        ]
     }
     body = zstandard.compress(json.dumps(page).encode())
     with connect(books.dsn) as connection:
         row = connection.execute("SELECT max(sync_id) FROM billing.sync_run").fetchone()
         assert row is not None
         connection.execute(
-            "INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, record_count, request, content_type, body_bytes,"
-            " body_zstd, fetched_at) VALUES (%s, 'xero', 'books', 'invoices', 1, 2, '{}', 'application/json', 9, %s, %s)",
+            "INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, "
+            "record_count, request, content_type, body_bytes,"
+            " body_zstd, fetched_at) VALUES (%s, 'xero', 'books', 'invoices', 1, 2, '{}', "
+            "'application/json', 9, %s, %s)",
             [row[0], body, datetime.now(UTC)],
         )
         connection.execute(
-            "INSERT INTO billing.customer VALUES ('xero', 'books', 'C1', %s, now()), ('xero', 'books', 'C2', %s, now())",
+            "INSERT INTO billing.customer VALUES ('xero', 'books', 'C1', %s, now()), ('xero', "
+            "'books', 'C2', %s, now())",
             [PHONE, OTHER_PHONE],
         )
         connection.commit()
@@ -52,11 +61,17 @@ def everything(books: Books) -> str:
     """All that the database says, stored pages included."""
     with connect(books.dsn) as connection:
         tables = connection.execute(
-            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('billing', 'loyalty', 'audit')"
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+            "WHERE schemaname IN ('billing', 'loyalty', 'audit')"
         ).fetchall()
-        said = [repr(connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall()) for (table,) in tables]
+        said = [
+            repr(connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall())
+            for (table,) in tables
+        ]
         bodies = connection.execute("SELECT body_zstd FROM billing.raw_page").fetchall()
-    return "".join(said) + "".join(zstandard.decompress(bytes(body)).decode() for (body,) in bodies if body)
+    return "".join(said) + "".join(
+        zstandard.decompress(bytes(body)).decode() for (body,) in bodies if body
+    )
 
 
 def test_a_dry_run_says_what_would_go_and_keeps_it(sold: Books) -> None:
@@ -90,7 +105,10 @@ def test_a_sale_that_comes_later_is_a_new_members_and_the_old_ones_stay(sold: Bo
     found = dict(sold.rows("SELECT external_id, member_id FROM billing.invoice"))
     assert found["A"] == member
     assert found["NEW"] not in (member, None)
-    assert dict(sold.rows("SELECT member_id, balance_points FROM loyalty.member_balance"))[member] == 2000
+    assert (
+        dict(sold.rows("SELECT member_id, balance_points FROM loyalty.member_balance"))[member]
+        == 2000
+    )
 
 
 def test_reading_an_old_sale_again_brings_no_member_back(sold: Books) -> None:
@@ -102,7 +120,9 @@ def test_reading_an_old_sale_again_brings_no_member_back(sold: Books) -> None:
 
 
 def test_whoever_was_merged_goes_too(sold: Books) -> None:
-    first, second = (number for (number,) in sold.rows("SELECT member_id FROM loyalty.member ORDER BY 1"))
+    first, second = (
+        number for (number,) in sold.rows("SELECT member_id FROM loyalty.member ORDER BY 1")
+    )
     with connect(sold.dsn) as connection:
         corrections.merge(connection, second, first, WHY, "run")
         connection.commit()

@@ -1,4 +1,7 @@
-"""Why a member has the balance they have, and what a sale is worth now: the parts sum to the whole."""
+"""Why a member has their balance, and what a sale is worth now.
+
+The parts sum to the whole.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +13,7 @@ from loyalty.corrections import Adjustment, Decision
 from sql import corrections
 from sql.explain import explain
 from sql.explain_member import explain_member
-from tasks.program import apply_rules
+from tasks.program.change import apply_rules
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice, line
 
 LUANDA = ZoneInfo("Africa/Luanda")
@@ -43,11 +46,20 @@ def shop(books: Books) -> Books:
     """Rules with promotions; a Gold with a product line, who was brought by the other member."""
     apply_rules(books.dsn, PROMOTIONS, WHY, "by hand", recompute=False, confirm=0)
     books.store(invoice(external_id="O", invoice_number="INV-0", customer_phone=OTHER_PHONE))
-    books.store(invoice(), invoice(external_id="B", invoice_number="INV-2", status="void"), lines=[line(quantity=2)])
+    books.store(
+        invoice(),
+        invoice(external_id="B", invoice_number="INV-2", status="void"),
+        lines=[line(quantity=2)],
+    )
     books.set_tier(books.member(), "gold", NOON - 24 * HOUR)
-    values: dict[str, Any] = {"friend": books.member(), "referrer": books.member(OTHER_PHONE), "at": NOON - HOUR}
+    values: dict[str, Any] = {
+        "friend": books.member(),
+        "referrer": books.member(OTHER_PHONE),
+        "at": NOON - HOUR,
+    }
     books.run(
-        "INSERT INTO loyalty.referral (friend_id, referrer_id, referred_at) VALUES (%(friend)s, %(referrer)s, %(at)s)",
+        "INSERT INTO loyalty.referral (friend_id, referrer_id, referred_at) "
+        "VALUES (%(friend)s, %(referrer)s, %(at)s)",
         **values,
     )
     books.award()
@@ -64,18 +76,29 @@ class TestSales:
         assert found.now.due == 4560 == found.posted_to_owner
         assert found.now.tier_since == NOON - 24 * HOUR
         text = found.to_text(LUANDA)
-        assert "gold since 2026-02-28 (set by the loyalty app)" in text and "+10  agua@1: Five for every 5 L" in text
+        assert (
+            "gold since 2026-02-28 (set by the loyalty app)" in text
+            and "+10  agua@1: Five for every 5 L" in text
+        )
         assert "and promotions = base 1500 + " in text and "wait for" not in text
 
     def test_a_reward_of_the_referrer_is_an_entry_of_the_friends_sale(self, shop: Books) -> None:
         found = explain(shop.dsn, "xero", "A")
         assert found is not None
         rewards = [entry for entry in found.entries if entry.member_id == shop.member(OTHER_PHONE)]
-        assert [(entry.points, entry.breakdown) for entry in rewards] == [(500, {"base": 0, "friends@1": 500})]
+        assert [(entry.points, entry.breakdown) for entry in rewards] == [
+            (500, {"base": 0, "friends@1": 500})
+        ]
         assert found.points_of == {shop.member(): 4560, shop.member(OTHER_PHONE): 500}
         text = found.to_text(LUANDA)
-        assert f"  member {shop.member()}: 4560 points\n  member {shop.member(OTHER_PHONE)}: 500 points" in text
-        assert "reward for the friend's sale: friends@1 500 = 500" in text and " 0.00 AOA x" not in text
+        assert (
+            f"  member {shop.member()}: 4560 points\n"
+            f"  member {shop.member(OTHER_PHONE)}: 500 points"
+        ) in text
+        assert (
+            "reward for the friend's sale: friends@1 500 = 500" in text
+            and " 0.00 AOA x" not in text
+        )
 
     def test_a_void_one_has_nothing_and_says_why(self, shop: Books) -> None:
         found = explain(shop.dsn, "xero", "B")
@@ -113,19 +136,29 @@ class TestSales:
     def test_is_plain_json(self, shop: Books) -> None:
         found = explain(shop.dsn, "xero", "A")
         assert found is not None
-        assert sum(part["points"] for part in found.to_json()["now"]["parts"]) == found.to_json()["now"]["due"]
+        assert (
+            sum(part["points"] for part in found.to_json()["now"]["parts"])
+            == found.to_json()["now"]["due"]
+        )
 
     def test_analysts_see_each_rule_of_each_entry(self, shop: Books) -> None:
-        sums = "SELECT count(*) FROM (SELECT sum(points) AS s, max(due_after) AS d FROM analytics.award_rule GROUP BY system, account, external_id, member_id, entry_no) x WHERE s IS DISTINCT FROM d"
+        sums = (
+            "SELECT count(*) FROM (SELECT sum(points) AS s, max(due_after) AS d "
+            "FROM analytics.award_rule GROUP BY system, account, external_id, member_id, "
+            "entry_no) x WHERE s IS DISTINCT FROM d"
+        )
         assert shop.rows(sums) == [(0,)]
         assert shop.rows(
-            "SELECT promotion_version, title, points FROM analytics.award_rule WHERE promotion_id = 'agua' AND is_last"
+            "SELECT promotion_version, title, points FROM analytics.award_rule "
+            "WHERE promotion_id = 'agua' AND is_last"
         ) == [(1, "Five for every 5 L", 10)]
 
 
 class TestMembers:
     def adjust(self, books: Books, points: int, key: str) -> None:
-        wanted = Adjustment(member_id=books.member(), points=points, key=key, reason="goodwill", author="Ana")
+        wanted = Adjustment(
+            member_id=books.member(), points=points, key=key, reason="goodwill", author="Ana"
+        )
         with books.transaction() as connection:
             corrections.adjust(connection, wanted, "by hand")
 
@@ -136,13 +169,23 @@ class TestMembers:
         shop.award()
         found = explain_member(shop.dsn, shop.member())
         assert found is not None
-        assert {one.kind: one.points for one in found.causes} == {"award": 4560, "edit": -1500, "adjustment": 70}
-        assert found.balance_points == sum(one.points for one in found.causes) == shop.points() == 3130
+        assert {one.kind: one.points for one in found.causes} == {
+            "award": 4560,
+            "edit": -1500,
+            "adjustment": 70,
+        }
+        assert (
+            found.balance_points == sum(one.points for one in found.causes) == shop.points() == 3130
+        )
         assert sum(one.points for one in found.rules) == 3060
         assert found.latest[0].balance_points == found.balance_points
         assert found.movements == 4 == len(found.latest)
         text = found.to_text(LUANDA)
-        assert "3130  in all" in text and "gold since 2026-02-28" in text and "-1500 = 3130  edit  xero INV-1" in text
+        assert (
+            "3130  in all" in text
+            and "gold since 2026-02-28" in text
+            and "-1500 = 3130  edit  xero INV-1" in text
+        )
         assert "number 1: goodwill" in text and "base 1000, tier 500" in text
 
     def test_the_latest_of_many(self, shop: Books) -> None:
@@ -151,7 +194,9 @@ class TestMembers:
         found = explain_member(shop.dsn, shop.member(), limit=2)
         assert found is not None
         assert [one.balance_points for one in found.latest] == [4565, 4564]
-        assert "the latest 2 of 6" in found.to_text(LUANDA) and "computes the points anew" in found.to_text(LUANDA)
+        assert "the latest 2 of 6" in found.to_text(
+            LUANDA
+        ) and "computes the points anew" in found.to_text(LUANDA)
 
     def test_a_merged_one_and_who_holds_it(self, shop: Books) -> None:
         one, other = shop.member(), shop.member(OTHER_PHONE)
@@ -162,7 +207,11 @@ class TestMembers:
         merged, owner = explain_member(shop.dsn, one), explain_member(shop.dsn, other)
         assert merged is not None and owner is not None
         assert (merged.merged_into, merged.balance_points, owner.holds) == (other, 0, (one,))
-        assert owner.balance_points == sum(cause.points for cause in owner.causes) == shop.points(OTHER_PHONE)
+        assert (
+            owner.balance_points
+            == sum(cause.points for cause in owner.causes)
+            == shop.points(OTHER_PHONE)
+        )
         assert f"earns for {one} as well" in owner.to_text(LUANDA)
 
     def test_nobody(self, shop: Books) -> None:
@@ -172,4 +221,8 @@ class TestMembers:
         shop.store(invoice(external_id="D", status="draft", customer_phone="+244923000009"))
         found = explain_member(shop.dsn, shop.member("+244923000009"))
         assert found is not None
-        assert (found.balance_points, found.causes, found.created_at <= datetime.now(UTC)) == (0, (), True)
+        assert (found.balance_points, found.causes, found.created_at <= datetime.now(UTC)) == (
+            0,
+            (),
+            True,
+        )

@@ -33,8 +33,13 @@ def read(done: Exported, name: str) -> list[dict[str, str]]:
 def test_all_tables_without_personal_data(sold: Books, tmp_path: Path) -> None:
     done = exported(sold, tmp_path)
     folder = Path(done.folder)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.csv" for name in TABLES)
-    assert (folder.stat().st_mode & 0o777, (folder / "sales.csv").stat().st_mode & 0o777) == (0o700, 0o600)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{name}.csv" for name in TABLES
+    )
+    assert (folder.stat().st_mode & 0o777, (folder / "sales.csv").stat().st_mode & 0o777) == (
+        0o700,
+        0o600,
+    )
     assert [(row["external_id"], row["total"], row["points"]) for row in read(done, "sales")] == [
         ("A", "150.00", "1500"), ("B", "150.00", "1500"),
     ]  # fmt: skip

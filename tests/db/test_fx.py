@@ -1,4 +1,7 @@
-"""Exchange rates in the ledger: append-only, loaded twice they count once, and a correction is said to be one."""
+"""Exchange rates in the ledger.
+
+They are append-only, count once when loaded twice, and change only by a declared correction.
+"""
 
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
@@ -19,7 +22,13 @@ DAY = date(2026, 3, 1)
 
 def rate(value: str, day: date = DAY, currency: str = "EUR", base: str = "AOA") -> FxRate:
     return FxRate.model_validate(
-        {"currency": currency, "base_currency": base, "valid_on": day, "valid_until": day, "rate": value}
+        {
+            "currency": currency,
+            "base_currency": base,
+            "valid_on": day,
+            "valid_until": day,
+            "rate": value,
+        }
     )
 
 
@@ -31,8 +40,10 @@ def load(books: Books, *found: FxRate, correct: bool = False) -> LoadedRates:
 def convert_euros(books: Books) -> None:
     """From now on the program has no rate of its own for euros, and converts."""
     books.run(
-        "INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, base_currency) "
-        "SELECT 2, valid_from, base_rate_bps - 'EUR', tier_rate_bps, entry_tier, 'AOA' FROM loyalty.program WHERE version = 1"
+        "INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, "
+        "entry_tier, base_currency) "
+        "SELECT 2, valid_from, base_rate_bps - 'EUR', tier_rate_bps, entry_tier, 'AOA' "
+        "FROM loyalty.program WHERE version = 1"
     )
 
 
@@ -45,7 +56,9 @@ def test_twice_is_once(books: Books) -> None:
 
 def test_another_value_is_a_correction_or_a_mistake(books: Books) -> None:
     load(books, rate("925.5"))
-    with pytest.raises(RateChangedError, match=r"EUR in AOA for 2026-03-01: 925.5 is known, 9.255 is new"):
+    with pytest.raises(
+        RateChangedError, match=r"EUR in AOA for 2026-03-01: 925.5 is known, 9.255 is new"
+    ):
         load(books, rate("9.255"), rate("1", currency="USD"))
     assert books.rows("SELECT count(*) FROM loyalty.fx_rate") == [(1,)]
     assert load(books, rate("925.6"), correct=True) == LoadedRates(0, 0, 1)
@@ -57,15 +70,28 @@ def test_the_rates_a_program_needs(books: Books) -> None:
     with connect(books.dsn) as connection:
         stored = ledger.programs(connection)
         assert fx.rates(connection, stored).is_empty()
-        converting = Program(**stored[0].model_dump() | {"version": 2, "base_currency": "AOA", "timezone": "UTC"})
+        converting = Program(
+            **stored[0].model_dump() | {"version": 2, "base_currency": "AOA", "timezone": "UTC"}
+        )
         (row,) = fx.rates(connection, [*stored, converting]).rows()
-    assert row == ("EUR", "AOA", datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC), 925_123_456_789)
+    assert row == (
+        "EUR",
+        "AOA",
+        datetime(2026, 3, 1, tzinfo=UTC),
+        datetime(2026, 3, 2, tzinfo=UTC),
+        925_123_456_789,
+    )
 
 
 def test_marks_those_whose_sales_it_concerns(books: Books) -> None:
     books.store(
         invoice(currency="EUR"),
-        invoice(external_id="B", currency="EUR", customer_phone="+244923000002", issued_at=NOON.replace(day=9)),
+        invoice(
+            external_id="B",
+            currency="EUR",
+            customer_phone="+244923000002",
+            issued_at=NOON.replace(day=9),
+        ),
         invoice(external_id="C", currency="USD", customer_phone="+244923000003"),
     )
     books.award()
@@ -78,7 +104,12 @@ def test_marks_those_whose_sales_it_concerns(books: Books) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["UPDATE loyalty.fx_rate SET rate = 1", "DELETE FROM loyalty.fx_rate", "TRUNCATE loyalty.fx_rate"]
+    "how",
+    [
+        "UPDATE loyalty.fx_rate SET rate = 1",
+        "DELETE FROM loyalty.fx_rate",
+        "TRUNCATE loyalty.fx_rate",
+    ],
 )
 def test_rates_are_kept(books: Books, how: str) -> None:
     load(books, rate("925.5"))
@@ -91,7 +122,9 @@ def test_a_sale_waits_for_its_rate_and_then_has_its_points(books: Books) -> None
     books.store(invoice(currency="EUR", total_minor=1_050), invoice(external_id="B"))
     assert books.award().rejected == 1
     (reason,) = books.rows("SELECT reason FROM billing.reject WHERE resolved_at IS NULL")[0]
-    assert reason == "points: there is no exchange rate of EUR in AOA for 2026-03-01; load it (`twezah fx load`)"
+    assert reason == (
+        "points: there is no exchange rate of EUR in AOA for 2026-03-01; load it (`twezah fx load`)"
+    )
     assert books.points() == 1500
     load(books, rate("925.5"))
     assert books.dirty() == [books.member()]

@@ -12,19 +12,25 @@ from loyalty.award import award
 from loyalty.difference import difference
 from sql import ledger
 from sql.db import connect
-from sql.sync import Account
-from tasks import award as award_step
+from sql.sync import AccountKey
+from tasks.award import members as award_step
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def post(books: Books, **changes: Any) -> None:
-    """One entry written by hand: the second of sale A's chain, 100 points more, unless `changes` say otherwise."""
+    """Writes one entry by hand: the second of sale A's chain, 100 points more.
+
+    `changes` are other values of its columns.
+    """
     entry = {
-        "system": "xero", "account": "books", "external_id": "A", "member_id": books.member(), "entry_no": 2,
-        "due_before": 1500, "due_after": 1600, "points": 100, "reason": "edit", "breakdown": Jsonb({"base": 1600}),
-        "net_minor": 16_000, "currency": "AOA", "tier": "lead", "program_version": 1, "event_at": NOON, "run_id": "by hand",
+        "system": "xero", "account": "books", "external_id": "A", "member_id": books.member(),
+        "entry_no": 2,
+        "due_before": 1500, "due_after": 1600, "points": 100, "reason": "edit",
+        "breakdown": Jsonb({"base": 1600}),
+        "net_minor": 16_000, "currency": "AOA", "tier": "lead", "program_version": 1,
+        "event_at": NOON, "run_id": "by hand",
     } | changes  # fmt: skip
     names = ", ".join(entry)
     values = ", ".join(f"%({name})s" for name in entry)
@@ -42,7 +48,12 @@ def awarded(books: Books) -> Books:
 class TestAppendOnly:
     @pytest.mark.parametrize("table", ["award_entry", "member_tier", "program"])
     @pytest.mark.parametrize(
-        "how", ["UPDATE loyalty.{0} SET {1} = {1}", "DELETE FROM loyalty.{0}", "TRUNCATE loyalty.{0} CASCADE"]
+        "how",
+        [
+            "UPDATE loyalty.{0} SET {1} = {1}",
+            "DELETE FROM loyalty.{0}",
+            "TRUNCATE loyalty.{0} CASCADE",
+        ],
     )
     def test_history_is_kept(self, awarded: Books, table: str, how: str) -> None:
         awarded.set_tier(awarded.member(), "gold", NOON)
@@ -53,7 +64,9 @@ class TestAppendOnly:
             awarded.run(how.format(table, column))
         assert awarded.rows(f"SELECT t::text FROM loyalty.{table} t") == before
 
-    @pytest.mark.parametrize("how", ["DELETE FROM loyalty.member", "TRUNCATE loyalty.member CASCADE"])
+    @pytest.mark.parametrize(
+        "how", ["DELETE FROM loyalty.member", "TRUNCATE loyalty.member CASCADE"]
+    )
     def test_members_are_kept(self, awarded: Books, how: str) -> None:
         with pytest.raises(psycopg.errors.RestrictViolation):
             awarded.run(how)
@@ -119,7 +132,10 @@ class TestTiers:
     @pytest.mark.parametrize("at", ["-infinity", "infinity"])
     def test_one_without_a_beginning_cannot_stop_the_awards(self, awarded: Books, at: str) -> None:
         with pytest.raises(psycopg.errors.CheckViolation):
-            awarded.run(f"INSERT INTO loyalty.member_tier (member_id, tier, valid_from) VALUES (1, 'gold', '{at}')")
+            awarded.run(
+                f"INSERT INTO loyalty.member_tier (member_id, tier, valid_from) "
+                f"VALUES (1, 'gold', '{at}')"
+            )
         assert awarded.award().entries == 0
 
     @pytest.mark.parametrize("tier", ["diamond", "Gold", ""])
@@ -130,7 +146,8 @@ class TestTiers:
 
 ADD_PROGRAM = """
 INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier)
-SELECT %(version)s, %(at)s, %(rates)s, tier_rate_bps, entry_tier FROM loyalty.program WHERE version = 1
+SELECT %(version)s, %(at)s, %(rates)s, tier_rate_bps, entry_tier FROM loyalty.program
+WHERE version = 1
 """
 
 
@@ -146,7 +163,11 @@ class TestPrograms:
             invoice(amount_refunded_minor=5_000, updated_at=NOON + HOUR),
         )
         awarded.award()
-        assert [row[3:] for row in awarded.entries()] == [("award", 1500), ("refund", -500), ("award", 3000)]
+        assert [row[3:] for row in awarded.entries()] == [
+            ("award", 1500),
+            ("refund", -500),
+            ("award", 3000),
+        ]
 
     def test_one_that_never_begins_is_never_in_force(self, awarded: Books) -> None:
         with pytest.raises(psycopg.errors.CheckViolation):
@@ -175,23 +196,30 @@ class TestPrograms:
         assert books.award().points == 1500
         assert books.rows("SELECT count(*) FROM billing.reject WHERE resolved_at IS NULL") == [(0,)]
 
-    def test_a_run_of_another_account_resolves_what_it_awards_and_nothing_else(self, books: Books) -> None:
-        twin = Books(books.dsn, Account("xero", "other"))
+    def test_a_run_of_another_account_resolves_what_it_awards_and_nothing_else(
+        self, books: Books
+    ) -> None:
+        twin = Books(books.dsn, AccountKey("xero", "other"))
         add_program(books, 2, NOON, AOA=100_000)
         books.store(invoice(currency="USD"))
         assert books.award().rejected == 1
         twin.store(invoice())  # the same member and id, an amount that earns
         twin.award()
-        assert books.rows("SELECT account FROM billing.reject WHERE resolved_at IS NULL") == [("books",)]
+        assert books.rows("SELECT account FROM billing.reject WHERE resolved_at IS NULL") == [
+            ("books",)
+        ]
         books.store(invoice(updated_at=NOON + HOUR))  # the currency is corrected at the vendor
         twin.award()
         assert books.rows("SELECT account FROM billing.reject WHERE resolved_at IS NULL") == []
 
 
-def test_a_promotion_that_cannot_be_evaluated_stops_the_step_and_loses_nothing(books: Books) -> None:
+def test_a_promotion_that_cannot_be_evaluated_stops_the_step_and_loses_nothing(
+    books: Books,
+) -> None:
     books.store(invoice())
     books.run(
-        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from) VALUES ('rain', 1, 'product_bonus', '2026-01-01')"
+        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from) "
+        "VALUES ('rain', 1, 'product_bonus', '2026-01-01')"
     )
     with pytest.raises(ValueError, match="product_bonus"):
         books.award()
@@ -203,8 +231,10 @@ def test_a_promotion_that_cannot_be_evaluated_stops_the_step_and_loses_nothing(b
     with pytest.raises(ValueError, match="multiplier_bps"):
         books.award()
     books.run(
-        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from, valid_to, parameters) "
-        """VALUES ('rain', 3, 'seasonal_multiplier', '2026-01-01', '2026-01-02', '{"rule": {"multiplier_bps": 20000}}')"""
+        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from, valid_to, "
+        "parameters) "
+        "VALUES ('rain', 3, 'seasonal_multiplier', '2026-01-01', '2026-01-02', "
+        """'{"rule": {"multiplier_bps": 20000}}')"""
     )
     assert books.award().points == 1500
 
@@ -224,12 +254,17 @@ def test_an_entry_beyond_belief_is_rejected_and_the_rest_is_posted(books: Books)
 
 
 def test_moving_what_grew_beyond_belief_does_not_stop_the_step(books: Books) -> None:
-    """Each step is plausible, the whole is not: taking it back at once is refused by name, like everything else."""
+    """Each step is plausible, the whole is not.
+
+    Taking it back at once is rejected by name, like everything else.
+    """
     books.store(invoice(total_minor=9 * 10**12))
     books.award()
     books.store(invoice(total_minor=18 * 10**12, updated_at=NOON + HOUR))
     books.award()
-    books.store(invoice(customer_phone=OTHER_PHONE, updated_at=NOON + 2 * HOUR), invoice(external_id="B"))
+    books.store(
+        invoice(customer_phone=OTHER_PHONE, updated_at=NOON + 2 * HOUR), invoice(external_id="B")
+    )
     assert books.award().entries >= 1
     assert books.rows("SELECT points FROM loyalty.award_entry WHERE external_id = 'B'") == [(1500,)]
 
@@ -289,9 +324,13 @@ class TestConcurrency:
             storing.commit()
         assert awarded.award().points == 500
 
-    def test_two_awards_at_once_post_once(self, books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_awards_at_once_post_once(
+        self, books: Books, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(award_step, "MEMBERS_AT_ONCE", 5)
-        books.store(*(invoice(external_id=str(n), customer_phone=f"+2449230{n:05}") for n in range(40)))
+        books.store(
+            *(invoice(external_id=str(n), customer_phone=f"+2449230{n:05}") for n in range(40))
+        )
         with ThreadPoolExecutor(2) as pool:
             done = [future.result() for future in [pool.submit(books.award) for _ in range(2)]]
         assert sum(one.entries for one in done) == 40
@@ -305,7 +344,9 @@ class TestConcurrency:
             for connection in (one, two):
                 claimed = [books.member()]
                 due = award(
-                    ledger.history(connection, claimed), ledger.tiers(connection, claimed), ledger.programs(connection)
+                    ledger.history(connection, claimed),
+                    ledger.tiers(connection, claimed),
+                    ledger.programs(connection),
                 )
                 entries = difference(due, ledger.posted(connection, claimed))
                 if connection is one:
@@ -329,11 +370,13 @@ class TestConcurrency:
             assert second.result(timeout=10).changed == 1
 
     def test_two_accounts_with_the_same_new_customers_in_another_order(self, books: Books) -> None:
-        other = Books(books.dsn, Account("quickbooks", "9130"))
+        other = Books(books.dsn, AccountKey("quickbooks", "9130"))
         with connect(books.dsn) as one, connect(books.dsn) as two, ThreadPoolExecutor(1) as pool:
             marked = [books.put(one, [invoice()])]
             one.commit()
-            store_two = pool.submit(other.put, two, [invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE)])
+            store_two = pool.submit(
+                other.put, two, [invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE)]
+            )
             marked.append(store_two.result(timeout=10))
             two.commit()
         assert books.award().points == 4500

@@ -1,4 +1,7 @@
-"""The limit of an account, counted for all workers: windows, requests at once, rests, and workers that died."""
+"""The limit of an account, counted for all workers.
+
+Windows, requests at the same time, pauses, and workers that died.
+"""
 
 import threading
 import time
@@ -9,12 +12,12 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from connectors.kit.ratelimit import Limiter, TooLong
+from connectors.kit.http.ratelimit import Limiter, TooLong
 from connectors.kit.spec import RateLimit
 from sql.limits import SharedLimit, shared_limit
-from sql.sync import Account
+from sql.sync import AccountKey
 
-ACCOUNT = Account("xero", "books")
+ACCOUNT = AccountKey("xero", "books")
 Make = Callable[..., SharedLimit]
 
 
@@ -24,10 +27,19 @@ def make(dsn: str) -> Iterator[Make]:
     with ExitStack() as opened:
 
         def made(
-            *windows: tuple[int, float], at_once: int = 5, lease_seconds: float = 60, account: Account = ACCOUNT
+            *windows: tuple[int, float],
+            at_once: int = 5,
+            lease_seconds: float = 60,
+            account: AccountKey = ACCOUNT,
         ) -> SharedLimit:
             return opened.enter_context(
-                shared_limit(dsn, account, windows or ((5, 60.0),), at_once=at_once, lease_seconds=lease_seconds)
+                shared_limit(
+                    dsn,
+                    account,
+                    windows or ((5, 60.0),),
+                    at_once=at_once,
+                    lease_seconds=lease_seconds,
+                )
             )
 
         yield made
@@ -55,7 +67,10 @@ def test_each_window_holds_and_the_longest_wait_counts(make: Make) -> None:
 
 
 def test_accounts_have_limits_of_their_own(make: Make) -> None:
-    worker, other = make((1, 60.0), at_once=1), make((1, 60.0), at_once=1, account=Account("xero", "other"))
+    worker, other = (
+        make((1, 60.0), at_once=1),
+        make((1, 60.0), at_once=1, account=AccountKey("xero", "other")),
+    )
     assert worker.enter()[0]
     assert not worker.enter()[0]
     assert other.enter()[0]
@@ -132,7 +147,10 @@ def test_a_lost_connection_is_opened_again(make: Make, dsn: str) -> None:
     worker = make()
     number = worker.enter()[0]
     with psycopg.connect(dsn, autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'twezah limits'")
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'twezah limits'"
+        )
     worker.leave(number, 0)
     assert worker.enter()[0]
 

@@ -17,11 +17,13 @@ NAMES = [m.name for m in migrate.migrations()]
 UNCOMMENTED = """
 SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped AND a.attnum >= 0
-WHERE n.nspname IN ('billing', 'loyalty', 'analytics', 'audit', 'public') AND c.relkind IN ('r', 'v', 'm', 'p')
+WHERE n.nspname IN ('billing', 'loyalty', 'analytics', 'audit', 'public')
+  AND c.relkind IN ('r', 'v', 'm', 'p')
   AND coalesce(col_description(c.oid, a.attnum), '') = ''
 UNION ALL
 SELECT c.relname, '' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname IN ('billing', 'loyalty', 'analytics', 'audit', 'public') AND c.relkind IN ('r', 'v', 'm', 'p')
+WHERE n.nspname IN ('billing', 'loyalty', 'analytics', 'audit', 'public')
+  AND c.relkind IN ('r', 'v', 'm', 'p')
   AND coalesce(obj_description(c.oid, 'pg_class'), '') = ''
 ORDER BY 1, 2
 """
@@ -53,7 +55,9 @@ def test_two_databases_of_one_server_at_once(databases: Databases) -> None:
     databases.drop(*both)
 
 
-def test_an_edited_migration_is_refused(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edited_migration_is_refused(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for migration in migrate.migrations():
         (tmp_path / f"{migration.name}.sql").write_text(migration.sql, encoding="utf-8")
     monkeypatch.setattr(migrate, "MIGRATIONS", tmp_path)
@@ -63,14 +67,21 @@ def test_an_edited_migration_is_refused(dsn: str, tmp_path: Path, monkeypatch: p
         migrate.migrate(dsn)
 
 
-def test_a_failing_migration_leaves_nothing(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_migration_leaves_nothing(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "0001_good.sql").write_text("CREATE TABLE kept (id int)", encoding="utf-8")
-    (tmp_path / "0002_bad.sql").write_text("CREATE TABLE lost (id int); SELECT 1 / 0", encoding="utf-8")
+    (tmp_path / "0002_bad.sql").write_text(
+        "CREATE TABLE lost (id int); SELECT 1 / 0", encoding="utf-8"
+    )
     monkeypatch.setattr(migrate, "MIGRATIONS", tmp_path)
     with pytest.raises(psycopg.errors.DivisionByZero):
         migrate.migrate(empty)
     with psycopg.connect(empty) as connection:
-        assert connection.execute("SELECT to_regclass('kept'), to_regclass('lost')").fetchone() == (None, None)
+        assert connection.execute("SELECT to_regclass('kept'), to_regclass('lost')").fetchone() == (
+            None,
+            None,
+        )
 
 
 def test_every_table_view_and_column_says_what_it_is(dsn: str) -> None:
@@ -81,7 +92,9 @@ def test_every_table_view_and_column_says_what_it_is(dsn: str) -> None:
 def test_currencies_agree_with_the_code(dsn: str) -> None:
     with connect(dsn) as connection:
         for code, exponent in EXPONENTS.items():
-            row = connection.execute("SELECT billing.major_units(12345, %s)::text", [code]).fetchone()
+            row = connection.execute(
+                "SELECT billing.major_units(12345, %s)::text", [code]
+            ).fetchone()
             digits = str(12345)
             whole, part = digits[: len(digits) - exponent], digits[len(digits) - exponent :]
             assert row == (f"{whole}.{part}" if exponent else whole,), code

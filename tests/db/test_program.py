@@ -7,7 +7,7 @@ import pytest
 from loyalty.authored import write_rules
 from sql import ledger
 from sql.db import connect
-from tasks import program as step
+from tasks.program import change as step
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 from tests.support.rules_file import HEAD, LATER, applied, bonus, looked, post, rules
 
@@ -24,7 +24,14 @@ def test_the_stored_program_as_a_file_changes_nothing(two: Books) -> None:
 class TestLooking:
     def test_who_would_gain_what(self, two: Books) -> None:
         trial = looked(two, rules(gold=2)).trial
-        assert (trial.looked_at, trial.sales, trial.before, trial.points, trial.added, trial.taken) == (
+        assert (
+            trial.looked_at,
+            trial.sales,
+            trial.before,
+            trial.points,
+            trial.added,
+            trial.taken,
+        ) == (
             2,
             1,
             5250,
@@ -32,7 +39,9 @@ class TestLooking:
             750,
             0,
         )
-        assert [(m.member_id, m.before, m.after) for m in trial.largest] == [(two.member(), 2250, 3000)]
+        assert [(m.member_id, m.before, m.after) for m in trial.largest] == [
+            (two.member(), 2250, 3000)
+        ]
         assert trial.members == [two.member()]
 
     def test_gains_and_losses_do_not_hide_each_other(self, two: Books) -> None:
@@ -41,7 +50,7 @@ class TestLooking:
 
     def test_many_members_in_parts(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = looked(two, rules(default=20)).trial
-        monkeypatch.setattr("tasks.trial.MEMBERS_AT_ONCE", 1)
+        monkeypatch.setattr("tasks.program.preview.MEMBERS_AT_ONCE", 1)
         assert looked(two, rules(default=20)).trial == whole
         assert whole.points == 5250
 
@@ -50,23 +59,34 @@ class TestLooking:
         assert looked(two, rules(gold=1.5)).plan.is_empty
         assert looked(two, rules(gold=2)).trial.before == 5250 + 2250
 
-    def test_a_change_to_come_means_nothing_for_stored_sales_unless_asked_as_if(self, two: Books) -> None:
+    def test_a_change_to_come_means_nothing_for_stored_sales_unless_asked_as_if(
+        self, two: Books
+    ) -> None:
         text = rules(gold=2, begins=LATER)
         assert (looked(two, text).trial.points, looked(two, text).trial.looked_at) == (0, 0)
         assert looked(two, text, NOON - HOUR).trial.points == 750
         assert looked(two, text, NOON + HOUR).trial.points == 0
 
     def test_sales_that_could_not_be_computed_keep_what_they_have(self, two: Books) -> None:
-        text = HEAD + "points_per_unit = { EUR = 10 }\ntiers = { lead = 1, silver = 1.2, gold = 1.5, platinum = 2 }\n"
+        text = HEAD + (
+            "points_per_unit = { EUR = 10 }\n"
+            "tiers = { lead = 1, silver = 1.2, gold = 1.5, platinum = 2 }\n"
+        )
         trial = looked(two, text).trial
         assert (trial.uncomputed, trial.points, trial.members) == (2, 0, [])
 
     def test_points_that_would_have_expired_are_part_of_it(self, two: Books) -> None:
-        """And what is then posted is what was foreseen, of sales and of adjustments without any sale."""
+        """What is posted is what the preview said.
+
+        Of sales, and of adjustments without any sale.
+        """
         old = datetime.now(UTC) - timedelta(days=500)
         two.store(invoice(external_id="old", issued_at=old))
         two.run("INSERT INTO loyalty.member (phone) VALUES ('+244923000009')")
-        given = "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, event_at, run_id) VALUES ('k', %(m)s, 70, 'gift', 'test', %(at)s, 'r')"
+        given = (
+            "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, "
+            "event_at, run_id) VALUES ('k', %(m)s, 70, 'gift', 'test', %(at)s, 'r')"
+        )
         two.run(given, m=two.member("+244923000009"), at=old)
         two.award()
         before = two.points() + two.points(OTHER_PHONE) + two.points("+244923000009")
@@ -81,21 +101,29 @@ class TestLooking:
         post(two)
         assert two.points() + two.points(OTHER_PHONE) + two.points("+244923000009") == before - 1570
         longer = rules() + "expiry = { months = 36 }\n"
-        assert (looked(two, longer).trial.expired, looked(two, longer).trial.points) == (-1570, 1570)
+        assert (looked(two, longer).trial.expired, looked(two, longer).trial.points) == (
+            -1570,
+            1570,
+        )
 
     def test_keeps_nothing(self, two: Books) -> None:
         looked(two, rules(gold=2) + bonus())
         assert two.rows("SELECT count(*) FROM loyalty.program") == [(1,)]
         assert two.dirty() == []
 
-    def test_a_budget_is_divided_among_all(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_budget_is_divided_among_all(
+        self, two: Books, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         two.store(invoice(external_id="C", issued_at=NOON - HOUR, customer_phone=OTHER_PHONE))
         two.award()
         text = bonus(50, more="limits = { budget = 120 }")
-        monkeypatch.setattr("tasks.trial.MEMBERS_AT_ONCE", 1)
+        monkeypatch.setattr("tasks.program.preview.MEMBERS_AT_ONCE", 1)
         found = looked(two, text)
         assert found.trial.points == 120
-        assert {m.member_id: m.points for m in found.trial.largest} == {two.member(): 50, two.member(OTHER_PHONE): 70}
+        assert {m.member_id: m.points for m in found.trial.largest} == {
+            two.member(): 50,
+            two.member(OTHER_PHONE): 70,
+        }
         applied(two, text, recompute=True)
         before = two.points(), two.points(OTHER_PHONE)
         post(two)
@@ -104,7 +132,10 @@ class TestLooking:
     def test_who_claimed_a_budget_in_vain_gets_it_when_it_is_free(self, two: Books) -> None:
         text = bonus(50, more="limits = { budget = 50 }")
         found = looked(two, text)
-        assert found.trial.members == [two.member()] and list(found.marks) == [two.member(), two.member(OTHER_PHONE)]
+        assert found.trial.members == [two.member()] and list(found.marks) == [
+            two.member(),
+            two.member(OTHER_PHONE),
+        ]
         applied(two, text, recompute=True)
         post(two)
         two.store(invoice(status="void", updated_at=NOON + HOUR))
@@ -116,6 +147,9 @@ class TestLooking:
 
         found = looked(two, rules(gold=2))
         text = "\n".join(step.shown(found, ZoneInfo("UTC")))
-        assert "tiers.gold: 1.5 -> 2" in text and "1 of 2 members: +750 points (+750, +0; 14.3 % of 5250)" in text
+        assert (
+            "tiers.gold: 1.5 -> 2" in text
+            and "1 of 2 members: +750 points (+750, +0; 14.3 % of 5250)" in text
+        )
         assert f"member {two.member()}: 2250 -> 3000 (+750)" in text
         assert found.to_json()["points"] == 750

@@ -1,7 +1,9 @@
-"""Budgets, an account that awaits payment, merged customers, late and corrected sales, together, on stored sales.
+"""Several rules at the same time, on stored sales.
 
-Whatever arrives in whichever order, and whoever posts it (the run of an account, or that of one announced sale), the ledger is
-what the reference says of the sales as they are in the end.
+Budgets, an account that awaits payment, merged customers, late and corrected sales.
+
+Whatever arrives in whichever order, and whoever posts it (the run of an account, or that of one
+announced sale), the ledger is what the reference says of the sales as they are in the end.
 """
 
 from datetime import timedelta
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from loyalty.promotions import Promotion
-from tasks import award as award_step
+from tasks.award import members as award_step
 from tests.db.test_rules import LONG_AGO, promote
 from tests.support import reference
 from tests.support.books import NOON, Books, invoice
@@ -39,12 +41,19 @@ def story(random: Random) -> list[dict[str, Any]]:
     found = []
     for number in range(10):
         first = invoice(
-            external_id=f"S{number}", customer_phone=random.choice(PHONES), customer_external_id=None,
-            kind=random.choice(["invoice", "invoice", "sale", "credit_note"]), status=random.choice(["open", "paid"]),
+            external_id=f"S{number}", customer_phone=random.choice(PHONES),
+            customer_external_id=None,
+            kind=random.choice(["invoice", "invoice", "sale", "credit_note"]),
+            status=random.choice(["open", "paid"]),
             total_minor=random.choice([1, 999, 8_999, 9_000, 15_000]),
             issued_at=NOON + timedelta(days=random.randrange(8), hours=random.randrange(2)),
         )  # fmt: skip
-        later = [{"status": "void"}, {"status": "paid"}, {"amount_refunded_minor": first["total_minor"] // 3}, {}]
+        later = [
+            {"status": "void"},
+            {"status": "paid"},
+            {"amount_refunded_minor": first["total_minor"] // 3},
+            {},
+        ]
         for step, change in enumerate(random.sample(later, 2)):
             first = first | change | {"updated_at": NOON + timedelta(days=30 + step)}
             found.append(first)
@@ -58,12 +67,15 @@ def expected(books: Books, versions: list[dict[str, Any]]) -> dict[tuple[str, in
     last = {one["external_id"]: one for one in versions}
     names = ("external_id", "kind", "status", "total_minor", "amount_refunded_minor", "issued_at")
     sales = [
-        sale(**{name: one[name] for name in names}, member_id=owners.get(numbers[one["customer_phone"]], numbers[one["customer_phone"]]),
+        sale(**{name: one[name] for name in names},
+            member_id=owners.get(numbers[one["customer_phone"]], numbers[one["customer_phone"]]),
              account_award_when="paid" if one["issued_at"] >= TURN else None, record_no=number)
         for number, one in enumerate(last.values())
     ]  # fmt: skip
     promotions = [
-        Promotion.model_validate({"promotion_id": name, "version": 1, "valid_from": LONG_AGO, **given})
+        Promotion.model_validate(
+            {"promotion_id": name, "version": 1, "valid_from": LONG_AGO, **given}
+        )
         for name, given in PROMOTIONS.items()
     ]
     return {
@@ -74,14 +86,17 @@ def expected(books: Books, versions: list[dict[str, Any]]) -> dict[tuple[str, in
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_ledger_is_what_the_reference_says(books: Books, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_is_what_the_reference_says(
+    books: Books, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = Random(seed)
     monkeypatch.setattr(award_step, "MEMBERS_AT_ONCE", 2)
     for name, given in PROMOTIONS.items():
         more = {key: value for key, value in given.items() if key != "rule"}
         promote(books, name, given["rule"]["kind"], given["rule"], **more)
     books.run(
-        "INSERT INTO billing.award_policy (system, account, award_when, valid_from, run_id) VALUES ('xero', 'books', 'paid', %(at)s, 'r')",
+        "INSERT INTO billing.award_policy (system, account, award_when, valid_from, run_id) "
+        "VALUES ('xero', 'books', 'paid', %(at)s, 'r')",
         at=TURN,
     )
     versions = story(random)
@@ -92,7 +107,8 @@ def test_the_ledger_is_what_the_reference_says(books: Books, seed: int, monkeypa
         books.store(one)
         if number == 9:
             books.run(
-                "INSERT INTO loyalty.member_merge (member_id, into_id, reason) VALUES (%(two)s, %(one)s, 'same person')",
+                "INSERT INTO loyalty.member_merge (member_id, into_id, reason) "
+                    "VALUES (%(two)s, %(one)s, 'same person')",
                 one=books.member(PHONES[0]), two=books.member(PHONES[1]),
             )  # fmt: skip
         if random.random() < 0.5:
@@ -105,12 +121,15 @@ def test_the_ledger_is_what_the_reference_says(books: Books, seed: int, monkeypa
             books.award()
     books.award()
     ledger = books.rows(
-        "SELECT external_id, member_id, sum(points)::bigint FROM loyalty.award_entry GROUP BY 1, 2 HAVING sum(points) <> 0"
+        "SELECT external_id, member_id, sum(points)::bigint FROM loyalty.award_entry "
+        "GROUP BY 1, 2 HAVING sum(points) <> 0"
     )
     assert {(name, member): points for name, member, points in ledger} == expected(books, versions)
     for name, given in PROMOTIONS.items():
         (used,) = books.rows(
-            "SELECT coalesce(sum(granted), 0)::bigint FROM loyalty.promotion_claim WHERE promotion_id = %(n)s", n=name
+            "SELECT coalesce(sum(granted), 0)::bigint FROM loyalty.promotion_claim "
+            "WHERE promotion_id = %(n)s",
+            n=name,
         )
         assert used[0] <= given["limits"]["budget"]
     assert books.award().entries == 0

@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet
 from sql import standby, webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
-from sql.sync import Account
+from sql.sync import AccountKey
 from sql.tokens import StandbyError, TokenRows, TokenUnreadableError
 from tests.support.books import Books
 
@@ -20,7 +20,7 @@ def rows(dsn: str) -> TokenRows[str]:
     expires_at = datetime(2026, 3, 1, tzinfo=UTC).isoformat()
     return TokenRows(
         dsn,
-        Account("xero", "books"),
+        AccountKey("xero", "books"),
         KEY,
         "seed",
         lambda token: {"token": token, "expires_at": expires_at},
@@ -55,7 +55,9 @@ def test_no_webhook_is_awarded_until_it_goes_live(books: Books) -> None:
     """They are stored and wait; nobody is expected to listen."""
     with connect(books.dsn) as connection:
         endpoint = create_endpoint(connection, NewEndpoint("xero", "xero"))
-        event = webhooks.NewEvent(endpoint.endpoint_no, "id:1", "sale", {}, b"{}", None, datetime.now(UTC))
+        event = webhooks.NewEvent(
+            endpoint.endpoint_no, "id:1", "sale", {}, b"{}", None, datetime.now(UTC)
+        )
         assert webhooks.store_event(connection, event) is not None
         connection.commit()
         assert webhooks.any_endpoint(connection)

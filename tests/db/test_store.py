@@ -12,12 +12,25 @@ from connectors.kit.mapping import Mapped
 from loyalty.schema import LINE, PROBLEM
 from sql import store, sync
 from sql.copying import copy_in
-from sql.sync import Account
+from sql.sync import AccountKey
 from sql.versions import READING
-from tasks.load import judged
-from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, deletions, invoice, invoices, line, lines
+from tasks.load.invoices import judged
+from tests.support.books import (
+    HOUR,
+    NOON,
+    OTHER_PHONE,
+    PHONE,
+    Books,
+    deletions,
+    invoice,
+    invoices,
+    line,
+    lines,
+)
 
-FACTS = "SELECT external_id, total_minor, status, updated_at FROM billing.invoice ORDER BY external_id"
+FACTS = (
+    "SELECT external_id, total_minor, status, updated_at FROM billing.invoice ORDER BY external_id"
+)
 LINES = "SELECT external_id, line_no, name FROM analytics.sale_line ORDER BY external_id, line_no"
 
 
@@ -39,7 +52,8 @@ def test_the_same_again_writes_nothing(books: Books) -> None:
     done = books.store(invoice(page_id=2, record_no=7), lines=[line()])
     assert (done.new, done.changed, done.unchanged, done.members) == (0, 0, 1, set())
     assert before == (
-        books.rows("SELECT xmin::text, * FROM billing.invoice"), books.rows("SELECT xmin::text FROM billing.invoice_line"),
+        books.rows("SELECT xmin::text, * FROM billing.invoice"),
+        books.rows("SELECT xmin::text FROM billing.invoice_line"),
     )  # fmt: skip
     assert books.dirty() == []
 
@@ -47,14 +61,18 @@ def test_the_same_again_writes_nothing(books: Books) -> None:
 def test_a_newer_version_replaces_the_older_one_and_its_lines(books: Books) -> None:
     books.store(invoice(), invoice(external_id="B"), lines=[line(), line(line_no=2), line("B")])
     books.award()
-    done = books.store(invoice(total_minor=20_000, updated_at=NOON + HOUR), lines=[line(name="Rótulo")])
+    done = books.store(
+        invoice(total_minor=20_000, updated_at=NOON + HOUR), lines=[line(name="Rótulo")]
+    )
     assert (done.new, done.changed, done.unchanged, done.members) == (0, 1, 0, {books.member()})
     assert books.rows(FACTS)[0] == ("A", 20_000, "open", NOON + HOUR)
     assert books.rows(LINES) == [("A", 1, "Rótulo"), ("B", 1, "Água 5 L")]
 
 
 @pytest.mark.parametrize("expect_new", [True, False])
-def test_what_is_expected_to_be_new_and_is_not_is_compared_all_the_same(books: Books, expect_new: bool) -> None:
+def test_what_is_expected_to_be_new_and_is_not_is_compared_all_the_same(
+    books: Books, expect_new: bool
+) -> None:
     books.store(invoice(), lines=[line()])
     into = store.Stored()
     with books.transaction() as connection:
@@ -75,7 +93,7 @@ def test_the_first_load_is_the_one_before_any_was_stored(books: Books) -> None:
         assert store.is_first_load(connection, books.account)
         books.begin(connection)
         assert not store.is_first_load(connection, books.account)
-        assert store.is_first_load(connection, Account("xero", "another"))
+        assert store.is_first_load(connection, AccountKey("xero", "another"))
 
 
 def test_an_older_version_never_replaces_a_newer_one(books: Books) -> None:
@@ -83,21 +101,28 @@ def test_an_older_version_never_replaces_a_newer_one(books: Books) -> None:
     books.award()
     done = books.store(invoice(), lines=[line(name="old"), line(line_no=2, name="old")])
     assert (done.new, done.changed, done.unchanged, done.members) == (0, 0, 0, set())
-    assert (done.older, done.older_documents) == (1, ["INV-1"]), "it is said, and not called unchanged"
+    assert (done.older, done.older_documents) == (1, ["INV-1"]), (
+        "it is said, and not called unchanged"
+    )
     assert books.rows(FACTS) == [("A", 20_000, "open", NOON + HOUR)]
     assert books.rows(LINES) == [("A", 1, "new")]
     assert books.dirty() == []
 
 
 def test_a_correction_without_a_newer_time_is_taken(books: Books) -> None:
-    """A phone corrected at the customer, or a mapping corrected here, does not move the invoice's own time."""
+    """A change that does not move the invoice's own time is stored.
+
+    A phone corrected at the customer is one, a mapping corrected here another.
+    """
     books.store(invoice())
     assert books.store(invoice(customer_phone=OTHER_PHONE)).changed == 1
 
 
 def test_only_the_written_of_a_mixed_batch_get_lines(books: Books) -> None:
     books.store(invoice(), lines=[line(name="kept")])
-    done = books.store(invoice(), invoice(external_id="B"), lines=[line(name="not written"), line("B", name="new")])
+    done = books.store(
+        invoice(), invoice(external_id="B"), lines=[line(name="not written"), line("B", name="new")]
+    )
     assert (done.new, done.unchanged) == (1, 1)
     assert books.rows(LINES) == [("A", 1, "kept"), ("B", 1, "new")]
 
@@ -112,7 +137,8 @@ def test_a_reassigned_invoice_marks_both_members(books: Books) -> None:
     books.award()
     assert (books.points(PHONE), books.points(OTHER_PHONE)) == (0, 1500)
     assert [row[1:] for row in books.entries()] == [
-        (books.member(), 1, "award", 1500), (books.member(), 2, "moved", -1500), (books.member(OTHER_PHONE), 1, "award", 1500),
+        (books.member(), 1, "award", 1500), (books.member(), 2, "moved", -1500),
+        (books.member(OTHER_PHONE), 1, "award", 1500),
     ]  # fmt: skip
 
 
@@ -125,10 +151,14 @@ def test_a_void_that_lost_its_customer_takes_the_points_back(books: Books) -> No
 
 
 def test_unlisted_are_those_that_live_and_were_stored_before(books: Books) -> None:
-    """Not the void ones, not those of another account, and not what a synchronisation that began later has stored."""
+    """Documents that are not listed, of those that the list could have.
+
+    Void ones do not count, nor those of another account, nor what a synchronisation that began
+    later has stored.
+    """
     books.store(invoice(), invoice(external_id="B"), invoice(external_id="C", status="void"))
     (sync_id,) = {row[0] for row in books.rows("SELECT sync_id FROM billing.invoice")}
-    Books(books.dsn, Account("quickbooks", "9130")).store(invoice(external_id="D"))
+    Books(books.dsn, AccountKey("quickbooks", "9130")).store(invoice(external_id="D"))
     books.store(invoice(external_id="E"))
     with books.transaction() as connection:
         assert store.unlisted(connection, books.account, sync_id, ["B", "B", "Z"]) == (2, ["A"])
@@ -137,10 +167,12 @@ def test_unlisted_are_those_that_live_and_were_stored_before(books: Books) -> No
 
 
 def test_the_same_number_in_two_accounts(books: Books) -> None:
-    other = Books(books.dsn, Account("quickbooks", "9130"))
+    other = Books(books.dsn, AccountKey("quickbooks", "9130"))
     books.store(invoice(), lines=[line()])
     other.store(invoice(total_minor=1_000), lines=[line(), line(line_no=2)])
-    other.store(invoice(total_minor=2_000, updated_at=NOON + HOUR), lines=[line()], gone=[("B", NOON)])
+    other.store(
+        invoice(total_minor=2_000, updated_at=NOON + HOUR), lines=[line()], gone=[("B", NOON)]
+    )
     assert books.rows("SELECT system, total_minor FROM billing.invoice ORDER BY 1") == [
         ("quickbooks", 2_000),
         ("xero", 15_000),
@@ -152,7 +184,23 @@ def test_the_same_number_in_two_accounts(books: Books) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", ",", '"', 'a"b', "line\nbreak", "\\.", "\\N", "NULL", "tab\t", "Ångström – é", "😀", "'", "\r\n"]
+    "text",
+    [
+        "",
+        " ",
+        ",",
+        '"',
+        'a"b',
+        "line\nbreak",
+        "\\.",
+        "\\N",
+        "NULL",
+        "tab\t",
+        "Ångström – é",
+        "😀",
+        "'",
+        "\r\n",
+    ],
 )
 def test_any_text_survives_the_way_in(books: Books, text: str) -> None:
     books.store(invoice(invoice_number=text), lines=[line(name=text, sku=None)])
@@ -162,8 +210,12 @@ def test_any_text_survives_the_way_in(books: Books, text: str) -> None:
 
 def test_ids_with_separators(books: Books) -> None:
     names = ["a,b", 'q"x', "{1}", "%s", "back\\slash", "credit_note/55"]
-    books.store(*(invoice(external_id=name) for name in names), lines=[line(name) for name in names])
-    done = books.store(*(invoice(external_id=name, total_minor=1, updated_at=NOON + HOUR) for name in names))
+    books.store(
+        *(invoice(external_id=name) for name in names), lines=[line(name) for name in names]
+    )
+    done = books.store(
+        *(invoice(external_id=name, total_minor=1, updated_at=NOON + HOUR) for name in names)
+    )
     assert done.changed == len(names)
     assert books.rows("SELECT count(*) FROM billing.invoice_line") == [(0,)]
 
@@ -192,7 +244,9 @@ class TestDeletions:
         assert (again := books.store(gone=[("A", NOON + HOUR)])).voided == 0
         assert again.members == set()
 
-    def test_an_older_version_does_not_bring_it_back_but_a_newer_one_does(self, books: Books) -> None:
+    def test_an_older_version_does_not_bring_it_back_but_a_newer_one_does(
+        self, books: Books
+    ) -> None:
         books.store(invoice(), gone=[("A", NOON + HOUR)])
         assert books.store(invoice(), invoice(external_id="B")).older == 1
         assert books.store(invoice(updated_at=NOON + 2 * HOUR)).changed == 1
@@ -214,7 +268,10 @@ def reject(key: str = "A", reason: str = "total: missing", **changes: Any) -> di
 
 
 class TestRejects:
-    ROWS = "SELECT record_key, reason, times_seen, resolved_at IS NULL FROM billing.reject ORDER BY reject_id"
+    ROWS = (
+        "SELECT record_key, reason, times_seen, resolved_at IS NULL FROM billing.reject "
+        "ORDER BY reject_id"
+    )
 
     def save(self, books: Books, *rejects: dict[str, Any]) -> int:
         with books.transaction() as connection:
@@ -235,7 +292,9 @@ class TestRejects:
             ("A", "total: not a number", 2, True),
             ("page 1 record 4", "total: missing", 1, True),
         ]
-        assert books.rows("SELECT first_sync_id, last_sync_id FROM billing.reject ORDER BY 1, 2 DESC")[0] == (
+        assert books.rows(
+            "SELECT first_sync_id, last_sync_id FROM billing.reject ORDER BY 1, 2 DESC"
+        )[0] == (
             first,
             last,
         )
@@ -251,7 +310,8 @@ class TestRejects:
         assert self.resolve(books, "A", "C") == 1
         self.save(books, reject())
         assert books.rows(self.ROWS) == [
-            ("A", "total: missing", 1, False), ("B", "total: missing", 1, True), ("A", "total: missing", 1, True),
+            ("A", "total: missing", 1, False), ("B", "total: missing", 1, True),
+            ("A", "total: missing", 1, True),
         ]  # fmt: skip
         assert self.resolve(books, "A", "B") == 2
         with books.transaction() as connection:
@@ -260,12 +320,14 @@ class TestRejects:
     def test_each_step_resolves_its_own(self, books: Books) -> None:
         self.save(books, reject(), reject(stream="awards"))
         assert self.resolve(books, "A") == 1
-        assert books.rows("SELECT stream FROM billing.reject WHERE resolved_at IS NULL") == [("awards",)]
+        assert books.rows("SELECT stream FROM billing.reject WHERE resolved_at IS NULL") == [
+            ("awards",)
+        ]
         assert self.resolve(books, "A", awards=True) == 1
 
     def test_another_account_keeps_its_rejects(self, books: Books) -> None:
         self.save(books, reject())
-        assert self.resolve(Books(books.dsn, Account("xero", "other")), "A") == 0
+        assert self.resolve(Books(books.dsn, AccountKey("xero", "other")), "A") == 0
 
 
 def mapped(found: pl.DataFrame, belonging: pl.DataFrame) -> Mapped:
@@ -279,15 +341,21 @@ def owned(row: dict[str, Any], **place: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("newest_page", [1, 2])
 def test_lines_are_those_of_the_newest_version(newest_page: int) -> None:
-    """A document edited while it is being read is read twice; only the newest version counts, with its own lines."""
+    """Of a document that is edited while it is read, the newest version counts.
+
+    It is read twice, and has the lines of that version.
+    """
     oldest_page = 3 - newest_page
     versions = invoices(
-        invoice(page_id=newest_page, updated_at=NOON + HOUR), invoice(page_id=oldest_page, updated_at=NOON)
+        invoice(page_id=newest_page, updated_at=NOON + HOUR),
+        invoice(page_id=oldest_page, updated_at=NOON),
     )
     new = [owned(line(name="new"), page_id=newest_page, record_no=0)]
     old = [owned(line(line_no=n, name="old"), page_id=oldest_page, record_no=0) for n in (1, 2)]
     in_order = new + old if newest_page == 1 else old + new
-    batch = judged(SYSTEMS["xero"].streams[0], mapped(versions, lines(*in_order)), READING.to_frame())
+    batch = judged(
+        SYSTEMS["xero"].streams[0], mapped(versions, lines(*in_order)), READING.to_frame()
+    )
     assert batch.invoices["page_id"].to_list() == [newest_page]
     assert batch.lines["name"].to_list() == ["new"]
 
@@ -315,7 +383,11 @@ class TestWhatTheTableRefuses:
 
 def test_copying_nothing(books: Books) -> None:
     with books.transaction() as connection:
-        copy_in(connection, "billing.invoice", pl.DataFrame({"external_id": []}, schema={"external_id": pl.String}))
+        copy_in(
+            connection,
+            "billing.invoice",
+            pl.DataFrame({"external_id": []}, schema={"external_id": pl.String}),
+        )
 
 
 def test_microseconds_survive(books: Books) -> None:

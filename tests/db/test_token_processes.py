@@ -1,4 +1,7 @@
-"""Two worker processes whose token has ended: one renews it, both go on. Rotating, single-use refresh tokens over HTTP."""
+"""Two worker processes whose token has ended: one renews it, both go on.
+
+Rotating, single-use refresh tokens over HTTP.
+"""
 
 import socket
 import subprocess
@@ -22,28 +25,30 @@ WORKER = """
 import sys
 from pydantic import SecretStr
 from connectors import spec_for
-from connectors.kit.extract import extract
-from connectors.kit.spec import Connection, Window
+from connectors.kit.read.pages import extract
+from connectors.kit.spec import Account, Window
 from tasks.job import limited_client, token_rows
 
 dsn, url, system, account, key = sys.argv[1:6]
-spec = spec_for(Connection(system, account))
+spec = spec_for(Account(system, account))
 token = {
     "quickbooks": "/oauth2/v1/tokens/bearer",
     "xero": "/connect/token",
     "freshbooks": "/auth/oauth/token",
     "sage_intacct": "/ia/api/v1/oauth2/token",
 }[system]
-vendor = Connection(
-    system, account, f"{url}/{system}", f"{url}/{system}{token}", "sim-client", SecretStr("sim-secret"),
-    SecretStr(f"sim-refresh-{system}"), page_size=5,
+vendor = Account(
+    system, account, f"{url}/{system}", f"{url}/{system}{token}", "sim-client",
+    SecretStr("sim-secret"), SecretStr(f"sim-refresh-{system}"), page_size=5,
 )
 calls = []
-with limited_client(dsn, vendor, spec, token_rows(dsn, vendor, key.encode()), calls.append) as client:
+tokens = token_rows(dsn, vendor, key.encode())
+with limited_client(dsn, vendor, spec, tokens, calls.append) as client:
     for turn in range(int(sys.argv[6])):
         print("ready", flush=True)
         sys.stdin.readline()
-        print(sum(page.record_count for page in extract(spec, spec.streams[0], client, Window())), flush=True)
+        pages = extract(spec, spec.streams[0], client, Window())
+        print(sum(page.record_count for page in pages), flush=True)
 """
 
 
@@ -54,7 +59,9 @@ def served() -> Iterator[tuple[str, simulator.World]]:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(Application(world), port=port, log_level="error", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(Application(world), port=port, log_level="error", lifespan="off")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -65,10 +72,19 @@ def served() -> Iterator[tuple[str, simulator.World]]:
 
 
 @pytest.mark.parametrize("system", ["freshbooks", "quickbooks", "sage_intacct", "xero"])
-def test_two_processes_renew_once_and_both_go_on(dsn: str, served: tuple[str, simulator.World], system: str) -> None:
+def test_two_processes_renew_once_and_both_go_on(
+    dsn: str, served: tuple[str, simulator.World], system: str
+) -> None:
     url, world = served
     rounds, grants = 3, world.grants[system]
-    arguments = [dsn, url, system, simulator.ACCOUNTS[system], Fernet.generate_key().decode(), str(rounds)]
+    arguments = [
+        dsn,
+        url,
+        system,
+        simulator.ACCOUNTS[system],
+        Fernet.generate_key().decode(),
+        str(rounds),
+    ]
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, *arguments],

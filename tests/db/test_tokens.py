@@ -1,4 +1,7 @@
-"""Rotating tokens: one renewal for all who ask at once, encrypted, and bound to the credentials they began with."""
+"""Rotating tokens: one renewal for all who ask at the same time.
+
+They are encrypted, and bound to the credentials they began with.
+"""
 
 import threading
 import time
@@ -12,7 +15,7 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
-from sql.sync import Account
+from sql.sync import AccountKey
 from sql.tokens import TokenRows, TokenUnreadableError
 from tests.support.books import Books
 
@@ -35,8 +38,10 @@ def unpack(values: Mapping[str, Any]) -> Token:
     return Token(values["refresh_token"], datetime.fromisoformat(values["expires_at"]))
 
 
-def rows(books: Books, seed: str = "id secret first", key: bytes = KEY, account: str = "books") -> TokenRows[Token]:
-    return TokenRows(books.dsn, Account("xero", account), key, seed, pack, unpack)
+def rows(
+    books: Books, seed: str = "id secret first", key: bytes = KEY, account: str = "books"
+) -> TokenRows[Token]:
+    return TokenRows(books.dsn, AccountKey("xero", account), key, seed, pack, unpack)
 
 
 def test_before_the_first_there_is_none(books: Books) -> None:
@@ -86,13 +91,18 @@ def test_also_where_there_was_none(books: Books) -> None:
         return Token("new")
 
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda _: rows(books).refresh(None, renew), range(2))) == [Token("new")] * 2
+        assert (
+            list(pool.map(lambda _: rows(books).refresh(None, renew), range(2)))
+            == [Token("new")] * 2
+        )
     assert calls == [None]
 
 
 def test_consents_do_not_wait_for_each_other(books: Books) -> None:
     def renew(_: Token | None) -> Token:
-        return rows(books, seed="id secret other", account="other").refresh(None, lambda _: Token("of the other"))
+        return rows(books, seed="id secret other", account="other").refresh(
+            None, lambda _: Token("of the other")
+        )
 
     assert rows(books).refresh(None, renew) == Token("of the other")
 
@@ -158,8 +168,12 @@ def test_another_key_with_new_credentials_connects_anew(books: Books) -> None:
 
 
 def test_nothing_secret_is_readable_in_the_table(books: Books) -> None:
-    rows(books, seed="id hunter2-secret hunter3-refresh").refresh(None, lambda _: Token("hunter4-rotated"))
-    ((text,),) = books.rows("SELECT t::text || encode(token_encrypted, 'escape') FROM billing.connector_token t")
+    rows(books, seed="id hunter2-secret hunter3-refresh").refresh(
+        None, lambda _: Token("hunter4-rotated")
+    )
+    ((text,),) = books.rows(
+        "SELECT t::text || encode(token_encrypted, 'escape') FROM billing.connector_token t"
+    )
     assert "hunter" not in text
     ((cipher,),) = books.rows("SELECT token_encrypted FROM billing.connector_token")
     assert b"hunter4-rotated" in Fernet(KEY).decrypt(bytes(cipher))

@@ -13,14 +13,14 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
-from connectors.kit.spec import Connection as Vendor
+from connectors.kit.spec import Account
 from sql import webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
-from tasks.webhook_run import Listening, Pace, listen
-from tasks.webhooks import Connections
+from tasks.webhooks.listener import Listening, Pace, listen
+from tasks.webhooks.process import Connections
 
 KEY = Fernet.generate_key()
 #: Claims everything for a second, says so, and does nothing more.
@@ -45,10 +45,21 @@ def endpoint_no(dsn: str) -> int:
 
 
 def send(dsn: str, endpoint_no: int, *keys: str) -> None:
-    body = '{"type":"sale.completed","data":{"id":"%s","customer":{"id":"c","phone":"+244923456789"},"total":"1.00","issued_on":"2026-01-02"}}'
+    body = (
+        '{"type":"sale.completed","data":{"id":"%s","customer":{"id":"c","phone":"+244923456789"},'
+        '"total":"1.00","issued_on":"2026-01-02"}}'
+    )
     with connect(dsn) as connection:
         for key in keys:
-            event = NewEvent(endpoint_no, key, "sale.completed", {}, (body % key).encode(), None, datetime.now(UTC))
+            event = NewEvent(
+                endpoint_no,
+                key,
+                "sale.completed",
+                {},
+                (body % key).encode(),
+                None,
+                datetime.now(UTC),
+            )
             webhooks.store_event(connection, event)
         connection.commit()
         webhooks.nudge(connection)
@@ -57,10 +68,16 @@ def send(dsn: str, endpoint_no: int, *keys: str) -> None:
 
 def jobs(dsn: str, run_id: str = "run") -> Connections:
     def job(name: str) -> Job:
-        vendor = Vendor(
-            "custom", name, "https://shop.invalid", default_currency="AOA", options={"authentication": "none"}
+        vendor = Account(
+            "custom",
+            name,
+            "https://shop.invalid",
+            default_currency="AOA",
+            options={"authentication": "none"},
         )
-        return Job(dsn, vendor, key=KEY, run_id=run_id, policy=Policy(reject_percent_max=100), pushed=True)
+        return Job(
+            dsn, vendor, key=KEY, run_id=run_id, policy=Policy(reject_percent_max=100), pushed=True
+        )
 
     return Connections(job)
 
@@ -68,7 +85,9 @@ def jobs(dsn: str, run_id: str = "run") -> Connections:
 def points(dsn: str) -> dict[str, int]:
     with connect(dsn) as connection:
         return dict(
-            connection.execute("SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1").fetchall()
+            connection.execute(
+                "SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1"
+            ).fetchall()
         )
 
 
@@ -84,7 +103,14 @@ def test_only_one_listens_and_it_stays_for_what_comes(dsn: str, endpoint_no: int
     ended = threading.Event()
 
     def first() -> None:
-        listen(dsn, "first", jobs(dsn, "first"), KEY, Pace(linger_seconds=1.5, life_seconds=60), lambda *_: None)
+        listen(
+            dsn,
+            "first",
+            jobs(dsn, "first"),
+            KEY,
+            Pace(linger_seconds=1.5, life_seconds=60),
+            lambda *_: None,
+        )
         ended.set()
 
     send(dsn, endpoint_no, "a")
@@ -98,16 +124,18 @@ def test_only_one_listens_and_it_stays_for_what_comes(dsn: str, endpoint_no: int
     thread.join(20)
     with connect(dsn) as connection:
         assert not webhooks.is_claimed(connection)
-        assert connection.execute("SELECT DISTINCT state, run_id FROM billing.webhook_event").fetchall() == [
-            ("done", "first")
-        ]
+        assert connection.execute(
+            "SELECT DISTINCT state, run_id FROM billing.webhook_event"
+        ).fetchall() == [("done", "first")]
         # One synchronisation for all that the run awarded.
-        assert connection.execute("SELECT source, state, summary ->> 'new' FROM billing.sync_run").fetchall() == [
-            ("webhook", "stored", "3")
-        ]
+        assert connection.execute(
+            "SELECT source, state, summary ->> 'new' FROM billing.sync_run"
+        ).fetchall() == [("webhook", "stored", "3")]
 
 
-def test_one_whose_time_is_over_serves_until_its_successor_is_there(dsn: str, endpoint_no: int) -> None:
+def test_one_whose_time_is_over_serves_until_its_successor_is_there(
+    dsn: str, endpoint_no: int
+) -> None:
     """What comes meanwhile is awarded by one of the two, and nobody is there at no time."""
     ended: dict[str, Listening] = {}
     asked: list[threading.Thread] = []
@@ -134,21 +162,27 @@ def test_one_whose_time_is_over_serves_until_its_successor_is_there(dsn: str, en
     asked[0].join(10)
     assert (ended["second"].busy, ended["second"].relieved, len(asked)) == (False, False, 1)
     with connect(dsn) as connection:
-        by_run = dict(connection.execute("SELECT dedup_key, run_id FROM billing.webhook_event").fetchall())
+        by_run = dict(
+            connection.execute("SELECT dedup_key, run_id FROM billing.webhook_event").fetchall()
+        )
     assert by_run == {"a": "first", "b": "second"}
 
 
 def test_who_waits_for_one_that_stays_gives_up(dsn: str, endpoint_no: int) -> None:
     with psycopg.connect(dsn, autocommit=True) as other, webhooks.claiming(other):
         began = time.monotonic()
-        assert listen(dsn, "next", jobs(dsn), KEY, Pace(0, 60, wait_seconds=0.3), lambda *_: None).busy
+        assert listen(
+            dsn, "next", jobs(dsn), KEY, Pace(0, 60, wait_seconds=0.3), lambda *_: None
+        ).busy
         assert 0.2 < time.monotonic() - began < 30
         assert not webhooks.is_awaited(other)
 
 
 def test_what_a_killed_run_had_claimed_is_awarded_by_the_next(dsn: str, endpoint_no: int) -> None:
     send(dsn, endpoint_no, "a", "b")
-    with subprocess.Popen([sys.executable, "-c", CLAIM_AND_HANG, dsn], stdout=subprocess.PIPE, text=True) as killed:
+    with subprocess.Popen(
+        [sys.executable, "-c", CLAIM_AND_HANG, dsn], stdout=subprocess.PIPE, text=True
+    ) as killed:
         assert killed.stdout is not None
         assert killed.stdout.readline() == "2\n"
         send(dsn, endpoint_no, "c")
@@ -166,17 +200,23 @@ def test_what_a_killed_run_had_claimed_is_awarded_by_the_next(dsn: str, endpoint
 
 
 def test_two_that_work_on_the_same_events_post_once(dsn: str, endpoint_no: int) -> None:
-    """A lease that ends too early lets two runs have the same events: whoever comes second finds nothing to post."""
+    """Two runs have the same events, because a lease ended too early.
+
+    The second run finds nothing to post.
+    """
     keys = [f"k{n}" for n in range(40)]
     send(dsn, endpoint_no, *keys)
-    from tasks.webhooks import process
+    from tasks.webhooks.process import process
 
     with connect(dsn) as connection:
         claimed = webhooks.claim_events(connection, 100, run_id="run", lease_seconds=0)
         again = webhooks.claim_events(connection, 100, run_id="run", lease_seconds=60)
         connection.commit()
     assert len(claimed) == len(again) == 40
-    threads = [threading.Thread(target=process, args=(jobs(dsn), dsn, "run", batch, KEY)) for batch in (claimed, again)]
+    threads = [
+        threading.Thread(target=process, args=(jobs(dsn), dsn, "run", batch, KEY))
+        for batch in (claimed, again)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -184,4 +224,6 @@ def test_two_that_work_on_the_same_events_post_once(dsn: str, endpoint_no: int) 
     assert points(dsn) == dict.fromkeys(keys, 10)
     with connect(dsn) as connection:
         assert connection.execute("SELECT count(*) FROM loyalty.award_entry").fetchone() == (40,)
-        assert connection.execute("SELECT DISTINCT state FROM billing.webhook_event").fetchall() == [("done",)]
+        assert connection.execute(
+            "SELECT DISTINCT state FROM billing.webhook_event"
+        ).fetchall() == [("done",)]

@@ -1,11 +1,14 @@
-"""Every query of the analyst guide runs as the role `analyst` and answers with rows; the role sees nothing personal."""
+"""Every query of the analyst guide runs as the role `analyst` and answers with rows.
+
+The role sees nothing personal.
+"""
 
 import re
 
 import psycopg
 import pytest
 
-from twezah.settings import PROJECT_ROOT as ROOT
+from settings import PROJECT_ROOT as ROOT
 
 GUIDE = (ROOT / "docs" / "analysts.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"^```sql\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
@@ -34,7 +37,13 @@ def test_every_view_is_in_the_guide(analyst: psycopg.Connection) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["loyalty.member", "billing.customer", "billing.raw_page", "billing.connector_token", "billing.reject"],
+    [
+        "loyalty.member",
+        "billing.customer",
+        "billing.raw_page",
+        "billing.connector_token",
+        "billing.reject",
+    ],
 )
 def test_an_analyst_sees_no_personal_data(analyst: psycopg.Connection, table: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

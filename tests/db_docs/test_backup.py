@@ -8,18 +8,24 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from settings import Settings
 from sql import standby
 from sql.db import connect
-from twezah.settings import Settings
 from twezah.stack.backup import backup, restore
 from twezah.stack.errors import StackError
 from twezah.stack.postgres import running
 
 TABLES = (
-    "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('billing', 'loyalty') ORDER BY 1"
+    "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+    "WHERE schemaname IN ('billing', 'loyalty') ORDER BY 1"
 )
-GUARDS = "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2"
-GRANTS = "SELECT table_name, privilege_type FROM information_schema.role_table_grants WHERE grantee = 'analyst' ORDER BY 1, 2"
+GUARDS = (
+    "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2"
+)
+GRANTS = (
+    "SELECT table_name, privilege_type FROM information_schema.role_table_grants "
+    "WHERE grantee = 'analyst' ORDER BY 1, 2"
+)
 
 
 def contents(dsn: str) -> dict[str, bytes]:
@@ -39,7 +45,11 @@ def contents(dsn: str) -> dict[str, bytes]:
 
 def test_there_and_back(guide_settings: Settings, guide_database: str, tmp_path: Path) -> None:
     kept, other = tmp_path / "kept", Settings(home=tmp_path / "other")
-    assert [file.name for file in backup(guide_settings, kept)] == ["ledger.dump", "prefect.dump", "secret.key"]
+    assert [file.name for file in backup(guide_settings, kept)] == [
+        "ledger.dump",
+        "prefect.dump",
+        "secret.key",
+    ]
     assert {stat.S_IMODE(file.stat().st_mode) for file in kept.iterdir()} == {0o600}
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
     restore(other, kept)
@@ -49,7 +59,10 @@ def test_there_and_back(guide_settings: Settings, guide_database: str, tmp_path:
         assert before.pop("billing.standby") == b"", "the original is live"
         assert b"restored from a backup" in after.pop("billing.standby"), "a copy stands by"
         assert after == before
-        with psycopg.connect(dsn) as connection, pytest.raises(psycopg.Error, match=r"append-only|refuse|never"):
+        with (
+            psycopg.connect(dsn) as connection,
+            pytest.raises(psycopg.Error, match=r"append-only|refuse|never"),
+        ):
             connection.execute("DELETE FROM loyalty.award_entry")
     assert other.fernet_key() == guide_settings.fernet_key()
     with pytest.raises(StackError, match="has a database"):
@@ -59,7 +72,9 @@ def test_there_and_back(guide_settings: Settings, guide_database: str, tmp_path:
     shutil.rmtree(other.home)
 
 
-def test_a_copy_that_takes_over_is_live(guide_settings: Settings, guide_database: str, tmp_path: Path) -> None:
+def test_a_copy_that_takes_over_is_live(
+    guide_settings: Settings, guide_database: str, tmp_path: Path
+) -> None:
     """`--take-over`, and `go-live` later; the audit log has both."""
     kept = tmp_path / "kept"
     backup(guide_settings, kept)
@@ -72,7 +87,9 @@ def test_a_copy_that_takes_over_is_live(guide_settings: Settings, guide_database
         assert state is not None and "twezah go-live" in state.to_text()
         assert standby.end(connection) and not standby.end(connection)
         connection.commit()
-        operations = connection.execute("SELECT operation FROM audit.entry ORDER BY entry_no DESC LIMIT 2").fetchall()
+        operations = connection.execute(
+            "SELECT operation FROM audit.entry ORDER BY entry_no DESC LIMIT 2"
+        ).fetchall()
         assert operations == [("standby.end",), ("standby.begin",)]
     shutil.rmtree(other.home)
 
@@ -82,7 +99,9 @@ def test_a_broken_dump_is_said(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"garbage\n")
     with pytest.raises(StackError, match="pg_restore failed"):
         restore(Settings(home=tmp_path / "home"), tmp_path)
-    assert not (tmp_path / "home" / "pg").exists() and not (tmp_path / "home" / "secret.key").exists()
+    assert (
+        not (tmp_path / "home" / "pg").exists() and not (tmp_path / "home" / "secret.key").exists()
+    )
 
 
 def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:

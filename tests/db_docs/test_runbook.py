@@ -10,21 +10,21 @@ import psycopg
 import pytest
 import typer
 
+from settings import PROJECT_ROOT as ROOT
 from tests.db_docs.test_guides import commands
 from twezah.cli import app
-from twezah.settings import PROJECT_ROOT as ROOT
 
 INDEX = ROOT / "docs" / "runbook" / "README.md"
 PAGES = sorted(INDEX.parent.glob("*.md"))
 OTHERS = {"README.md", "backup.md", "routines.md", "upgrade.md"}
 SYMPTOMS = [page for page in PAGES if page.name not in OTHERS]
 HEADINGS = ["You see", "It means", "Do", "It is over when"]
-PACKAGES = ("api", "connectors", "flows", "loyalty", "sql", "tasks", "twezah")
+PACKAGES = ("api", "connectors", "flows", "loyalty", "panel", "sql", "tasks", "twezah")
 
 
 @cache
 def said() -> list[str]:
-    """All texts of the code, as they are put together: literals, docstrings and the names of errors."""
+    """All texts of the code: literals, docstrings and the names of errors."""
     texts = []
     for path in [one for package in PACKAGES for one in sorted((ROOT / package).rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -37,17 +37,24 @@ def said() -> list[str]:
 
 def blocks(page: Path, kind: str) -> list[str]:
     """Lines of the page's fenced blocks of this kind."""
-    found = re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        rf"^```{kind}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     return [line for block in found for line in block.splitlines()]
 
 
 def words(page: Path) -> list[list[str]]:
     """The page's commands."""
-    return [shlex.split(line.removeprefix("$ ")) for line in blocks(page, "console")]
+    text = "\n".join(blocks(page, "console"))
+    commands = re.split(r"^\$ ", text, flags=re.MULTILINE)  # a command may go on in the next line
+    return [shlex.split(command) for command in commands if command.strip()]
 
 
 def parts(quote: str) -> list[str]:
-    """What of a quoted message stands in the code as it is: what is between its places for values."""
+    """The parts of a quoted message that stand in the code.
+
+    They are the parts between its places for values.
+    """
     return [part for part in (" ".join(one.split()) for one in quote.split("…")) if len(part) > 1]
 
 

@@ -17,8 +17,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
-    ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT", "TWEZAH_API_PORT"), free_ports(3), strict=True))
+    base = {
+        k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))
+    }
+    ports = dict(
+        zip(
+            ("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT", "TWEZAH_API_PORT"),
+            free_ports(3),
+            strict=True,
+        )
+    )
     return {**base, **ports, "TWEZAH_HOME": str(tmp_path / "home")}
 
 
@@ -26,13 +34,20 @@ def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
     """A command in a session of its own, as from another shell."""
     command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
 def rows(environment: dict[str, str], statement: str) -> list[list[Any]]:
     """What psql answers."""
-    with start(environment, "psql", "-XAtc", f"SELECT json_agg(array_to_json(ARRAY[{statement}]))") as process:
+    with start(
+        environment, "psql", "-XAtc", f"SELECT json_agg(array_to_json(ARRAY[{statement}]))"
+    ) as process:
         out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     return list(json.loads(out))
@@ -49,7 +64,9 @@ def test_two_syncs_of_a_system_post_its_points_once(environment: dict[str, str])
     assert len({answer["flow_run_id"] for answer in answers}) == 2
 
     # One of them posted everything, the other found nothing left to post.
-    first, second = sorted(answers, key=lambda answer: "; 0 entries, +0 points" in answer["message"])
+    first, second = sorted(
+        answers, key=lambda answer: "; 0 entries, +0 points" in answer["message"]
+    )
     assert "; 0 entries, +0 points" not in first["message"]
     assert "; 0 entries, +0 points" in second["message"]
     (system,) = second["systems"]

@@ -18,16 +18,25 @@ ROUND_2 = "SELECT count(*), sum(points) FROM loyalty.award_entry WHERE run_id IN
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
+    base = {
+        k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))
+    }
     home: Path = tmp_path_factory.mktemp("demo home")
     prefect, simulator = free_ports(2)
-    return {**base, "TWEZAH_HOME": str(home), "TWEZAH_PREFECT_PORT": prefect, "TWEZAH_SIMULATOR_PORT": simulator}
+    return {
+        **base,
+        "TWEZAH_HOME": str(home),
+        "TWEZAH_PREFECT_PORT": prefect,
+        "TWEZAH_SIMULATOR_PORT": simulator,
+    }
 
 
 def twezah(environment: dict[str, str], *arguments: str) -> str:
     """Output of a command that must succeed."""
     command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -47,7 +56,10 @@ def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[
     systems = {"quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom"}
     assert {row["system"] for row in first["systems"]} == systems
     assert all(run["ok"] for run in first["runs"])
-    shown = [{name: row[name] for name in ("system", "sales", "entries", "points")} for row in first["systems"]]
+    shown = [
+        {name: row[name] for name in ("system", "sales", "entries", "points")}
+        for row in first["systems"]
+    ]
     assert shown == counted(environment)
     assert min(row["points"] for row in shown) > 0
 
@@ -72,12 +84,17 @@ def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[
     assert sum(row["points"] for row in tiers.values()) == sum(row["points"] for row in shown)
     for row in tiers.values():
         assert row["points"] == row["base_points"] + row["tier_points"]
-        assert abs(row["points"] - row["base_points"] * float(row["multiplier"])) <= 2 * row["sales"]
+        assert (
+            abs(row["points"] - row["base_points"] * float(row["multiplier"])) <= 2 * row["sales"]
+        )
 
     second = json.loads(twezah(environment, "demo", "--json"))
     assert all(run["ok"] for run in second["runs"])
     assert "tier" not in {row["cause"] for row in second["second_round"]}
-    again = [{name: row[name] for name in ("system", "sales", "entries", "points")} for row in second["systems"]]
+    again = [
+        {name: row[name] for name in ("system", "sales", "entries", "points")}
+        for row in second["systems"]
+    ]
     assert again == counted(environment)
     # The simulated world went on where it stopped: its first round had nothing to tell.
     assert all("; 0 entries, +0 points" in run["message"] for run in second["runs"][:3])

@@ -11,23 +11,25 @@ from typing import Any
 import psycopg
 import pytest
 
+from settings import PROJECT_ROOT, Settings
 from tests.support.served import served
-from twezah.settings import PROJECT_ROOT, Settings
 from twezah.stack.pginstall import python_environment
 from twezah.stack.postgres import running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000)]
 
-RELEASES = sorted(path.parent for path in (Path(__file__).parents[1] / "releases").glob("*/expected.json"))
+RELEASES = sorted(
+    path.parent for path in (Path(__file__).parents[1] / "releases").glob("*/expected.json")
+)
 #: Prints deployments and blocks as `expected.json` has them.
 SHOW = """
 import json, os
-from twezah.settings import settings
+from settings import settings
 os.environ.update(settings().child_environment())
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import DeploymentSort
 from pydantic import SecretStr
-from tasks.connections import connections, load_block
+from panel.blocks.connected import connections, load_block
 
 def plain(value):
     return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
@@ -99,7 +101,9 @@ def among(names: Iterable[str], values: dict[str, Any]) -> dict[str, Any]:
 
 def python(settings: Settings, code: str, *arguments: str) -> tuple[int, str]:
     """Runs `code` with the environment of the installation."""
-    base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
+    base = {
+        k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))
+    }
     environment = base | {
         "TWEZAH_HOME": str(settings.home),
         "TWEZAH_PREFECT_PORT": str(settings.prefect_port),
@@ -108,7 +112,9 @@ def python(settings: Settings, code: str, *arguments: str) -> tuple[int, str]:
         "PYTHONPATH": str(PROJECT_ROOT),
     }
     command = [sys.executable, "-c", code, *arguments]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
     return result.returncode, result.stdout + (result.stderr if result.returncode else "")
 
 

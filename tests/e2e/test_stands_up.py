@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
+from settings import Settings
 from tests.support.ports import free_ports
-from twezah.settings import Settings
-from twezah.stack.api import is_healthy
-from twezah.stack.leftovers import MARK, end_marked
-from twezah.stack.unit import unit
+from twezah.stack.leftover_processes import MARK, end_marked
+from twezah.stack.prefect_health import is_healthy
+from twezah.stack.systemd_unit import unit
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 #: Enough for a machine that does much else.
@@ -70,7 +70,9 @@ class Service:
         (command,) = self.unit["ExecStart"]
         (setting,) = self.unit["Environment"]
         self.drain()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("TWEZAH_", "PREFECT_"))
+        }
         environment |= self.ports | dict([shlex.split(setting)[0].split("=", 1)])
         self.process = subprocess.Popen(
             shlex.split(command),
@@ -110,8 +112,15 @@ class Service:
         """The process number of a part that lives."""
         for process in psutil.process_iter():
             try:
-                mine = str(self.home) in str(process.environ().get(MARK)) or str(self.home) in process.cmdline()
-                if mine and re.search(PARTS[part], " ".join(process.cmdline())) and process.status() != "zombie":
+                mine = (
+                    str(self.home) in str(process.environ().get(MARK))
+                    or str(self.home) in process.cmdline()
+                )
+                if (
+                    mine
+                    and re.search(PARTS[part], " ".join(process.cmdline()))
+                    and process.status() != "zombie"
+                ):
                     return int(process.pid)
             except psutil.Error:
                 continue
@@ -123,7 +132,9 @@ class Service:
     def answers(self) -> bool:
         """Prefect and the API do."""
         api = f"http://127.0.0.1:{self.ports['TWEZAH_API_PORT']}"
-        return is_healthy(f"http://127.0.0.1:{self.ports['TWEZAH_PREFECT_PORT']}/api") and is_healthy(api)
+        return is_healthy(
+            f"http://127.0.0.1:{self.ports['TWEZAH_PREFECT_PORT']}/api"
+        ) and is_healthy(api)
 
 
 @pytest.fixture
@@ -150,13 +161,20 @@ def test_whatever_is_killed_is_there_again(service: Service) -> None:
     wait_until(service.answers, "Prefect and the API")
     assert up.is_running(), "it never gave up"
     ends = [line for line in service.lines if "ended (killed by SIGKILL)" in line]
-    assert {name for name in ("Prefect server", "caretaker", "API", "worker") for line in ends if name in line} == {
+    assert {
+        name
+        for name in ("Prefect server", "caretaker", "API", "worker")
+        for line in ends
+        if name in line
+    } == {
         "Prefect server",
         "caretaker",
         "API",
         "worker",
     }
-    assert not [line for line in service.lines if re.search(r": *(-|$)", line)], "a message has its reason"
+    assert not [line for line in service.lines if re.search(r": *(-|$)", line)], (
+        "a message has its reason"
+    )
     service.drain()
     assert "WATCHDOG=1" in wait_until(service.drain, "a sign of life")
     the_leftovers_of_a_killed_one_are_no_obstacle(service, up)

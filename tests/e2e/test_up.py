@@ -32,9 +32,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
     An older version has left a log there that everybody can read.
     """
-    base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
+    base = {
+        k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))
+    }
     home = tmp_path_factory.mktemp("state of") / ("x" * 120)
-    ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT", "TWEZAH_API_PORT"), free_ports(3), strict=True))
+    ports = dict(
+        zip(
+            ("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT", "TWEZAH_API_PORT"),
+            free_ports(3),
+            strict=True,
+        )
+    )
     log = home / "logs" / "worker.log"
     log.parent.mkdir(parents=True)
     log.parent.chmod(0o755)
@@ -45,7 +53,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     """`twezah` with these arguments."""
     command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
@@ -84,7 +94,9 @@ def left_behind(environment: dict[str, str]) -> dict[int, str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             variables = (folder / "environ").read_bytes()
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command = (
+                (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
         except OSError:
             continue
         marks = [
@@ -100,7 +112,10 @@ def api(environment: dict[str, str], method: str, path: str, body: Any = None) -
     """One request to the stack's Prefect API."""
     url = f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/api{path}"
     data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", **login_headers(Path(environment["TWEZAH_HOME"]))}
+    headers = {
+        "Content-Type": "application/json",
+        **login_headers(Path(environment["TWEZAH_HOME"])),
+    }
     request = urllib.request.Request(url, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=20) as answer:
         text = answer.read()
@@ -138,13 +153,19 @@ SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
     | {"sync-file": "[('poll', False)]"}  # nothing is connected
     | dict.fromkeys(BY_HAND, "[]")
-    | {"fx-rates": "[('daily', False)]", "webhooks": "[('sweep', True)]", "pages": "[('renew', True)]"}
+    | {
+        "fx-rates": "[('daily', False)]",
+        "webhooks": "[('sweep', True)]",
+        "pages": "[('renew', True)]",
+    }
     | dict.fromkeys(("audit-log", "check-alerts"), "[('look', True)]")
     | {"evaluate-tiers": "[('daily', True)]", "maintenance": "[('weekly', True)]"}
 )
 
 
-def test_serves_until_it_is_ended_and_keeps_what_operators_edit(environment: dict[str, str]) -> None:
+def test_serves_until_it_is_ended_and_keeps_what_operators_edit(
+    environment: dict[str, str],
+) -> None:
     """One deployment per system, schedules on for connected ones; an edited schedule survives a restart.
 
     SIGTERM, SIGINT and kill -9 leave nothing running, and the next start is an ordinary one.
@@ -154,9 +175,13 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(environment: dic
         assert {name: str(schedules_of(one)) for name, one in found.items()} == SCHEDULES
         synced = [one for name, one in found.items() if name.startswith("sync-")]
         assert {one["global_concurrency_limit"]["limit"] for one in synced} == {1}
-        with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/") as page:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/"
+        ) as page:
             assert b"<div id=" in page.read()
-        with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_API_PORT']}/health") as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{environment['TWEZAH_API_PORT']}/health"
+        ) as answer:
             assert json.load(answer) == {"status": "ok", "database": "ok"}
         edited = found["sync-xero"]
         change = {"active": False, "schedule": {"interval": 1800}}
@@ -172,9 +197,13 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(environment: dic
         code, out, _ = finish(environment, "psql", "-Atc", "SELECT 1")
         assert (code, out.strip()) == (0, "1")
         assert first.stderr is not None
-        assert any("send webhooks: custom, freshbooks, quickbooks, xero" in line for line in first.stderr)
+        assert any(
+            "send webhooks: custom, freshbooks, quickbooks, xero" in line for line in first.stderr
+        )
         vendors = f"http://127.0.0.1:{environment['TWEZAH_SIMULATOR_PORT']}/evolve?steps=5"
-        with urllib.request.urlopen(urllib.request.Request(vendors, b"", method="POST"), timeout=20) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(vendors, b"", method="POST"), timeout=20
+        ) as answer:
             assert json.load(answer)["happened"]
         done = "coalesce(bool_and(state = 'done'), false) FROM billing.webhook_event"
         wait = f"DO $$ BEGIN FOR n IN 1..160 LOOP EXIT WHEN (SELECT {done}); PERFORM pg_sleep(0.25); END LOOP; END $$"

@@ -1,6 +1,7 @@
 """One Prefect server for the tests of flows and workers, on PostgreSQL as in production.
 
-On SQLite, Prefect's default, runs at the same time wait for each other's writes, up to a minute at a time.
+On SQLite, Prefect's default, runs at the same time wait for each other's writes, up to a minute at
+a time.
 """
 
 import os
@@ -18,21 +19,22 @@ from prefect.settings import (
     temporary_settings,
 )
 
-import tasks.pages.refresh
-import twezah.settings
-from tasks.blocks import register_blocks
+import panel.pages.refresh
+from panel.blocks import register_blocks
+from settings import Settings, settings
 from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
 from tests.flows.worker_fixtures import eventually, process, worker_prefect
 from tests.support.database import Databases, databases, dsn
-from twezah.settings import Settings
-from twezah.stack.api import is_healthy
-from twezah.stack.services import server_command, server_environment
+from twezah.stack.commands import server_command, server_environment
+from twezah.stack.prefect_health import is_healthy
 
 __all__ = ["databases", "dsn", "worker_prefect"]
 
 
 @pytest.fixture(scope="session")
-def prefect_server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def prefect_server(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     """The environment of those who use the server, which listens on a free loopback port."""
     folder = tmp_path_factory.mktemp("prefect")
     with socket.socket() as probe:
@@ -80,20 +82,25 @@ def prefect(prefect_server: dict[str, str]) -> Iterator[None]:
 @pytest.fixture
 def pages_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages are not renewed after each run, which takes a fifth of a second; their own tests do without this."""
-    monkeypatch.setattr(tasks.pages.refresh, "refresh", lambda *_, **__: None)
+    monkeypatch.setattr(panel.pages.refresh, "refresh", lambda *_, **__: None)
 
 
 @pytest.fixture
 def office(
-    prefect: None, dsn: str, vendors: Vendors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages_rest: None
+    prefect: None,
+    dsn: str,
+    vendors: Vendors,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pages_rest: None,
 ) -> Iterator[Office]:
     """An empty ledger, and all systems connected to a new world; retries do not wait."""
     monkeypatch.setenv("TWEZAH_DATABASE_URL", dsn)
     monkeypatch.setenv("TWEZAH_HOME", str(tmp_path))
-    twezah.settings.settings.cache_clear()
+    settings.cache_clear()
     vendors.begin()
     made = Office(dsn, vendors)
     made.connect_all()
     with stamina.set_testing(True, attempts=ATTEMPTS):
         yield made
-    twezah.settings.settings.cache_clear()
+    settings.cache_clear()

@@ -20,20 +20,25 @@ from prefect.states import Scheduled
 
 import simulator
 from flows.sync import sync_system
+from panel.blocks import BLOCKS, BillingConnection, connect_simulator
+from panel.blocks.connected import connections
 from simulator.server import Application, Message, Receive, Send
 from sql.db import connect
-from tasks.blocks import BLOCKS, BillingConnection, connect_simulator
-from tasks.connections import connections
 
 #: Every constant that must never be shown.
-SECRETS = (simulator.CLIENT_SECRET, *(simulator.seed_refresh_token(name) for name in simulator.SYSTEMS), "wr0ng-s3cret")
+SECRETS = (
+    simulator.CLIENT_SECRET,
+    *(simulator.seed_refresh_token(name) for name in simulator.SYSTEMS),
+    "wr0ng-s3cret",
+)
 
 #: Name of the deployment whose runs an operator starts and retries.
 DEPLOYMENT = "sync"
 #: How often a request is tried; the simulator fails none more often than twice in a row.
 ATTEMPTS = 6
 
-#: By address of the vendors, the values of each block as it was made: to make one anew takes Prefect half a second.
+#: By address of the vendors, the values of each block as it was made: to make one anew takes
+#: Prefect half a second.
 _fresh_blocks: dict[str, dict[UUID, dict[str, Any]]] = {}
 
 
@@ -50,7 +55,9 @@ class Vendors:
 
     def begin(self) -> None:
         """A new world with sixty sales per system, thirty days long and over by now."""
-        self.world = simulator.World(seed=24, customers=40, invoices=60, start=datetime.now(UTC) - timedelta(days=30))
+        self.world = simulator.World(
+            seed=24, customers=40, invoices=60, start=datetime.now(UTC) - timedelta(days=30)
+        )
         self.application, self.broken = Application(self.world), None
         self.targets.clear()
 
@@ -75,7 +82,9 @@ class Vendors:
 def serving() -> Iterator[Vendors]:
     """The vendors, over HTTP on a free port."""
     vendors = Vendors()
-    server = uvicorn.Server(uvicorn.Config(vendors, port=0, log_level="warning", lifespan="off", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(vendors, port=0, log_level="warning", lifespan="off", ws="none")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -97,13 +106,18 @@ class Office:
         """Fresh blocks for all systems, pointing at the simulator."""
         with get_client(sync_client=True) as client:
             fresh = _fresh_blocks.get(self.vendors.url, {})
-            found = {document.id: document for document in client.read_block_documents(offset=0, limit=200)}
+            found = {
+                document.id: document
+                for document in client.read_block_documents(offset=0, limit=200)
+            }
             if not fresh or not fresh.keys() <= found.keys():
                 for name, system in connections().items():
                     BLOCKS[system].delete(name)
                 connect_simulator(self.vendors.url)
                 documents = client.read_block_documents(offset=0, limit=200)
-                _fresh_blocks[self.vendors.url] = {document.id: document.data for document in documents}
+                _fresh_blocks[self.vendors.url] = {
+                    document.id: document.data for document in documents
+                }
                 return
             for number, document in found.items():
                 if number not in fresh:
@@ -142,7 +156,12 @@ class Office:
 
     def report(self, system: str) -> str:
         """The newest report's text."""
-        wanted = {"artifacts": {"key": {"any_": [f"sync-{system}"]}}, "sort": "CREATED_DESC", "limit": 1, "offset": 0}
+        wanted = {
+            "artifacts": {"key": {"any_": [f"sync-{system}"]}},
+            "sort": "CREATED_DESC",
+            "limit": 1,
+            "offset": 0,
+        }
         with get_client(sync_client=True) as client:
             found = client._client.post("/artifacts/filter", json=wanted).json()
         return f"{found[0]['description']}\n{found[0]['data']}"
@@ -153,7 +172,9 @@ class Office:
         deadline = time.monotonic() + 15
         with get_client(sync_client=True) as client:
             while True:
-                text = "\n".join(line.message for line in client.read_logs(only, limit=200, offset=0))
+                text = "\n".join(
+                    line.message for line in client.read_logs(only, limit=200, offset=0)
+                )
                 if awaited in text:
                     return text
                 assert time.monotonic() < deadline, text
@@ -173,7 +194,9 @@ class Office:
     def points(self) -> dict[tuple[str, str], int]:
         """Points posted per (system, external_id), the zeros left out."""
         statement = "SELECT system, external_id, sum(points)::bigint FROM loyalty.award_entry GROUP BY 1, 2 HAVING sum(points) <> 0"
-        return {(system, external_id): points for system, external_id, points in self.rows(statement)}
+        return {
+            (system, external_id): points for system, external_id, points in self.rows(statement)
+        }
 
     def counts(self) -> dict[str, int]:
         """Rows of every table of the ledger, but for the tokens and the calls made."""
@@ -191,7 +214,9 @@ class Office:
 
     def shown_of(self, text: str) -> list[str]:
         """What of it is in `text` all the same."""
-        return [value for value in self.personal() if value in text or value in text.replace(" ", "")]
+        return [
+            value for value in self.personal() if value in text or value in text.replace(" ", "")
+        ]
 
 
 def deploy() -> None:
@@ -202,7 +227,9 @@ def deploy() -> None:
 
 def worked(flow_run: FlowRun) -> State[Any]:
     """What a worker does with a flow run."""
-    state: Any = run_flow(sync_system, flow_run=flow_run, parameters=flow_run.parameters, return_type="state")
+    state: Any = run_flow(
+        sync_system, flow_run=flow_run, parameters=flow_run.parameters, return_type="state"
+    )
     assert isinstance(state, State)
     return state
 

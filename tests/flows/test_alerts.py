@@ -29,15 +29,15 @@ from pydantic import SecretStr
 
 from flows.alerts import check_alerts
 from flows.sync import sync_system
+from panel.alerts import rules
+from panel.alerts.automations import BLOCK, automations, ensure_automations
+from panel.alerts.mail import EmailAlerts
 from sql.db import connect
 from sql.keys import create
-from tasks.alerts import rules
-from tasks.alerts.automations import BLOCK, automations, ensure_automations
-from tasks.alerts.mail import EmailAlerts
 from tests.flows.office import Office, worked
 from tests.flows.worker_fixtures import Prefect, eventually, worker
 from tests.support.ports import free_ports
-from twezah.stack.tidy import collapse_waiting
+from twezah.stack.run_cleanup import collapse_waiting
 
 TAGS = ["billing"]
 #: One light module: the worker is ready sooner.
@@ -103,11 +103,15 @@ def _clear(client: SyncPrefectClient) -> None:
 
 
 def _deploy(client: SyncPrefectClient, name: str) -> UUID:
-    return client.create_deployment(client.create_flow(sync_system), name, tags=TAGS, concurrency_limit=1)
+    return client.create_deployment(
+        client.create_flow(sync_system), name, tags=TAGS, concurrency_limit=1
+    )
 
 
 def _run(client: SyncPrefectClient, deployment: UUID, **parameters: Any) -> FlowRun:
-    return client.create_flow_run_from_deployment(deployment, parameters={"system": "xero", **parameters})
+    return client.create_flow_run_from_deployment(
+        deployment, parameters={"system": "xero", **parameters}
+    )
 
 
 def test_broken_credentials_are_told_once_with_what_to_do_and_nothing_secret(
@@ -149,7 +153,9 @@ def test_a_system_without_success_is_told_of_once(
     monkeypatch.setattr(rules, "INTERVALS", 0)
     monkeypatch.setattr(rules, "NO_SUCCESS_MIN", timedelta(seconds=10))
     deployment = _deploy(client, "sync-quiet")
-    client.create_deployment_schedules(deployment, [(IntervalSchedule(interval=timedelta(hours=1)), True)])
+    client.create_deployment_schedules(
+        deployment, [(IntervalSchedule(interval=timedelta(hours=1)), True)]
+    )
     receiver.block().save(BLOCK)
     try:
         assert "Twezah alert: no success, sync-quiet" in ensure_automations()
@@ -163,10 +169,16 @@ def test_a_system_without_success_is_told_of_once(
         CustomWebhookNotificationBlock.delete(BLOCK)
 
 
-def test_the_mail_block_sends_and_what_an_operator_edited_stays(office: Office, client: SyncPrefectClient) -> None:
+def test_the_mail_block_sends_and_what_an_operator_edited_stays(
+    office: Office, client: SyncPrefectClient
+) -> None:
     ensure_automations()
     (edited,) = [one for one in automations(client) if one.name.endswith("a run failed")]
-    values = {**edited.model_dump(exclude={"id", "owner_resource"}), "description": "Mine", "enabled": False}
+    values = {
+        **edited.model_dump(exclude={"id", "owner_resource"}),
+        "description": "Mine",
+        "enabled": False,
+    }
     client.update_automation(edited.id, AutomationCore(**values))
     handler = Mails()
     (port,) = map(int, free_ports(1))
@@ -174,7 +186,11 @@ def test_the_mail_block_sends_and_what_an_operator_edited_stays(office: Office, 
     server.start()
     try:
         EmailAlerts(
-            recipients=["ops@example.com"], sender="twezah@example.com", host="127.0.0.1", port=port, encryption="none"
+            recipients=["ops@example.com"],
+            sender="twezah@example.com",
+            host="127.0.0.1",
+            port=port,
+            encryption="none",
         ).save(BLOCK)  # type: ignore[unused-coroutine]
         assert len(ensure_automations()) == 5
         (mail,) = eventually(lambda: _backlog_told(handler.mails))
@@ -192,7 +208,9 @@ def test_dead_and_silent_runs_go_on_three_times_and_schedules_do_not_pile_up(
 ) -> None:
     monkeypatch.setattr(rules, "SILENCE", timedelta(seconds=10))
     deployment, often = _deploy(client, "sync-dead"), _deploy(client, "sync-often")
-    client.create_deployment_schedules(often, [(IntervalSchedule(interval=timedelta(seconds=1)), True)])
+    client.create_deployment_schedules(
+        often, [(IntervalSchedule(interval=timedelta(seconds=1)), True)]
+    )
     ensure_automations()
     dead, silent, unbegun = (_run(client, deployment) for _ in range(3))
     client.set_flow_run_state(unbegun.id, Pending(), force=True)
@@ -263,5 +281,9 @@ def _three_are_due(client: SyncPrefectClient, deployment: UUID) -> datetime | No
 
 def _due(client: SyncPrefectClient, deployment: UUID, now: datetime) -> list[FlowRun]:
     of = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
-    runs = client.read_flow_runs(deployment_filter=of, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=200)
-    return [run for run in runs if run.expected_start_time is not None and run.expected_start_time < now]
+    runs = client.read_flow_runs(
+        deployment_filter=of, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=200
+    )
+    return [
+        run for run in runs if run.expected_start_time is not None and run.expected_start_time < now
+    ]

@@ -12,7 +12,10 @@ from tests.flows.office import DEPLOYMENT, Office
 def test_a_run_is_started_once_for_each_name(office: Office) -> None:
     async def asked() -> tuple[str, str, str]:
         runs = Runs()
-        first, again = [await runs.start(DEPLOYMENT, {"system": "xero"}, idempotency_key="api/k/1") for _ in range(2)]
+        first, again = [
+            await runs.start(DEPLOYMENT, {"system": "xero"}, idempotency_key="api/k/1")
+            for _ in range(2)
+        ]
         other = await runs.start(DEPLOYMENT, {"system": "xero", "dry_run": True})
         with pytest.raises(NoDeploymentError):
             await runs.start("nobody", {})
@@ -43,8 +46,13 @@ def test_connections_are_those_of_deployments(office: Office) -> None:
     assert DEPLOYMENT not in {one.connection for one in found}, "it belongs to no connection"
 
 
-def test_a_server_that_is_not_there_is_away(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_there_is_away(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(PrefectAwayError):
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(PrefectAwayError),
+    ):
         asyncio.run(Runs().start(DEPLOYMENT, {}))

@@ -9,9 +9,9 @@ from flows.audit import audit_log
 from flows.exports import export, export_member
 from flows.members import adjust_points, erase_member
 from flows.program import change_program
+from panel.blocks.connected import find_block
 from sql import audit
 from sql.db import connect
-from tasks.connections import find_block
 from tests.flows.office import Office
 from tests.support.books import PHONE, Books, invoice
 
@@ -24,7 +24,11 @@ def test_what_was_refused_is_in_the_log_with_why(office: Office) -> None:
     with connect(office.dsn) as connection:
         wanted = audit.Filter(operation="run")
         rules, points = audit.entries(connection, wanted, limit=50)
-    assert (points.operation, points.status, points.actor) == ("run.adjust-points", "error", "operator")
+    assert (points.operation, points.status, points.actor) == (
+        "run.adjust-points",
+        "error",
+        "operator",
+    )
     assert points.subject == "adjust points of member 4711"
     assert points.error == refused.message
     assert rules.operation == "run.program" and "program.entry_tier" in str(rules.error)
@@ -34,10 +38,14 @@ def test_a_failure_that_cannot_be_recorded_is_a_failure_like_others(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "record", lambda *_, **__: 1 / 0)
-    assert adjust_points(4711, points=5, reason="Mistake", author="Ana", return_state=True).is_failed()
+    assert adjust_points(
+        4711, points=5, reason="Mistake", author="Ana", return_state=True
+    ).is_failed()
 
 
-def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(office: Office) -> None:
+def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(
+    office: Office,
+) -> None:
     books = Books(office.dsn)
     books.store(invoice())
     member = books.member()
@@ -47,7 +55,9 @@ def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(of
     block.save("xero", overwrite=True)
     handed = export_member(member, personal=True, return_state=True)
     assert handed.is_completed(), handed.message
-    assert (Path(handed.message.split()[2].rstrip(":")) / "phones.csv").read_text().count(PHONE) == 1
+    assert (Path(handed.message.split()[2].rstrip(":")) / "phones.csv").read_text().count(
+        PHONE
+    ) == 1
     tables = export(["sales"], return_state=True)
     assert tables.is_completed(), tables.message
     why = {"reason": "Request 12", "author": "Ana"}
@@ -60,7 +70,12 @@ def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(of
     assert found["settings.changed"].details["settings"] == ["overlap_minutes"]
     assert found["member.erase"].actor == "operator"
     with get_client(sync_client=True) as client:
-        wanted = {"artifacts": {"key": {"any_": ["audit-log"]}}, "sort": "CREATED_DESC", "limit": 1, "offset": 0}
+        wanted = {
+            "artifacts": {"key": {"any_": ["audit-log"]}},
+            "sort": "CREATED_DESC",
+            "limit": 1,
+            "offset": 0,
+        }
         page = client._client.post("/artifacts/filter", json=wanted).json()[0]["data"]
     assert "block xero" in page
     assert "member.erase" in page

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from settings import Settings
 from tests.support.database import Databases
-from twezah.settings import Settings
 
 pytestmark = pytest.mark.timeout(900)
 SECONDS_MAX = 600
@@ -37,7 +37,9 @@ class Fake:
             def _pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 with fake.lock:
-                    spoil = "" if self.path.endswith("/health") or not fake.plan else fake.plan.pop(0)
+                    spoil = (
+                        "" if self.path.endswith("/health") or not fake.plan else fake.plan.pop(0)
+                    )
                 if spoil:
                     fake.spoiled.append(spoil)
                 if spoil == "slow":
@@ -91,7 +93,10 @@ def fake(prefect_server: dict[str, str]) -> Iterator[Fake]:
 
 
 def test_failures_of_prefect_are_waited_out_and_said(
-    fake: Fake, prefect_server: dict[str, str], databases: Databases, tmp_path_factory: pytest.TempPathFactory
+    fake: Fake,
+    prefect_server: dict[str, str],
+    databases: Databases,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Ready in the end, and each failure was told with its reason."""
     home = tmp_path_factory.getbasetemp() / "ledger"

@@ -8,13 +8,19 @@ from prefect.client.orchestration import get_client
 from pydantic import SecretStr
 
 from flows.sync import sync_system
+from panel.blocks import BLOCKS, CustomConnection, FileDropConnection
+from panel.blocks.connected import load_block
+from panel.connect.check import check_connection
+from settings import PROJECT_ROOT, settings
 from sql.db import connect
-from tasks.blocks import BLOCKS, CustomConnection, FileDropConnection
-from tasks.check import check_connection
-from tasks.connections import load_block
 from tests.flows.office import Office
-from twezah.settings import PROJECT_ROOT, settings
-from twezah.stack.provision import activate_connected, apply_deployment, ensure_work_pool, find, project_deployments
+from twezah.stack.provision import (
+    activate_connected,
+    apply_deployment,
+    ensure_work_pool,
+    find,
+    project_deployments,
+)
 
 
 @pytest.fixture
@@ -31,10 +37,14 @@ def simulator_url(office: Office) -> str:
 
 def accounts(dsn: str) -> list[tuple[Any, ...]]:
     with connect(dsn) as connection:
-        return connection.execute("SELECT DISTINCT system, account FROM billing.invoice ORDER BY 1, 2").fetchall()
+        return connection.execute(
+            "SELECT DISTINCT system, account FROM billing.invoice ORDER BY 1, 2"
+        ).fetchall()
 
 
-def test_several_blocks_of_custom_systems_and_folders(ledger: str, simulator_url: str, tmp_path: Path) -> None:
+def test_several_blocks_of_custom_systems_and_folders(
+    ledger: str, simulator_url: str, tmp_path: Path
+) -> None:
     """The block's name is the account; each block gets a deployment with an active schedule."""
     CustomConnection(base_url=f"{simulator_url}/custom", api_key=SecretStr("sim-secret")).save(
         "loja-viana", overwrite=True
@@ -47,12 +57,18 @@ def test_several_blocks_of_custom_systems_and_folders(ledger: str, simulator_url
         for name in ("custom", "loja-viana", "caixa"):
             state = sync_system(name, return_state=True)
             assert state.is_completed(), state.message
-        assert accounts(ledger) == [("custom", "custom"), ("custom", "loja-viana"), ("file", "caixa")]
+        assert accounts(ledger) == [
+            ("custom", "custom"),
+            ("custom", "loja-viana"),
+            ("file", "caixa"),
+        ]
         with get_client(sync_client=True) as client:
             ensure_work_pool(client, settings().work_pool)
             for spec in project_deployments():
                 if spec["name"] in ("sync-custom", "sync-file"):
-                    if earlier := find(client, spec["name"]):  # of another test, perhaps switched on by it
+                    if earlier := find(
+                        client, spec["name"]
+                    ):  # of another test, perhaps switched on by it
                         client.delete_deployment(earlier.id)
                     apply_deployment(client, {**spec, "work_pool": {"name": settings().work_pool}})
             assert {"custom", "loja-viana"} <= set(activate_connected())
@@ -70,16 +86,22 @@ def test_several_blocks_of_custom_systems_and_folders(ledger: str, simulator_url
 
 
 def test_messages_name_the_block(ledger: str, simulator_url: str) -> None:
-    CustomConnection(base_url=f"{simulator_url}/custom", api_key=SecretStr("wr0ng")).save("armazem", overwrite=True)
+    CustomConnection(base_url=f"{simulator_url}/custom", api_key=SecretStr("wr0ng")).save(
+        "armazem", overwrite=True
+    )
     try:
         state = sync_system("armazem", return_state=True)
         assert state.is_failed()
         assert "KeyRejected" in str(state.message) and 'block "armazem"' in str(state.message)
         assert "wr0ng" not in str(state.message)
-        CustomConnection(base_url="http://erp.example.com", api_key=SecretStr("wr0ng")).save("armazem", overwrite=True)
+        CustomConnection(base_url="http://erp.example.com", api_key=SecretStr("wr0ng")).save(
+            "armazem", overwrite=True
+        )
         state = sync_system("armazem", return_state=True)
         assert state.is_failed()
-        assert 'field "API base URL"' in str(state.message) and 'block "armazem"' in str(state.message)
+        assert 'field "API base URL"' in str(state.message) and 'block "armazem"' in str(
+            state.message
+        )
         _spoil("armazem", {"records": "data"})
         state = sync_system("armazem", return_state=True)
         assert state.is_failed()
@@ -97,7 +119,8 @@ def test_testing_a_connection(ledger: str, tmp_path: Path) -> None:
     FileDropConnection(folder=str(folder), settle_seconds=0).save("caixa", overwrite=True)
     try:
         good = [
-            check_connection(load_block(name), dsn=ledger, key=settings().fernet_key()) for name in ("custom", "caixa")
+            check_connection(load_block(name), dsn=ledger, key=settings().fernet_key())
+            for name in ("custom", "caixa")
         ]
         assert [check for result in good for check in result.checks if not check.ok] == []
         bad = CustomConnection(base_url="https://erp.example.com", authentication="basic")
@@ -109,7 +132,9 @@ def test_testing_a_connection(ledger: str, tmp_path: Path) -> None:
         FileDropConnection.delete("caixa")
 
 
-def test_a_full_first_page_that_leads_nowhere_is_pointed_at(ledger: str, simulator_url: str) -> None:
+def test_a_full_first_page_that_leads_nowhere_is_pointed_at(
+    ledger: str, simulator_url: str
+) -> None:
     """Paging that is set up wrongly reads one page, and looks well."""
     key = SecretStr("sim-secret")
     for paths, said in (({}, False), ({"next_path": "/elsewhere", "more_path": ""}, True)):
@@ -122,7 +147,9 @@ def test_a_full_first_page_that_leads_nowhere_is_pointed_at(ledger: str, simulat
 def _spoil(name: str, values: dict[str, Any]) -> None:
     """Saves what the form does not check."""
     with get_client(sync_client=True) as client:
-        document = client.read_block_document_by_name(name, "custom-connection", include_secrets=True)
+        document = client.read_block_document_by_name(
+            name, "custom-connection", include_secrets=True
+        )
         body = {"data": values, "merge_existing_data": True}
         client._client.patch(f"/block_documents/{document.id}", json=body).raise_for_status()
 

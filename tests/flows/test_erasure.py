@@ -10,11 +10,11 @@ from prefect.states import Completed, State
 
 from flows.members import erase_member
 from loyalty.corrections import Decision
+from settings import Settings, embedded_dsn
 from tasks.erase import erase_everywhere
 from tests.flows.office import Office
 from tests.flows.worker_fixtures import eventually
 from tests.support.books import PHONE, Books, invoice
-from twezah.settings import Settings, embedded_dsn
 
 NATIONAL = PHONE.removeprefix("+244")
 
@@ -30,7 +30,9 @@ def careless(customer: str) -> State[None]:
 def said_in_prefect(home: Path) -> list[str]:
     """Tables of Prefect's database that say the phone."""
     with psycopg.connect(embedded_dsn(home, "prefect")) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall()
         return [
             table
             for (table,) in tables
@@ -41,7 +43,9 @@ def said_in_prefect(home: Path) -> list[str]:
         ]
 
 
-def test_prefect_and_the_logs_forget(office: Office, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_prefect_and_the_logs_forget(
+    office: Office, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     books, home = Books(office.dsn), tmp_path_factory.getbasetemp() / "ledger"
     books.store(invoice())
     books.award()
@@ -70,6 +74,8 @@ def test_the_flow_says_what_it_could_not_reach(office: Office) -> None:
     """Here Prefect's server is none of this state folder's."""
     books = Books(office.dsn)
     books.store(invoice())
-    state = erase_member(member=books.member(), reason="Request 12", author="Ana", dry_run=False, return_state=True)
+    state = erase_member(
+        member=books.member(), reason="Request 12", author="Ana", dry_run=False, return_state=True
+    )
     assert "Prefect's database could not be looked through" in (state.message or "")
     assert books.rows("SELECT phone FROM loyalty.member") == [(None,)]

@@ -9,16 +9,17 @@ from prefect.client.schemas.actions import ArtifactCreate
 from pydantic import SecretStr
 
 import flows.sync
-import tasks.pages.publish
+import panel.pages.publish
 from flows.addresses import webhook_address
 from flows.check import test_connection as check_flow
 from flows.pages import renew_pages
-from tasks.blocks import BLOCKS, XeroConnection
-from tasks.pages.desk import read
-from tasks.pages.footers import MARK
-from tasks.pages.refresh import refresh
+from panel.blocks import BLOCKS, XeroConnection
+from panel.blocks.simulated import simulated_values
+from panel.pages.connection_status import read
+from panel.pages.deployment_descriptions import MARK
+from panel.pages.refresh import refresh
+from settings import settings
 from tests.flows.office import Office
-from twezah.settings import settings
 from twezah.stack.provision import apply_deployment, find, project_deployments
 
 NAMES = ("sync-xero", "sync-netsuite", "pages", "webhook-address")
@@ -65,7 +66,11 @@ def page(client: SyncPrefectClient, key: str) -> str:
 
 def row(text: str, name: str) -> str:
     """The line of a connection in the table."""
-    return next(line for line in text.splitlines() if line.startswith("| ") and f"{name}]" in line.split("|")[1])
+    return next(
+        line
+        for line in text.splitlines()
+        if line.startswith("| ") and f"{name}]" in line.split("|")[1]
+    )
 
 
 def deployment(client: SyncPrefectClient, name: str) -> Any:
@@ -90,7 +95,8 @@ def test_runs_leave_pages_that_follow_what_operators_do(
     assert " s ago" in row(systems, "xero")
     assert office.shown_of(systems + status) == []
 
-    # An operator switches the schedule on, corrects the block, makes an address for webhooks, and looks.
+    # An operator switches the schedule on, corrects the block, makes an address for webhooks, and
+    # looks.
     xero = deployment(client, "sync-system/sync-xero")
     client.update_deployment_schedule(xero.id, xero.schedules[0].id, active=True)
     wrong.save("netsuite", overwrite=True)
@@ -123,26 +129,43 @@ def broken(*_: object, **__: object) -> None:
     raise ConnectionError("the server is away")
 
 
-def test_old_versions_go_and_the_newest_stay(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_versions_go_and_the_newest_stay(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for key in ("sync-pruned", "pruned", "billing-systems"):
         for number in range(7):
             client.create_artifact(ArtifactCreate(key=key, type="markdown", data=str(number)))
-    monkeypatch.setattr(tasks.pages.publish, "REPORTS_KEPT", 5)
-    monkeypatch.setattr(tasks.pages.publish, "OTHERS_KEPT", 3)
-    tasks.pages.publish.prune(client)
-    kept = {key: [one["data"] for one in versions(client, key)] for key in ("sync-pruned", "pruned", "billing-systems")}
-    assert kept == {"sync-pruned": ["6", "5", "4", "3", "2"], "pruned": ["6", "5", "4"], "billing-systems": ["6"]}
+    monkeypatch.setattr(panel.pages.publish, "REPORTS_KEPT", 5)
+    monkeypatch.setattr(panel.pages.publish, "OTHERS_KEPT", 3)
+    panel.pages.publish.prune(client)
+    kept = {
+        key: [one["data"] for one in versions(client, key)]
+        for key in ("sync-pruned", "pruned", "billing-systems")
+    }
+    assert kept == {
+        "sync-pruned": ["6", "5", "4", "3", "2"],
+        "pruned": ["6", "5", "4"],
+        "billing-systems": ["6"],
+    }
     assert (
-        tasks.pages.publish.known_pages(client).ids["billing-systems"] == versions(client, "billing-systems")[0]["id"]
+        panel.pages.publish.published_pages(client).ids["billing-systems"]
+        == versions(client, "billing-systems")[0]["id"]
     )
 
 
-def test_from_an_empty_form_to_a_connection_without_code(client: SyncPrefectClient, office: Office) -> None:
+def test_from_an_empty_form_to_a_connection_without_code(
+    client: SyncPrefectClient, office: Office
+) -> None:
     """What the UI does: a block saved as JSON, wrong at first, then runs of deployments; each step says what is next."""
     XeroConnection.delete("xero")
     assert "[Xero](/blocks/catalog/xero-connection/create)" in systems_now(client)
 
-    form = {**connected_values("xero", office), "refresh_token": "", "tenant_id": "", "timezone": "Luanda"}
+    form = {
+        **connected_values("xero", office),
+        "refresh_token": "",
+        "tenant_id": "",
+        "timezone": "Luanda",
+    }
     document = create_block(client, form)
     assert read(client).connections["xero"].problem
     text = systems_now(client)
@@ -168,20 +191,19 @@ def systems_now(client: SyncPrefectClient) -> str:
 
 def connected_values(system: str, office: Office) -> dict[str, Any]:
     """What the form of a connection to the simulator holds."""
-    from tasks.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
-
-    url = f"{office.vendors.url}/{system}"
-    return {
-        "base_url": url, "tenant_id": SIMULATED_ACCOUNTS[system], "client_id": "sim-client", "client_secret": "sim-secret",
-        "refresh_token": f"sim-refresh-{system}", "token_url": url + TOKEN_PATHS[system], "authorize_url": url + AUTHORIZE_PATHS[system],
-    }  # fmt: skip
+    return simulated_values(system, office.vendors.url)
 
 
 def create_block(client: SyncPrefectClient, values: dict[str, Any]) -> str:
     kind = BLOCKS["xero"]
     type_id = client.request("GET", f"/block_types/slug/{kind.get_block_type_slug()}").json()["id"]
     schema = client.request("POST", "/block_schemas/filter", json={"block_schemas": {"block_type_id": {"any_": [type_id]}}}).json()[0]  # fmt: skip
-    body = {"name": "xero", "data": values, "block_type_id": type_id, "block_schema_id": schema["id"]}
+    body = {
+        "name": "xero",
+        "data": values,
+        "block_type_id": type_id,
+        "block_schema_id": schema["id"],
+    }
     return str(client.request("POST", "/block_documents/", json=body).json()["id"])
 
 

@@ -32,8 +32,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from twezah.settings import Settings
-from twezah.stack import services
+from settings import Settings
+from twezah.stack import commands as services
 from twezah.stack.prefect_guard import guarded, hosts, needs_password, ui_origin
 
 PASSWORD = "admin:s3cret-of-this-test"
@@ -89,7 +89,9 @@ def browser(app: Any) -> Iterator[httpx.Client]:
     thread.join(timeout=10)
 
 
-def websocket_answer(browser: httpx.Client, path: str, message: Any, *, host: str = "127.0.0.1", **options: Any) -> str:
+def websocket_answer(
+    browser: httpx.Client, path: str, message: Any, *, host: str = "127.0.0.1", **options: Any
+) -> str:
     """How a websocket ends that gets this message first; what it sent is part of it."""
     address = (browser.base_url.host, browser.base_url.port)
     try:
@@ -140,7 +142,9 @@ def test_every_websocket_asks_for_the_password(app: Any, browser: httpx.Client) 
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
-def test_pages_of_others_are_refused_even_with_the_password(app: Any, browser: httpx.Client, origin: str) -> None:
+def test_pages_of_others_are_refused_even_with_the_password(
+    app: Any, browser: httpx.Client, origin: str
+) -> None:
     """A password that a browser sends by itself would be no protection."""
     headers = {"origin": origin, "authorization": basic(PASSWORD)}
     for method, path in (("GET", "/"), ("POST", "/api/block_documents/filter"), ("GET", "/docs")):
@@ -148,7 +152,9 @@ def test_pages_of_others_are_refused_even_with_the_password(app: Any, browser: h
         assert answer.status_code == 403
         assert "access-control-allow-origin" not in answer.headers
     login, protocols = {"type": "auth", "token": PASSWORD}, [Subprotocol("prefect")]
-    ended = websocket_answer(browser, "/api/events/out", login, origin=origin, subprotocols=protocols)
+    ended = websocket_answer(
+        browser, "/api/events/out", login, origin=origin, subprotocols=protocols
+    )
     assert ended == "status 403"
 
 
@@ -159,7 +165,9 @@ def test_a_name_that_is_not_ours_is_refused(app: Any, browser: httpx.Client) -> 
         for path in ("/", "/ui-settings", "/api/admin/version", "/api/health"):
             assert browser.get(path, headers=headers).status_code == 400, (host, path)
     login, protocols = {"type": "auth", "token": PASSWORD}, [Subprotocol("prefect")]
-    ended = websocket_answer(browser, "/api/events/out", login, host="evil.test", subprotocols=protocols)
+    ended = websocket_answer(
+        browser, "/api/events/out", login, host="evil.test", subprotocols=protocols
+    )
     assert ended == "status 400"
     for host in ("localhost:4200", "127.0.0.1:9999", "[::1]:4200"):
         headers = {"host": host, "origin": f"http://{host}", "authorization": basic(PASSWORD)}

@@ -17,7 +17,12 @@ BONUS: dict[str, Any] = {
 
 def report() -> str:
     """The newest report about the rules."""
-    wanted = {"artifacts": {"key": {"any_": ["program"]}}, "sort": "CREATED_DESC", "limit": 1, "offset": 0}
+    wanted = {
+        "artifacts": {"key": {"any_": ["program"]}},
+        "sort": "CREATED_DESC",
+        "limit": 1,
+        "offset": 0,
+    }
     with get_client(sync_client=True) as client:
         found = client._client.post("/artifacts/filter", json=wanted).json()
     return f"{found[0]['description']}\n{found[0]['data']}"
@@ -38,15 +43,25 @@ def test_rules_are_looked_at_then_applied(office: Office) -> None:
         "Completed",
         "Not applied: 2 members, +200 points for stored sales",
     )
-    assert "welcome: new (version 1" in report() and f"member {books.member()}: 1500 -> 1600 (+100)" in report()
+    assert (
+        "welcome: new (version 1" in report()
+        and f"member {books.member()}: 1500 -> 1600 (+100)" in report()
+    )
     who = {"apply": True, "author": "Ana", "reason": "Welcome"}
     name, message = ended(change_program, promotion=form, **who)
     assert name == "Refused" and "reaches into the past" in message and message in report()
     name, message = ended(change_program, promotion=form, recompute=True, confirm_points=200, **who)
-    assert (name, message) == ("Completed", "Applied as change 1: 2 members, +200 points for stored sales")
+    assert (name, message) == (
+        "Completed",
+        "Applied as change 1: 2 members, +200 points for stored sales",
+    )
     assert books.points() == 1600
     name, message = ended(change_program, text="[program]\nentry_tier = 1", **who)
-    assert name == "Refused" and "program.entry_tier" in message and "program.points_per_unit" not in message
+    assert (
+        name == "Refused"
+        and "program.entry_tier" in message
+        and "program.points_per_unit" not in message
+    )
     name, message = ended(change_program, promotion=form, text="x")
     assert name == "Refused" and "one of both" in message
     euro = ProgramForm.model_validate(
@@ -76,10 +91,16 @@ def test_decisions_about_members(office: Office) -> None:
     one, other = books.member(), books.member(OTHER_PHONE)
     who = {"author": "Ana", "reason": "goodwill"}
     name, message = ended(adjust_points, member=one, points=50, **who)
-    assert (name, message) == ("Completed", f"Adjustment 1: +50 points to member {one}, balance 1550")
+    assert (name, message) == (
+        "Completed",
+        f"Adjustment 1: +50 points to member {one}, balance 1550",
+    )
     assert ended(adjust_points, member=one, points=0, void=1, **who)[0] == "Completed"
     assert ended(adjust_points, member=404, points=1, **who)[0] == "Refused"
-    assert ended(adjust_points, member=one, points=1, reason="call +244 923 000 001", author="Ana")[0] == "Refused"
+    assert (
+        ended(adjust_points, member=one, points=1, reason="call +244 923 000 001", author="Ana")[0]
+        == "Refused"
+    )
     name, message = ended(merge_members, member=one, into=other, **who)
     assert name == "Completed" and "2 entries, +0 points" in message
     assert (books.points(), books.points(OTHER_PHONE)) == (0, 3000)

@@ -26,10 +26,10 @@ CASES: dict[str, tuple[str, Any, str, str]] = {
         "award_members", lambda *_: _raise(psycopg.OperationalError("gone")), "OperationalError", "whether `twezah up` runs",
     ),
     "database full": (
-        "load_all", lambda *_: _raise(psycopg.errors.DiskFull("could not extend file")), "DiskFull", "Make room",
+        "load_and_retry", lambda *_: _raise(psycopg.errors.DiskFull("could not extend file")), "DiskFull", "Make room",
     ),
     "database busy": (
-        "load_all", lambda *_: _raise(psycopg.errors.LockNotAvailable("lock")), "LockNotAvailable", "database is busy",
+        "load_and_retry", lambda *_: _raise(psycopg.errors.LockNotAvailable("lock")), "LockNotAvailable", "database is busy",
     ),
     "stuck": ("extract_pages", lambda *_: time.sleep(20), "TookTooLongError", "a shorter period"),
 }  # fmt: skip

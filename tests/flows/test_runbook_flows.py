@@ -21,11 +21,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from flows.again import replay, try_mapping
 from flows.backfill import backfill, pieces
 from flows.maintenance import maintenance
 from flows.members import evaluate_tiers
 from flows.reconcile import recompute_points, reconcile
+from flows.replay import replay, try_mapping
 from flows.sync import sync_system
 from tests.flows.office import Office, worked
 from tests.sync.conftest import expected
@@ -33,7 +33,12 @@ from tests.sync.conftest import expected
 
 def artifact(key: str) -> str:
     """The newest artifact's text."""
-    wanted = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1, "offset": 0}
+    wanted = {
+        "artifacts": {"key": {"any_": [key]}},
+        "sort": "CREATED_DESC",
+        "limit": 1,
+        "offset": 0,
+    }
     with get_client(sync_client=True) as client:
         return str(client._client.post("/artifacts/filter", json=wanted).json()[0]["data"])
 
@@ -44,12 +49,17 @@ def working(deployment: str) -> Iterator[list[str]]:
     over, names = threading.Event(), list[str]()
 
     def work() -> None:
-        due = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
+        due = FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+        )
         of = DeploymentFilter(name=DeploymentFilterName(any_=[deployment]))
         with get_client(sync_client=True) as client:
             while not over.wait(0.2):
                 for run in client.read_flow_runs(
-                    deployment_filter=of, flow_run_filter=due, limit=1, sort=FlowRunSort.EXPECTED_START_TIME_ASC
+                    deployment_filter=of,
+                    flow_run_filter=due,
+                    limit=1,
+                    sort=FlowRunSort.EXPECTED_START_TIME_ASC,
                 ):
                     names.append(run.name)
                     worked(run)
@@ -83,7 +93,11 @@ def test_a_backfill_in_pieces_is_the_ledger_of_one_read_and_retry_goes_on(office
     with working("sync-xero") as names:
         office.vendors.broken = "/xero/"
         state: Any = backfill(["xero"], since, days=12, return_state=True)
-        assert state.is_failed() and "0 of 3 pieces done" in state.message and "press Retry" in state.message
+        assert (
+            state.is_failed()
+            and "0 of 3 pieces done" in state.message
+            and "press Retry" in state.message
+        )
         assert len(names) == 1, "the pieces behind it wait"
         office.vendors.broken = None
         state = backfill(["xero"], since, days=12, return_state=True)
@@ -102,7 +116,9 @@ def test_reconcile_finds_and_repairs_and_the_rest_does_what_its_form_says(office
     right = office.points()
     since = datetime.now(UTC) - timedelta(days=40)
     state: Any = reconcile("xero", since=since, return_state=True)
-    assert state.is_completed() and "points posted are the points due" in state.message, state.message
+    assert state.is_completed() and "points posted are the points due" in state.message, (
+        state.message
+    )
 
     office.execute(
         "UPDATE billing.invoice SET total_minor = total_minor + 5000 WHERE external_id = "
@@ -121,7 +137,9 @@ def test_reconcile_finds_and_repairs_and_the_rest_does_what_its_form_says(office
     assert evaluate_tiers(return_state=True).is_completed()
     state = maintenance(return_state=True)
     assert state.is_completed(), state.message
-    assert "the audit log is whole" in artifact("maintenance").lower() and "billing.raw_page" in artifact("maintenance")
+    assert "the audit log is whole" in artifact(
+        "maintenance"
+    ).lower() and "billing.raw_page" in artifact("maintenance")
     office.execute(
         "UPDATE billing.invoice SET total_minor = total_minor * 2 WHERE status = 'open' AND kind = 'invoice'"
     )
@@ -130,7 +148,9 @@ def test_reconcile_finds_and_repairs_and_the_rest_does_what_its_form_says(office
 
 
 @pytest.mark.parametrize("road", ["the flow replay", "what `twezah replay` starts"])
-def test_a_replay_asks_nobody_and_corrects_what_was_read_with_a_wrong_mapping(office: Office, road: str) -> None:
+def test_a_replay_asks_nobody_and_corrects_what_was_read_with_a_wrong_mapping(
+    office: Office, road: str
+) -> None:
     """The subtotal was read as the total; the pages that are stored have the right one."""
     right = office.edit("xero", field_mapping={"total_minor": "/SubTotal"})
     assert office.run("xero").is_completed()
@@ -150,7 +170,9 @@ def test_a_replay_asks_nobody_and_corrects_what_was_read_with_a_wrong_mapping(of
     assert state.is_completed() and "Dry run, nothing kept: Replay of stored pages" in state.message
     assert office.points() == wrong
     state = replayed(dry_run=False)
-    assert state.is_completed() and state.message.startswith("Replay of stored pages: "), state.message
+    assert state.is_completed() and state.message.startswith("Replay of stored pages: "), (
+        state.message
+    )
     assert office.points() == due
     assert office.vendors.targets == [], "the billing system is not asked"
     assert cursors == office.rows("SELECT stream, cursor_at FROM billing.sync_cursor ORDER BY 1")
@@ -161,7 +183,9 @@ def test_a_replay_asks_nobody_and_corrects_what_was_read_with_a_wrong_mapping(of
 
 @pytest.mark.parametrize("road", ["the flow replay", "what `twezah replay --rejects` starts"])
 def test_a_replay_of_rejects_asks_nobody_and_brings_them_in(office: Office, road: str) -> None:
-    right = office.edit("xero", field_mapping={"total_minor": "/NoSuchField"}, reject_percent_max=100)
+    right = office.edit(
+        "xero", field_mapping={"total_minor": "/NoSuchField"}, reject_percent_max=100
+    )
     assert office.run("xero").is_completed()
     assert office.points() == {}
     right.save("xero", overwrite=True)
@@ -192,7 +216,9 @@ def test_a_mapping_is_tried_on_what_is_pasted_and_on_what_is_stored(office: Offi
     }
     assert try_mapping("custom", payload=json.dumps(sale), return_state=True).is_completed()
     assert "INV-1" in artifact("try-custom") and "923" not in artifact("try-custom")
-    state = try_mapping("xero", payload=json.dumps({"InvoiceID": "7", "Total": "?"}), return_state=True)
+    state = try_mapping(
+        "xero", payload=json.dumps({"InvoiceID": "7", "Total": "?"}), return_state=True
+    )
     assert state.is_failed() and "CurrencyCode" in state.message
     for refused in ({}, {"payload": "{}", "document": "1"}, {"document": "no such number"}):
         assert try_mapping("xero", **refused, return_state=True).is_failed()

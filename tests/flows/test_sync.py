@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 import tasks.sync
+from panel.blocks import SageIntacctConnection, XeroConnection, connect_simulator
+from panel.blocks.connected import connections
 from simulator.faults import FaultPlan, Faults
-from tasks.blocks import SageIntacctConnection, XeroConnection, connect_simulator
-from tasks.connections import connections
 from tests.flows.office import ATTEMPTS, Office, run_id
 from tests.sync.conftest import expected
 
@@ -19,14 +19,20 @@ TIERS = {"silver": 1800, "gold": 2250, "platinum": 3000}
 
 
 class TestPoints:
-    def test_are_the_oracles_whatever_goes_wrong_on_the_wire_and_stay_so(self, office: Office) -> None:
+    def test_are_the_oracles_whatever_goes_wrong_on_the_wire_and_stay_so(
+        self, office: Office
+    ) -> None:
         world = office.vendors.world
         world.faults = FaultPlan(Faults(seed=3, rate_429=0.15, rate_500=0.15, truncated_json=0.15))
         for system in SYSTEMS:
             office.edit(system, page_size=25)
             assert office.run(system).is_completed()
         assert office.points() == expected(world, *SYSTEMS)
-        assert {kind.split("/")[1] for kind in world.faults.counts} == {"rate_429", "rate_500", "truncated_json"}
+        assert {kind.split("/")[1] for kind in world.faults.counts} == {
+            "rate_429",
+            "rate_500",
+            "truncated_json",
+        }
 
         world.faults = FaultPlan(Faults())
         world.evolve(steps=60)
@@ -46,7 +52,9 @@ class TestPoints:
             f"SELECT member_id, '{tier}', '2024-01-01' FROM loyalty.member"
         )
         assert office.run("quickbooks").is_completed()
-        found = office.rows("SELECT points, due_after, tier FROM analytics.award WHERE invoice_number = 'INV-001'")
+        found = office.rows(
+            "SELECT points, due_after, tier FROM analytics.award WHERE invoice_number = 'INV-001'"
+        )
         assert found == [(points, points, tier)]
 
     def test_are_posted_once_by_runs_at_the_same_time(self, office: Office) -> None:
@@ -56,7 +64,9 @@ class TestPoints:
             states = [run.result(timeout=90) for run in runs]
         assert all(state.is_completed() for state in states), [state.message for state in states]
         assert office.points() == expected(office.vendors.world, *SYSTEMS)
-        assert office.rows("SELECT count(*) FROM billing.sync_run WHERE state <> 'stored'") == [(0,)]
+        assert office.rows("SELECT count(*) FROM billing.sync_run WHERE state <> 'stored'") == [
+            (0,)
+        ]
 
     def test_of_a_window_by_hand_leave_the_cursor(self, office: Office) -> None:
         office.run("xero")
@@ -75,7 +85,9 @@ class TestReport:
     def test_tells_everything_and_nothing_personal(self, office: Office) -> None:
         state = office.run("xero")
         assert state.is_completed(), state.message
-        entries, points = office.rows("SELECT count(*), sum(points)::bigint FROM loyalty.award_entry")[0]
+        entries, points = office.rows(
+            "SELECT count(*), sum(points)::bigint FROM loyalty.award_entry"
+        )[0]
         text, headline = office.report("xero"), str(state.message)
         grouped = f"{points:+,}".replace(",", " ")
         assert f"{entries} entries, {grouped} points" in headline
@@ -86,16 +98,28 @@ class TestReport:
         for row in (f"| New sales | {sales} |", f"| Rejected records | {rejects} |"):
             assert row in text
         for stream, cursor_at in office.rows("SELECT stream, cursor_at FROM billing.sync_cursor"):
-            assert f"| {stream} | the beginning | {cursor_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC | yes |" in text
-        for part in ("## Rejected, by reason", "## Fetched", "## Validation (Great Expectations)", "| Median ms | p95"):
+            assert (
+                f"| {stream} | the beginning | {cursor_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC | yes |"
+                in text
+            )
+        for part in (
+            "## Rejected, by reason",
+            "## Fetched",
+            "## Validation (Great Expectations)",
+            "| Median ms | p95",
+        ):
             assert part in text
         for call in ("token", "invoices", "credit_notes", "customers"):
             assert f"| {call} | " in text.split("## API response times")[1]
         logs = office.logs(state, headline)
         assert office.shown_of(text + logs + headline) == []
-        assert office.rows("SELECT state, entries, points FROM analytics.sync") == [("stored", entries, points)]
+        assert office.rows("SELECT state, entries, points FROM analytics.sync") == [
+            ("stored", entries, points)
+        ]
 
-    def test_of_a_dry_run_says_what_the_run_will_do_and_nothing_is_kept(self, office: Office) -> None:
+    def test_of_a_dry_run_says_what_the_run_will_do_and_nothing_is_kept(
+        self, office: Office
+    ) -> None:
         for evolved in (False, True):
             if evolved:
                 office.vendors.world.evolve(steps=60)
@@ -108,7 +132,9 @@ class TestReport:
 
 
 class TestFailure:
-    def test_refused_credentials_name_the_block_and_the_same_run_is_retried(self, office: Office) -> None:
+    def test_refused_credentials_name_the_block_and_the_same_run_is_retried(
+        self, office: Office
+    ) -> None:
         before = office.edit("xero", client_secret=SecretStr("wr0ng-s3cret"))
         state = office.run("xero")
         assert state.is_failed()
@@ -132,11 +158,16 @@ class TestFailure:
         assert office.flow_run(state).run_count == 2
         due = expected(office.vendors.world, "xero")
         assert office.points() == due
-        # Posted once: one entry per sale, by one synchronisation, which was continued and not begun anew.
+        # Posted once: one entry per sale, by one synchronisation, which was continued and not begun
+        # anew.
         assert office.rows("SELECT count(*) FROM loyalty.award_entry") == [(len(due),)]
-        assert office.rows("SELECT state, run_id FROM billing.sync_run") == [("stored", str(run_id(state)))]
+        assert office.rows("SELECT state, run_id FROM billing.sync_run") == [
+            ("stored", str(run_id(state)))
+        ]
 
-    def test_a_system_with_an_underscore_has_its_block_and_reports_under_a_dash(self, office: Office) -> None:
+    def test_a_system_with_an_underscore_has_its_block_and_reports_under_a_dash(
+        self, office: Office
+    ) -> None:
         """Prefect takes no underscore in the names of either."""
         before = office.edit("sage_intacct", client_secret=SecretStr("wr0ng-s3cret"))
         state = office.run("sage_intacct")
@@ -170,7 +201,9 @@ class TestFailure:
         assert "Total, looked for at /NoSuchField: missing" in office.report("xero")
         for table in ("billing.invoice", "billing.sync_cursor", "loyalty.award_entry"):
             assert office.rows(f"SELECT count(*) FROM {table}") == [(0,)]
-        ((open_rejects,),) = office.rows("SELECT count(*) FROM analytics.reject WHERE resolved_at IS NULL")
+        ((open_rejects,),) = office.rows(
+            "SELECT count(*) FROM analytics.reject WHERE resolved_at IS NULL"
+        )
         assert open_rejects > 50
         assert office.shown_of(office.report("xero") + str(state.message)) == []
 
@@ -189,7 +222,9 @@ class TestFailure:
         assert office.retry(state).is_completed()
         assert office.points() == expected(office.vendors.world, "quickbooks")
 
-    def test_an_outage_on_the_second_page_is_over_and_the_retried_run_goes_on_there(self, office: Office) -> None:
+    def test_an_outage_on_the_second_page_is_over_and_the_retried_run_goes_on_there(
+        self, office: Office
+    ) -> None:
         office.edit("xero", page_size=25)
         office.vendors.broken = "page=2"
         state = office.run("xero")
@@ -226,11 +261,15 @@ class TestFailure:
         state = office.run("quickbooks")
         assert state.is_failed()
         assert "SQLSTATE 23514" in str(state.message)
-        text = office.report("quickbooks") + str(state.message) + office.logs(state, "SQLSTATE 23514")
+        text = (
+            office.report("quickbooks") + str(state.message) + office.logs(state, "SQLSTATE 23514")
+        )
         assert office.shown_of(text) == []
 
     def test_a_system_without_block_says_which_to_create(self, office: Office) -> None:
         XeroConnection.delete("xero")
         state = office.run("xero")
         assert state.is_failed()
-        assert "xero is not connected: create a 'Xero Connection' block named 'xero'" in str(state.message)
+        assert "xero is not connected: create a 'Xero Connection' block named 'xero'" in str(
+            state.message
+        )

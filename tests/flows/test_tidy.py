@@ -15,10 +15,10 @@ from prefect.events import emit_event
 from prefect.states import Cancelling, Pending, Running, Scheduled
 
 from flows.sync import sync_system
+from settings import embedded_dsn
 from tests.flows.worker_fixtures import eventually
-from twezah.settings import embedded_dsn
-from twezah.stack import tidy
-from twezah.stack.leftovers import MARK
+from twezah.stack import run_cleanup as tidy
+from twezah.stack.leftover_processes import MARK
 from twezah.stack.provision import present_deployments
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -45,7 +45,9 @@ def deployment_id(client: SyncPrefectClient) -> UUID:
 
 def run_in(client: SyncPrefectClient, deployment_id: UUID, state: State[object] | None) -> UUID:
     run_id = client.create_flow_run_from_deployment(deployment_id).id
-    client.update_flow_run(run_id, infrastructure_pid="0")  # or Cancelling would be Cancelled at once
+    client.update_flow_run(
+        run_id, infrastructure_pid="0"
+    )  # or Cancelling would be Cancelled at once
     if state is not None:
         client.set_flow_run_state(run_id, state, force=True)
     return run_id
@@ -65,16 +67,22 @@ class Missed:
 
     def make(self, times: Iterable[datetime]) -> list[UUID]:
         ids = [
-            self.client.create_flow_run_from_deployment(self.deployment_id, state=Scheduled(scheduled_time=at)).id
+            self.client.create_flow_run_from_deployment(
+                self.deployment_id, state=Scheduled(scheduled_time=at)
+            ).id
             for at in times
         ]
         with psycopg.connect(self.dsn) as connection:
-            connection.execute("UPDATE flow_run SET auto_scheduled = true WHERE id = ANY(%s)", [ids])
+            connection.execute(
+                "UPDATE flow_run SET auto_scheduled = true WHERE id = ANY(%s)", [ids]
+            )
         return ids
 
 
 @pytest.fixture
-def missed(client: SyncPrefectClient, deployment_id: UUID, tmp_path_factory: pytest.TempPathFactory) -> Missed:
+def missed(
+    client: SyncPrefectClient, deployment_id: UUID, tmp_path_factory: pytest.TempPathFactory
+) -> Missed:
     home = tmp_path_factory.getbasetemp() / "ledger"
     return Missed(client, embedded_dsn(home, "prefect"), deployment_id)
 
@@ -84,14 +92,18 @@ def later() -> datetime:
     return datetime.now(UTC) + HOUR
 
 
-def test_a_start_settles_what_the_stop_left(client: SyncPrefectClient, deployment_id: UUID, missed: Missed) -> None:
+def test_a_start_settles_what_the_stop_left(
+    client: SyncPrefectClient, deployment_id: UUID, missed: Missed
+) -> None:
     """Runs under way go on, one that was being cancelled is cancelled, a queue becomes one run."""
     running, pending = (run_in(client, deployment_id, s) for s in (Running(), Pending()))
     cancelling = run_in(client, deployment_id, Cancelling())
     by_hand = run_in(client, deployment_id, None)
     now = datetime.now(UTC)
     late = missed.make(now - timedelta(minutes=n) for n in range(1, 60))
-    present = [row for row in present_deployments(client).values() if row["id"] == str(deployment_id)]
+    present = [
+        row for row in present_deployments(client).values() if row["id"] == str(deployment_id)
+    ]
     settled = tidy.clear_leftovers(client, present, later(), catch_up=True)
     states = [state_of(client, run_id) for run_id in (running, pending, cancelling)]
     assert states == ["AwaitingRetry", "AwaitingRetry", "Cancelled"]
@@ -121,14 +133,16 @@ def test_a_run_that_died_unseen_is_ended(client: SyncPrefectClient, deployment_i
         for run_id, pid in ((dead[0], gone.pid), (dead[1], stranger.pid), (living, alive.pid)):
             client.update_flow_run(run_id, infrastructure_pid=str(pid))
         say_alive(heard)
-        eventually(lambda: tidy._heard_of(client, [heard], LONG_AGO) == {heard}, 60)
+        eventually(lambda: tidy._runs_with_heartbeat(client, [heard], LONG_AGO) == {heard}, 60)
         soon = datetime.now(UTC) + timedelta(seconds=100)
-        assert tidy.bury(client, soon, soon - timedelta(seconds=30)) == [], "it was away itself"
-        tidy.bury(client, soon, LONG_AGO)
+        assert tidy.end_dead_runs(client, soon, soon - timedelta(seconds=30)) == [], (
+            "it was away itself"
+        )
+        tidy.end_dead_runs(client, soon, LONG_AGO)
         assert [state_of(client, run_id) for run_id in dead] != ["Running", "Running"]
         assert state_of(client, unknown) == "Pending", "its worker may be loading"
         assert [state_of(client, run_id) for run_id in (living, heard)] == ["Running"] * 2
-        tidy.bury(client, soon + timedelta(minutes=3), LONG_AGO)
+        tidy.end_dead_runs(client, soon + timedelta(minutes=3), LONG_AGO)
         assert state_of(client, unknown) != "Pending"
         assert state_of(client, living) == "Running", "its process is there"
     finally:
@@ -145,25 +159,30 @@ def say_alive(run_id: UUID) -> None:
 def test_a_copy_stands_by_and_goes_live(client: SyncPrefectClient, deployment_id: UUID) -> None:
     """Everything is paused and says why; what an operator had paused stays so afterwards."""
     paused_before = client.create_deployment(
-        client.create_flow(sync_system), f"sync-off-{uuid4().hex[:8]}", paused=True, tags=["billing"]
+        client.create_flow(sync_system),
+        f"sync-off-{uuid4().hex[:8]}",
+        paused=True,
+        tags=["billing"],
     )
     waiting = run_in(client, deployment_id, None)
     rows = present_deployments(client)
     mine = [row for row in rows.values() if row["id"] in (str(deployment_id), str(paused_before))]
-    assert len(tidy.stand_by(client, mine)) == 1
+    assert len(tidy.pause_deployments(client, mine)) == 1
     assert state_of(client, waiting) == "Cancelled"
     paused = client.read_deployment(deployment_id)
     assert paused.paused and tidy.STANDBY_TAG in paused.tags
     rows = present_deployments(client)
     mine = [row for row in rows.values() if row["id"] in (str(deployment_id), str(paused_before))]
-    assert tidy.stand_by(client, mine) == [], "again: nothing is left to pause"
-    assert len(tidy.take_up(client, mine)) == 1
+    assert tidy.pause_deployments(client, mine) == [], "again: nothing is left to pause"
+    assert len(tidy.resume_deployments(client, mine)) == 1
     live = client.read_deployment(deployment_id)
     assert not live.paused and live.tags == ["billing"]
     assert client.read_deployment(paused_before).paused
 
 
-def test_waiting_runs_of_any_number_become_one(client: SyncPrefectClient, deployment_id: UUID, missed: Missed) -> None:
+def test_waiting_runs_of_any_number_become_one(
+    client: SyncPrefectClient, deployment_id: UUID, missed: Missed
+) -> None:
     now = datetime.now(UTC)
     queue = missed.make(now - timedelta(minutes=n) for n in range(2, 63))
     assert tidy.collapse_waiting(client, now - timedelta(minutes=1)) >= 60

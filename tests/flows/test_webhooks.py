@@ -18,7 +18,10 @@ def test_a_run_awards_what_came_in_and_reports(office: Office) -> None:
     sale = next(
         one
         for one in office.vendors.world.truth()
-        if one.system == "quickbooks" and one.kind == "invoice" and one.status == "paid" and one.phone_e164
+        if one.system == "quickbooks"
+        and one.kind == "invoice"
+        and one.status == "paid"
+        and one.phone_e164
     )
     whole = {
         "id": "s1",
@@ -26,7 +29,12 @@ def test_a_run_awards_what_came_in_and_reports(office: Office) -> None:
         "total": "150.00",
         "issued_on": "2026-01-02",
     }
-    entity = {"name": "Invoice", "id": sale.external_id, "operation": "Update", "lastUpdated": "2026-01-01T00:00:00Z"}
+    entity = {
+        "name": "Invoice",
+        "id": sale.external_id,
+        "operation": "Update",
+        "lastUpdated": "2026-01-01T00:00:00Z",
+    }
     bodies = [
         ("custom", {"type": "sale.completed", "data": whole}),
         ("custom", {"type": "sale.completed", "data": {"amount": "nothing usable"}}),
@@ -40,7 +48,13 @@ def test_a_run_awards_what_came_in_and_reports(office: Office) -> None:
         }
         for number, (system, body) in enumerate(bodies):
             event = NewEvent(
-                made[system], f"id:{number}", "test", {}, json.dumps(body).encode(), None, datetime.now(UTC)
+                made[system],
+                f"id:{number}",
+                "test",
+                {},
+                json.dumps(body).encode(),
+                None,
+                datetime.now(UTC),
             )
             webhooks.store_event(connection, event)
         connection.commit()
@@ -50,7 +64,12 @@ def test_a_run_awards_what_came_in_and_reports(office: Office) -> None:
     assert state.message.startswith("3 webhooks done, 1 parked; 2 new sales, 2 entries")
     assert set(office.points()) == {("custom", "s1"), ("quickbooks", sale.external_id)}
     assert office.rows("SELECT count(*) FROM billing.sync_cursor") == [(0,)]
-    wanted = {"artifacts": {"key": {"any_": ["webhooks"]}}, "sort": "CREATED_DESC", "limit": 1, "offset": 0}
+    wanted = {
+        "artifacts": {"key": {"any_": ["webhooks"]}},
+        "sort": "CREATED_DESC",
+        "limit": 1,
+        "offset": 0,
+    }
     with get_client(sync_client=True) as client:
         (found,) = client._client.post("/artifacts/filter", json=wanted).json()
     assert "twezah webhooks replay" in found["data"]

@@ -22,7 +22,10 @@ from tests.flows.worker_fixtures import (
 pytestmark = pytest.mark.timeout(120)
 
 #: Light modules: what a run prints tells whether it was warm, not how fast it was.
-PRELOAD = [f"--preload={name}" for name in ("prefect.flow_engine", "prefect.runner._workspace_supervisor", "polars")]
+PRELOAD = [
+    f"--preload={name}"
+    for name in ("prefect.flow_engine", "prefect.runner._workspace_supervisor", "polars")
+]
 
 Running = tuple[subprocess.Popen[bytes], Path]
 
@@ -34,14 +37,18 @@ def warm(worker_prefect: Prefect) -> Iterator[Running]:
         yield running
 
 
-def test_flow_completes_warm_with_logs_environment_and_directory(worker_prefect: Prefect, warm: Running) -> None:
+def test_flow_completes_warm_with_logs_environment_and_directory(
+    worker_prefect: Prefect, warm: Running
+) -> None:
     run_id = worker_prefect.submit("warm", "report", {"COLOUR": "blue"}, x=21)
     run = worker_prefect.wait(run_id)
     assert run.state_name == "Completed"
     text = worker_prefect.logs(run_id, "warm=")
     assert "printed 42 3" in text
     assert "logged by the flow" in text
-    assert "Finished in state Completed()" in worker_prefect.logs(run_id, "Finished in state Completed()")
+    assert "Finished in state Completed()" in worker_prefect.logs(
+        run_id, "Finished in state Completed()"
+    )
     assert f"cwd={worker_prefect.folder / 'project'} colour=blue warm=True project" in text
     second = worker_prefect.submit("warm", "report")
     assert "colour=none" in worker_prefect.logs(second, "warm=")
@@ -54,7 +61,9 @@ def test_failing_flow_is_failed_not_crashed(worker_prefect: Prefect, warm: Runni
     assert (run.state.name, "as intended" in (run.state.message or "")) == ("Failed", True)
 
 
-def test_cancelled_run_runs_its_hook_and_leaves_no_process(worker_prefect: Prefect, warm: Running) -> None:
+def test_cancelled_run_runs_its_hook_and_leaves_no_process(
+    worker_prefect: Prefect, warm: Running
+) -> None:
     run_id = worker_prefect.submit("warm", "sleep")
     pid = eventually(lambda: worker_prefect.pid(run_id))
     worker_prefect.cancel(run_id)
@@ -65,8 +74,13 @@ def test_cancelled_run_runs_its_hook_and_leaves_no_process(worker_prefect: Prefe
     eventually(hook.exists)
 
 
-def test_killed_and_leaving_children_are_crashed_with_a_reason(worker_prefect: Prefect, warm: Running) -> None:
-    killed, left = worker_prefect.submit("warm", "sleep"), worker_prefect.submit("warm", "leave", code=3)
+def test_killed_and_leaving_children_are_crashed_with_a_reason(
+    worker_prefect: Prefect, warm: Running
+) -> None:
+    killed, left = (
+        worker_prefect.submit("warm", "sleep"),
+        worker_prefect.submit("warm", "leave", code=3),
+    )
     os.kill(eventually(lambda: worker_prefect.pid(killed)), signal.SIGKILL)
     for run_id, code in ((killed, "-9"), (left, "3")):
         run = worker_prefect.wait(run_id)
@@ -75,7 +89,9 @@ def test_killed_and_leaving_children_are_crashed_with_a_reason(worker_prefect: P
         assert f"status code: {code}" in (run.state.message or "")
 
 
-def test_run_that_needs_another_interpreter_starts_cold(worker_prefect: Prefect, warm: Running) -> None:
+def test_run_that_needs_another_interpreter_starts_cold(
+    worker_prefect: Prefect, warm: Running
+) -> None:
     run_id = worker_prefect.submit("warm", "report", {"POLARS_MAX_THREADS": "1"})
     assert "warm=False" in worker_prefect.logs(run_id, "warm=")
     assert "POLARS_MAX_THREADS is read at import" in warm[1].read_text()
@@ -90,7 +106,9 @@ def test_stock_worker_serves_the_same_deployment(worker_prefect: Prefect) -> Non
 
 
 @pytest.mark.slow
-def test_dead_forkserver_crashes_its_runs_and_later_runs_start_cold(worker_prefect: Prefect) -> None:
+def test_dead_forkserver_crashes_its_runs_and_later_runs_start_cold(
+    worker_prefect: Prefect,
+) -> None:
     with worker(worker_prefect, "orphaned", *PRELOAD) as (server, log):
         run_id = worker_prefect.submit("orphaned", "sleep")
         pid = eventually(lambda: worker_prefect.pid(run_id))
@@ -98,14 +116,18 @@ def test_dead_forkserver_crashes_its_runs_and_later_runs_start_cold(worker_prefe
         os.kill(forkserver, signal.SIGKILL)
         assert worker_prefect.wait(run_id).state_name == "Crashed"
         assert not is_running(pid)
-        assert "warm=False" in worker_prefect.logs(worker_prefect.submit("orphaned", "report"), "warm=")
+        assert "warm=False" in worker_prefect.logs(
+            worker_prefect.submit("orphaned", "report"), "warm="
+        )
         assert f"Forkserver {forkserver} died" in log.read_text()
 
 
 @pytest.mark.slow
 def test_broken_preload_is_logged_and_runs_start_cold(worker_prefect: Prefect) -> None:
     with worker(worker_prefect, "broken", "--preload", "no_such_module") as (_, log):
-        assert "warm=False" in worker_prefect.logs(worker_prefect.submit("broken", "report"), "warm=")
+        assert "warm=False" in worker_prefect.logs(
+            worker_prefect.submit("broken", "report"), "warm="
+        )
         assert "Warm start is off" in log.read_text()
         assert "no_such_module" in log.read_text()
 
@@ -114,7 +136,9 @@ def test_broken_preload_is_logged_and_runs_start_cold(worker_prefect: Prefect) -
 def test_limit_holds_and_kill_of_the_worker_ends_its_runs(worker_prefect: Prefect) -> None:
     with worker(worker_prefect, "limited", "--limit", "1", *PRELOAD) as (server, _):
         runs = [worker_prefect.submit("limited", "sleep") for _ in range(2)]
-        first = eventually(lambda: next((run_id for run_id in runs if worker_prefect.pid(run_id)), None))
+        first = eventually(
+            lambda: next((run_id for run_id in runs if worker_prefect.pid(run_id)), None)
+        )
         pid = worker_prefect.pid(first)
         assert pid is not None
         time.sleep(2.5)  # two more polls
@@ -130,7 +154,9 @@ def test_limit_holds_and_kill_of_the_worker_ends_its_runs(worker_prefect: Prefec
 def test_stop_of_the_worker_and_of_its_parent_ends_everything(worker_prefect: Prefect) -> None:
     with (
         process(
-            [sys.executable, "-c", "input()"], worker_prefect.folder / "parent.log", stdin=subprocess.PIPE
+            [sys.executable, "-c", "input()"],
+            worker_prefect.folder / "parent.log",
+            stdin=subprocess.PIPE,
         ) as parent,
         worker(worker_prefect, "stopped", "--parent-pid", str(parent.pid), *PRELOAD) as (child, _),
     ):

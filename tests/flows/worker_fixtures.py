@@ -71,7 +71,9 @@ class Prefect:
     environment: dict[str, str]
     deployments: dict[str, UUID] = field(default_factory=dict)
 
-    def submit(self, queue: str, flow: str, env: dict[str, str] | None = None, **parameters: Any) -> UUID:
+    def submit(
+        self, queue: str, flow: str, env: dict[str, str] | None = None, **parameters: Any
+    ) -> UUID:
         """Create a run of a sample flow in a worker's queue, due now."""
         run = self.client.create_flow_run_from_deployment(
             self.deployments[flow],
@@ -108,7 +110,9 @@ class Prefect:
         """The run's log in the API once it contains this text."""
 
         def found() -> str | None:
-            logs = self.client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), 200, 0)
+            logs = self.client.read_logs(
+                LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), 200, 0
+            )
             text = "\n".join(log.message for log in logs)
             return text if containing in text else None
 
@@ -136,7 +140,9 @@ def is_running(pid: int) -> bool:
 def children_of(pid: int) -> list[int]:
     """Process ids of the direct children."""
     with contextlib.suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
     return []
 
 
@@ -171,7 +177,9 @@ def worker(
 
 
 @pytest.fixture(scope="session")
-def worker_prefect(prefect_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+def worker_prefect(
+    prefect_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prefect]:
     """The server with the sample flows, for all tests of the worker."""
     url = prefect_server["PREFECT_API_URL"]
     auth_string = prefect_server["PREFECT_API_AUTH_STRING"]

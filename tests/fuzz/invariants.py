@@ -14,7 +14,7 @@ import zstandard
 
 from loyalty.award import evaluate
 from loyalty.corrections import Decision
-from sql import facts
+from sql import member_history as facts
 from sql.db import connect
 from sql.erasure import erase
 from tests.fuzz import oracle, road

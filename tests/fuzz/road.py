@@ -13,17 +13,17 @@ import psycopg
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-import tasks.award
-import tasks.extract
-import tasks.load
-import tasks.mapper
-import tasks.pushed
-from connectors.kit.answers import Call
-from connectors.kit.client import Client, Timing, open_client
-from connectors.kit.fetch import Held
+import tasks.award.members
+import tasks.extract.mapper
+import tasks.extract.pages
+import tasks.load.invoices
+import tasks.webhooks.documents
+from connectors.kit.http.client import Client, Timing, open_client
+from connectors.kit.http.responses import Call
 from connectors.kit.mapping import Mapped
 from connectors.kit.mapping.frames import DELETION
-from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
+from connectors.kit.read.fetch import FirstLook
+from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from expectations import FAILED, Report
 from loyalty.schema import INVOICE, PROBLEM
 from sql import webhooks as stored
@@ -31,15 +31,15 @@ from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.sync import StoredPage
 from sql.webhooks import NewEvent
-from tasks.award import Awarded, award_members
+from tasks.award.members import Awarded, award_members
+from tasks.extract.batch import MappedBatch
 from tasks.job import Job, Policy
-from tasks.load import Loaded
-from tasks.spool import Packed, pack
+from tasks.load.invoices import Loaded
+from tasks.run_database import RunDatabase
 from tasks.sync import award as award_step
 from tasks.sync import load as load_step
 from tasks.sync import read
-from tasks.webhooks import Connections, process
-from tasks.work import Work
+from tasks.webhooks.process import Connections, process
 from tests.fuzz.faults import ProcessKilledError, Worker
 from tests.fuzz.oracle import DIGITS
 from tests.fuzz.vendor import PAGE_SIZE, Vendor
@@ -75,13 +75,13 @@ def job_of(
     worker: Worker, account: str, vendor: Vendor, clock: Callable[[], datetime], **request: Any
 ) -> Job:
     """A run of its own on an account."""
-    connection = Connection(
+    connection = Account(
         "custom", account, "https://erp.test", "", default_currency="AOA", page_size=PAGE_SIZE,
         paths={"kind": "/kind"}, secrets={"api_key": SecretStr("key")}, name=account,
     )  # fmt: skip
 
     def opened(
-        asked: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+        asked: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
     ) -> AbstractContextManager[Client]:
         transport = httpx.MockTransport(vendor.answer)
         timing = Timing(sleep=lambda _: None, now=clock)
@@ -95,7 +95,7 @@ def job_of(
 
 def award(worker: Worker) -> Awarded:
     """The points of whoever waits."""
-    return _patiently(lambda: award_members(Work(worker.dsn, "run"), None))
+    return _patiently(lambda: award_members(RunDatabase(worker.dsn, "run"), None))
 
 
 def receive(dsn: str, endpoint_no: int, key: str, event: dict[str, Any]) -> bool:
@@ -154,13 +154,13 @@ def abridged(clock: Callable[[], datetime], *, whole: bool) -> Iterator[None]:
         def now(cls, tz: Any = None) -> Any:
             return clock().astimezone(tz)
 
-    replaced: list[tuple[Any, str, Any]] = [(tasks.extract, "datetime", Now)]
+    replaced: list[tuple[Any, str, Any]] = [(tasks.extract.pages, "datetime", Now)]
     if not whole:
         replaced += [
-            (tasks.mapper, "_mapped", _mapped),
-            (tasks.load, "validate_invoices", _plausible),
-            (tasks.award, "validate_awards", _plausible),
-            (tasks.pushed, "looked_at", _looked_at),
+            (tasks.extract.mapper, "map_batch", _mapped),
+            (tasks.load.invoices, "validate_invoices", _plausible),
+            (tasks.award.members, "validate_awards", _plausible),
+            (tasks.webhooks.documents, "first_look", _first_look),
         ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     for module, name, value in replaced:
@@ -176,14 +176,14 @@ def _plausible(frame: pl.DataFrame, **_: Any) -> Report:
     return Report(frame.height, FAILED.to_frame(), ())
 
 
-def _looked_at(*args: Any) -> Held:
+def _first_look(*args: Any) -> FirstLook:
     record = json.loads(args[3])
-    return Held(record["id"], by_number=False, whole="total" in record, dated=True)
+    return FirstLook(record["id"], by_number=False, whole="total" in record, dated=True)
 
 
 def _mapped(
-    job: Job, stream: Stream, window: Window, pages: list[StoredPage], _idle: object
-) -> Packed:
+    _spec: ConnectorSpec, vendor: Account, stream: Stream, window: Window, pages: list[StoredPage]
+) -> MappedBatch:
     """What the mapping makes of these pages, for this world's documents alone."""
     rows, problems, gone, count = [], [], [], 0
     for page in pages:
@@ -198,7 +198,7 @@ def _mapped(
             digits = DIGITS[one["currency"]]
             rows.append(
                 {
-                    "system": "custom", "account": job.account.account, "external_id": one["id"],
+                    "system": "custom", "account": vendor.account, "external_id": one["id"],
                     "invoice_number": one["number"], "kind": one["kind"],
                     "currency": one["currency"],
                     "customer_phone": one.get("customer_phone"), "status": one["status"],
@@ -220,7 +220,7 @@ def _mapped(
         pl.DataFrame(gone, schema=DELETION, orient="row"),
         count,
     )
-    return pack(stream.name, mapped, {})
+    return MappedBatch(stream.name, mapped, {})
 
 
 def _instant(text: str) -> datetime:

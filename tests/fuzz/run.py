@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from settings import Settings
 from tests.fuzz.events import History, described, history
 from tests.fuzz.shrink import smallest
 from tests.fuzz.world import BrokenError, play
 from tests.support.database import server
-from twezah.settings import Settings
 
 #: Every so many seeds, nothing of the way is abridged: real mapping, real Great Expectations.
 WHOLE_EVERY = 50

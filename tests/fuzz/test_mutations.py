@@ -9,14 +9,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-import loyalty.base
+import loyalty.earning
 import loyalty.promotions.chain
 import sql.ledger
 import sql.store
-import tasks.award
-import tasks.extract
-import tasks.load
-from sql.db import Connection
+import tasks.award.members
+import tasks.extract.pages
+import tasks.load.invoices
+from sql.db import DbConnection
 from tasks.job import Job, Policy
 from tests.fuzz import road
 from tests.fuzz.events import Change, Fault, History, Poll, Push, State, history
@@ -31,13 +31,15 @@ def rounds_up(patch: pytest.MonkeyPatch) -> None:
     def rounded(numerator: pl.Expr, denominator: pl.Expr, _mode: str) -> pl.Expr:
         return (numerator.abs() + denominator - 1) // denominator * numerator.sign()
 
-    for module in (loyalty.base, loyalty.promotions.chain):
+    for module in (loyalty.earning, loyalty.promotions.chain):
         if hasattr(module, "rounded_ratio"):
             patch.setattr(module, "rounded_ratio", rounded)
 
 
 def forgets_the_mark(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tasks.load.store, "mark_dirty", lambda _connection, members: members.clear())
+    patch.setattr(
+        tasks.load.invoices.store, "mark_dirty", lambda _connection, members: members.clear()
+    )
 
 
 def forgets_who_had_it_before(patch: pytest.MonkeyPatch) -> None:
@@ -53,7 +55,7 @@ def forgets_who_had_it_before(patch: pytest.MonkeyPatch) -> None:
 def posts_twice(patch: pytest.MonkeyPatch) -> None:
     append = sql.ledger.append
 
-    def doubled(connection: Connection, entries: pl.DataFrame, run_id: str) -> None:
+    def doubled(connection: DbConnection, entries: pl.DataFrame, run_id: str) -> None:
         append(connection, entries, run_id)
         again = entries.with_columns(
             pl.col("entry_no") + 1,
@@ -62,36 +64,30 @@ def posts_twice(patch: pytest.MonkeyPatch) -> None:
         )
         append(connection, again, run_id)
 
-    patch.setattr(tasks.award.ledger, "append", doubled)
+    patch.setattr(tasks.award.members.ledger, "append", doubled)
 
 
 def takes_the_older_version(patch: pytest.MonkeyPatch) -> None:
-    compare = sql.store._compare
-
-    def ageless(found: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-        beginning = stored["updated_at"] - timedelta(days=9)
-        return compare(found, stored.with_columns(beginning.alias("updated_at")))
-
-    patch.setattr(sql.store, "_compare", ageless)
+    patch.setattr(sql.store, "supersedes", lambda _version, _stored: True)
 
 
 def clears_everybody(patch: pytest.MonkeyPatch) -> None:
-    def clear(connection: Connection, _members: object) -> None:
+    def clear(connection: DbConnection, _members: object) -> None:
         connection.execute("DELETE FROM loyalty.member_dirty")
 
-    patch.setattr(tasks.award.ledger, "clear", clear)
-    patch.setattr(tasks.award, "MEMBERS_AT_ONCE", 1)
+    patch.setattr(tasks.award.members.ledger, "clear", clear)
+    patch.setattr(tasks.award.members, "MEMBERS_AT_ONCE", 1)
 
 
 def commits_before_the_marks(patch: pytest.MonkeyPatch) -> None:
     """A crash in between leaves a sale that nobody computes."""
     mark = sql.store.mark_dirty
 
-    def late(connection: Connection, members: set[int]) -> None:
+    def late(connection: DbConnection, members: set[int]) -> None:
         connection.commit()
         mark(connection, members)
 
-    patch.setattr(tasks.load.store, "mark_dirty", late)
+    patch.setattr(tasks.load.invoices.store, "mark_dirty", late)
 
 
 def moves_the_cursor_too_far(patch: pytest.MonkeyPatch) -> None:
@@ -100,7 +96,7 @@ def moves_the_cursor_too_far(patch: pytest.MonkeyPatch) -> None:
 
 
 def deletes_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tasks.load.store, "void_deleted", lambda *_, **__: None)
+    patch.setattr(tasks.load.invoices.store, "void_deleted", lambda *_, **__: None)
 
 
 def keeps_a_rehearsal(patch: pytest.MonkeyPatch) -> None:
@@ -143,13 +139,19 @@ def outdated_at_the_end() -> Iterator[History]:
 RARE = ((commits_before_the_marks, killed_anywhere), (takes_the_older_version, outdated_at_the_end))
 
 
+def is_the_ledgers(reason: str) -> bool:
+    """Whether an invariant was broken; a plant that only breaks the code shows nothing."""
+    return not reason.startswith(("TypeError", "AttributeError", "NameError", "StuckError"))
+
+
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 def test_a_planted_defect_is_found(dsn: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     seeds = range(PLANTS[plant], PLANTS[plant] + SEEDS_MAX)
     reasons = (failure(dsn, history(seed), whole=False) for seed in seeds)
-    found = next(islice(filter(None, reasons), 1), None)
-    assert found is not None, f"{SEEDS_MAX} seeds and nothing was seen"
+    reason = next(islice(filter(None, reasons), 1), None)
+    assert reason is not None, f"{SEEDS_MAX} seeds and nothing was seen"
+    assert is_the_ledgers(reason), reason
 
 
 @pytest.mark.parametrize(("plant", "histories"), RARE, ids=lambda one: one.__name__)
@@ -162,4 +164,7 @@ def test_a_rare_one_is_found_where_it_shows(
     sound = next(histories())
     assert failure(dsn, sound, whole=False) is None
     plant(monkeypatch)
-    assert any(failure(dsn, one, whole=False) for one in histories())
+    reasons = (failure(dsn, one, whole=False) for one in histories())
+    reason = next(islice(filter(None, reasons), 1), None)
+    assert reason is not None
+    assert is_the_ledgers(reason), reason

@@ -13,11 +13,11 @@ import psycopg
 from psycopg import sql as names
 
 from connectors.kit.errors import ConnectorError
-from loyalty.change import Change as ProgramChange
-from loyalty.change import Plan
 from loyalty.corrections import Adjustment, Decision
 from loyalty.policies import Expiry
 from loyalty.program import TIER_RATE_BPS, Program
+from loyalty.program_diff import Change as ProgramChange
+from loyalty.program_diff import Plan
 from loyalty.promotions import Promotion, SeasonalMultiplier
 from sql import corrections, ledger
 from sql import program as programs

@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from loyalty.award import Facts
-from loyalty.facts import LINES, REFERRALS, SETTLED, ZONES
+from loyalty.inputs import LINES, REFERRALS, SETTLED, ZONES
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from tests.support.ledger import DECIMALS, NOON, PROGRAM, history, sale, tiers
@@ -21,7 +21,13 @@ DAY = timedelta(days=1)
 MOMENTS = st.one_of(
     st.integers(-6, 6).map(lambda hours: NOON + timedelta(hours=hours)),
     st.integers(-200, 200).map(lambda days: NOON + days * DAY),
-    st.sampled_from([NOON - timedelta(hours=13), NOON + timedelta(hours=11), NOON + 31 * DAY - timedelta(hours=13)]),
+    st.sampled_from(
+        [
+            NOON - timedelta(hours=13),
+            NOON + timedelta(hours=11),
+            NOON + 31 * DAY - timedelta(hours=13),
+        ]
+    ),
 )
 AMOUNTS = st.one_of(st.integers(0, 30_000), st.sampled_from([1, 333, 999, 10_000, 12_345, 10**8]))
 
@@ -69,15 +75,24 @@ REWARD = st.sampled_from(
      {"multiplier_bps": 15_000}, {"multiplier_bps": 0}, {"percent_bps": 500, "multiplied": True}]
 )  # fmt: skip
 RULE = st.one_of(
-    st.builds(lambda match, reward: {"kind": "product_bonus", "match": match, **reward}, MATCH, REWARD),
+    st.builds(
+        lambda match, reward: {"kind": "product_bonus", "match": match, **reward}, MATCH, REWARD
+    ),
     st.sampled_from([20_000, 11_500, 10_001, 33_333]).map(
         lambda m: {"kind": "seasonal_multiplier", "multiplier_bps": m}
     ),
     st.sampled_from([{"points": 50}, {"points": 33, "multiplied": True}]).map(
         lambda b: {"kind": "purchase_bonus", **b}
     ),
-    st.sampled_from([{}, {"limit_per_referrer": 1}, {"within_days": 30}, {"new_customers_only": False}]).map(
-        lambda more: {"kind": "referral_reward", "referrer_points": 500, "friend_points": 100, **more}
+    st.sampled_from(
+        [{}, {"limit_per_referrer": 1}, {"within_days": 30}, {"new_customers_only": False}]
+    ).map(
+        lambda more: {
+            "kind": "referral_reward",
+            "referrer_points": 500,
+            "friend_points": 100,
+            **more,
+        }
     ),
 )
 WHEN = st.one_of(
@@ -150,7 +165,9 @@ def programs(draw: st.DrawFn) -> list[Program]:
         change = {
             "version": number,
             "valid_from": PROGRAM.valid_from if number == 1 else NOON - 15 * DAY,
-            "base_rate_bps": dict.fromkeys(DECIMALS, draw(st.sampled_from([100_000, 10_000, 33_333]))),
+            "base_rate_bps": dict.fromkeys(
+                DECIMALS, draw(st.sampled_from([100_000, 10_000, 33_333]))
+            ),
             "rounding": draw(st.sampled_from(["down", "half_up", "up"])),
             "basis": draw(st.sampled_from(["total", "total", "subtotal"])),
             "unlinked_credits": draw(st.sampled_from(["own_date", "latest_sales"])),
@@ -172,10 +189,14 @@ def worlds(draw: st.DrawFn) -> World:
         promotions.append(draw(promotion("p0", version=2)))
     friends = draw(
         st.lists(
-            st.tuples(st.integers(1, MEMBERS), st.integers(1, MEMBERS), MOMENTS), max_size=3, unique_by=lambda r: r[0]
+            st.tuples(st.integers(1, MEMBERS), st.integers(1, MEMBERS), MOMENTS),
+            max_size=3,
+            unique_by=lambda r: r[0],
         )
     )
-    held = st.tuples(st.integers(1, MEMBERS), MOMENTS, st.sampled_from(["lead", "silver", "gold", "platinum"]))
+    held = st.tuples(
+        st.integers(1, MEMBERS), MOMENTS, st.sampled_from(["lead", "silver", "gold", "platinum"])
+    )
     return World(
         sales=sales,
         tiers=draw(st.lists(held, max_size=4, unique_by=lambda t: t[:2])),
@@ -184,15 +205,25 @@ def worlds(draw: st.DrawFn) -> World:
         lines={(1, n): draw(st.lists(LINE, max_size=3)) for n in range(len(sales))},
         referrals=[r for r in friends if r[0] != r[1]],
         zones=draw(
-            st.dictionaries(st.integers(1, MEMBERS), st.sampled_from(["Asia/Tokyo", "America/Los_Angeles"]), max_size=2)
+            st.dictionaries(
+                st.integers(1, MEMBERS),
+                st.sampled_from(["Asia/Tokyo", "America/Los_Angeles"]),
+                max_size=2,
+            )
         ),
         settled=draw(
-            st.dictionaries(st.sampled_from([s["external_id"] for s in sales]), st.integers(1, 9_000), max_size=2)
+            st.dictionaries(
+                st.sampled_from([s["external_id"] for s in sales]),
+                st.integers(1, 9_000),
+                max_size=2,
+            )
         ),
     )
 
 
-def frames(world: World) -> tuple[pl.DataFrame, pl.DataFrame, list[Program], list[Promotion], Facts]:
+def frames(
+    world: World,
+) -> tuple[pl.DataFrame, pl.DataFrame, list[Program], list[Promotion], Facts]:
     """The world as the engine reads it."""
     lines = [
         (*place, number, line["sku"], line["name"], line["quantity_micro"], line["amount_minor"])

@@ -83,9 +83,14 @@ CHANGES = ("edit", "edit", "refund", "refund", "void", "restore", "draft", "move
 def _changed(draw: st.DrawFn, state: dict[str, Any], change: str) -> dict[str, Any]:
     if change == "edit":
         total = draw(AMOUNTS)
-        return state | {"total_minor": total, "amount_refunded_minor": min(total, state["amount_refunded_minor"])}
+        return state | {
+            "total_minor": total,
+            "amount_refunded_minor": min(total, state["amount_refunded_minor"]),
+        }
     if change == "refund":
-        return state | {"amount_refunded_minor": state["total_minor"] * draw(st.integers(0, 100)) // 100}
+        return state | {
+            "amount_refunded_minor": state["total_minor"] * draw(st.integers(0, 100)) // 100
+        }
     if change == "move":
         return state | {"phone": draw(st.integers(0, PHONES - 1))}
     if change == "date":
@@ -127,11 +132,14 @@ def stories(draw: st.DrawFn) -> Story:
 def arrivals(draw: st.DrawFn, story: Story) -> list[Batch]:
     """Everything at least once, in any order, some twice, in batches of any size; some stores crash and are tried again.
 
-    A deletion comes after some version of its document: a vendor does not list what it deleted among what it has.
+    A deletion comes after some version of its document: a vendor does not list what it deleted
+    among what it has.
     """
     again = draw(st.lists(st.sampled_from(story.versions), max_size=6))
     order = list(_deletions_after(draw(st.permutations([*story.events, *again]))))
-    endings: st.SearchStrategy[Ending | None] = st.sampled_from([None, None, "store", "award", "crash"])
+    endings: st.SearchStrategy[Ending | None] = st.sampled_from(
+        [None, None, "store", "award", "crash"]
+    )
     cuts = draw(st.lists(endings, min_size=len(order), max_size=len(order)))
     batches: list[Batch] = []
     waiting: list[Event] = []

@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 from loyalty.program import Program
 from sql import ledger
 from sql.db import connect
-from sql.sync import Account
-from tests.properties.stories import PHONES, Batch, Story, Tier, Version, arrivals, moment, newest, stories
+from sql.sync import AccountKey
+from tests.properties.stories import (
+    PHONES,
+    Batch,
+    Story,
+    Tier,
+    Version,
+    arrivals,
+    moment,
+    newest,
+    stories,
+)
 from tests.support.books import HOUR, NOON, Books
 from tests.support.database import Databases
 from tests.support.ledger import points_due, tier_at
@@ -29,7 +39,9 @@ INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, 
 SELECT 2, %s, '{"AOA": 155500, "JPY": 70000, "KWD": 99999}', tier_rate_bps, 'silver', 'half_up' FROM loyalty.program
 """
 BOUNDED = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 CHAINS = """
 SELECT external_id, member_id, entry_no, due_before, due_after, points, breakdown FROM loyalty.award_entry
@@ -66,7 +78,7 @@ class World:
     @classmethod
     def new(cls, dsn: str) -> "World":
         number = next(_NUMBERS)
-        books = Books(dsn, Account("xero", f"books {number}"))
+        books = Books(dsn, AccountKey("xero", f"books {number}"))
         phones = [f"+2449{number:06}{n:02}" for n in range(PHONES)]
         for phone in phones:
             books.run("INSERT INTO loyalty.member (phone) VALUES (%(phone)s)", phone=phone)
@@ -102,12 +114,18 @@ class World:
         rehearsed = self.books.award(dry_run=True)
         assert self.books.rows(CHAINS, account=self.books.account.account) == before
         done = self.books.award()
-        assert (done.entries, done.points, done.rejected) == (rehearsed.entries, rehearsed.points, 0)
+        assert (done.entries, done.points, done.rejected) == (
+            rehearsed.entries,
+            rehearsed.points,
+            0,
+        )
         assert self.sums() == self.expected()
 
     def expected(self) -> dict[tuple[str, int], int]:
         """Points per document and member, from nothing but the newest versions."""
-        deleted = {number for number, version in newest(self.arrived).items() if version.state is None}
+        deleted = {
+            number for number, version in newest(self.arrived).items() if version.state is None
+        }
         kept = newest([version for version in self.arrived if version.state is not None])
         known = [(tier.phone, NOON + tier.hour * HOUR, tier.tier) for tier in self.tiers]
         found = {}
@@ -115,7 +133,9 @@ class World:
             row = version.row(self.phones) | ({"status": "void"} if number in deleted else {})
             phone = self.phones.index(row["customer_phone"])
             program = [p for p in self.programs if p.valid_from <= row["issued_at"]][-1]
-            due = points_due(row, tier_at(known, phone, row["issued_at"], program.entry_tier), program)
+            due = points_due(
+                row, tier_at(known, phone, row["issued_at"], program.entry_tier), program
+            )
             if due:
                 found[f"D{number}", self.members[phone]] = due
         return found
@@ -139,7 +159,9 @@ def check_chains(world: World) -> None:
     """Numbered without gaps, each continuing the last one, each explained to the point."""
     for _, chain in itertools.groupby(world.entries(), key=lambda entry: entry[:2]):
         before = 0
-        for number, (_, _, entry_no, due_before, due_after, points, breakdown) in enumerate(chain, 1):
+        for number, (_, _, entry_no, due_before, due_after, points, breakdown) in enumerate(
+            chain, 1
+        ):
             assert (entry_no, due_before, points) == (number, before, due_after - due_before)
             assert points != 0
             assert sum(breakdown.values()) == due_after, json.dumps(breakdown)
@@ -156,12 +178,18 @@ def check_balances(world: World) -> None:
 
 @BOUNDED
 @given(stories().flatmap(lambda story: st.tuples(st.just(story), arrivals(story))))
-def test_the_ledger_is_what_the_final_state_says(dsn: str, drawn: tuple[Story, list[Batch]]) -> None:
+def test_the_ledger_is_what_the_final_state_says(
+    dsn: str, drawn: tuple[Story, list[Batch]]
+) -> None:
     story, batches = drawn
     world = World.new(dsn)
     world.play(batches)
     assert len(newest(world.arrived)) == len(newest(story.versions))
-    voids = [f"D{n}" for n, v in newest(story.versions).items() if v.state is None or v.state["status"] == "void"]
+    voids = [
+        f"D{n}"
+        for n, v in newest(story.versions).items()
+        if v.state is None or v.state["status"] == "void"
+    ]
     assert [key for key in world.sums() if key[0] in voids] == []
     check_chains(world)
     check_balances(world)
@@ -176,7 +204,10 @@ def test_the_order_of_arrival_does_not_matter(dsn: str, data: st.DataObject) -> 
     at_random.play(data.draw(arrivals(story)))
 
     def by_phone(world: World) -> dict[tuple[str, int], int]:
-        return {(document, world.members.index(member)): points for (document, member), points in world.sums().items()}
+        return {
+            (document, world.members.index(member)): points
+            for (document, member), points in world.sums().items()
+        }
 
     assert by_phone(in_order) == by_phone(at_random)
 

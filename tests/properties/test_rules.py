@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loyalty.award import award, evaluate
-from loyalty.facts import GRANTS
+from loyalty.inputs import GRANTS
 from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
 from loyalty.promotions.evaluate import PARTS
@@ -25,13 +25,17 @@ from tests.support.reference import World
 
 pytestmark = pytest.mark.timeout(400)
 BOUNDED = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 FEWER = settings(BOUNDED, max_examples=15)
 
 
 def dues(frame: pl.DataFrame) -> dict[tuple[str, int], int | None]:
-    return {(row["external_id"], row["member_id"]): row["due"] for row in frame.iter_rows(named=True)}
+    return {
+        (row["external_id"], row["member_id"]): row["due"] for row in frame.iter_rows(named=True)
+    }
 
 
 def without_nothing(found: dict[tuple[str, int], int | None]) -> dict[tuple[str, int], int | None]:
@@ -49,8 +53,13 @@ def test_agrees_with_the_reference(world: World) -> None:
 
 
 @FEWER
-@given(worlds().filter(lambda world: any(p.tier_policy for p in world.programs)), st.lists(MOMENTS, max_size=5))
-def test_the_history_of_tiers_says_what_a_sale_would_have_had(world: World, moments: list[datetime]) -> None:
+@given(
+    worlds().filter(lambda world: any(p.tier_policy for p in world.programs)),
+    st.lists(MOMENTS, max_size=5),
+)
+def test_the_history_of_tiers_says_what_a_sale_would_have_had(
+    world: World, moments: list[datetime]
+) -> None:
     """At any instant, and just after every sale; and there is no step that changes nothing."""
     history, tiers, programs, _, facts = frames(world)
     found = steps(history, tiers, programs, facts, NOON + 500 * DAY)
@@ -94,7 +103,13 @@ def test_neither_order_nor_chunks_matter(world: World, random: Any) -> None:
         friends = facts.referrals.filter(pl.col("referrer_id") == member)["friend_id"].to_list()
         needed = history.filter(pl.col("member_id").is_in([member, *friends]))
         parts |= dues(
-            award(needed, tiers, programs, promotions, replace(facts, grants=grants, members=pl.Series([member])))
+            award(
+                needed,
+                tiers,
+                programs,
+                promotions,
+                replace(facts, grants=grants, members=pl.Series([member])),
+            )
         )
     assert without_nothing(parts) == without_nothing(whole)
 
@@ -102,7 +117,9 @@ def test_neither_order_nor_chunks_matter(world: World, random: Any) -> None:
 def budgeted(claims: pl.DataFrame, promotions: list[Promotion]) -> pl.DataFrame:
     found = [pl.DataFrame(schema=GRANTS)]
     for one in promotions:
-        mine = claims.filter((pl.col("promotion_id") == one.promotion_id) & (pl.col("version") == one.version))
+        mine = claims.filter(
+            (pl.col("promotion_id") == one.promotion_id) & (pl.col("version") == one.version)
+        )
         if one.limits.budget is not None:
             found.append(allocate(mine, one.limits.budget).select(GRANTS.names()))
     return pl.concat(found)
@@ -113,12 +130,15 @@ def budgeted(claims: pl.DataFrame, promotions: list[Promotion]) -> pl.DataFrame:
 def test_budgets_and_limits_are_never_exceeded(world: World) -> None:
     parts = evaluate(*frames(world)).parts
     for one in world.promotions:
-        mine = parts.filter((pl.col("promotion_id") == one.promotion_id) & (pl.col("version") == one.version))
+        mine = parts.filter(
+            (pl.col("promotion_id") == one.promotion_id) & (pl.col("version") == one.version)
+        )
         if one.limits.budget is not None:
             assert mine["points"].sum() <= one.limits.budget
         if one.limits.per_member is not None:
             assert all(
-                p <= one.limits.per_member for p in mine.group_by("member_id").agg(pl.col("points").sum())["points"]
+                p <= one.limits.per_member
+                for p in mine.group_by("member_id").agg(pl.col("points").sum())["points"]
             )
         if one.limits.per_sale is not None:
             assert all(p <= one.limits.per_sale for p in mine["points"])
@@ -136,11 +156,18 @@ def test_what_is_void_is_worth_nothing_and_leaves_nothing(world: World) -> None:
 @given(worlds(), st.integers(1, 50_000))
 def test_a_larger_sale_is_never_worth_less(world: World, more: int) -> None:
     """Alone with its promotions; beside other sales it may use up a limit or end somebody else's first purchase."""
-    sale = world.sales[0] | {"kind": "sale", "status": "paid", "amount_refunded_minor": 0, "subtotal_minor": None}
+    sale = world.sales[0] | {
+        "kind": "sale",
+        "status": "paid",
+        "amount_refunded_minor": 0,
+        "subtotal_minor": None,
+    }
     larger = sale | {"total_minor": sale["total_minor"] + more}
     own = [p for p in world.promotions if not (p.stacking.alone or p.stacking.group)]
     less_due, more_due = (
-        dues(award(*frames(replace(world, sales=[one], promotions=own, settled={}))))["D0", sale["member_id"]]
+        dues(award(*frames(replace(world, sales=[one], promotions=own, settled={}))))[
+            "D0", sale["member_id"]
+        ]
         for one in (sale, larger)
     )
     assert (less_due is None) == (more_due is None)
@@ -151,7 +178,9 @@ def test_a_larger_sale_is_never_worth_less(world: World, more: int) -> None:
 @given(worlds())
 def test_every_promotion_has_an_outcome_and_the_points_it_says(world: World) -> None:
     found = evaluate(*frames(world))
-    said = considered(found.world, found.parts.select(PARTS.names()))
+    said = considered(found.inputs, found.parts.select(PARTS.names()))
     assert not said["outcome"].has_nulls()
     assert said["points"].sum() == found.parts["points"].sum()
-    assert said.filter(~pl.col("outcome").is_in(["applied", "limit", "budget"]))["points"].sum() == 0
+    assert (
+        said.filter(~pl.col("outcome").is_in(["applied", "limit", "budget"]))["points"].sum() == 0
+    )

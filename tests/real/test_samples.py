@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from sql.db import connect
 from tasks.job import Job, Policy
 from tasks.sync import synchronise as run
@@ -66,12 +66,16 @@ def xero(path: str, query: dict[str, list[str]]) -> Path | None:
 
 def freshbooks(path: str, query: dict[str, list[str]]) -> Path | None:
     """Only clients were published."""
-    return SAMPLES / "freshbooks" / "list_clients_response.json" if "/users/clients" in path else None
+    return (
+        SAMPLES / "freshbooks" / "list_clients_response.json" if "/users/clients" in path else None
+    )
 
 
 def sage_intacct(kind: str) -> Path:
     """Budgets stand in for invoices nobody published: keys, ids and links, in the vendor's own envelope; other lists are empty."""
-    return SAGE_INTACCT / ("read-budget.json" if kind.endswith("/invoice") else "unsupported-object-metadata.json")
+    return SAGE_INTACCT / (
+        "read-budget.json" if kind.endswith("/invoice") else "unsupported-object-metadata.json"
+    )
 
 
 ANSWERS = {"quickbooks": quickbooks, "xero": xero, "freshbooks": freshbooks}
@@ -120,7 +124,7 @@ def synchronise(system: str, dsn: str) -> dict[str, int]:
     """One run from zero against the published payloads."""
     with served(system) as url:
         secret = SecretStr("x")
-        vendor = Connection(system, ACCOUNTS[system], url, f"{url}/token", "id", secret, secret)
+        vendor = Account(system, ACCOUNTS[system], url, f"{url}/token", "id", secret, secret)
         job = Job(dsn, vendor, key=Fernet.generate_key(), run_id="samples", policy=Policy())
         report = run(job)
     loaded, awarded = report.loaded, report.awarded
@@ -133,7 +137,9 @@ def synchronise(system: str, dsn: str) -> dict[str, int]:
     }
 
 
-def test_quickbooks_invoice_is_rejected_by_what_it_lacks(dsn: str, record_property: RecordProperty) -> None:
+def test_quickbooks_invoice_is_rejected_by_what_it_lacks(
+    dsn: str, record_property: RecordProperty
+) -> None:
     counts = synchronise("quickbooks", dsn)
     record_property("counts", counts)
     assert counts == {"records": 1, "accepted": 0, "rejected": 1, "entries": 0}
@@ -147,7 +153,9 @@ def test_quickbooks_invoice_is_rejected_by_what_it_lacks(dsn: str, record_proper
     assert pages[0] >= 4
 
 
-def test_what_is_no_invoice_of_xero_never_becomes_one(dsn: str, record_property: RecordProperty) -> None:
+def test_what_is_no_invoice_of_xero_never_becomes_one(
+    dsn: str, record_property: RecordProperty
+) -> None:
     """A page without the list of invoices breaks the contract: the run stops, the bytes are kept, nothing is stored."""
     from connectors.kit.errors import UnexpectedShape
 
@@ -174,7 +182,9 @@ def test_what_is_no_invoice_of_sage_intacct_is_rejected_by_what_it_lacks(
     record_property("counts", counts)
     assert counts == {"records": 2, "accepted": 0, "rejected": 2, "entries": 0}
     with connect(dsn) as connection:
-        found = connection.execute("SELECT external_id, reason FROM billing.reject ORDER BY 1").fetchall()
+        found = connection.execute(
+            "SELECT external_id, reason FROM billing.reject ORDER BY 1"
+        ).fetchall()
     assert [row[0] for row in found] == ["1", "2"]
     for field in ("Customer external id", "Currency", "Total", "Status", "Issued", "Updated"):
         assert all(field in row[1] for row in found)

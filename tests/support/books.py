@@ -11,12 +11,12 @@ import polars as pl
 from pydantic import SecretStr
 
 from connectors.kit.mapping.frames import DELETION
-from connectors.kit.spec import Connection as Vendor
+from connectors.kit.spec import Account as Vendor
 from loyalty.schema import INVOICE, LINE
 from sql import store, sync
-from sql.db import Connection, connect
-from sql.sync import Account
-from tasks.award import Awarded, award_members
+from sql.db import DbConnection, connect
+from sql.sync import AccountKey
+from tasks.award.members import Awarded, award_members
 from tasks.job import Job
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -63,24 +63,31 @@ class Books:
     """The books of one account; everything goes through the store and award steps of the product."""
 
     dsn: str
-    account: Account = Account("xero", "books")
+    account: AccountKey = AccountKey("xero", "books")
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def job(self, *, dry_run: bool = False) -> Job:
         """A run of its own; it never asks a vendor."""
-        vendor = Vendor(self.account.system, self.account.account, "", "", "id", SecretStr("s"), SecretStr("r"))
+        vendor = Vendor(
+            self.account.system, self.account.account, "", "", "id", SecretStr("s"), SecretStr("r")
+        )
         return Job(self.dsn, vendor, key=b"", run_id=f"run-{next(self._numbers)}", dry_run=dry_run)
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[DbConnection]:
         """A connection whose work is committed at the end."""
         with connect(self.dsn) as connection:
             yield connection
             connection.commit()
 
-    def begin(self, connection: Connection) -> int:
-        """A new synchronisation with one raw page; returns its number. The page's number is the same as its."""
-        sync_id, _ = sync.begin(connection, self.account, "run", (None, None), {"invoices": {"complete": True}})
+    def begin(self, connection: DbConnection) -> int:
+        """A new synchronisation with one raw page; returns its number.
+
+        The page's number is the same as its.
+        """
+        sync_id, _ = sync.begin(
+            connection, self.account, "run", (None, None), {"invoices": {"complete": True}}
+        )
         sync.set_state(connection, sync_id, "stored")
         page = {
             "stream": "invoices", "page_no": 1, "record_count": 0, "request": {}, "next_request": None,
@@ -90,14 +97,16 @@ class Books:
         return sync_id
 
     def put(
-        self, connection: Connection, versions: Iterable[dict[str, Any]], *more: dict[str, Any],
+        self, connection: DbConnection, versions: Iterable[dict[str, Any]], *more: dict[str, Any],
         gone: Sequence[tuple[str, datetime | None]] = (),
     ) -> store.Stored:  # fmt: skip
         """What the store step does in its transaction; `more` are lines, `gone` are deletions."""
         into = store.Stored()
         store.lock_account(connection, self.account)
         sync_id = self.begin(connection)
-        placed = [one | {"page_id": sync_id, "record_no": number} for number, one in enumerate(versions)]
+        placed = [
+            one | {"page_id": sync_id, "record_no": number} for number, one in enumerate(versions)
+        ]
         places = {one["external_id"]: one["record_no"] for one in placed}
         sold = [one | {"page_id": sync_id, "record_no": places[one["external_id"]]} for one in more]
         store.store_invoices(
@@ -109,7 +118,9 @@ class Books:
         store.mark_dirty(connection, into.members)
         return into
 
-    def store(self, *versions: dict[str, Any], lines: Iterable[dict[str, Any]] = (), **gone: Any) -> store.Stored:
+    def store(
+        self, *versions: dict[str, Any], lines: Iterable[dict[str, Any]] = (), **gone: Any
+    ) -> store.Stored:
         """Stores and commits."""
         with self.transaction() as connection:
             return self.put(connection, versions, *lines, **gone)
@@ -142,7 +153,11 @@ class Books:
 
     def member(self, phone: str = PHONE) -> int:
         """The member with the phone."""
-        return int(self.rows("SELECT member_id FROM loyalty.member WHERE phone = %(phone)s", phone=phone)[0][0])
+        return int(
+            self.rows("SELECT member_id FROM loyalty.member WHERE phone = %(phone)s", phone=phone)[
+                0
+            ][0]
+        )
 
     def points(self, phone: str = PHONE) -> int:
         """The member's balance."""
@@ -154,7 +169,9 @@ class Books:
 
     def dirty(self) -> list[int]:
         """Members waiting for their points."""
-        return [row[0] for row in self.rows("SELECT member_id FROM loyalty.member_dirty ORDER BY 1")]
+        return [
+            row[0] for row in self.rows("SELECT member_id FROM loyalty.member_dirty ORDER BY 1")
+        ]
 
     def entries(self) -> list[tuple[Any, ...]]:
         """(external_id, member_id, entry_no, reason, points) of all entries, as they were posted."""
@@ -165,5 +182,6 @@ class Books:
 
     def _own(self, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(
-            pl.lit(self.account.system).alias("system"), pl.lit(self.account.account).alias("account")
+            pl.lit(self.account.system).alias("system"),
+            pl.lit(self.account.account).alias("account"),
         )

@@ -1,20 +1,21 @@
-"""What a billing system still lacks, in words: docs/adding-a-system.md as a check. `python -m tests.support.completeness NAME`."""
+"""What a billing system still lacks, in words: docs/adding-a-system.md as a check.
+
+`python -m tests.support.completeness NAME`.
+"""
 
 import sys
 from collections.abc import Iterator
 from functools import cache
 
-import simulator
 from connectors import SYSTEMS
+from connectors.forms import forms
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Stream
 from loyalty.schema import INVOICE, LINE
-from simulator.faults import Faults
-from simulator.limits import RULES
-from tasks.blocks import BLOCKS, ConsentedConnection, account_field
-from tasks.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
+from panel.blocks import BLOCKS, ConsentedConnection, account_field
+from settings import PROJECT_ROOT
+from simulator.registry import VENDORS
 from tests.support.hostile import ERRORS_IN_200
-from twezah.settings import PROJECT_ROOT
 from twezah.stack.provision import project_deployments
 
 #: Columns that the kit fills by itself.
@@ -25,17 +26,20 @@ OF_LINES = {"system", "account", "external_id", "line_no", "page_id", "record_no
 def gaps(spec: ConnectorSpec) -> list[str]:
     """Everything that is missing, one sentence each, in the order of the guide."""
     return [
-        *_described(spec),
-        *_registered(spec),
-        *_deployed(spec),
+        *first_tier(spec),
         *_simulated(spec),
         *_tested(spec),
         *_documented(spec),
     ]
 
 
+def first_tier(spec: ConnectorSpec) -> list[str]:
+    """What is missing before the system's sales can be read."""
+    return [*_described(spec), *_registered(spec), *_deployed(spec)]
+
+
 def _described(spec: ConnectorSpec) -> Iterator[str]:
-    file = f"connectors/{spec.name}.py"
+    file = f"connectors/{spec.name}/connector.py"
     if not spec.docs_url.startswith("https://"):
         yield f"{file}: docs_url is not the https address of the vendor's documentation"
     if not spec.rate.windows:
@@ -46,7 +50,9 @@ def _described(spec: ConnectorSpec) -> Iterator[str]:
         if stream.deleted is None:
             yield from (f"{file}: stream {stream.name!r}: {words}" for words in _columns(stream))
     has_phone = any(
-        stream.fields["customer_phone"].paths for stream in spec.streams if "customer_phone" in stream.fields
+        stream.fields["customer_phone"].paths
+        for stream in spec.streams
+        if "customer_phone" in stream.fields
     )
     if not has_phone and not any(lookup.name == "customers" for lookup in spec.lookups):
         yield f"{file}: nobody's phone is read: give customer_phone a path, or add the lookup 'customers'"
@@ -64,25 +70,25 @@ def _columns(stream: Stream) -> Iterator[str]:
 
 def _registered(spec: ConnectorSpec) -> Iterator[str]:
     if SYSTEMS.get(spec.name) is not spec:
-        yield f"connectors/__init__.py: {spec.name} is not in SYSTEMS"
-    block = BLOCKS.get(spec.name)
+        yield f"connectors/{spec.name}/connector.py: there is no SPEC"
+    block, file = BLOCKS.get(spec.name), f"connectors/{spec.name}/form.py"
     if block is None:
-        yield f"tasks/blocks/kinds.py: {spec.name} has no block in BLOCKS"
+        yield f"connectors/{spec.name}/form.py: there is no FORM: what does an operator fill in?"
         return
     if (spec.consent is not None) != issubclass(block, ConsentedConnection):
-        yield f"tasks/blocks: {block.__name__} and the connector's `consent` do not agree on whether someone consents in a browser"
+        yield f"{file}: {block.__name__} and the connector's `consent` do not agree on whether someone consents in a browser"
     try:
         named = account_field(spec.name)
     except KeyError:
-        yield f"tasks/blocks/kinds.py: no field of {block.__name__} names the account (_ACCOUNT_FIELD)"
+        yield f"{file}: no field of {block.__name__} names the account (account_field)"
     else:
         if named not in block.model_fields:
-            yield f"tasks/blocks/kinds.py: {block.__name__} has no field {named!r}, which is to name the account"
+            yield f"{file}: {block.__name__} has no field {named!r}, which is to name the account"
     for name, field in block.model_fields.items():
         if not field.title or not field.description:
-            yield f"tasks/blocks: field {name!r} of {block.__name__} has no title or no description for the operator"
+            yield f"{file}: field {name!r} of {block.__name__} has no title or no description for the operator"
     if block_name(spec.name) not in (block._description or ""):
-        yield f"tasks/blocks: the description of {block.__name__} does not tell to name the block `{block_name(spec.name)}`"
+        yield f"{file}: the description of {block.__name__} does not tell to name the block `{block_name(spec.name)}`"
 
 
 def _deployed(spec: ConnectorSpec) -> Iterator[str]:
@@ -90,7 +96,7 @@ def _deployed(spec: ConnectorSpec) -> Iterator[str]:
     found = {one["name"]: one for one in project_deployments()}
     deployment = found.get(f"sync-{named}")
     if deployment is None:
-        yield f"prefect.yaml: there is no deployment sync-{named}"
+        yield f"prefect.yaml: there is no deployment sync-{named}: python -m scripts.systems"
         return
     if deployment["parameters"] != {"system": named}:
         yield f"prefect.yaml: sync-{named} does not have the parameter system: {named}"
@@ -98,23 +104,20 @@ def _deployed(spec: ConnectorSpec) -> Iterator[str]:
         yield f"prefect.yaml: sync-{named} lacks the tag {named}"
     if spec.title not in deployment["description"]:
         yield f"prefect.yaml: the description of sync-{named} does not name {spec.title}"
-    if spec.consent is not None and spec.title not in found["connect"]["description"]:
-        yield f"prefect.yaml: the description of connect does not name {spec.title}"
 
 
 def _simulated(spec: ConnectorSpec) -> Iterator[str]:
-    if spec.name not in simulator.SYSTEMS or spec.name not in simulator.ACCOUNTS:
-        yield f"simulator/model.py: {spec.name} is not in SYSTEMS and ACCOUNTS"
-    if spec.name not in simulator._VENDORS:
-        yield f"simulator/vendors: there is no simulator of {spec.name} (simulator/__init__.py, _VENDORS)"
-    if spec.name not in RULES:
-        yield f"simulator/limits.py: {spec.name} has no limits in RULES"
-    if spec.name not in Faults().vendors:
-        yield f"simulator/faults.py: no faults are played to {spec.name} (Faults.vendors)"
-    if spec.name not in SIMULATED_ACCOUNTS:
-        yield f"tasks/blocks/simulated.py: `--simulator` does not connect {spec.name} (SIMULATED_ACCOUNTS)"
-    if spec.consent is not None and not (spec.name in TOKEN_PATHS and spec.name in AUTHORIZE_PATHS):
-        yield f"tasks/blocks/simulated.py: {spec.name} has no simulated token and consent paths"
+    folder = f"simulator/systems/{spec.name}"
+    if spec.name not in VENDORS:
+        yield f"{folder}/system.py: there is no SYSTEM: account, tokens, limits, numbers"
+    if not (PROJECT_ROOT / folder / "api.py").exists():
+        yield f"{folder}/api.py: there is no API: how does the vendor answer?"
+    form = forms().get(spec.name)
+    simulated = form.simulated if form else None
+    if simulated is None:
+        yield f"connectors/{spec.name}/form.py: `--simulator` does not connect it (simulated)"
+    elif spec.consent is not None and not {"token_url", "authorize_url"} <= set(simulated):
+        yield f"connectors/{spec.name}/form.py: simulated has no paths of the token and the consent"
 
 
 def _tested(spec: ConnectorSpec) -> Iterator[str]:
@@ -126,6 +129,9 @@ def _tested(spec: ConnectorSpec) -> Iterator[str]:
 
 
 def _documented(spec: ConnectorSpec) -> Iterator[str]:
+    connect = next(entry for entry in project_deployments() if entry["name"] == "connect")
+    if spec.consent is not None and spec.title not in connect["description"]:
+        yield f"prefect.yaml: the description of connect does not name {spec.title}"
     for file, what in (
         ("README.md", "how it is connected"),
         ("docs/points.md", "what is given back, and how that counts"),
@@ -143,7 +149,7 @@ def _text(file: str) -> str:
 def main(name: str) -> int:
     """Prints what is missing; 1 if anything is."""
     if name not in SYSTEMS:
-        sys.stdout.write(f"connectors/__init__.py: {name} is not in SYSTEMS\n")
+        sys.stdout.write(f"connectors/{name}/connector.py: there is no SPEC\n")
         return 1
     found = gaps(SYSTEMS[name])
     sys.stdout.write("\n".join(found or [f"{SYSTEMS[name].title} is complete."]) + "\n")

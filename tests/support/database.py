@@ -1,6 +1,7 @@
 """Ledger databases for tests: one embedded server, the migrations applied once.
 
-A conftest imports the fixtures: `from tests.support.database import databases, dsn`, or `emptied as dsn`.
+A conftest imports the fixtures: `from tests.support.database import databases, dsn`, or `emptied as
+dsn`.
 """
 
 import itertools
@@ -13,10 +14,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from settings import Settings, embedded_dsn
 from sql.db import engine
 from sql.migrate import migrate
 from tests.support.books import Books
-from twezah.settings import Settings, embedded_dsn
 from twezah.stack.postgres import running
 
 TEMPLATE = "migrated"
@@ -52,7 +53,9 @@ class Databases:
     def migrated(self) -> str:
         """A new database with all migrations applied."""
         with psycopg.connect(self.dsn_of("postgres")) as connection:
-            known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone()
+            known = connection.execute(
+                "SELECT FROM pg_database WHERE datname = %s", [TEMPLATE]
+            ).fetchone()
         if known is None:
             self._run("CREATE DATABASE {}", TEMPLATE)
             migrate(self.dsn_of(TEMPLATE))
@@ -68,7 +71,11 @@ class Databases:
 
     def drop(self, *dsns: str) -> None:
         """Removes these databases; without naming any, all but the shared one."""
-        for name in [n for n in self.made if self.dsn_of(n) in dsns or (not dsns and self.dsn_of(n) != self.shared)]:
+        for name in [
+            n
+            for n in self.made
+            if self.dsn_of(n) in dsns or (not dsns and self.dsn_of(n) != self.shared)
+        ]:
             self.made.remove(name)
             engine(self.dsn_of(name)).dispose()
             self._run("DROP DATABASE {} WITH (FORCE)", name)
@@ -80,9 +87,14 @@ class Databases:
 
 @contextmanager
 def server(settings: Settings) -> Iterator[Databases]:
-    """The embedded server of a test session. Nothing in it outlives the session, so it need not wait for the disk."""
+    """The embedded server of a test session.
+
+    Nothing in it outlives the session, so it need not wait for the disk.
+    """
     with running(settings):
-        with psycopg.connect(embedded_dsn(settings.home, "postgres"), autocommit=True) as connection:
+        with psycopg.connect(
+            embedded_dsn(settings.home, "postgres"), autocommit=True
+        ) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
         yield Databases(lambda name: embedded_dsn(settings.home, name))

@@ -11,9 +11,11 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-#: `required`: a machine without a browser fails the tests that need one. Otherwise they are skipped there.
+#: `required`: a machine without a browser fails the tests that need one. Otherwise they are skipped
+#:     there.
 WANTED = "TWEZAH_BROWSER"
-#: Without these a fresh profile talks to its maker, or does not start as root or without a graphics card.
+#: Without these a fresh profile talks to its maker, or does not start as root or without a graphics
+#: card.
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -107,13 +109,25 @@ class Desk:
 
     def field(self, title: str) -> Locator:
         """The input below a title. (Prefect's labels do not name their inputs.)"""
-        label = self.page.locator("label", has_text=re.compile(rf"^\s*{re.escape(title)}( \(Optional\))?\s*$"))
-        return self.page.locator(".p-label").filter(has=label).last.locator("input, textarea, select").first
+        label = self.page.locator(
+            "label", has_text=re.compile(rf"^\s*{re.escape(title)}( \(Optional\))?\s*$")
+        )
+        return (
+            self.page.locator(".p-label")
+            .filter(has=label)
+            .last.locator("input, textarea, select")
+            .first
+        )
 
     def json_field(self, title: str) -> Locator:
         """The input of a value that may be of several types, by its heading."""
         heading = self.page.get_by_role("heading", name=title, exact=True)
-        return self.page.locator(".schema-form-property-any-of").filter(has=heading).locator("textarea").first
+        return (
+            self.page.locator(".schema-form-property-any-of")
+            .filter(has=heading)
+            .locator("textarea")
+            .first
+        )
 
     def press(self, button: str) -> None:
         """Presses a button by what is written on it; in the dialog, if one is open."""

@@ -1,7 +1,7 @@
 """What a vendor's server, or something in between, can do to us: one row per fault, and what a run makes of it.
 
-The contract suite plays every row against every billing system, the synchronisation's suite against the database, and
-docs/hostile-vendors.md holds the same rows as a table (a test compares them).
+The contract suite plays every row against every billing system, the synchronisation's suite against
+the database, and docs/hostile-vendors.md holds the same rows as a table (a test compares them).
 """
 
 import gzip
@@ -30,7 +30,9 @@ HTML = b"<!DOCTYPE html><html><body>Sign in to continue</body></html>"
 ERRORS_IN_200: dict[str, Any] = {
     "quickbooks": {"Fault": {"Error": [{"Message": "m", "Detail": "secret", "code": "610"}]}},
     "xero": {"ErrorNumber": 14, "Type": "x", "Message": "secret"},
-    "freshbooks": {"response": {"errors": [{"errno": 1012, "message": "secret", "value": "secret"}]}},
+    "freshbooks": {
+        "response": {"errors": [{"errno": 1012, "message": "secret", "value": "secret"}]}
+    },
     "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
     "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
@@ -55,8 +57,10 @@ Spoil = Callable[[Scene, httpx.Response], httpx.Response]
 class Fault:
     """One fault. `error` None: the run reads on, and comes to the same result.
 
-    `says`: what the message holds (a regular expression). `requests`: how often the same thing is asked for, at most.
-    `kept`: whether the answer is kept with the pages, for whoever looks into it. `bounds` are changes to the system's
+    `says`: what the message holds (a regular expression). `requests`: how often the same thing is
+        asked for, at most.
+    `kept`: whether the answer is kept with the pages, for whoever looks into it. `bounds` are
+        changes to the system's
     description that make the case quick.
     """
 
@@ -86,11 +90,15 @@ def _headers(response: httpx.Response, **changed: str) -> dict[str, str]:
 
 
 def _body(content: bytes, **headers: str) -> Spoil:
-    return lambda _, response: httpx.Response(200, content=content, headers=_headers(response, **headers))
+    return lambda _, response: httpx.Response(
+        200, content=content, headers=_headers(response, **headers)
+    )
 
 
 def _typed(content_type: str) -> Spoil:
-    return lambda _, response: httpx.Response(200, content=response.content, headers={"content-type": content_type})
+    return lambda _, response: httpx.Response(
+        200, content=response.content, headers={"content-type": content_type}
+    )
 
 
 class _Stream(httpx.SyncByteStream):
@@ -119,7 +127,9 @@ def _dripping(scene: Scene, response: httpx.Response) -> httpx.Response:
 def _broken_off(_: Scene, response: httpx.Response) -> httpx.Response:
     def parts() -> Iterator[bytes]:
         yield response.content[:100]
-        raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+        raise httpx.RemoteProtocolError(
+            "peer closed connection without sending complete message body"
+        )
 
     return _streamed(response, parts())
 
@@ -136,7 +146,9 @@ def _bomb(_: Scene, response: httpx.Response) -> httpx.Response:
 
 def _packed(_: Scene, response: httpx.Response) -> httpx.Response:
     packed = gzip.compress(response.content)
-    return _streamed(response, (packed[at : at + 7] for at in range(0, len(packed), 7)), content_encoding="gzip")
+    return _streamed(
+        response, (packed[at : at + 7] for at in range(0, len(packed), 7)), content_encoding="gzip"
+    )
 
 
 def _unasked(_: Scene, response: httpx.Response) -> httpx.Response:
@@ -172,13 +184,17 @@ def _large_record(scene: Scene, response: httpx.Response) -> httpx.Response:
 
 def _utf16(_: Scene, response: httpx.Response) -> httpx.Response:
     content = response.content.decode().encode("utf-16")
-    return httpx.Response(200, content=content, headers={"content-type": "application/json; charset=utf-16"})
+    return httpx.Response(
+        200, content=content, headers={"content-type": "application/json; charset=utf-16"}
+    )
 
 
 def _latin(_: Scene, response: httpx.Response) -> httpx.Response:
     text = json.dumps(json.loads(response.content), ensure_ascii=False)
     content = text.encode("windows-1252", errors="replace")
-    return httpx.Response(200, content=content, headers={"content-type": "application/json; charset=windows-1252"})
+    return httpx.Response(
+        200, content=content, headers={"content-type": "application/json; charset=windows-1252"}
+    )
 
 
 def _redirect(_: Scene, __: httpx.Response) -> httpx.Response:
@@ -276,7 +292,14 @@ FAULTS = (
 
 def table() -> str:
     """The rows as the documentation has them."""
-    head = ["The vendor, or something in between,", "The run", "Error", "Asked at most", "Answer kept", "Who must act"]
+    head = [
+        "The vendor, or something in between,",
+        "The run",
+        "Error",
+        "Asked at most",
+        "Answer kept",
+        "Who must act",
+    ]
     rows = [
         [
             fault.vendor,

@@ -50,7 +50,9 @@ def rounded(value: Fraction, mode: str) -> int:
     return (whole + up) * (1 if value >= 0 else -1)
 
 
-def tier_at(known: Iterable[tuple[int, datetime, str]], member_id: int, at: datetime, entry: str) -> str:
+def tier_at(
+    known: Iterable[tuple[int, datetime, str]], member_id: int, at: datetime, entry: str
+) -> str:
     """The tier of a member at an instant, found by looking at every row."""
     found = [(since, tier) for member, since, tier in known if member == member_id and since <= at]
     return max(found)[1] if found else entry
@@ -63,7 +65,11 @@ def points_due(row: dict[str, Any], tier: str, program: Program = PROGRAM) -> in
         return None
     if row["status"] in ("draft", "void"):
         return 0
-    if row["status"] == "open" and row.get("account_award_when") == "paid" and row["kind"] in ("invoice", "sale"):
+    if (
+        row["status"] == "open"
+        and row.get("account_award_when") == "paid"
+        and row["kind"] in ("invoice", "sale")
+    ):
         return 0
     total, refunded = row["total_minor"], row["amount_refunded_minor"] or 0
     net = total - refunded

@@ -18,7 +18,9 @@ def readable_by_others(home: Path) -> list[str]:
         for name in (*folders, *files):
             path = Path(folder, name)
             mode = path.lstat().st_mode
-            served = path.is_relative_to(home / "prefect" / "ui") and path != home / "prefect" / "ui"
+            served = (
+                path.is_relative_to(home / "prefect" / "ui") and path != home / "prefect" / "ui"
+            )
             if mode & OTHERS and not stat.S_ISLNK(mode) and not stat.S_ISSOCK(mode) and not served:
                 open_to_others.append(str(path.relative_to(home)))
     return sorted(open_to_others)

@@ -14,7 +14,13 @@ from zoneinfo import ZoneInfo
 
 from loyalty.policies import TierPolicy
 from loyalty.program import Program
-from loyalty.promotions import ProductBonus, Promotion, PurchaseBonus, ReferralReward, SeasonalMultiplier
+from loyalty.promotions import (
+    ProductBonus,
+    Promotion,
+    PurchaseBonus,
+    ReferralReward,
+    SeasonalMultiplier,
+)
 from tests.support.ledger import DECIMALS, rounded, tier_at
 
 Sale = dict[str, Any]
@@ -71,7 +77,10 @@ def net(world: World, sale: Sale) -> int | None:
 
 
 def awaits(world: World, sale: Sale) -> bool:
-    """Whether it earns once it is paid: the program or the account says so. What takes points back waits for nothing."""
+    """Whether it earns once it is paid: the program or the account says so.
+
+    What takes points back waits for nothing.
+    """
     asked = {program_at(world, sale["issued_at"]).award_when, sale["account_award_when"]}
     return "paid" in asked and sale["kind"] in ("invoice", "sale")
 
@@ -85,7 +94,8 @@ def left_of(world: World, sale: Sale) -> int:
 def matched(world: World) -> dict[str, int]:
     """How much of each document is set off by credits that name no invoice: the latest sale before each credit first."""
     left = {
-        sale["external_id"]: left_of(world, sale) if sale["status"] in ("open", "paid") else 0 for sale in world.sales
+        sale["external_id"]: left_of(world, sale) if sale["status"] in ("open", "paid") else 0
+        for sale in world.sales
     }
     done: dict[str, int] = defaultdict(int)
     for credit in sorted(world.sales, key=order):
@@ -95,7 +105,11 @@ def matched(world: World) -> dict[str, int]:
             continue
         for sale in sorted(world.sales, key=order, reverse=True):
             same = all(sale[k] == credit[k] for k in ("member_id", "system", "account", "currency"))
-            if not same or sale["kind"] not in ("invoice", "sale") or sale["issued_at"] > credit["issued_at"]:
+            if (
+                not same
+                or sale["kind"] not in ("invoice", "sale")
+                or sale["issued_at"] > credit["issued_at"]
+            ):
                 continue
             part = min(left[credit["external_id"]], left[sale["external_id"]])
             for one in (credit, sale):
@@ -129,7 +143,9 @@ def period_start(at: datetime, period: str, zone: str) -> datetime:
     return start.astimezone(UTC)
 
 
-def level(world: World, member: int, policy: TierPolicy, program: Program, at: datetime, *, after: bool) -> int:
+def level(
+    world: World, member: int, policy: TierPolicy, program: Program, at: datetime, *, after: bool
+) -> int:
     """Rank that the window reaches at `at`, or just after it."""
     window = timedelta(days=policy.window_days)
     total = 0
@@ -176,7 +192,9 @@ def meets(world: World, one: Promotion, sale: Sale) -> bool:
     if when.clock == "customer":
         zone = world.zones.get(sale["member_id"], zone)
     local = at.astimezone(ZoneInfo(zone))
-    mine = [s for s in world.sales if s["member_id"] == sale["member_id"] and worth_something(world, s)]
+    mine = [
+        s for s in world.sales if s["member_id"] == sale["member_id"] and worth_something(world, s)
+    ]
     amount = net(world, sale) or 0
 
     def in_hours() -> bool:
@@ -222,7 +240,10 @@ def fits(one: Promotion, program: Program, sku: str | None, name: str | None) ->
     rule = one.rule
     assert isinstance(rule, ProductBonus)
     text, title = (sku or "").lower(), (name or "").lower()
-    globs = [*rule.match.sku_patterns, *(g for c in rule.match.categories for g in program.categories.get(c, ()))]
+    globs = [
+        *rule.match.sku_patterns,
+        *(g for c in rule.match.categories for g in program.categories.get(c, ())),
+    ]
     hit = (sku or "") in rule.match.skus
     hit = hit or any(fnmatch.fnmatchcase(text, g.lower()) for g in globs)
     hit = hit or any(fnmatch.fnmatchcase(title, g.lower()) for g in rule.match.name_patterns)
@@ -267,7 +288,9 @@ def bonus_value(world: World, one: Promotion, sale: Sale) -> Fraction:
         return Fraction(rule.points)
     assert isinstance(rule, ProductBonus)
     mine = [v for (sku, name), v in products(world, sale).items() if fits(one, program, sku, name)]
-    left = Fraction(left_of(world, sale) - matched(world)[sale["external_id"]], max(sale["total_minor"], 1))
+    left = Fraction(
+        left_of(world, sale) - matched(world)[sale["external_id"]], max(sale["total_minor"], 1)
+    )
     if rule.points_per_unit is not None:
         return Fraction(sum(q for _, q in mine), 10**6) * rule.points_per_unit * left
     amount = Fraction(sum(a for a, _ in mine), 10 ** DECIMALS[sale["currency"]])
@@ -282,7 +305,9 @@ def tier_factor(world: World, sale: Sale) -> Fraction | None:
 def earned(world: World, sale: Sale) -> int | None:
     value, tier = base_value(world, sale), tier_factor(world, sale)
     return (
-        None if value is None or tier is None else rounded(value * tier, program_at(world, sale["issued_at"]).rounding)
+        None
+        if value is None or tier is None
+        else rounded(value * tier, program_at(world, sale["issued_at"]).rounding)
     )
 
 
@@ -293,7 +318,11 @@ def candidates(world: World, sale: Sale) -> list[Promotion]:
         if isinstance(one.rule, ReferralReward) or not meets(world, one, sale):
             continue
         if isinstance(one.rule, ProductBonus) and one.rule.multiplier_bps is not None:
-            hit = [a for (sku, name), (a, _) in products(world, sale).items() if fits(one, program, sku, name)]
+            hit = [
+                a
+                for (sku, name), (a, _) in products(world, sale).items()
+                if fits(one, program, sku, name)
+            ]
             if sum(hit) <= 0:
                 continue
         elif isinstance(one.rule, ProductBonus) and bonus_value(world, one, sale) == 0:
@@ -303,14 +332,20 @@ def candidates(world: World, sale: Sale) -> list[Promotion]:
 
 
 def by_itself(world: World, one: Promotion, sale: Sale) -> int:
-    value, tier, program = base_value(world, sale), tier_factor(world, sale), program_at(world, sale["issued_at"])
+    value, tier, program = (
+        base_value(world, sale),
+        tier_factor(world, sale),
+        program_at(world, sale["issued_at"]),
+    )
     assert value is not None and tier is not None
     if multiplies(one):
         return rounded(value * tier * chain(world, sale, [one]), program.rounding) - rounded(
             value * tier, program.rounding
         )
     assert isinstance(one.rule, ProductBonus | PurchaseBonus)
-    return rounded(bonus_value(world, one, sale) * (tier if one.rule.multiplied else 1), program.rounding)
+    return rounded(
+        bonus_value(world, one, sale) * (tier if one.rule.multiplied else 1), program.rounding
+    )
 
 
 def applied(world: World, sale: Sale) -> list[Promotion]:
@@ -318,12 +353,23 @@ def applied(world: World, sale: Sale) -> list[Promotion]:
     found = candidates(world, sale)
     alone = [p for p in found if p.stacking.alone]
     if alone:
-        return [min(alone, key=lambda p: (-p.stacking.priority, -by_itself(world, p, sale), p.promotion_id))]
+        return [
+            min(
+                alone,
+                key=lambda p: (-p.stacking.priority, -by_itself(world, p, sale), p.promotion_id),
+            )
+        ]
     kept = []
     for one in found:
-        rivals = [p for p in found if p.stacking.group is not None and p.stacking.group == one.stacking.group]
+        rivals = [
+            p
+            for p in found
+            if p.stacking.group is not None and p.stacking.group == one.stacking.group
+        ]
         best = min(
-            rivals, key=lambda p: (-by_itself(world, p, sale), -p.stacking.priority, p.promotion_id), default=one
+            rivals,
+            key=lambda p: (-by_itself(world, p, sale), -p.stacking.priority, p.promotion_id),
+            default=one,
         )
         if best is one:
             kept.append(one)
@@ -332,7 +378,11 @@ def applied(world: World, sale: Sale) -> list[Promotion]:
 
 def shares(world: World, sale: Sale) -> list[tuple[Promotion, int]]:
     """Points of each promotion before limits."""
-    value, tier, program = base_value(world, sale), tier_factor(world, sale), program_at(world, sale["issued_at"])
+    value, tier, program = (
+        base_value(world, sale),
+        tier_factor(world, sale),
+        program_at(world, sale["issued_at"]),
+    )
     assert value is not None and tier is not None
     so_far: list[Promotion] = []
     told = rounded(value * tier, program.rounding)
@@ -355,18 +405,30 @@ def shares(world: World, sale: Sale) -> list[tuple[Promotion, int]]:
 def referral_rewards(world: World) -> list[tuple[Promotion, Sale, int, int]]:
     """(promotion, the friend's sale, who is rewarded, points)."""
     found: list[tuple[Promotion, Sale, int, int]] = []
-    for name in sorted({p.promotion_id for p in world.promotions if isinstance(p.rule, ReferralReward)}):
+    for name in sorted(
+        {p.promotion_id for p in world.promotions if isinstance(p.rule, ReferralReward)}
+    ):
         firsts: list[tuple[Sale, Promotion, int]] = []
         for friend, referrer, since in world.referrals:
             own = sorted((s for s in world.sales if s["member_id"] == friend), key=order)
             for sale in own:
-                one = speaking([p for p in world.promotions if p.promotion_id == name], sale["issued_at"])
+                one = speaking(
+                    [p for p in world.promotions if p.promotion_id == name], sale["issued_at"]
+                )
                 rule = one.rule if one else None
-                if not isinstance(rule, ReferralReward) or not meets(world, one, sale) or sale["issued_at"] < since:
+                if (
+                    not isinstance(rule, ReferralReward)
+                    or not meets(world, one, sale)
+                    or sale["issued_at"] < since
+                ):
                     continue
-                if rule.within_days is not None and sale["issued_at"] >= since + timedelta(days=rule.within_days):
+                if rule.within_days is not None and sale["issued_at"] >= since + timedelta(
+                    days=rule.within_days
+                ):
                     continue
-                if rule.new_customers_only and any(worth_something(world, s) and s["issued_at"] < since for s in own):
+                if rule.new_customers_only and any(
+                    worth_something(world, s) and s["issued_at"] < since for s in own
+                ):
                     continue
                 firsts.append((sale, one, referrer))
                 break
@@ -407,7 +469,9 @@ def due(world: World) -> dict[tuple[str, int], int | None]:
             if limits.per_period is not None:
                 zone = one.timezone or program_at(world, sale["issued_at"]).timezone
                 start = (
-                    period_start(sale["issued_at"], limits.per_period.period, zone).astimezone(ZoneInfo(zone)).date()
+                    period_start(sale["issued_at"], limits.per_period.period, zone)
+                    .astimezone(ZoneInfo(zone))
+                    .date()
                 )
                 points = cut(points, limits.per_period.points, one.key, member, start)
             points = cut(points, limits.per_member, one.key, member)

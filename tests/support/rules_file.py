@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from loyalty.corrections import Decision
-from sql import facts
+from settings import settings
+from sql import member_history as facts
 from sql.db import connect
-from tasks.award import award_members
-from tasks.program import Applied, Look, apply_rules, look
-from tasks.work import Work
+from tasks.award.members import award_members
+from tasks.program.change import Applied, ChangePreview, apply_rules, preview_change
+from tasks.run_database import RunDatabase
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
-from twezah.settings import settings
 
 WHY = Decision(reason="Black November", author="Ana, marketing")
 HEAD = '[program]\nentry_tier = "lead"\n'
@@ -30,10 +30,10 @@ def bonus(points: int = 50, begins: str = "2026-01-01", more: str = "") -> str:
     return f'[[promotion]]\nid = "p"\nvalid_from = {begins}\nkind = "purchase_bonus"\npoints = {points}\n{more}\n'
 
 
-def looked(books: Books, text: str, since: datetime | None = None) -> Look:
+def looked(books: Books, text: str, since: datetime | None = None) -> ChangePreview:
     """What the file would change."""
     with connect(books.dsn) as connection:
-        return look(connection, text, since=since)
+        return preview_change(connection, text, since=since)
 
 
 def applied(books: Books, text: str, *, recompute: bool = False, confirm: int = 0) -> Applied:
@@ -43,7 +43,7 @@ def applied(books: Books, text: str, *, recompute: bool = False, confirm: int = 
 
 def post(books: Books) -> Any:
     """Runs the award step, beside any synchronisation."""
-    return award_members(Work(books.dsn, "by hand"), None)
+    return award_members(RunDatabase(books.dsn, "by hand"), None)
 
 
 def facts_of(books: Books) -> facts.Rules:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from settings import Settings
 from tests.support.ports import free_ports
-from twezah.settings import Settings
 from twezah.stack.pginstall import python_environment
 
 READY = "Ctrl-C stops everything."
@@ -23,14 +23,18 @@ def served(home: Path, *arguments: str) -> Iterator[Settings]:
         RuntimeError: it did not start; the message is its own.
     """
     prefect, simulator, api = free_ports(3)
-    base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
+    base = {
+        k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))
+    }
     environment = base | {
         "TWEZAH_HOME": str(home), "TWEZAH_PREFECT_PORT": prefect, "TWEZAH_SIMULATOR_PORT": simulator, "TWEZAH_API_PORT": api,
     }  # fmt: skip
     command = [sys.executable, "-c", "from twezah.cli import main; main()", "up", *arguments]
     with (
         (home.parent / f"{home.name}-up.log").open("w+") as said,
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=said, text=True
+        ) as process,
     ):
         assert process.stdout is not None
         try:
@@ -39,7 +43,12 @@ def served(home: Path, *arguments: str) -> Iterator[Settings]:
                 raise RuntimeError(f"twezah up did not start: {said.read()}")
             drain = threading.Thread(target=process.stdout.read, daemon=True)
             drain.start()
-            yield Settings(home=home, prefect_port=int(prefect), simulator_port=int(simulator), api_port=int(api))
+            yield Settings(
+                home=home,
+                prefect_port=int(prefect),
+                simulator_port=int(simulator),
+                api_port=int(api),
+            )
         finally:
             process.terminate()
             try:

@@ -6,10 +6,9 @@ from typing import Any
 
 import httpx
 
-from connectors.kit.mapping.fields import computed, currency, day, decimal, instant, money, phone, status_map, text
-from connectors.kit.pagination import by_page
+from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
-    Connection,
+    Account,
     ConnectorSpec,
     Lines,
     PageRequest,
@@ -19,15 +18,26 @@ from connectors.kit.spec import (
     Window,
     utc_seconds,
 )
+from connectors.kit.spec.fields import (
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
+)
 
 PAGE_SIZE = 50
 
 
-def _sign(connection: Connection, request: httpx.Request, _now: datetime) -> None:
+def _sign(connection: Account, request: httpx.Request, _now: datetime) -> None:
     request.headers["authorization"] = f"Bearer {connection.secret('api_key')}"
 
 
-def _first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+def _first(connection: Account, window: Window, _now: datetime) -> PageRequest:
     params = {"page": "1", "per_page": str(SPEC.size(connection)), "order": "id"}
     if window.since:
         params["changed_since"] = f"{utc_seconds(window.since)}Z"
@@ -64,7 +74,9 @@ SPEC = ConnectorSpec(
                 "tax_minor": money("/vat"),
                 "amount_paid_minor": money("/total"),
                 "amount_refunded_minor": money("/returned"),
-                "status": computed(status_map("state", paid=("DONE",), void=("CANCELLED",)), "/state"),
+                "status": computed(
+                    status_map("state", paid=("DONE",), void=("CANCELLED",)), "/state"
+                ),
                 "issued_at": day("/date", required=True),
                 "updated_at": instant("/changed", required=True, zone="UTC"),
             },
@@ -111,6 +123,8 @@ def api(count: int) -> httpx.MockTransport:
             return httpx.Response(401, json={"error": {"code": "bad_key"}})
         page, size = int(request.url.params["page"]), int(request.url.params["per_page"])
         pages = -(-count // size)
-        return httpx.Response(200, json={"receipts": held[(page - 1) * size : page * size], "pages": pages})
+        return httpx.Response(
+            200, json={"receipts": held[(page - 1) * size : page * size], "pages": pages}
+        )
 
     return httpx.MockTransport(answer)

@@ -11,7 +11,7 @@ from threading import Event
 import zstandard
 
 from sql.sync import StoredPage
-from tasks import sibling
+from tasks.extract.bulk import map_process as sibling
 
 
 def children() -> list[int]:
@@ -44,26 +44,37 @@ def main() -> None:
     sibling.prepare_run()
     [pid] = children()
     from connectors import SYSTEMS
-    from connectors.kit.spec import Connection, Window
+    from connectors.kit.spec import Account, Window
 
-    vendor, spec = Connection("xero", "tenant"), SYSTEMS["xero"]
+    vendor, spec = Account("xero", "tenant"), SYSTEMS["xero"]
     stream, window = spec.stream("invoices"), Window()
     hurry = Event()
     pages = [stored(number, page(number)) for number in range(1, 4)]
     here = sibling.map_and_pack(spec, vendor, stream, window, pages)
-    there = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
-    broken = sibling.mapped_by_sibling(vendor, stream, window, [stored(1, b'{"Invoices": [')], hurry=hurry)
-    again = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
-    with sibling._lock, ThreadPoolExecutor(1) as pool:  # busy: whoever has time waits, whoever has not maps himself
-        waiting = pool.submit(sibling.mapped_by_sibling, vendor, stream, window, pages, hurry=hurry)
+    there = sibling.mapped_by_process(vendor, stream, window, pages, hurry=hurry)
+    broken = sibling.mapped_by_process(
+        vendor, stream, window, [stored(1, b'{"Invoices": [')], hurry=hurry
+    )
+    again = sibling.mapped_by_process(vendor, stream, window, pages, hurry=hurry)
+    with (
+        sibling._lock,
+        ThreadPoolExecutor(1) as pool,
+    ):  # busy: whoever has time waits, whoever has not maps himself
+        waiting = pool.submit(sibling.mapped_by_process, vendor, stream, window, pages, hurry=hurry)
         patient = not wait([waiting], timeout=0.1).done
         hurry.set()
         patient = patient and waiting.result(5) is None
     if "kill" in sys.argv:
         os.kill(pid, signal.SIGKILL)
-    after = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
-    told = {"pid": pid, "same": here == there == again, "records": here.record_count, "frames": sorted(here.frames)}
-    print(json.dumps(told | {"broken": broken is None, "patient": patient, "after": after is not None}), flush=True)  # noqa: T201  its output is its result
+    after = sibling.mapped_by_process(vendor, stream, window, pages, hurry=hurry)
+    told = {
+        "pid": pid,
+        "same": here == there == again,
+        "records": here.record_count,
+        "frames": sorted(here.frames),
+    }
+    told |= {"broken": broken is None, "patient": patient, "after": after is not None}
+    print(json.dumps(told), flush=True)  # noqa: T201  its output is its result
     if "orphan" in sys.argv:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -4,7 +4,12 @@ from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from pydantic import SecretStr
 
 import simulator
@@ -22,13 +27,19 @@ NETSUITE_TBA = {
 def key_pair(kind: str) -> tuple[str, str]:
     """Private and public key (PEM): RSA, or the curve P-256, P-384 or P-521."""
     curves = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
-    key: Any = rsa.generate_private_key(65_537, 2048) if kind == "RSA" else ec.generate_private_key(curves[kind])
+    key: Any = (
+        rsa.generate_private_key(65_537, 2048)
+        if kind == "RSA"
+        else ec.generate_private_key(curves[kind])
+    )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return private.decode(), public.decode()
 
 
-def credentials(world: simulator.World, system: str, *, login: str = "machine_to_machine") -> dict[str, Any]:
+def credentials(
+    world: simulator.World, system: str, *, login: str = "machine_to_machine"
+) -> dict[str, Any]:
     """Values of `Connection` for one system; NetSuite's `login` is machine_to_machine or token_based."""
     if system == "netsuite" and login == "token_based":
         return {"options": {"login": login}, "secrets": NETSUITE_TBA}
@@ -45,5 +56,9 @@ def credentials(world: simulator.World, system: str, *, login: str = "machine_to
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),
         "refresh_token": SecretStr(simulator.seed_refresh_token(system)),
-        **({"secrets": {"api_key": SecretStr(simulator.CLIENT_SECRET)}} if system == "custom" else {}),
+        **(
+            {"secrets": {"api_key": SecretStr(simulator.CLIENT_SECRET)}}
+            if system == "custom"
+            else {}
+        ),
     }

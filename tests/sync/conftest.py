@@ -14,14 +14,14 @@ from cryptography.fernet import Fernet
 
 import simulator
 from connectors import DESCRIBED, SYSTEMS
-from connectors.kit.answers import Call
-from connectors.kit.client import Client, open_client
-from connectors.kit.spec import Connection, ConnectorSpec
+from connectors.kit.http.client import Client, open_client
+from connectors.kit.http.responses import Call
+from connectors.kit.spec import Account, ConnectorSpec
 from sql.db import connect
-from tasks.award import Awarded
-from tasks.extract import Extracted
+from tasks.award.members import Awarded
+from tasks.extract.pages import Extracted
 from tasks.job import Job, Policy
-from tasks.load import Loaded
+from tasks.load.invoices import Loaded
 from tasks.sync import synchronise
 from tests.support.database import databases, dsn
 from tests.support.vendors import credentials
@@ -58,8 +58,10 @@ class Shop:
     ) -> Job:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
         origin = "https://" if system in DESCRIBED else "http://"
-        token_path = "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
-        vendor = Connection(
+        token_path = (
+            "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
+        )
+        vendor = Account(
             system, simulator.ACCOUNTS[system], f"{origin}{system}.test", f"{origin}{system}.test{token_path}",
             page_size=page_size, paths=paths or {}, **credentials(self.world, system, login=self.netsuite_login),
         )  # fmt: skip
@@ -70,11 +72,21 @@ class Shop:
             return self.before(request) or serve(request)
 
         def opened(
-            vendor: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+            vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
         ) -> AbstractContextManager[Client]:
-            return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
+            return open_client(
+                vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call
+            )
 
-        return Job(self.dsn, vendor, key=self.key, run_id="test", policy=policy, open_vendor=opened, **request)
+        return Job(
+            self.dsn,
+            vendor,
+            key=self.key,
+            run_id="test",
+            policy=policy,
+            open_vendor=opened,
+            **request,
+        )
 
     def sync(self, system: str, **request: Any) -> tuple[Extracted, Loaded, Awarded]:
         """Runs the three steps."""
@@ -99,7 +111,10 @@ class Shop:
     def counts(self) -> dict[str, int]:
         """Rows per table."""
         with connect(self.dsn) as connection:
-            found = {name: connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone() for name in TABLES}
+            found = {
+                name: connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
+                for name in TABLES
+            }
         return {name: row[0] for name, row in found.items() if row}
 
 
@@ -118,7 +133,9 @@ def expected(world: simulator.World, *systems: str) -> dict[tuple[str, str], int
             continue
         points = int((Decimal(row.total) - Decimal(row.refunded)) * 10)
         if points:
-            due[row.system, row.external_id] = -points if row.kind in ("credit_note", "refund") else points
+            due[row.system, row.external_id] = (
+                -points if row.kind in ("credit_note", "refund") else points
+            )
     return due
 
 

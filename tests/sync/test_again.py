@@ -8,10 +8,10 @@ import pytest
 
 import simulator
 from sql.db import connect
-from tasks import again
-from tasks.again import bring_back
 from tasks.job import Policy
-from tasks.report import RunReport
+from tasks.load import retry_rejects as again
+from tasks.load.retry_rejects import retry_rejects
+from tasks.run_report import RunReport
 from tasks.sync import synchronise
 from tests.sync.conftest import START, Shop, expected, run
 from tests.sync.test_custom import connection, job, sales
@@ -22,12 +22,17 @@ OPEN = "SELECT external_id FROM billing.reject WHERE resolved_at IS NULL ORDER B
 
 
 def wrong(system: str) -> dict[str, str]:
-    """A path where no total is. (Sage Intacct is asked for what a path names, and refuses what it does not know.)"""
+    """A path where no total is.
+
+    (Sage Intacct is asked for what a path names, and refuses what it does not know.)
+    """
     return {"total_minor": "/state" if system == "sage_intacct" else "/NoSuchField"}
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_after_a_correction_of_the_mapping_the_next_run_brings_them_in(shop: Shop, system: str) -> None:
+def test_after_a_correction_of_the_mapping_the_next_run_brings_them_in(
+    shop: Shop, system: str
+) -> None:
     shop.sync(system, policy=LENIENT, paths=wrong(system))
     assert shop.points() == {}
     rejected = len(rows_of(shop, OPEN))
@@ -64,7 +69,9 @@ def test_once_the_customer_has_a_phone_the_next_run_brings_them_in(shop: Shop, s
     for number, customer_id in enumerate(sorted(customers)):
         customer = shop.world.books[system].customers[customer_id]
         customer.person.national = f"92700000{number}"
-        assert shop.world.books[system].change_phone(customer, f"+244 927 000 00{number}", datetime.now(UTC))
+        assert shop.world.books[system].change_phone(
+            customer, f"+244 927 000 00{number}", datetime.now(UTC)
+        )
     _, loaded, _ = shop.sync(system)
     assert loaded.resolved == 0  # asked for a moment ago
     later(shop)
@@ -77,7 +84,10 @@ def test_once_the_customer_has_a_phone_the_next_run_brings_them_in(shop: Shop, s
 
 def later(shop: Shop) -> None:
     """Eleven minutes pass for what is known of customers, and of rejects."""
-    rows_of(shop, "UPDATE billing.customer SET fetched_at = fetched_at - interval '11 minutes' RETURNING 1")
+    rows_of(
+        shop,
+        "UPDATE billing.customer SET fetched_at = fetched_at - interval '11 minutes' RETURNING 1",
+    )
     rows_of(
         shop,
         "UPDATE billing.reject SET last_seen_at = last_seen_at - interval '11 minutes',"
@@ -93,15 +103,21 @@ def test_a_phone_that_stays_missing_is_asked_for_ever_less_often(shop: Shop) -> 
     def asked_for_customers() -> bool:
         shop.requests.clear()
         shop.sync("quickbooks")
-        return any("FROM Customer" in str(request.url.params.get("query")) for request in shop.requests)
+        return any(
+            "FROM Customer" in str(request.url.params.get("query")) for request in shop.requests
+        )
 
     assert not asked_for_customers()
     later(shop)
     assert asked_for_customers()
-    rows_of(shop, "UPDATE billing.reject SET first_seen_at = now() - interval '10 days' RETURNING 1")
+    rows_of(
+        shop, "UPDATE billing.reject SET first_seen_at = now() - interval '10 days' RETURNING 1"
+    )
     later(shop)
     assert not asked_for_customers()
-    rows_of(shop, "UPDATE billing.customer SET fetched_at = now() - interval '25 hours' RETURNING 1")
+    rows_of(
+        shop, "UPDATE billing.customer SET fetched_at = now() - interval '25 hours' RETURNING 1"
+    )
     assert asked_for_customers()
 
 
@@ -125,7 +141,10 @@ def phoneless(shop: Shop, system: str) -> set[str]:
 
 def test_on_demand_without_asking_the_vendor(shop: Shop) -> None:
     shop.sync("freshbooks", policy=LENIENT, paths=wrong("freshbooks"))
-    asked, cursors = len(shop.requests), rows_of(shop, "SELECT stream, cursor_at FROM billing.sync_cursor ORDER BY 1")
+    asked, cursors = (
+        len(shop.requests),
+        rows_of(shop, "SELECT stream, cursor_at FROM billing.sync_cursor ORDER BY 1"),
+    )
     before = shop.counts()
     _, dry, would = shop.sync("freshbooks", rejects=True, dry_run=True)
     assert shop.counts() == before
@@ -145,7 +164,13 @@ def test_on_demand_without_asking_the_vendor(shop: Shop) -> None:
 def test_accepted_records_of_the_same_page_are_left_alone(dsn: str) -> None:
     """A corrected mapping is for what comes from now on, and for rejects; the past is for `replay`."""
     rows: list[dict[str, Any]] = [
-        {"id": "1", "customer_phone": "923456789", "total": "10.00", "net": "8.00", "sale_date": "2026-05-01"},
+        {
+            "id": "1",
+            "customer_phone": "923456789",
+            "total": "10.00",
+            "net": "8.00",
+            "sale_date": "2026-05-01",
+        },
         {"id": "2", "customer_phone": "923456789", "net": "16.00", "sale_date": "2026-05-01"},
     ]
     served = [rows]
@@ -208,11 +233,15 @@ def test_pages_that_the_settings_of_now_cannot_read_wait(dsn: str) -> None:
     assert sales(dsn) == {"1": 100}
 
 
-def test_a_run_tries_a_bounded_number_and_the_next_goes_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_tries_a_bounded_number_and_the_next_goes_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(again, "PAGES_AT_ONCE", 1)
     monkeypatch.setattr(again, "TURNS_MAX", 2)
     shop.sync("xero", policy=LENIENT, paths=wrong("xero"), page_size=10)
-    pages = rows_of(shop, "SELECT count(DISTINCT page_id) FROM billing.reject WHERE resolved_at IS NULL")[0][0]
+    pages = rows_of(
+        shop, "SELECT count(DISTINCT page_id) FROM billing.reject WHERE resolved_at IS NULL"
+    )[0][0]
     assert pages > 4
     shop.before = nothing_new
     runs = 0
@@ -230,24 +259,30 @@ def nothing_new(request: httpx.Request) -> httpx.Response | None:
     if request.url.path.endswith(("/Invoices", "/CreditNotes")):
         name = request.url.path.rpartition("/")[2]
         return httpx.Response(
-            200, json={name: [], "pagination": {"page": 1, "pageSize": 100, "pageCount": 0, "itemCount": 0}}
+            200,
+            json={
+                name: [],
+                "pagination": {"page": 1, "pageSize": 100, "pageCount": 0, "itemCount": 0},
+            },
         )
     return None
 
 
-def test_killed_between_the_load_and_the_rejects(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_between_the_load_and_the_rejects(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.sync("xero", policy=LENIENT, paths=wrong("xero"))
     shop.before = nothing_new
     report = RunReport(shop.job("xero"), datetime.now(UTC))
     with monkeypatch.context() as killed:
-        killed.setattr(again, "bring_back", lambda *_: 1 // 0)
+        killed.setattr(again, "retry_rejects", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             synchronise(report.job, report)
     assert report.extracted is not None
     assert shop.points() == {}
     shop.sync("xero")
     assert shop.points() == expected(shop.world, "xero")
-    done = bring_back(shop.job("xero"), report.extracted.sync_id)
+    done = retry_rejects(shop.job("xero"), report.extracted.sync_id)
     assert done.tried == 0
 
 
@@ -259,7 +294,13 @@ def test_a_program_that_gains_a_currency(dsn: str) -> None:
             " SELECT 2, '2020-01-01', base_rate_bps - 'EUR', tier_rate_bps, entry_tier FROM loyalty.program WHERE version = 1"
         )
         opened.commit()
-    row = {"id": "1", "customer_phone": "923456789", "total": "10.00", "currency": "EUR", "sale_date": "2026-05-01"}
+    row = {
+        "id": "1",
+        "customer_phone": "923456789",
+        "total": "10.00",
+        "currency": "EUR",
+        "sale_date": "2026-05-01",
+    }
     served = [[row]]
     answer = lambda _: httpx.Response(200, json={"data": served[0]})  # noqa: E731
     _, _, awarded = run(job(dsn, connection({}), answer))
@@ -274,4 +315,6 @@ def test_a_program_that_gains_a_currency(dsn: str) -> None:
     run(job(dsn, connection({}), answer))
     assert sales(dsn) == {"1": 100}
     with connect(dsn) as opened:
-        assert opened.execute("SELECT count(*) FROM billing.reject WHERE resolved_at IS NULL").fetchone() == (0,)
+        assert opened.execute(
+            "SELECT count(*) FROM billing.reject WHERE resolved_at IS NULL"
+        ).fetchone() == (0,)

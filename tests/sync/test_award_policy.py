@@ -9,7 +9,9 @@ from tests.sync.conftest import Shop, expected
 AWAITING = Policy(award=Wanted("paid"))
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom"])
+@pytest.mark.parametrize(
+    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom"]
+)
 def test_only_paid_sales_earn(shop: Shop, system: str) -> None:
     def oracle() -> dict[tuple[str, str], int]:
         unpaid = {
@@ -18,7 +20,11 @@ def test_only_paid_sales_earn(shop: Shop, system: str) -> None:
             if row.status == "open" and row.kind in ("invoice", "sale")
         }
         assert unpaid & expected(shop.world, system).keys()
-        return {sale: points for sale, points in expected(shop.world, system).items() if sale not in unpaid}
+        return {
+            sale: points
+            for sale, points in expected(shop.world, system).items()
+            if sale not in unpaid
+        }
 
     shop.sync(system, policy=AWAITING, dry_run=True)
     assert shop.points() == {}

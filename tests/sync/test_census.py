@@ -11,7 +11,7 @@ from connectors.kit.errors import Transient
 from sql import sync
 from sql.db import connect
 from tasks.job import Policy
-from tasks.load import SightLostError
+from tasks.load.invoices import SightLostError
 from tests.sync.conftest import Shop, expected
 
 SYSTEM = "sage_intacct"
@@ -23,7 +23,8 @@ def delete_one(shop: Shop) -> str:
     return next(
         one.id
         for one in books.all("Invoice")
-        if (SYSTEM, one.id) in points and books.delete(one, datetime.now(UTC).replace(microsecond=0))
+        if (SYSTEM, one.id) in points
+        and books.delete(one, datetime.now(UTC).replace(microsecond=0))
     )
 
 
@@ -34,13 +35,17 @@ def is_census(request: httpx.Request, kind: str) -> bool:
     return body["object"] == f"accounts-receivable/{kind}" and "state" not in body["fields"]
 
 
-def answers(kind: str, response: Callable[[], httpx.Response]) -> Callable[[httpx.Request], httpx.Response | None]:
+def answers(
+    kind: str, response: Callable[[], httpx.Response]
+) -> Callable[[httpx.Request], httpx.Response | None]:
     return lambda request: response() if is_census(request, kind) else None
 
 
 def cursors(shop: Shop) -> list[tuple[str, datetime]]:
     with connect(shop.dsn) as connection:
-        return connection.execute("SELECT stream, cursor_at FROM billing.sync_cursor ORDER BY 1").fetchall()
+        return connection.execute(
+            "SELECT stream, cursor_at FROM billing.sync_cursor ORDER BY 1"
+        ).fetchall()
 
 
 def test_what_is_not_listed_any_more_is_void(shop: Shop) -> None:
@@ -71,12 +76,20 @@ def test_who_sees_less_than_before_deletes_nothing(shop: Shop) -> None:
     """Another role or entity hides documents without a word: the run stops, nothing moves, the next good one goes on."""
     shop.sync(SYSTEM)
     before, moved = shop.points(), cursors(shop)
-    empty = {"ia::result": [], "ia::meta": {"totalCount": 0, "start": 1, "pageSize": 100, "next": None}}
+    empty = {
+        "ia::result": [],
+        "ia::meta": {"totalCount": 0, "start": 1, "pageSize": 100, "next": None},
+    }
     shop.before = answers("invoice", lambda: httpx.Response(200, json=empty))
-    with pytest.raises(SightLostError, match=r"documents are not listed any more.*block 'sage-intacct'.*another role"):
+    with pytest.raises(
+        SightLostError,
+        match=r"documents are not listed any more.*block 'sage-intacct'.*another role",
+    ):
         shop.sync(SYSTEM)
     assert (shop.points(), cursors(shop)) == (before, moved)
-    sync.fail(shop.dsn, "test", "SightLostError: ...")  # as the flow does with every run that ended badly
+    sync.fail(
+        shop.dsn, "test", "SightLostError: ..."
+    )  # as the flow does with every run that ended badly
     shop.before = lambda _: None
     shop.sync(SYSTEM)
     assert shop.points() == expected(shop.world, SYSTEM)

@@ -20,8 +20,8 @@ from datetime import datetime
 import stamina, simulator
 from tests.sync.conftest import Shop, run
 dsn, start, key = sys.argv[1], datetime.fromisoformat(sys.argv[2]), sys.argv[3].encode()
-import tasks.award
-tasks.award.MEMBERS_AT_ONCE = 7
+import tasks.award.members
+tasks.award.members.MEMBERS_AT_ONCE = 7
 shop = Shop(dsn, simulator.World(seed=11, customers=40, invoices=90, start=start, until=datetime.fromisoformat(sys.argv[4])), key=key)
 print("ready", flush=True)
 for system in ("xero", "quickbooks", "freshbooks"):
@@ -36,11 +36,23 @@ def test_killed_again_and_again(shop: Shop, databases: Databases) -> None:
         shop.sync(system)
     calm, target = shop.ledger(), databases.migrated()
     draw = random.Random(20)
-    command = [sys.executable, "-c", RUN, target, START.isoformat(), shop.key.decode(), shop.world.anchor.isoformat()]
+    command = [
+        sys.executable,
+        "-c",
+        RUN,
+        target,
+        START.isoformat(),
+        shop.key.decode(),
+        shop.world.anchor.isoformat(),
+    ]
     kills = 0
     for attempt in range(9):
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

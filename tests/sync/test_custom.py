@@ -13,14 +13,20 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 import simulator
-from connectors.kit.answers import Call
-from connectors.kit.client import Client, open_client
-from connectors.kit.configured import SinceFormat, since_value
-from connectors.kit.errors import CredentialsRejected, Misconfigured, PaginationLoop, PermissionMissing, UnexpectedShape
-from connectors.kit.spec import Connection, ConnectorSpec
+from connectors.kit.described.api import SinceFormat, since_value
+from connectors.kit.errors import (
+    CredentialsRejected,
+    Misconfigured,
+    PaginationLoop,
+    PermissionMissing,
+    UnexpectedShape,
+)
+from connectors.kit.http.client import Client, open_client
+from connectors.kit.http.responses import Call
+from connectors.kit.spec import Account, ConnectorSpec
 from sql.db import connect
 from tasks.job import Job
-from tasks.load import TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
 from tests.support.database import databases, dsn
 from tests.sync.conftest import Shop, expected, run
 
@@ -35,17 +41,19 @@ def no_waiting() -> Iterator[None]:
         yield
 
 
-def connection(options: dict[str, Any], **more: Any) -> Connection:
+def connection(options: dict[str, Any], **more: Any) -> Account:
     given = {"account": "loja", "base_url": "https://erp.test/api/v1", "default_currency": "AOA"}
     secrets = {"api_key": SecretStr("k3y-of-the-shop"), "password": SecretStr("p4ssword")}
-    return Connection("custom", options=options, secrets=secrets, **{**given, **more})
+    return Account("custom", options=options, secrets=secrets, **{**given, **more})
 
 
-def job(dsn: str, vendor: Connection, answer: Answer, **request: Any) -> Job:
+def job(dsn: str, vendor: Account, answer: Answer, **request: Any) -> Job:
     def opened(
-        vendor: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+        vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
     ) -> AbstractContextManager[Client]:
-        return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
+        return open_client(
+            vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call
+        )
 
     return Job(dsn, vendor, key=KEY, run_id="test", open_vendor=opened, **request)
 
@@ -65,8 +73,8 @@ def stored(dsn: str) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-# A Portuguese ERP: POST with a JSON body, page numbers in it, /Date(ms)/, decimal commas, words of its own, phones of
-# customers elsewhere, credit notes in the same list.
+# A Portuguese ERP: POST with a JSON body, page numbers in it, /Date(ms)/, decimal commas, words of
+# its own, phones of customers elsewhere, credit notes in the same list.
 ERP_OPTIONS = {
     "path": "/documentos/pesquisa",
     "method": "POST",
@@ -134,7 +142,9 @@ class Erp:
             phones = {"C0": "923 456 780", "C1": "+244 923 456 781"}
             if key not in phones:
                 return httpx.Response(404)
-            return httpx.Response(200, json={"codigo": key, "contactos": {"telemovel": phones[key]}})
+            return httpx.Response(
+                200, json={"codigo": key, "contactos": {"telemovel": phones[key]}}
+            )
         assert (request.method, request.url.path) == ("POST", "/api/v1/documentos/pesquisa")
         body = json.loads(request.content)
         self.asked.append(body)
@@ -144,7 +154,7 @@ class Erp:
         return httpx.Response(200, json={"resultado": {"documentos": shown, "paginas": pages}})
 
 
-def erp_connection() -> Connection:
+def erp_connection() -> Account:
     return connection(ERP_OPTIONS, paths=ERP_PATHS, page_size=2, timezone="Africa/Luanda")
 
 
@@ -168,7 +178,9 @@ def test_a_portuguese_erp(dsn: str) -> None:
     assert sales(dsn) == {"FT A/1": 12345, "FT A/2": 1500, "NC A/4": -500}
     assert dict(loaded.reasons) == {"Status, looked for at /estado: is a value not known here": 1}
     # Pages of two are too small to overlap: the one before is looked at again.
-    assert [body["pagina"] for body in erp.asked] == [{"numero": n, "tamanho": 2} for n in (0, 1, 0, 2, 1)]
+    assert [body["pagina"] for body in erp.asked] == [
+        {"numero": n, "tamanho": 2} for n in (0, 1, 0, 2, 1)
+    ]
     assert all(body["filtro"] == {"serie": "A"} for body in erp.asked)  # first time: everything
 
     # An edit, and a deletion; the next run asks for changes since the day before.
@@ -216,7 +228,9 @@ def order(number: int, total: int, **more: Any) -> dict[str, Any]:
 class Hub:
     """The made-up shop; `link` is how it names the next page."""
 
-    def __init__(self, orders: list[dict[str, Any]], link: str = "https://erp.test/api/v1/orders?{query}") -> None:
+    def __init__(
+        self, orders: list[dict[str, Any]], link: str = "https://erp.test/api/v1/orders?{query}"
+    ) -> None:
         self.orders, self.link = orders, link
         self.asked: list[httpx.Request] = []
 
@@ -231,12 +245,20 @@ class Hub:
         if page * size < len(self.orders):
             query = f"state=all&per_page={size}&page={page + 1}"
             url = self.link.format(query=query)
-            headers["link"] = f'<https://erp.test/api/v1/orders?page=1>; rel="first", <{url}>; rel="next"; title="a,b"'
+            headers["link"] = (
+                f'<https://erp.test/api/v1/orders?page=1>; rel="first", <{url}>; rel="next"; title="a,b"'
+            )
         return httpx.Response(200, json=shown, headers=headers)
 
 
 @pytest.mark.parametrize(
-    "link", ["https://erp.test/api/v1/orders?{query}", "/api/v1/orders?{query}", "?{query}", "orders?{query}"]
+    "link",
+    [
+        "https://erp.test/api/v1/orders?{query}",
+        "/api/v1/orders?{query}",
+        "?{query}",
+        "orders?{query}",
+    ],
 )
 def test_a_shop_with_link_headers_and_minor_units(dsn: str, link: str) -> None:
     hub = Hub([order(1, 15000), order(2, 250, state="fulfilled"), order(3, 1)], link)
@@ -250,7 +272,9 @@ def test_a_shop_with_link_headers_and_minor_units(dsn: str, link: str) -> None:
     # An address with a page number: the page before is looked at again.
     assert [request.url.params.get("page") for request in hub.asked] == [None, "2", None, "3", "2"]
     run(job(dsn, connection(HUB_OPTIONS, paths=HUB_PATHS, page_size=1), hub))
-    assert [request.url.params.get("since", "").isdigit() for request in hub.asked[:6]] == [False] * 5 + [True]
+    assert [request.url.params.get("since", "").isdigit() for request in hub.asked[:6]] == [
+        False
+    ] * 5 + [True]
     assert sales(dsn) == {"1": 1500, "2": 25}
     with connect(dsn) as opened:
         prices = opened.execute("SELECT DISTINCT unit_price FROM billing.invoice_line").fetchall()
@@ -280,7 +304,10 @@ def test_a_next_page_elsewhere_is_not_followed(dsn: str, link: str, said: str) -
 
 def test_offset_paging_goes_on_until_an_empty_page(dsn: str) -> None:
     """A server that gives less than asked for has not ended, unless it says how many there are."""
-    rows = [{"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"} for n in range(5)]
+    rows = [
+        {"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"}
+        for n in range(5)
+    ]
     asked: list[httpx.QueryParams] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -288,9 +315,21 @@ def test_offset_paging_goes_on_until_an_empty_page(dsn: str) -> None:
         start = int(request.url.params["skip"])
         return httpx.Response(200, json={"items": rows[start : start + 2], "count": 5})
 
-    options = {"paging": "offset", "page_param": "skip", "records": "/items", "params": {}, "more_path": ""}
+    options = {
+        "paging": "offset",
+        "page_param": "skip",
+        "records": "/items",
+        "params": {},
+        "more_path": "",
+    }
     run(job(dsn, connection(options), answer))
-    assert [params["skip"] for params in asked] == ["0", "1", "2", "3", "4"]  # each begins with the last one read
+    assert [params["skip"] for params in asked] == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+    ]  # each begins with the last one read
     assert len(sales(dsn)) == 5
     asked.clear()
     run(job(dsn, connection(options | {"total_path": "/count"}), answer))
@@ -298,7 +337,10 @@ def test_offset_paging_goes_on_until_an_empty_page(dsn: str) -> None:
 
 
 def test_page_numbers_end_at_the_total_where_a_page_too_many_is_an_error(dsn: str) -> None:
-    rows = [{"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"} for n in range(5)]
+    rows = [
+        {"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"}
+        for n in range(5)
+    ]
 
     def answer(request: httpx.Request) -> httpx.Response:
         page = int(request.url.params["page"])
@@ -306,7 +348,12 @@ def test_page_numbers_end_at_the_total_where_a_page_too_many_is_an_error(dsn: st
             return httpx.Response(404, json={"detail": "Invalid page."})
         return httpx.Response(200, json={"results": rows[page * 2 - 2 : page * 2], "count": 5})
 
-    options = {"paging": "page number", "records": "/results", "total_path": "/count", "more_path": ""}
+    options = {
+        "paging": "page number",
+        "records": "/results",
+        "total_path": "/count",
+        "more_path": "",
+    }
     run(job(dsn, connection(options), answer))
     assert len(sales(dsn)) == 5
 
@@ -353,12 +400,21 @@ def test_how_the_lower_bound_is_written(form: SinceFormat, asked: str | int) -> 
 def test_too_many_rejects_name_the_block_of_the_account(dsn: str) -> None:
     rows = [{"id": n, "customer_phone": "923456789", "total": "?"} for n in range(60)]
     with pytest.raises(TooManyRejectsError, match="in block 'loja-do-sul'"):
-        run(job(dsn, connection({}, name="loja-do-sul"), lambda _: httpx.Response(200, json={"data": rows})))
+        run(
+            job(
+                dsn,
+                connection({}, name="loja-do-sul"),
+                lambda _: httpx.Response(200, json={"data": rows}),
+            )
+        )
 
 
 def test_next_link_in_the_body_and_an_interrupted_read(dsn: str) -> None:
     """What was stored is only looked at again: the read goes on behind it, also by address."""
-    rows = [{"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"} for n in range(3)]
+    rows = [
+        {"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"}
+        for n in range(3)
+    ]
     asked: list[int] = []
     broken = iter([True])
 
@@ -368,7 +424,9 @@ def test_next_link_in_the_body_and_an_interrupted_read(dsn: str) -> None:
         if page == 1 and next(broken, False):
             return httpx.Response(401)
         following = f"https://erp.test/api/v1/invoices?p={page + 1}" if page < 2 else None
-        return httpx.Response(200, json={"data": rows[page : page + 1], "links": {"next": following}})
+        return httpx.Response(
+            200, json={"data": rows[page : page + 1], "links": {"next": following}}
+        )
 
     options = {"paging": "next link in the body", "next_path": "/links/next"}
     with pytest.raises(CredentialsRejected):
@@ -389,7 +447,9 @@ def test_a_cursor_that_comes_back_is_a_loop(dsn: str) -> None:
 @pytest.mark.parametrize("rows", [[], [{"id": 1, "total": "1.00"}]])
 def test_an_address_that_leads_to_itself_is_a_loop(dsn: str, rows: list[dict[str, Any]]) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"data": rows, "next": "https://erp.test/api/v1/invoices?page=2"})
+        return httpx.Response(
+            200, json={"data": rows, "next": "https://erp.test/api/v1/invoices?page=2"}
+        )
 
     with pytest.raises(PaginationLoop):
         run(job(dsn, connection({"paging": "next link in the body", "next_path": "/next"}), answer))
@@ -415,7 +475,11 @@ def test_sales_without_a_time_of_change_are_never_outside_the_window(dsn: str) -
 def test_without_a_default_currency_a_document_that_names_none_is_rejected(dsn: str) -> None:
     row = {"id": "1", "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"}
     _, loaded, _ = run(
-        job(dsn, connection({}, default_currency=None), lambda _: httpx.Response(200, json={"data": [row]}))
+        job(
+            dsn,
+            connection({}, default_currency=None),
+            lambda _: httpx.Response(200, json={"data": [row]}),
+        )
     )
     assert loaded.reasons["Currency, looked for at /currency: missing"] == 1
     assert (loaded.accepted, loaded.rejected) == (0, 1)
@@ -425,14 +489,20 @@ def test_several_custom_systems_are_several_accounts(dsn: str) -> None:
     row = {"id": "1", "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"}
     for account, total in (("loja", "10.00"), ("armazem", "20.00")):
         page = {"data": [{**row, "total": total}]}
-        run(job(dsn, connection({}, account=account), lambda _, page=page: httpx.Response(200, json=page)))
+        run(
+            job(
+                dsn,
+                connection({}, account=account),
+                lambda _, page=page: httpx.Response(200, json=page),
+            )
+        )
     assert {row[0] for row in stored(dsn)} == {"loja", "armazem"}
     assert sales(dsn) == {"1": 300}
 
 
 @pytest.mark.parametrize("authentication", ["bearer", "api key", "basic", "client credentials"])
 def test_every_way_to_prove_oneself(shop: Shop, authentication: str) -> None:
-    vendor = Connection(
+    vendor = Account(
         "custom", "custom", "https://erp.test", "https://erp.test/oauth/token", simulator.CLIENT_ID, SecretStr(simulator.CLIENT_SECRET),
         options={"authentication": authentication, "username": simulator.CLIENT_ID},
         secrets={"api_key": SecretStr("Bearer sim-secret" if authentication == "bearer" else "sim-secret"), "password": SecretStr("sim-secret")},
@@ -445,7 +515,7 @@ def test_every_way_to_prove_oneself(shop: Shop, authentication: str) -> None:
 
 
 def test_a_missing_credential_is_named_before_anything_is_sent(dsn: str) -> None:
-    vendor = Connection("custom", "loja", "https://erp.test", options={"authentication": "basic"})
+    vendor = Account("custom", "loja", "https://erp.test", options={"authentication": "basic"})
 
     def never(request: httpx.Request) -> httpx.Response:
         raise AssertionError(request.url)

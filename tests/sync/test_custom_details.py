@@ -19,7 +19,12 @@ OPTIONS: dict[str, Any] = {
     "list_holds": "less than the document", "document_path": "/orders/{id}/full", "document_record": "/order", "lines": "/basket",
     "statuses": {"new": "open", "settled": "paid", "gone": "void"}, "requests_at_once": 4,
 }  # fmt: skip
-PATHS = {"status": "/phase", "updated_at": "/changed", "customer_phone": "/buyer/tel", "lines.amount_minor": "/sum"}
+PATHS = {
+    "status": "/phase",
+    "updated_at": "/changed",
+    "customer_phone": "/buyer/tel",
+    "lines.amount_minor": "/sum",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +59,9 @@ class Shop:
             return httpx.Response(200, json={"order": self.orders[number]})
         start, size = int(request.url.params.get("after", 0)), int(request.url.params["limit"])
         ids = list(self.orders)[start : start + size]
-        shown = [{"id": n, "changed": self.changed.get(n, f"2026-05-01T10:00:{int(n):02}Z")} for n in ids]
+        shown = [
+            {"id": n, "changed": self.changed.get(n, f"2026-05-01T10:00:{int(n):02}Z")} for n in ids
+        ]
         after = start + size if start + size < len(self.orders) else None
         return httpx.Response(200, json={"orders": shown, "meta": {"after": after}})
 
@@ -73,7 +80,9 @@ def test_each_document_is_read_and_kept_with_its_page(dsn: str) -> None:
 
     shop.asked.clear()
     run(job(dsn, vendor, shop, replay=True))
-    assert (shop.asked, sales(dsn)) == ([], dict.fromkeys("12345", 1500)), "stored pages hold the documents"
+    assert (shop.asked, sales(dsn)) == ([], dict.fromkeys("12345", 1500)), (
+        "stored pages hold the documents"
+    )
 
     shop.orders["1"] = shop.order(1, "100.00")
     shop.orders["2"] = shop.order(2, phase="gone")
@@ -90,7 +99,11 @@ def test_a_list_of_lines_completes_its_document(dsn: str) -> None:
             return httpx.Response(200, json=[{"sku": "ATW-20L", "quantity": 1, "amount": "150.00"}])
         return httpx.Response(200, json={"data": rows})
 
-    options = {"list_holds": "less than the document", "document_path": "/invoices/{id}/items", "lines": "/items"}
+    options = {
+        "list_holds": "less than the document",
+        "document_path": "/invoices/{id}/items",
+        "lines": "/items",
+    }
     run(job(dsn, connection(options), answer))
     assert sales(dsn) == {"7": 1500}
     with connect(dsn) as opened:

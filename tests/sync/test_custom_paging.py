@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.custom import spec_from
+from connectors.custom.connector import spec_from
 from connectors.kit.errors import ListedTooFew, Misconfigured
 from sql.db import connect
 from tests.support.database import databases, dsn
@@ -15,7 +15,10 @@ from tests.sync.conftest import run
 from tests.sync.test_custom import connection, job, no_waiting, sales
 
 __all__ = ["databases", "dsn", "no_waiting"]
-ROWS = [{"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"} for n in range(1, 8)]
+ROWS = [
+    {"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"}
+    for n in range(1, 8)
+]
 SIZE = 2
 Page = Callable[[list[dict[str, Any]], int], dict[str, Any]]
 
@@ -24,7 +27,10 @@ class Server:
     """Answers at one path only, as servers do; a page begins at the record that `said` names, in a parameter or a link."""
 
     def __init__(
-        self, page: Page, param: str = "cursor", headers: Callable[[int], dict[str, str]] | None = None
+        self,
+        page: Page,
+        param: str = "cursor",
+        headers: Callable[[int], dict[str, str]] | None = None,
     ) -> None:
         self._page, self._param, self._headers = page, param, headers
         self.asked: list[str] = []
@@ -36,12 +42,18 @@ class Server:
         self.asked.append(start)
         after = int(start) + SIZE
         headers = self._headers(after) if self._headers and after < len(ROWS) else {}
-        return httpx.Response(200, json=self._page(ROWS[int(start) : after], after), headers=headers)
+        return httpx.Response(
+            200, json=self._page(ROWS[int(start) : after], after), headers=headers
+        )
 
 
 def with_cursor(more: Callable[[bool], Any]) -> Page:
     """Pages with a cursor that is there also on the last one, and `more` in the API's own way."""
-    return lambda rows, after: {"data": rows, "next_cursor": after, "has_more": more(after < len(ROWS))}
+    return lambda rows, after: {
+        "data": rows,
+        "next_cursor": after,
+        "has_more": more(after < len(ROWS)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -65,7 +77,11 @@ def test_no_more_is_understood_however_it_is_written(dsn: str, more: Callable[[b
 @pytest.mark.parametrize(
     ("options", "page", "said"),
     [
-        ({}, lambda rows, after: {"data": rows, "paging": {"next": after}, "has_more": True}, '"Next page"'),
+        (
+            {},
+            lambda rows, after: {"data": rows, "paging": {"next": after}, "has_more": True},
+            '"Next page"',
+        ),
         (
             {"paging": "next link in the body"},
             lambda rows, _: {"data": rows, "next_cursor": None, "has_more": "true"},
@@ -87,12 +103,17 @@ def test_more_pages_that_nothing_leads_to_are_an_error(
     assert sales(dsn) == {}
 
 
-@pytest.mark.parametrize("link", ["?cursor={at}", "invoices?cursor={at}", "/api/v1/invoices?cursor={at}"])
+@pytest.mark.parametrize(
+    "link", ["?cursor={at}", "invoices?cursor={at}", "/api/v1/invoices?cursor={at}"]
+)
 @pytest.mark.parametrize("place", ["header", "body"])
 def test_relative_addresses_below_a_base_url_with_a_path(dsn: str, link: str, place: str) -> None:
     """The second hop starts from an address that has the base URL's path in it already."""
     server = Server(
-        lambda rows, after: {"data": rows, "next": link.format(at=after) if after < len(ROWS) else None},
+        lambda rows, after: {
+            "data": rows,
+            "next": link.format(at=after) if after < len(ROWS) else None,
+        },
         headers=lambda after: {"link": f'<{link.format(at=after)}>; rel="next"'},
     )
     body = {"paging": "next link in the body", "next_path": "/next"}
@@ -163,11 +184,19 @@ def test_a_total_that_is_never_reached_stops_the_run_and_is_counted_again(dsn: s
     """Paging that is set up wrongly shows only by the number beside the records."""
     wrong = Server(lambda rows, _: {"data": rows, "count": len(ROWS)})
     for _ in range(2):
-        with pytest.raises(ListedTooFew, match=r'2 records were listed, .* there are 7: check "Paging"'):
+        with pytest.raises(
+            ListedTooFew, match=r'2 records were listed, .* there are 7: check "Paging"'
+        ):
             run(job(dsn, connection({"total_path": "/count"}), wrong))
     with connect(dsn) as opened:
         states = opened.execute("SELECT DISTINCT state FROM billing.sync_run").fetchall()
     assert (states, sales(dsn)) == ([("abandoned",)], {})
-    right = Server(lambda rows, after: {"data": rows, "count": len(ROWS), "next_cursor": after if rows else None})
+    right = Server(
+        lambda rows, after: {
+            "data": rows,
+            "count": len(ROWS),
+            "next_cursor": after if rows else None,
+        }
+    )
     run(job(dsn, connection({"total_path": "/count"}), right))
     assert len(sales(dsn)) == len(ROWS)

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connectors import DESCRIBED, SYSTEMS, spec_for
-from connectors.kit.spec import Connection
+from connectors import DESCRIBED, spec_for
+from connectors.kit.spec import Account
 from sql.db import connect
+from tests.support.systems import SIMULATED
 from tests.sync.conftest import Shop, expected
 
 STREAMS = [
     (system, stream.name)
-    for system, spec in sorted(SYSTEMS.items())
+    for system, spec in sorted(SIMULATED.items())
     for stream in spec.streams
     if stream.deleted is None and not stream.name.startswith("deleted_")
 ]
@@ -23,11 +24,13 @@ def specs() -> list[Any]:
     """Every system; those that an operator describes, as they come."""
     key = {"api_key": SecretStr("k")}
     described = [
-        spec_for(Connection(name, name, "https://a.test", "", "", SecretStr(""), SecretStr(""), secrets=key))
+        spec_for(
+            Account(name, name, "https://a.test", "", "", SecretStr(""), SecretStr(""), secrets=key)
+        )
         for name in DESCRIBED
         if name != "file"
     ]
-    return [*SYSTEMS.values(), *described]
+    return [*SIMULATED.values(), *described]
 
 
 def test_every_list_says_how_it_learns_of_deletions() -> None:
@@ -54,7 +57,8 @@ def documents_of(shop: Shop, stream: str) -> list[str]:
 def status_of(shop: Shop, key: str) -> set[str]:
     with connect(shop.dsn) as connection:
         rows = connection.execute(
-            "SELECT status FROM billing.invoice WHERE external_id = %s OR external_id LIKE '%%/' || %s", (key, key)
+            "SELECT status FROM billing.invoice WHERE external_id = %s OR external_id LIKE '%%/' || %s",
+            (key, key),
         ).fetchall()
     return {status for (status,) in rows}
 
@@ -67,14 +71,20 @@ def take_some_back(shop: Shop, system: str) -> None:
 
 
 @pytest.mark.parametrize(("system", "stream"), STREAMS)
-def test_a_deleted_document_is_void_after_the_next_run(shop: Shop, system: str, stream: str) -> None:
+def test_a_deleted_document_is_void_after_the_next_run(
+    shop: Shop, system: str, stream: str
+) -> None:
     take_some_back(shop, system)
     shop.sync(system)
     books, known = shop.world.books[system], set(documents_of(shop, stream))
     assert known, stream
     now = datetime.now(UTC).replace(microsecond=0)
     candidates = [one for one in books.all() if one.id in known]
-    gone = next(one for one in candidates if books.delete(one, now) or (system == "xero" and books.void(one, now)))
+    gone = next(
+        one
+        for one in candidates
+        if books.delete(one, now) or (system == "xero" and books.void(one, now))
+    )
     shop.sync(system)
     assert "void" in status_of(shop, gone.id), (system, stream, gone.id)
     assert shop.points() == expected(shop.world, system)

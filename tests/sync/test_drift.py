@@ -10,16 +10,18 @@ import httpx
 import pytest
 
 import simulator
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
+from panel.reports.sync_run import Links, markdown
 from tasks.job import Job, Policy
-from tasks.load import TooManyRejectsError
-from tasks.report import Links, RunReport, changes_line, markdown
+from tasks.load.invoices import TooManyRejectsError
+from tasks.run_report import RunReport, changes_line
 from tasks.sync import synchronise
 from tests.sync.conftest import Shop, expected, run
 from tests.sync.test_pipeline import SYSTEMS, rows_of
 
 LENIENT = Policy(reject_percent_max=100)
-#: Of each system: a list's records in an answer, by what tells the answer, and a mapped field that is not needed.
+#: Of each system: a list's records in an answer, by what tells the answer, and a mapped field that
+#: is not needed.
 LISTS = {
     "quickbooks": ("FROM Invoice ", ("QueryResponse", "Invoice"), "Balance"),
     "xero": ("/Invoices", ("Invoices",), "AmountCredited"),
@@ -78,12 +80,16 @@ def test_a_new_field_is_ignored_and_noted_once(shop: Shop, system: str) -> None:
     assert altered.changed > 20
     noted = [change for change in extracted.changes if "/loyalty" in change.path]
     # (FreshBooks lists its deleted invoices at the same address.)
-    assert {change.said.rpartition("/")[2] for change in noted} == {"loyalty (object)"}
+    assert {change.what.rpartition("/")[2] for change in noted} == {"loyalty (object)"}
     assert len(noted) == (2 if system == "freshbooks" else 1)
     assert "ignored; map it in the block" in noted[0].to_text()
     assert shop.points() == expected(shop.world, system)
     found = fields_of(shop, system)
-    new = {(path.partition("/loyalty")[2], kind, base) for _, path, kind, base in found if "/loyalty" in path}
+    new = {
+        (path.partition("/loyalty")[2], kind, base)
+        for _, path, kind, base in found
+        if "/loyalty" in path
+    }
     assert sorted(new) == [
         ("", "object", False), ("/*", "text", False), ("/level", "number", False), ("/notes", "list", False), ("/notes/*", "text", False),
     ]  # fmt: skip
@@ -106,10 +112,12 @@ def test_a_mapped_field_that_is_gone_or_of_another_type_is_named(shop: Shop, sys
     assert any(value is not None for value in kept)
     gone = [change for change in extracted.changes if change.path.endswith(f"/{name}")]
     assert (
-        {(change.stream, change.path) for change in gone} == {(change.stream, gone[0].path) for change in gone} != set()
+        {(change.stream, change.path) for change in gone}
+        == {(change.stream, gone[0].path) for change in gone}
+        != set()
     )
-    assert f"/{name} (" in gone[0].said
-    assert "is in none of the last" in gone[0].said
+    assert f"/{name} (" in gone[0].what
+    assert "is in none of the last" in gone[0].what
     assert "it is read as" in gone[0].to_text()
     assert loaded.reasons == first.reasons
     assert shop.sync(system, since=since)[0].changes == []  # once
@@ -118,7 +126,7 @@ def test_a_mapped_field_that_is_gone_or_of_another_type_is_named(shop: Shop, sys
     extracted, _, _ = shop.sync(system, since=since, policy=LENIENT)
     retyped = [change for change in extracted.changes if change.path.endswith(f"/{name}")]
     assert {change.path for change in retyped} == {gone[0].path}
-    assert f"/{name} is object now, it was" in retyped[0].said
+    assert f"/{name} is object now, it was" in retyped[0].what
 
 
 def test_the_report_tells_changes_and_how_values_begin(shop: Shop) -> None:
@@ -136,13 +144,21 @@ def test_the_report_tells_changes_and_how_values_begin(shop: Shop) -> None:
     assert report.extracted is not None
     line = changes_line(report.extracted.changes)
     assert "\n" not in line
-    assert "invoices: /Invoices/*/Total is text now, it was number; it is read as total_minor" in line
+    assert (
+        "invoices: /Invoices/*/Total is text now, it was number; it is read as total_minor" in line
+    )
     report.error, report.loaded = caught.value, caught.value.loaded
     said = str(caught.value)
-    assert 'Total, looked for at /Total: is not a number (it begins with "vi…", for example in ' in said
+    assert (
+        'Total, looked for at /Total: is not a number (it begins with "vi…", for example in '
+        in said
+    )
     shown = markdown(report, Links("run", "block", "xero"), "Xero")
     assert "## The vendor's records have changed" in shown
-    assert "- invoices: new field /Invoices/*/Novo (text) - ignored; map it in the block if it matters" in shown
+    assert (
+        "- invoices: new field /Invoices/*/Novo (text) - ignored; map it in the block if it matters"
+        in shown
+    )
     assert "| Total, looked for at /Total: is not a number | vi… |" in shown
     for text in (line, said, shown):
         assert "Maria" not in text
@@ -154,14 +170,22 @@ def test_a_column_of_a_file(dsn: str, tmp_path: Path) -> None:
     def drop(name: str, header: str, row: str) -> list[str]:
         for old in tmp_path.iterdir():
             old.unlink()
-        (tmp_path / name).write_text(f"{header}\n" + "".join(f"{name}-{n},{row}\n" for n in range(15)))
-        vendor = Connection(
-            "file", "caixa", default_currency="AOA", options={"folder": str(tmp_path), "settle_seconds": 0}
+        (tmp_path / name).write_text(
+            f"{header}\n" + "".join(f"{name}-{n},{row}\n" for n in range(15))
+        )
+        vendor = Account(
+            "file",
+            "caixa",
+            default_currency="AOA",
+            options={"folder": str(tmp_path), "settle_seconds": 0},
         )
         done = Job(dsn, vendor, key=b"", run_id="test")
-        return [change.said for change in run(done)[0].changes]
+        return [change.what for change in run(done)[0].changes]
 
-    usual, row = "invoice_number,customer_phone,total_amount,sale_date", "923456789,10.00,2026-05-01"
+    usual, row = (
+        "invoice_number,customer_phone,total_amount,sale_date",
+        "923456789,10.00,2026-05-01",
+    )
     assert drop("a.csv", usual, row) == []
     assert drop("b.csv", f"{usual},Loja", f"{row},Viana") == ["new field /Loja (text)"]
     missed = drop("c.csv", usual.replace("total_amount", "valor") + ",Loja", f"{row},Viana")

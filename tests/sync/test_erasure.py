@@ -26,7 +26,9 @@ def erased(shop: Shop, member: int, *, dry_run: bool = False) -> Erased:
 def bodies(shop: Shop) -> list[tuple[str, str, str]]:
     """System, list and text of every stored page."""
     with connect(shop.dsn) as connection:
-        rows = connection.execute("SELECT system, stream, body_zstd FROM billing.raw_page").fetchall()
+        rows = connection.execute(
+            "SELECT system, stream, body_zstd FROM billing.raw_page"
+        ).fetchall()
     return [(row[0], row[1], zstandard.decompress(bytes(row[2])).decode()) for row in rows]
 
 
@@ -37,7 +39,10 @@ def texts(shop: Shop) -> str:
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
             " WHERE schemaname IN ('billing', 'loyalty', 'audit') AND tablename <> 'raw_page'"
         ).fetchall()
-        rows = [connection.execute(f"SELECT t::text FROM {name} t".encode()).fetchall() for (name,) in tables]
+        rows = [
+            connection.execute(f"SELECT t::text FROM {name} t".encode()).fetchall()
+            for (name,) in tables
+        ]
     return repr(rows)
 
 
@@ -57,7 +62,8 @@ def names_of(shop: Shop, member: int) -> set[str]:
     """How the simulated systems call the customers whose documents are the member's."""
     with connect(shop.dsn) as connection:
         ids = connection.execute(
-            "SELECT DISTINCT system, customer_external_id FROM billing.invoice WHERE member_id = %s", [member]
+            "SELECT DISTINCT system, customer_external_id FROM billing.invoice WHERE member_id = %s",
+            [member],
         ).fetchall()
     found: set[str] = set()
     for system, stream, text in bodies(shop):
@@ -97,7 +103,9 @@ def test_no_page_names_a_customer_who_was_erased(shop: Shop) -> None:
     told = erased(shop, member, dry_run=True)
     done = erased(shop, member)
     assert (told.pages, told.customers) == (done.pages, done.customers)
-    left = [(system, stream) for system, stream, text in bodies(shop) if any(n in text for n in names)]
+    left = [
+        (system, stream) for system, stream, text in bodies(shop) if any(n in text for n in names)
+    ]
     assert left == []
     assert not any(phone[4:] in text.replace(" ", "") for _, _, text in bodies(shop))
     assert phone[4:] not in texts(shop)
@@ -135,7 +143,9 @@ def test_others_keep_their_names_and_phones(shop: Shop) -> None:
     after = [text for _, _, text in bodies(shop)]
     assert sum(one != two for one, two in zip(sorted(before), sorted(after), strict=True)) >= 1
     with connect(shop.dsn) as connection:
-        still = connection.execute("SELECT system, external_id, phone FROM billing.customer ORDER BY 1, 2").fetchall()
+        still = connection.execute(
+            "SELECT system, external_id, phone FROM billing.customer ORDER BY 1, 2"
+        ).fetchall()
     assert still == kept
     count = sum(text.count('"DisplayName":') + text.count('"Name":') for text in before)
     blanked = sum(text.count(f'Name":"{"(erased)"}') for text in after)

@@ -16,10 +16,10 @@ import zstandard
 from cryptography.fernet import Fernet
 
 from connectors.kit.errors import Misconfigured
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from sql.db import connect
 from tasks.job import Job
-from tasks.load import Loaded
+from tasks.load.invoices import Loaded
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
 
@@ -44,10 +44,14 @@ def no_waiting() -> Iterator[None]:
 
 
 def sync(
-    dsn: str, folder: Path, options: dict[str, Any] | None = None, paths: dict[str, str] | None = None, **request: Any
+    dsn: str,
+    folder: Path,
+    options: dict[str, Any] | None = None,
+    paths: dict[str, str] | None = None,
+    **request: Any,
 ) -> Loaded:
     settings = {"folder": str(folder), "settle_seconds": 0, **(options or {})}
-    vendor = Connection("file", "caixa", default_currency="AOA", options=settings, paths=paths or {})
+    vendor = Account("file", "caixa", default_currency="AOA", options=settings, paths=paths or {})
     return run(Job(dsn, vendor, key=KEY, run_id="test", **request))[1]
 
 
@@ -94,7 +98,11 @@ def test_one_row_per_line_with_decimal_commas(dsn: str, tmp_path: Path) -> None:
         lines = opened.execute(
             "SELECT external_id, line_no, name, quantity::int FROM analytics.sale_line ORDER BY 1, 2"
         ).fetchall()
-    assert lines == [("FT 1", 1, "Água 5L", 3), ("FT 1", 2, "Água; 20L", 1), ("FT 2", 1, "Água 5L", 1)]
+    assert lines == [
+        ("FT 1", 1, "Água 5L", 3),
+        ("FT 1", 2, "Água; 20L", 1),
+        ("FT 2", 1, "Água 5L", 1),
+    ]
 
 
 def test_one_row_per_invoice_and_the_usual_names(dsn: str, tmp_path: Path) -> None:
@@ -110,16 +118,28 @@ def test_one_row_per_invoice_and_the_usual_names(dsn: str, tmp_path: Path) -> No
 
 
 def test_json_lines_and_parquet(dsn: str, tmp_path: Path) -> None:
-    sale = {"invoice_number": "J-1", "customer_phone": "923456789", "total_amount": 0.1, "sale_date": "2026-01-01"}
+    sale = {
+        "invoice_number": "J-1",
+        "customer_phone": "923456789",
+        "total_amount": 0.1,
+        "sale_date": "2026-01-01",
+    }
     products = [{"name": "Água", "quantity": 1, "unit_price": 0.1, "sku": "ATW-5L"}]
-    (tmp_path / "a.json").write_text(json.dumps([{**sale, "total_amount": 150, "products": products}]))
-    lines = [{**sale, "invoice_number": "N-1", "total_amount": 20}, {**sale, "invoice_number": "N-2"}]
+    (tmp_path / "a.json").write_text(
+        json.dumps([{**sale, "total_amount": 150, "products": products}])
+    )
+    lines = [
+        {**sale, "invoice_number": "N-1", "total_amount": 20},
+        {**sale, "invoice_number": "N-2"},
+    ]
     (tmp_path / "b.ndjson").write_text("\n".join(map(json.dumps, lines)) + "\n\nnot json\n")
     frame = pl.DataFrame(
         {
             "invoice_number": ["P-1", "P-1", "P-2"],
             "customer_phone": ["923456789"] * 3,
-            "total_amount": pl.Series([Decimal("33.30"), Decimal("33.30"), Decimal("0.10")], dtype=pl.Decimal(10, 2)),
+            "total_amount": pl.Series(
+                [Decimal("33.30"), Decimal("33.30"), Decimal("0.10")], dtype=pl.Decimal(10, 2)
+            ),
             "sale_date": [datetime(2026, 1, 1, 10, tzinfo=UTC)] * 3,
             "sku": ["A", "B", None],
         }
@@ -150,7 +170,9 @@ def test_the_same_file_again_and_a_corrected_one(dsn: str, tmp_path: Path) -> No
     assert points(dsn) == {"FT 1": 700}
 
 
-def test_bad_rows_and_bad_files_are_named_and_do_not_hold_up_the_others(dsn: str, tmp_path: Path) -> None:
+def test_bad_rows_and_bad_files_are_named_and_do_not_hold_up_the_others(
+    dsn: str, tmp_path: Path
+) -> None:
     (tmp_path / "good.csv").write_text(
         HEADER
         + "FT 1;31/01/2026;923456789;Água;1;100,00\n"
@@ -170,10 +192,21 @@ def test_bad_rows_and_bad_files_are_named_and_do_not_hold_up_the_others(dsn: str
     found = rejects(dsn)
     of_rows = [(file, row) for file, row, _ in found if file]
     assert of_rows == [("good.csv", 3), ("good.csv", 4), ("good.csv", 6)]
-    reasons = {reason.partition(",")[2].partition(": ")[0].strip(): reason for file, _, reason in found if file is None}
+    reasons = {
+        reason.partition(",")[2].partition(": ")[0].strip(): reason
+        for file, _, reason in found
+        if file is None
+    }
     assert set(reasons) == {
         f"looked for at /{name}"
-        for name in ("broken.csv", "cut.json", "cut.parquet", "sheet.xlsx", "renamed.csv", "twice.csv")
+        for name in (
+            "broken.csv",
+            "cut.json",
+            "cut.parquet",
+            "sheet.xlsx",
+            "renamed.csv",
+            "twice.csv",
+        )
     }
     assert "choose another encoding" in reasons["looked for at /broken.csv"]
     assert "save it as CSV" in reasons["looked for at /renamed.csv"]
@@ -185,8 +218,12 @@ def test_bad_rows_and_bad_files_are_named_and_do_not_hold_up_the_others(dsn: str
 
 def test_rows_with_different_totals_are_no_invoice(dsn: str, tmp_path: Path) -> None:
     """Line totals taken for totals would give wrong points: it is said, not guessed."""
-    (tmp_path / "a.csv").write_text(HEADER + "FT 1;31/01/2026;923456789;A;1;1,00\nFT 1;31/01/2026;923456789;B;1;2,00\n")
-    sync(dsn, tmp_path, {**OPTIONS, "totals": "as written"}, {**PATHS, "total_minor": "/Total linha"})
+    (tmp_path / "a.csv").write_text(
+        HEADER + "FT 1;31/01/2026;923456789;A;1;1,00\nFT 1;31/01/2026;923456789;B;1;2,00\n"
+    )
+    sync(
+        dsn, tmp_path, {**OPTIONS, "totals": "as written"}, {**PATHS, "total_minor": "/Total linha"}
+    )
     assert points(dsn) == {}
     ((file, row, reason),) = rejects(dsn)
     assert (file, row) == ("a.csv", 2)
@@ -234,7 +271,13 @@ def test_a_folder_that_is_not_there(dsn: str, tmp_path: Path) -> None:
 def test_separators_of_lines_inside_of_a_text_end_no_line(dsn: str, tmp_path: Path) -> None:
     """JSON allows them as they are; only a line feed ends a document."""
     rows = [
-        {"id": n, "customer_phone": "923456789", "total": "10.00", "issued_at": "2026-05-01", "note": f"a{mark}b"}
+        {
+            "id": n,
+            "customer_phone": "923456789",
+            "total": "10.00",
+            "issued_at": "2026-05-01",
+            "note": f"a{mark}b",
+        }
         for n, mark in enumerate("\u2028\u2029\x85")
     ]
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
@@ -243,9 +286,16 @@ def test_separators_of_lines_inside_of_a_text_end_no_line(dsn: str, tmp_path: Pa
     assert points(dsn) == {"0": 100, "1": 100, "2": 100}
 
 
-def test_a_parquet_file_with_lists_and_numbers_as_pandas_writes_them(dsn: str, tmp_path: Path) -> None:
+def test_a_parquet_file_with_lists_and_numbers_as_pandas_writes_them(
+    dsn: str, tmp_path: Path
+) -> None:
     """Whole numbers are fractions where some are missing, and lines may be a column of lists."""
-    lines = [[{"name": "5L", "quantity": 1.5, "amount": Decimal("10.00")}, {"name": "20L", "quantity": 1.0}]] * 2
+    lines = [
+        [
+            {"name": "5L", "quantity": 1.5, "amount": Decimal("10.00")},
+            {"name": "20L", "quantity": 1.0},
+        ]
+    ] * 2
     frame = pl.DataFrame({
         "id": [1.0, 2.0], "customer_phone": [923456789.0, None], "customer_id": ["a", "b"], "total": [10.0, 20.5], "issued_at": ["2026-05-01"] * 2,
         "products": lines,
@@ -254,8 +304,13 @@ def test_a_parquet_file_with_lists_and_numbers_as_pandas_writes_them(dsn: str, t
     assert sync(dsn, tmp_path).rejected == 1  # no phone
     assert points(dsn) == {"1": 100}
     with connect(dsn) as opened:
-        found = opened.execute("SELECT name, quantity::text FROM billing.invoice_line ORDER BY line_no").fetchall()
-    assert [(name, Decimal(quantity)) for name, quantity in found] == [("5L", Decimal("1.5")), ("20L", Decimal(1))]
+        found = opened.execute(
+            "SELECT name, quantity::text FROM billing.invoice_line ORDER BY line_no"
+        ).fetchall()
+    assert [(name, Decimal(quantity)) for name, quantity in found] == [
+        ("5L", Decimal("1.5")),
+        ("20L", Decimal(1)),
+    ]
 
 
 def test_the_line_that_tells_excel_the_delimiter(dsn: str, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.kit.csv_text import Place
-from connectors.kit.documents import named
+from connectors.kit.described.documents import column_pointer
+from connectors.kit.spec.records import Place
 from sql.db import connect
-from tasks.again import is_corrected
+from tasks.load.retry_rejects import is_corrected
 from tests.support.database import databases, dsn
 from tests.sync.test_file import no_waiting, points, sync
 from tests.unit.test_file_tables import CASES, LINES, needs_cases
@@ -17,7 +17,7 @@ __all__ = ["databases", "dsn", "no_waiting"]
 HEADER = "Factura;Data;Telefone;Produto;Valor\n"
 GOOD = "FT 1;02/11/2026;923100001;Água;10,00\n"
 OPTIONS = {"amounts": "decimal comma", "dates": "day first", "totals": "sum of the lines"}
-PATHS = {name: named(path) for name, path in LINES.items()}
+PATHS = {name: column_pointer(path) for name, path in LINES.items()}
 
 
 def opened(dsn: str) -> list[tuple[int, int]]:
@@ -56,7 +56,9 @@ def test_the_corrected_file_may_have_another_name(dsn: str, tmp_path: Path) -> N
     assert points(dsn) == {"FT 9": 55000, "FT 10": 10000}
 
 
-def test_rows_that_move_are_the_same_and_close_when_they_are_right(dsn: str, tmp_path: Path) -> None:
+def test_rows_that_move_are_the_same_and_close_when_they_are_right(
+    dsn: str, tmp_path: Path
+) -> None:
     bad = ";03/11/2026;923100002;Copo;5,00\n"
     left(tmp_path, bad + GOOD)
     sync(dsn, tmp_path, OPTIONS, PATHS)
@@ -89,12 +91,15 @@ def test_a_file_that_cannot_be_read_is_one_reject(dsn: str, tmp_path: Path) -> N
 
 def test_another_setting_brings_the_document_without_a_new_file(dsn: str, tmp_path: Path) -> None:
     """The rows of a document are its reject; the document itself begins in another row."""
-    left(tmp_path, GOOD + ";;;Copo;5,00\n17;05/11/2026;923100003;A;1,00\n17;06/11/2026;923100004;B;2,00\n")
+    left(
+        tmp_path,
+        GOOD + ";;;Copo;5,00\n17;05/11/2026;923100003;A;1,00\n17;06/11/2026;923100004;B;2,00\n",
+    )
     sync(dsn, tmp_path, OPTIONS, PATHS)
     assert points(dsn) == {}
     assert len(opened(dsn)) == 2
     os.utime(tmp_path, None)
-    paths = {**PATHS, "external_id": named("Factura + Data"), "invoice_number": "/Factura"}
+    paths = {**PATHS, "external_id": column_pointer("Factura + Data"), "invoice_number": "/Factura"}
     sync(dsn, tmp_path, {**OPTIONS, "rows_without_id": "part of the document above"}, paths)
     assert points(dsn) == {"FT 1/02/11/2026": 150, "17/05/11/2026": 10, "17/06/11/2026": 20}
     assert opened(dsn) == []

@@ -8,30 +8,40 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-import connectors
 import simulator
 from connectors.kit.errors import ConnectorError, CredentialsRejected
+from panel.reports.sync_run import Links, markdown, who_acts
 from sql.db import connect
-from tasks.extract import Extracted
+from tasks.extract.pages import Extracted
 from tasks.job import Job
-from tasks.report import Links, RunReport, markdown, who_acts
+from tasks.run_report import RunReport
 from tests.support.hostile import FAULTS, Fault, Scene, breaks_the_contract
+from tests.support.systems import SIMULATED
 from tests.sync.conftest import START, Shop, expected, run
 
-SYSTEMS = (*connectors.SYSTEMS, "custom")
+SYSTEMS = (*SIMULATED, "custom")
 #: One of each way to end; the contract suite has them all.
 ENDING = [
     fault
     for fault in FAULTS
     if fault.name
-    in ("repeated_cursor", "truncated", "broken_off", "error_in_200", "gzip_bomb", "redirect", "throttled_infinitely")
+    in (
+        "repeated_cursor",
+        "truncated",
+        "broken_off",
+        "error_in_200",
+        "gzip_bomb",
+        "redirect",
+        "throttled_infinitely",
+    )
 ]
 
 
 def cursors(shop: Shop, system: str) -> dict[str, datetime]:
     with connect(shop.dsn) as connection:
         found = connection.execute(
-            "SELECT stream, cursor_at FROM billing.sync_cursor WHERE system = %s ORDER BY 1", [system]
+            "SELECT stream, cursor_at FROM billing.sync_cursor WHERE system = %s ORDER BY 1",
+            [system],
         ).fetchall()
     return dict(found)
 
@@ -61,7 +71,9 @@ def hostile_job(shop: Shop, system: str, fault: Fault) -> Job:
     return job
 
 
-@pytest.mark.parametrize(("number", "fault"), list(enumerate(ENDING)), ids=[fault.name for fault in ENDING])
+@pytest.mark.parametrize(
+    ("number", "fault"), list(enumerate(ENDING)), ids=[fault.name for fault in ENDING]
+)
 def test_a_fault_moves_no_cursor_and_loses_nothing(shop: Shop, number: int, fault: Fault) -> None:
     """Each fault hits one of the systems, after a synchronisation that went well; the next one brings what was due."""
     system = SYSTEMS[number % len(SYSTEMS)]
@@ -113,14 +125,20 @@ def behind(shop: Shop, system: str, by: timedelta) -> Callable[[httpx.Request], 
 def test_a_clock_ahead_of_the_vendors_loses_no_sale(shop: Shop, system: str) -> None:
     """Ours is two days ahead, more than any overlap: what changes after a run carries times long before that run."""
     by = timedelta(days=2)
-    shop.world = simulator.World(seed=11, customers=40, invoices=90, start=START, now=lambda: datetime.now(UTC) - by)
+    shop.world = simulator.World(
+        seed=11, customers=40, invoices=90, start=START, now=lambda: datetime.now(UTC) - by
+    )
     shop.before = behind(shop, system, by)
     for _ in range(2):
         extracted, _, _ = shop.sync(system)
         shop.world.evolve(steps=20)
     shop.sync(system)
     assert shop.points() == expected(shop.world, system)
-    ahead = [state["clock_ahead_seconds"] for state in extracted.streams.values() if "clock_ahead_seconds" in state]
+    ahead = [
+        state["clock_ahead_seconds"]
+        for state in extracted.streams.values()
+        if "clock_ahead_seconds" in state
+    ]
     assert ahead
     assert max(ahead) == pytest.approx(by.total_seconds(), abs=10)
     assert max(cursors(shop, system).values()) < datetime.now(UTC) - by + timedelta(seconds=30)
@@ -128,7 +146,9 @@ def test_a_clock_ahead_of_the_vendors_loses_no_sale(shop: Shop, system: str) -> 
 
 def test_a_clock_that_no_signature_forgives(shop: Shop) -> None:
     """NetSuite's signed requests carry the time: two days off is refused, and the message names the clock."""
-    shop.world = simulator.World(seed=11, customers=4, invoices=9, now=lambda: datetime.now(UTC) - timedelta(days=2))
+    shop.world = simulator.World(
+        seed=11, customers=4, invoices=9, now=lambda: datetime.now(UTC) - timedelta(days=2)
+    )
     with pytest.raises(CredentialsRejected, match="clock more than 5 minutes off"):
         shop.sync("netsuite")
     assert cursors(shop, "netsuite") == {}

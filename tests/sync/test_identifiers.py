@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from connectors.kit.errors import UnexpectedShape
+from panel.runs.error_advice import describe_error
 from sql.explain import explain
-from tasks.advice import named
 from tasks.job import Policy
-from tasks.load import TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
 from tests.sync.test_custom import connection, job
@@ -27,7 +27,9 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def answering(*documents: dict[str, Any]) -> Any:
-    return lambda _: httpx.Response(200, json={"data": list(documents), "next_cursor": None, "has_more": False})
+    return lambda _: httpx.Response(
+        200, json={"data": list(documents), "next_cursor": None, "has_more": False}
+    )
 
 
 def test_a_reject_names_the_document_without_the_phone(dsn: str) -> None:
@@ -36,7 +38,7 @@ def test_a_reject_names_the_document_without_the_phone(dsn: str) -> None:
     with pytest.raises(TooManyRejectsError) as stopped:
         run(job(dsn, vendor, answering(document(total="many")), policy=strict))
     assert PHONE not in str(stopped.value)
-    assert "•••••••89" in named(stopped.value)
+    assert "•••••••89" in describe_error(stopped.value)
     _, loaded, _ = run(job(dsn, vendor, answering(document(total="many"))))
     (examples,) = loaded.examples.values()
     assert examples == ["•••••••89"]
@@ -53,6 +55,8 @@ def test_an_explanation_names_it_without_the_phone(dsn: str) -> None:
 
 
 def test_any_error_that_quotes_it_is_shown_without_it() -> None:
-    error = UnexpectedShape("file", "sales", f"vendas-{PHONE}.csv: no header; sent by ana@example.com")
-    assert PHONE not in named(error)
-    assert "ana@example.com" not in named(error)
+    error = UnexpectedShape(
+        "file", "sales", f"vendas-{PHONE}.csv: no header; sent by ana@example.com"
+    )
+    assert PHONE not in describe_error(error)
+    assert "ana@example.com" not in describe_error(error)

@@ -1,6 +1,9 @@
 """The promises, end to end: the oracle's points, whatever order, size, fault or repetition."""
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,20 +11,24 @@ from typing import Any
 import httpx
 import pytest
 
-import connectors
 import simulator
 from connectors.kit.errors import CredentialsRejected, Transient
 from simulator.faults import FaultPlan, Faults
-from sql.db import connect
-from tasks import load, mapper
-from tasks.early import Early
+from sql.db import DbConnection, connect
+from tasks.extract import mapper
+from tasks.extract.bulk import map_threads
+from tasks.extract.bulk import read as bulk_read
+from tasks.extract.bulk.overlapped_store import OverlappedStore
 from tasks.job import Policy
-from tasks.load import Loading, TooManyRejectsError
+from tasks.load import invoices as load
+from tasks.load.invoices import TooManyRejectsError
+from tasks.run_database import RunDatabase
 from tasks.sync import read
 from tests.support.database import Databases
+from tests.support.systems import SIMULATED
 from tests.sync.conftest import START, Shop, expected, run
 
-SYSTEMS = (*connectors.SYSTEMS, "custom")
+SYSTEMS = (*SIMULATED, "custom")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -61,7 +68,9 @@ def test_the_documented_example_is_worth_1500(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("tier", "points"), [("silver", 1800), ("gold", 2250), ("platinum", 3000)])
-def test_a_tier_in_force_at_the_sale_counts_even_if_entered_later(shop: Shop, tier: str, points: int) -> None:
+def test_a_tier_in_force_at_the_sale_counts_even_if_entered_later(
+    shop: Shop, tier: str, points: int
+) -> None:
     shop.sync("quickbooks")
     with connect(shop.dsn) as connection:
         connection.execute(
@@ -89,26 +98,56 @@ def test_page_size_does_not_matter(shop: Shop, databases: Databases, system: str
 
 
 @pytest.fixture
-def in_many_batches(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Batches as a large read has them; whether the transactions that were begun early were taken over."""
+def in_many_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Batches as a large read has them; whether the overlapped transactions stored anything.
+
+    Every transaction of the run must end in the thread that began it.
+    """
     taken: list[bool] = []
-    take_over = Early.take_over
+    threads: list[tuple[int, int]] = []
+    transaction = RunDatabase.transaction
 
-    def noted(early: Early) -> Loading | None:
-        taken.append((loading := take_over(early)) is not None)
-        return loading
+    @contextmanager
+    def watched(run: RunDatabase) -> Iterator[DbConnection]:
+        begun = threading.get_ident()
+        try:
+            with transaction(run) as connection:
+                yield connection
+        finally:
+            threads.append((begun, threading.get_ident()))
 
-    monkeypatch.setattr(Early, "take_over", noted)
-    monkeypatch.setattr(mapper, "RECORDS_FIRST", 5)
-    monkeypatch.setattr(mapper, "RECORDS_AT_ONCE", 20)
+    monkeypatch.setattr(RunDatabase, "transaction", watched)
+    finish, abandon = OverlappedStore.finish, OverlappedStore.abandon
+
+    def finished(overlapped: OverlappedStore, streams: Any) -> Any:
+        taken.append((stored := finish(overlapped, streams)) is not None)
+        return stored
+
+    def abandoned(overlapped: OverlappedStore) -> None:
+        taken.append(False)
+        abandon(overlapped)
+
+    monkeypatch.setattr(OverlappedStore, "finish", finished)
+    monkeypatch.setattr(OverlappedStore, "abandon", abandoned)
+    monkeypatch.setattr(mapper, "SMALL_RECORDS_MAX", 5)
+    monkeypatch.setattr(map_threads, "RECORDS_FIRST", 5)
+    monkeypatch.setattr(map_threads, "RECORDS_AT_ONCE", 20)
+    monkeypatch.setattr(bulk_read, "STORE_FROM_RECORDS", 20)
     monkeypatch.setattr(load, "RECORDS_AT_ONCE", 20)
-    return taken
+    yield taken
+    assert len({begun for begun, _ in threads}) > 1, "nothing ran beside the read"
+    assert [begun for begun, _ in threads] == [ended for _, ended in threads]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_batches_do_not_matter(shop: Shop, databases: Databases, in_many_batches: list[bool], system: str) -> None:
+def test_batches_do_not_matter(
+    shop: Shop, databases: Databases, in_many_batches: list[bool], system: str
+) -> None:
     known = replace(shop, dsn=databases.migrated())
-    for one, again in ((known, True), (shop, False)):  # the second time from zero: all is new, or nearly
+    for one, again in (
+        (known, True),
+        (shop, False),
+    ):  # the second time from zero: all is new, or nearly
         one.world.grants = simulator.World(seed=11, customers=1, invoices=1).grants  # a new consent
         one.sync(system, page_size=5)
         if again:
@@ -121,7 +160,9 @@ def test_batches_do_not_matter(shop: Shop, databases: Databases, in_many_batches
     assert all(in_many_batches) if system == "custom" else not any(in_many_batches)
 
 
-def test_a_transaction_begun_early_is_given_up_with_the_read(shop: Shop, in_many_batches: list[bool]) -> None:
+def test_a_transaction_begun_early_is_given_up_with_the_read(
+    shop: Shop, in_many_batches: list[bool]
+) -> None:
     shop.before = lambda _: httpx.Response(503) if len(shop.requests) > 12 else None
     with pytest.raises(Transient):
         shop.sync("custom", page_size=5)
@@ -134,7 +175,9 @@ def test_a_transaction_begun_early_is_given_up_with_the_read(shop: Shop, in_many
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_faults_on_the_wire_change_nothing(shop: Shop, system: str) -> None:
-    faults = Faults(seed=5, rate_500=0.15, truncated_json=0.1, html=0.05, timeouts=0.05, errors_in_200=0.05)
+    faults = Faults(
+        seed=5, rate_500=0.15, truncated_json=0.1, html=0.05, timeouts=0.05, errors_in_200=0.05
+    )
     shop.world.faults = FaultPlan(faults)
     shop.sync(system, page_size=15)
     assert shop.points() == expected(shop.world, system)
@@ -165,9 +208,15 @@ def test_a_dry_run_keeps_nothing_and_says_what_the_run_will_do(shop: Shop) -> No
 
 def test_too_many_rejects_stop_the_run_and_nothing_moves(shop: Shop) -> None:
     with pytest.raises(TooManyRejectsError, match="Nothing was stored and no cursor moved"):
-        shop.sync("xero", policy=Policy(reject_percent_max=50), paths={"total_minor": "/NoSuchField"})
+        shop.sync(
+            "xero", policy=Policy(reject_percent_max=50), paths={"total_minor": "/NoSuchField"}
+        )
     counts = shop.counts()
-    assert (counts["billing.invoice"], counts["billing.sync_cursor"], counts["loyalty.award_entry"]) == (0, 0, 0)
+    assert (
+        counts["billing.invoice"],
+        counts["billing.sync_cursor"],
+        counts["loyalty.award_entry"],
+    ) == (0, 0, 0)
     assert counts["billing.reject"] > 0
     assert counts["billing.raw_page"] > 0
     shop.sync("xero")
@@ -200,7 +249,9 @@ def test_a_window_by_hand_leaves_the_cursor(shop: Shop) -> None:
 
 
 def test_refused_credentials_name_the_block_and_no_secret(shop: Shop) -> None:
-    shop.world.grants["xero"] = simulator.World(seed=99, customers=1, invoices=1).grants["freshbooks"]
+    shop.world.grants["xero"] = simulator.World(seed=99, customers=1, invoices=1).grants[
+        "freshbooks"
+    ]
     with pytest.raises(CredentialsRejected, match='block "xero"') as caught:
         shop.sync("xero")
     for secret in (simulator.CLIENT_SECRET, simulator.seed_refresh_token("xero")):
@@ -208,7 +259,9 @@ def test_refused_credentials_name_the_block_and_no_secret(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks"])
-def test_rejects_say_why_and_are_closed_once_the_customer_has_a_phone(shop: Shop, system: str) -> None:
+def test_rejects_say_why_and_are_closed_once_the_customer_has_a_phone(
+    shop: Shop, system: str
+) -> None:
     shop.world = simulator.World(seed=24, customers=40, invoices=90, start=START)
     _, loaded, _ = shop.sync(system)
     without = {
@@ -217,11 +270,15 @@ def test_rejects_say_why_and_are_closed_once_the_customer_has_a_phone(shop: Shop
         if row.system == system and row.phone_e164 is None and row.status not in ("draft", "void")
     }
     assert len(without) >= 2
-    rejected = rows_of(shop, "SELECT external_id, reason FROM billing.reject WHERE resolved_at IS NULL")
+    rejected = rows_of(
+        shop, "SELECT external_id, reason FROM billing.reject WHERE resolved_at IS NULL"
+    )
     assert {external_id for external_id, _ in rejected} == set(without)
     assert all("Customer phone" in reason for _, reason in rejected)
     assert loaded.rejected == len(without)
-    assert rows_of(shop, "SELECT count(*) FROM billing.reject WHERE problems::text ~ '[0-9]{6}'") == [(0,)]
+    assert rows_of(
+        shop, "SELECT count(*) FROM billing.reject WHERE problems::text ~ '[0-9]{6}'"
+    ) == [(0,)]
     points = shop.points()
     assert points == expected(shop.world, system)
     assert not points.keys() & {(system, external_id) for external_id in without}
@@ -229,16 +286,25 @@ def test_rejects_say_why_and_are_closed_once_the_customer_has_a_phone(shop: Shop
     for number, customer_id in enumerate(sorted(set(without.values()))):
         customer = shop.world.books[system].customers[customer_id]
         customer.person.national = f"92700000{number}"
-        assert shop.world.books[system].change_phone(customer, f"+244 927 000 00{number}", datetime.now(UTC))
+        assert shop.world.books[system].change_phone(
+            customer, f"+244 927 000 00{number}", datetime.now(UTC)
+        )
     # A missing phone is asked for again after ten minutes.
-    rows_of(shop, "UPDATE billing.customer SET fetched_at = fetched_at - interval '11 minutes' RETURNING 1")
+    rows_of(
+        shop,
+        "UPDATE billing.customer SET fetched_at = fetched_at - interval '11 minutes' RETURNING 1",
+    )
     _, again, awarded = shop.sync(system, since=START - timedelta(days=1))
     assert (again.rejected, again.resolved) == (0, len(without))
     assert rows_of(shop, "SELECT external_id FROM billing.reject WHERE resolved_at IS NULL") == []
-    assert {row[0] for row in rows_of(shop, "SELECT external_id FROM billing.reject")} == set(without)
+    assert {row[0] for row in rows_of(shop, "SELECT external_id FROM billing.reject")} == set(
+        without
+    )
     assert awarded.entries == len(without)
     assert shop.points() == expected(shop.world, system)
-    assert shop.points().keys() - points.keys() == {(system, external_id) for external_id in without}
+    assert shop.points().keys() - points.keys() == {
+        (system, external_id) for external_id in without
+    }
 
 
 def rows_of(shop: Shop, statement: str) -> list[tuple[Any, ...]]:
@@ -249,7 +315,9 @@ def rows_of(shop: Shop, statement: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_replay_brings_in_what_a_wrong_mapping_rejected_without_asking_the_vendor(shop: Shop, system: str) -> None:
+def test_a_replay_brings_in_what_a_wrong_mapping_rejected_without_asking_the_vendor(
+    shop: Shop, system: str
+) -> None:
     """The mapping is corrected, the stored pages are mapped again: the same ledger as if it had been right at once."""
     lenient = Policy(reject_percent_max=100)
     # Sage Intacct is asked for what a path names, and refuses what it does not know.
@@ -257,7 +325,9 @@ def test_a_replay_brings_in_what_a_wrong_mapping_rejected_without_asking_the_ven
     shop.sync(system, policy=lenient, paths={"total_minor": wrong})
     assert shop.points() == {}
     asked = len(shop.requests)
-    cursors = rows_of(shop, "SELECT system, stream, cursor_at FROM billing.sync_cursor ORDER BY 1, 2")
+    cursors = rows_of(
+        shop, "SELECT system, stream, cursor_at FROM billing.sync_cursor ORDER BY 1, 2"
+    )
 
     before = shop.counts()
     shop.sync(system, replay=True, dry_run=True)
@@ -266,7 +336,10 @@ def test_a_replay_brings_in_what_a_wrong_mapping_rejected_without_asking_the_ven
     assert loaded.resolved > 0
     assert shop.points() == expected(shop.world, system)
     assert len(shop.requests) == asked
-    assert rows_of(shop, "SELECT system, stream, cursor_at FROM billing.sync_cursor ORDER BY 1, 2") == cursors
+    assert (
+        rows_of(shop, "SELECT system, stream, cursor_at FROM billing.sync_cursor ORDER BY 1, 2")
+        == cursors
+    )
 
     _, _, awarded = shop.sync(system, replay=True)
     assert awarded.entries == 0

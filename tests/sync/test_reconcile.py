@@ -6,10 +6,10 @@ import pytest
 
 import simulator
 from connectors import DESCRIBED
+from panel.reports.reconcile import markdown
 from sql.db import connect
-from tasks.check_points import TooManyPointsError, check_points, recompute
-from tasks.reconcile import Reconciled, listed_since, reconcile_vendor
-from tasks.reconcile_report import markdown
+from tasks.reconcile.points_due import TooManyPointsError, check_points, recompute
+from tasks.reconcile.vendor import Reconciled, listed_since, reconcile_vendor
 from tests.support.database import databases, dsn
 from tests.sync.conftest import START, Shop, expected
 
@@ -47,9 +47,17 @@ def test_after_a_synchronisation_nothing_differs(shop: Shop, system: str) -> Non
 def test_what_is_wrong_is_named_and_reading_again_corrects_it(shop: Shop) -> None:
     shop.sync("xero")
     right = shop.ledger()
-    assert look(shop, "xero").count == sum(one.what.startswith("rejected") for one in look(shop, "xero").differences)
+    assert look(shop, "xero").count == sum(
+        one.what.startswith("rejected") for one in look(shop, "xero").differences
+    )
     first = "(SELECT external_id FROM billing.invoice WHERE status IN ('open', 'paid') AND kind = 'invoice' ORDER BY 1 LIMIT 1)"
-    assert execute(shop, f"UPDATE billing.invoice SET total_minor = total_minor + 100 WHERE external_id = {first}") == 1
+    assert (
+        execute(
+            shop,
+            f"UPDATE billing.invoice SET total_minor = total_minor + 100 WHERE external_id = {first}",
+        )
+        == 1
+    )
     assert (
         execute(
             shop,
@@ -93,7 +101,12 @@ def test_points_that_differ_are_posted_once_and_only_if_meant(shop: Shop) -> Non
     for run_id in ("first", "again"):
         recompute(shop.dsn, run_id, dry_run=False, confirm=10**9)
     with connect(shop.dsn) as connection:
-        runs = {row[0] for row in connection.execute("SELECT DISTINCT run_id FROM loyalty.award_entry").fetchall()}
+        runs = {
+            row[0]
+            for row in connection.execute(
+                "SELECT DISTINCT run_id FROM loyalty.award_entry"
+            ).fetchall()
+        }
     assert {"one", "first"} <= runs and "again" not in runs
     assert sum(shop.points().values()) > sum(right.values())
     assert expected(shop.world, "quickbooks") == right

@@ -14,17 +14,18 @@ import pytest
 import stamina
 from cryptography.fernet import Fernet
 
-from connectors.kit.documents import named
-from connectors.kit.spec import Connection
+from connectors.kit.described.documents import column_pointer
+from connectors.kit.spec import Account
+from panel.alerts.checks import due_alerts
+from panel.reports.sync_run import Links, markdown
+from settings import PROJECT_ROOT
 from sql import refused
 from sql.db import connect
-from sql.sync import Account
-from tasks.alerts.watch import look
+from sql.sync import AccountKey
 from tasks.job import Job, Policy
-from tasks.report import Links, RunReport, markdown
+from tasks.run_report import RunReport
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
-from twezah.settings import PROJECT_ROOT
 
 __all__ = ["databases", "dsn"]
 CASES = PROJECT_ROOT.parent / "shared" / "samples" / "field-cases"
@@ -55,12 +56,14 @@ class Till:
     def read_file(self, name: str, body: bytes) -> RunReport:
         (self.folder / name).write_bytes(body)
         settings = {"folder": str(self.folder), "settle_seconds": 0, **self.options}
-        vendor = Connection("file", "caixa", default_currency=self.currency, options=settings, paths=self.paths)
+        vendor = Account(
+            "file", "caixa", default_currency=self.currency, options=settings, paths=self.paths
+        )
         job = Job(self.dsn, vendor, key=KEY, run_id="test", policy=Policy(reject_percent_max=100))
         report = RunReport(job, datetime.now(UTC))
         report.extracted, report.loaded, report.awarded = run(job)
         with connect(self.dsn) as connection:
-            report.corrections = refused.open_ones(connection, Account("file", "caixa"))
+            report.corrections = refused.open_corrections(connection, AccountKey("file", "caixa"))
         return report
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
@@ -68,7 +71,9 @@ class Till:
             return connection.execute(statement.encode()).fetchall()
 
     def points(self) -> dict[str, int]:
-        return dict(self.rows("SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1"))
+        return dict(
+            self.rows("SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1")
+        )
 
     def refused(self) -> list[tuple[Any, ...]]:
         return self.rows(
@@ -85,7 +90,14 @@ def till(dsn: str, tmp_path: Path) -> Till:
 
 
 def sale(key: str = "L1", total: Any = 100, **more: Any) -> dict[str, Any]:
-    return {"id": key, "customer_phone": PHONE, "total": total, "sale_date": "2026-01-02", "status": "paid", **more}
+    return {
+        "id": key,
+        "customer_phone": PHONE,
+        "total": total,
+        "sale_date": "2026-01-02",
+        "status": "paid",
+        **more,
+    }
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the samples are not beside the project")
@@ -102,7 +114,9 @@ class TestFieldCases:
     def test_negative_credit_notes(self, till: Till) -> None:
         folder = CASES / "negative-credit-notes"
         said = json.loads((folder / "f08.cfg.json").read_text())
-        till.paths = {name: named(path) for name, path in said.pop("field_mapping").items()}
+        till.paths = {
+            name: column_pointer(path) for name, path in said.pop("field_mapping").items()
+        }
         till.options = said
         till.read_file("f08.csv", (folder / "f08.csv").read_bytes())
         assert till.points() == {"FT 1": 15000, "NC 1": -5000}
@@ -118,7 +132,9 @@ class TestFieldCases:
         (0, 0.5, 0),
     ],
 )
-def test_a_little_too_much_is_all_of_it(till: Till, total: float, refunded: float, points: int) -> None:
+def test_a_little_too_much_is_all_of_it(
+    till: Till, total: float, refunded: float, points: int
+) -> None:
     till.read(sale(total=total))
     report = till.read(sale(total=total, amount_refunded=refunded))
     assert till.points().get("L1", 0) == points
@@ -142,13 +158,21 @@ def test_far_too_much_is_refused_loudly(till: Till) -> None:
     assert "1 refused correction, 1 000 points at stake" in report.headline()
     assert text.index("Corrections that were refused") < text.index("What came of it")
     assert "| L1 | 1 000 | Amount refunded" in text
-    (event,) = [one for one in look(till.dsn, datetime.now(UTC)) if one.event == "twezah.corrections.refused"]
+    (event,) = [
+        one
+        for one in due_alerts(till.dsn, datetime.now(UTC))
+        if one.event == "twezah.corrections.refused"
+    ]
     assert "1 000 points at stake" in event.what
     assert "L1" in event.what
     # Corrected: it is over, and the points follow.
     report = till.read(sale(amount_refunded=100))
     assert (till.points()["L1"], till.refused(), report.corrections) == (0, [], [])
-    assert not [one for one in look(till.dsn, datetime.now(UTC)) if one.event == "twezah.corrections.refused"]
+    assert not [
+        one
+        for one in due_alerts(till.dsn, datetime.now(UTC))
+        if one.event == "twezah.corrections.refused"
+    ]
 
 
 #: Versions of an accepted sale that take it back, each with something that a new sale would be
@@ -230,14 +254,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_understood_is_refused_with_the_points_at_stake(till: Till, case: str) -> None:
+def test_what_cannot_be_understood_is_refused_with_the_points_at_stake(
+    till: Till, case: str
+) -> None:
     till.read(sale(customer_id="c1"))
     till.read(REFUSED[case])
     assert till.points() == {"L1": 1000}
     assert till.refused() == [("L1", 1000)]
 
 
-def test_an_edit_whose_points_cannot_be_computed_is_a_refused_correction_as_well(till: Till) -> None:
+def test_an_edit_whose_points_cannot_be_computed_is_a_refused_correction_as_well(
+    till: Till,
+) -> None:
     """The award step's rejects leave old points standing too."""
     with connect(till.dsn) as opened:
         opened.execute(
@@ -266,11 +294,13 @@ CREDITS = {
 def test_a_credits_sign_does_not_matter(till: Till, case: str, kind: str) -> None:
     total, subtotal, paid = CREDITS[case]
     till.paths = {"kind": "/kind"}
-    till.read(sale(kind="invoice"), sale("N1", total, kind=kind, subtotal=subtotal, amount_paid=paid))
+    till.read(
+        sale(kind="invoice"), sale("N1", total, kind=kind, subtotal=subtotal, amount_paid=paid)
+    )
     assert till.points() == {"L1": 1000, "N1": -400}
-    assert till.rows("SELECT total_minor, subtotal_minor FROM billing.invoice WHERE external_id = 'N1'") == [
-        (4000, 3500)
-    ]
+    assert till.rows(
+        "SELECT total_minor, subtotal_minor FROM billing.invoice WHERE external_id = 'N1'"
+    ) == [(4000, 3500)]
 
 
 LINES = {
@@ -287,7 +317,10 @@ LINES = {
 def test_lines_of_credits_of_either_sign(till: Till, case: str, totals: str) -> None:
     amounts, pieces = LINES[case]
     till.paths, till.options = {"kind": "/kind"}, {"totals": totals}
-    lines = [{"sku": "A", "amount": amount, "quantity": n} for amount, n in zip(amounts, pieces, strict=True)]
+    lines = [
+        {"sku": "A", "amount": amount, "quantity": n}
+        for amount, n in zip(amounts, pieces, strict=True)
+    ]
     if case == "mixed" and totals == "sum of the lines":
         pytest.skip("without a total nothing says that both lines were sold")
     till.read(sale(kind="invoice", lines=[{"sku": "A", "amount": 100, "quantity": 4}]))

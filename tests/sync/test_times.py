@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from sql.db import connect
 from tasks.sync import synchronise
 from tests.sync.conftest import Shop, expected
@@ -18,7 +18,9 @@ from tests.sync.test_pipeline import rows_of
 #: Per system how a record says when it was changed.
 STAMPS: dict[str, Callable[[dict[str, Any], datetime], None]] = {
     "quickbooks": lambda record, at: record["MetaData"].update(LastUpdatedTime=at.isoformat()),
-    "xero": lambda record, at: record.update(UpdatedDateUTC=f"/Date({int(at.timestamp() * 1000)}+0000)/"),
+    "xero": lambda record, at: record.update(
+        UpdatedDateUTC=f"/Date({int(at.timestamp() * 1000)}+0000)/"
+    ),
     "freshbooks": lambda record, at: record.update(updated=f"{at:%Y-%m-%d %H:%M:%S}"),
 }
 FAR = datetime(2062, 1, 24, 10, tzinfo=UTC)
@@ -27,42 +29,55 @@ EVER = datetime(1960, 1, 1, tzinfo=UTC)
 CHANGED = "SELECT external_id, updated_at, claimed_at FROM billing.invoice ORDER BY 1"
 
 
-def erp_of() -> Connection:
+def erp_of() -> Account:
     statuses = {"Emitida": "open", "Anulada": "void"}
     options = ERP_OPTIONS | {"statuses": statuses}
     return connection(options, paths=ERP_PATHS, page_size=2, timezone="Africa/Luanda")
 
 
 @pytest.mark.parametrize("system", STAMPS)
-def test_what_was_changed_in_2062_is_edited_voided_and_deleted_today(shop: Shop, system: str) -> None:
+def test_what_was_changed_in_2062_is_edited_voided_and_deleted_today(
+    shop: Shop, system: str
+) -> None:
     shop.before = Altered(shop, system, lambda record: STAMPS[system](record, FAR))
     _, loaded, _ = shop.sync(system)
     assert shop.points() == expected(shop.world, system)
     assert loaded.ahead > 20 and {at.year for at in loaded.ahead_documents.values()} == {2062}
     assert rows_of(shop, "SELECT count(*) FROM billing.invoice WHERE updated_at > now()") == [(0,)]
-    assert rows_of(shop, "SELECT count(*) > 20 FROM billing.invoice WHERE claimed_at > '2062-01-24'") == [(True,)]
-    assert rows_of(shop, "SELECT count(*) FROM billing.sync_cursor WHERE cursor_at > now()") == [(0,)]
+    assert rows_of(
+        shop, "SELECT count(*) > 20 FROM billing.invoice WHERE claimed_at > '2062-01-24'"
+    ) == [(True,)]
+    assert rows_of(shop, "SELECT count(*) FROM billing.sync_cursor WHERE cursor_at > now()") == [
+        (0,)
+    ]
     before = rows_of(shop, CHANGED)
     _, loaded, awarded = shop.sync(system)
-    assert (loaded.stored.new, loaded.stored.changed, awarded.entries) == (0, 0, 0), "again: nothing"
+    assert (loaded.stored.new, loaded.stored.changed, awarded.entries) == (0, 0, 0), (
+        "again: nothing"
+    )
     assert rows_of(shop, CHANGED) == before
 
     shop.before = lambda _: None
     shop.world.evolve(steps=60)
     shop.sync(system)
     assert shop.points() == expected(shop.world, system)
-    # What is stored is what was fetched last, however often and in which order the pages are read again.
+    # What is stored is what was fetched last, however often and in which order the pages are read
+    # again.
     shop.sync(system, replay=True)
     assert shop.points() == expected(shop.world, system)
     shop.sync(system, replay=True, until=datetime.now(UTC) - timedelta(seconds=1))
     assert shop.points() == expected(shop.world, system)
 
 
-#: Times of change, one after the other, of versions that are read in this order; all but the last are wrong somehow.
+#: Times of change, one after the other, of versions that are read in this order; all but the last
+#: are wrong somehow.
 CLOCKS = {
     "far ahead": [FAR, datetime.now(UTC)],
     "an hour ahead, then right": [datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC)],
-    "the clocks went back": [datetime(2026, 11, 1, 5, 50, tzinfo=UTC), datetime(2026, 11, 1, 5, 10, tzinfo=UTC)],
+    "the clocks went back": [
+        datetime(2026, 11, 1, 5, 50, tzinfo=UTC),
+        datetime(2026, 11, 1, 5, 10, tzinfo=UTC),
+    ],
     "set back by a day": [datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)],
     "ahead for ever": [FAR, FAR + timedelta(days=1), FAR],
     "no time at all": [datetime(2026, 5, 1, tzinfo=UTC)] * 3,
@@ -92,7 +107,8 @@ def test_what_was_fetched_last_counts_whatever_the_vendors_clock_says(
     for _ in range(2):
         report = synchronise(job(dsn, erp_of(), erp, since=EVER))
         assert (report.summary()["changed"], report.summary()["entries"]) == (0, 0)
-    # Replaying all pages, or the first one alone, undoes nothing: when a page was fetched decides, not when it is replayed.
+    # Replaying all pages, or the first one alone, undoes nothing: when a page was fetched decides,
+    # not when it is replayed.
     first = datetime.now(UTC)
     with connect(dsn) as connection:
         row = connection.execute(
@@ -105,7 +121,9 @@ def test_what_was_fetched_last_counts_whatever_the_vendors_clock_says(
         assert sales(dsn) == right
 
 
-def test_rows_that_are_frozen_already_are_corrected_by_the_next_version_or_by_a_replay(dsn: str) -> None:
+def test_rows_that_are_frozen_already_are_corrected_by_the_next_version_or_by_a_replay(
+    dsn: str,
+) -> None:
     """As an earlier release left them: stored with the vendor's time, a later void ignored."""
     erp = Erp([document(1, "100,00")])
     synchronise(job(dsn, erp_of(), erp, since=EVER))
@@ -150,7 +168,9 @@ def test_a_cursor_in_the_future_reads_everything_and_comes_back(shop: Shop) -> N
     shop.world.evolve(steps=40)
     shop.sync("xero")
     assert shop.points() == expected(shop.world, "xero")
-    assert rows_of(shop, "SELECT count(*) FROM billing.sync_cursor WHERE cursor_at > now()") == [(0,)]
+    assert rows_of(shop, "SELECT count(*) FROM billing.sync_cursor WHERE cursor_at > now()") == [
+        (0,)
+    ]
 
 
 def test_a_deletion_with_a_time_ahead_does_not_freeze_the_document(shop: Shop) -> None:
@@ -163,10 +183,14 @@ def test_a_deletion_with_a_time_ahead_does_not_freeze_the_document(shop: Shop) -
             return None
         answer = altered.serve(request)
         text = answer.text.replace(f"{datetime.now(UTC):%Y-}", "2062-")
-        return httpx.Response(answer.status_code, text=text, headers={"content-type": "application/json"})
+        return httpx.Response(
+            answer.status_code, text=text, headers={"content-type": "application/json"}
+        )
 
     altered = Altered(shop, "quickbooks", lambda _: None)
     shop.before = later
     shop.sync("quickbooks")
     assert shop.points() == expected(shop.world, "quickbooks")
-    assert rows_of(shop, "SELECT count(*) FROM billing.invoice WHERE updated_at > now() + interval '1 hour'") == [(0,)]
+    assert rows_of(
+        shop, "SELECT count(*) FROM billing.invoice WHERE updated_at > now() + interval '1 hour'"
+    ) == [(0,)]

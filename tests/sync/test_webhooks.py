@@ -12,23 +12,26 @@ import pytest
 from pydantic import SecretStr
 
 import simulator
-import tasks.pushed
-import tasks.webhooks
-from connectors import webhooks as connectors_webhooks
-from connectors.custom import KeyRejected
+import tasks.webhooks.documents
+import tasks.webhooks.process
+from connectors import registry as connectors_webhooks
+from connectors.custom.connector import KeyRejected
 from connectors.kit.errors import CredentialsRejected
-from connectors.kit.webhooks import Verified, delivery_key, events, verify
-from connectors.webhooks import webhook_for
-from simulator.webhooks import Announcer, Delivery, Disorder
+from connectors.kit.webhooks.scheme import Verified, delivery_key, events, verify
+from connectors.registry import webhook_for
+from panel.blocks import NotConnectedError
+from panel.reports.webhooks import headline, markdown
+from simulator.deliveries import Delivery
+from simulator.systems.freshbooks.announce import verification
+from simulator.systems.xero.announce import intent
+from simulator.webhooks import Announcer, Disorder
 from sql import webhooks as stored
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
-from tasks.blocks import NotConnectedError
 from tasks.job import Job, Policy
-from tasks.webhook_report import headline, markdown
-from tasks.webhook_run import Listening, Pace, listen
-from tasks.webhooks import Connections, process
+from tasks.webhooks.listener import Listening, Pace, listen
+from tasks.webhooks.process import Connections, process
 from tests.support.database import databases, dsn
 from tests.sync.conftest import START, Shop, expected
 
@@ -52,7 +55,12 @@ class Mailbox:
     def job(self, system: str) -> Job:
         if system not in simulator.SYSTEMS:
             raise NotConnectedError(f"there is no connection {system!r}")
-        job = self.shop.job(system, policy=Policy(reject_percent_max=100), pushed=True, **self.options.get(system, {}))
+        job = self.shop.job(
+            system,
+            policy=Policy(reject_percent_max=100),
+            pushed=True,
+            **self.options.get(system, {}),
+        )
         job.vendor = replace(job.vendor, default_currency="AOA")  # as the block does
         return job
 
@@ -85,7 +93,9 @@ class Mailbox:
     def run(self) -> Listening:
         """One run that ends when nothing is due."""
         self.connections = Connections(self.job)
-        return listen(self.shop.dsn, "run-1", self.connections, self.shop.key, Pace(0, 60), lambda *_: None)
+        return listen(
+            self.shop.dsn, "run-1", self.connections, self.shop.key, Pace(0, 60), lambda *_: None
+        )
 
     def states(self) -> list[tuple[Any, ...]]:
         """State, number, reason of the events."""
@@ -116,13 +126,17 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
 
 
 @pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom"])
-def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(box: Mailbox, system: str) -> None:
+def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
+    box: Mailbox, system: str
+) -> None:
     """Whole documents (custom) and ids only (all others), every document once, in any order, some twice."""
     box.shop.world = simulator.World(
         seed=11, customers=15, invoices=20, start=START
     )  # a vendor lets us ask ten times a second
     deliveries = [
-        one for one in announce(box, 60, disorder=Disorder(seed=3, repeated=0.3, overtaken=0.5)) if one.system == system
+        one
+        for one in announce(box, 60, disorder=Disorder(seed=3, repeated=0.3, overtaken=0.5))
+        if one.system == system
     ]
     box.receive(deliveries)
     box.run()
@@ -142,7 +156,10 @@ def test_changes_that_arrive_in_any_order_and_twice_leave_polls_ledger(box: Mail
     for system in systems:
         box.shop.sync(system)
     announcer = Announcer(
-        box.shop.world, SECRETS, cloud_events=False, disorder=Disorder(seed=5, repeated=0.4, overtaken=0.6)
+        box.shop.world,
+        SECRETS,
+        cloud_events=False,
+        disorder=Disorder(seed=5, repeated=0.4, overtaken=0.6),
     )
     held: list[Delivery] = []
     for _ in range(2):
@@ -191,9 +208,9 @@ def pushed(name: str, data: Any, message_id: str, at: datetime = START) -> Deliv
 
 
 def signer(message_id: str) -> Any:
-    from simulator.webhooks import _standard
+    from simulator.systems.custom.announce import standard_signature
 
-    return _standard(message_id, SECRETS["custom"])
+    return standard_signature(message_id, SECRETS["custom"])
 
 
 #: The product documentation's own example, to the letter.
@@ -217,7 +234,9 @@ def test_the_documented_example(box: Mailbox) -> None:
     box.receive([Delivery("custom", EXAMPLE, "application/json", signer("msg_1"))])
     box.run()
     assert box.sql("SELECT external_id, points FROM loyalty.award_entry") == [("INV-001", 1500)]
-    assert box.sql("SELECT sku, quantity::text FROM billing.invoice_line") == [("ATW-5L", "3.000000")]
+    assert box.sql("SELECT sku, quantity::text FROM billing.invoice_line") == [
+        ("ATW-5L", "3.000000")
+    ]
 
 
 def test_an_older_payload_does_not_overwrite_a_newer_version(box: Mailbox) -> None:
@@ -234,17 +253,28 @@ def test_an_older_payload_does_not_overwrite_a_newer_version(box: Mailbox) -> No
         at = START + timedelta(hours=10 - number)
         box.receive([pushed("invoice.updated", document(key, total, **more), f"msg_{number}", at)])
         box.run()
-    assert box.sql("SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1 ORDER BY 1") == [
+    assert box.sql(
+        "SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1 ORDER BY 1"
+    ) == [
         ("a", 2000),
         ("b", 2000),
     ]
     # Within one batch as well.
     for number, total in enumerate(("300.00", "50.00")):
         box.receive(
-            [pushed("invoice.updated", document("c", total), f"msg_c{number}", START - timedelta(hours=number))]
+            [
+                pushed(
+                    "invoice.updated",
+                    document("c", total),
+                    f"msg_c{number}",
+                    START - timedelta(hours=number),
+                )
+            ]
         )
     box.run()
-    assert box.sql("SELECT sum(points)::int FROM loyalty.award_entry WHERE external_id = 'c'") == [(3000,)]
+    assert box.sql("SELECT sum(points)::int FROM loyalty.award_entry WHERE external_id = 'c'") == [
+        (3000,)
+    ]
 
 
 def test_a_deleted_sale_stays_deleted(box: Mailbox) -> None:
@@ -252,7 +282,9 @@ def test_a_deleted_sale_stays_deleted(box: Mailbox) -> None:
     box.run()
     box.receive([pushed("invoice.deleted", {"id": "a"}, "msg_2", START + timedelta(hours=2))])
     box.run()
-    box.receive([pushed("invoice.updated", document("a", "99.00"), "msg_3", START + timedelta(hours=1))])
+    box.receive(
+        [pushed("invoice.updated", document("a", "99.00"), "msg_3", START + timedelta(hours=1))]
+    )
     box.run()
     assert box.sql("SELECT sum(points)::int FROM loyalty.award_entry") == [(0,)]
     assert box.sql("SELECT status FROM billing.invoice") == [("void",)]
@@ -262,7 +294,9 @@ def test_a_sale_named_by_its_number_is_the_one_that_is_polled(box: Mailbox) -> N
     """Pushed by number before its id is known, then polled with its id, then pushed by number again."""
     box.shop.world.evolve(steps=10)
     sale = next(
-        one for one in box.shop.world.truth() if one.system == "custom" and one.status == "open" and one.phone_e164
+        one
+        for one in box.shop.world.truth()
+        if one.system == "custom" and one.status == "open" and one.phone_e164
     )
     by_number = {
         "invoice_number": sale.invoice_number,
@@ -282,7 +316,9 @@ def test_a_sale_named_by_its_number_is_the_one_that_is_polled(box: Mailbox) -> N
     box.receive([pushed("sale.completed", {**by_number, "invoice_number": "FT 99999"}, "msg_3")])
     box.run()
     points = int(Decimal(sale.total) * 10)
-    assert box.shop.points() == expected(box.shop.world, "custom") | {("custom", "FT 99999"): points}
+    assert box.shop.points() == expected(box.shop.world, "custom") | {
+        ("custom", "FT 99999"): points
+    }
     assert {state for state, _, _ in box.states()} == {"done"}
 
 
@@ -303,25 +339,36 @@ def test_a_number_alone_and_the_id_with_the_number_are_one_sale(
 ) -> None:
     """Whichever comes first, in one batch or in two, with and without a time of change."""
     more = {"updated_at": "2024-01-16T10:00:00Z"} if dated else {}
-    events = [pushed("sale.completed", NUMBERED | more, "msg_1"), pushed("invoice.created", IDENTIFIED | more, "msg_2")]
+    events = [
+        pushed("sale.completed", NUMBERED | more, "msg_1"),
+        pushed("invoice.created", IDENTIFIED | more, "msg_2"),
+    ]
     # Documents with ids were stored before: a number alone is awarded all the same.
     box.receive([pushed("sale.completed", document("other", "1.00", number=None), "msg_0")])
     box.run()
     for batch in (
-        [events[::-1] if id_first else events] if together else [[one] for one in events[:: -1 if id_first else 1]]
+        [events[::-1] if id_first else events]
+        if together
+        else [[one] for one in events[:: -1 if id_first else 1]]
     ):
         box.receive(batch)
         box.run()
-        assert sum(points for (_, key), points in box.shop.points().items() if key != "other") == 1500
+        assert (
+            sum(points for (_, key), points in box.shop.points().items() if key != "other") == 1500
+        )
     assert box.shop.points()["custom", "doc_7"] == 1500
-    states = dict(box.sql("SELECT external_id, status FROM billing.invoice WHERE external_id <> 'other'"))
+    states = dict(
+        box.sql("SELECT external_id, status FROM billing.invoice WHERE external_id <> 'other'")
+    )
     assert states in ({"doc_7": "open"}, {"doc_7": "open", "FT 7": "void"})
 
 
-def test_a_poll_that_stores_the_id_while_the_number_is_on_its_way_does_not_double_it(box: Mailbox) -> None:
+def test_a_poll_that_stores_the_id_while_the_number_is_on_its_way_does_not_double_it(
+    box: Mailbox,
+) -> None:
     """The number was looked up before the id was there, and is stored after it."""
     box.receive([pushed("sale.completed", NUMBERED, "msg_1")])
-    real = tasks.pushed.held_pages
+    real = tasks.webhooks.documents.held_pages
     times = 0
 
     def late(*arguments: Any) -> Any:
@@ -337,13 +384,17 @@ def test_a_poll_that_stores_the_id_while_the_number_is_on_its_way_does_not_doubl
         return real(*arguments)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tasks.webhooks, "held_pages", late)
+        patched.setattr(tasks.webhooks.process, "held_pages", late)
         box.run()
     assert box.shop.points() == {("custom", "doc_7"): 1500}
 
 
-@pytest.mark.parametrize("name", ["invoice.deleted", "order.deleted", "sale.voided", "order.cancelled"])
-def test_a_sale_is_taken_back_by_its_number_though_it_is_known_by_its_id(box: Mailbox, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["invoice.deleted", "order.deleted", "sale.voided", "order.cancelled"]
+)
+def test_a_sale_is_taken_back_by_its_number_though_it_is_known_by_its_id(
+    box: Mailbox, name: str
+) -> None:
     box.receive([pushed("sale.completed", IDENTIFIED, "msg_1")])
     box.run()
     box.receive([pushed(name, {"invoice_number": "FT 7"}, "msg_2", START + timedelta(hours=1))])
@@ -353,7 +404,12 @@ def test_a_sale_is_taken_back_by_its_number_though_it_is_known_by_its_id(box: Ma
 
 
 def test_a_deletion_that_takes_nothing_back_says_so(box: Mailbox) -> None:
-    box.receive([pushed("sale.completed", IDENTIFIED, "msg_1"), pushed("sale.deleted", {"id": "doc_8"}, "msg_2")])
+    box.receive(
+        [
+            pushed("sale.completed", IDENTIFIED, "msg_1"),
+            pushed("sale.deleted", {"id": "doc_8"}, "msg_2"),
+        ]
+    )
     box.run()
     assert box.states() == [
         ("done", 1, "no such sale is in the ledger, so there is nothing to take back"),
@@ -368,13 +424,17 @@ def test_a_payment_that_is_deleted_does_not_take_its_sale_along(box: Mailbox) ->
     before = box.shop.points()
     sale = next(one for one in box.shop.world.truth() if ("custom", one.external_id) in before)
     payment = {"id": "pay_1", "invoice_id": sale.external_id}
-    box.receive([pushed("payment.deleted", payment, "msg_1"), pushed("refund.deleted", payment, "msg_2")])
+    box.receive(
+        [pushed("payment.deleted", payment, "msg_1"), pushed("refund.deleted", payment, "msg_2")]
+    )
     box.run()
     assert box.shop.points() == before
 
 
 @pytest.mark.parametrize("name", [None, "invoice.created", "sale.completed", "payment.received"])
-def test_every_event_of_the_product_documentation_becomes_points(box: Mailbox, name: str | None) -> None:
+def test_every_event_of_the_product_documentation_becomes_points(
+    box: Mailbox, name: str | None
+) -> None:
     """Its payload alone and in an envelope, also where other documents have ids."""
     box.receive([pushed("sale.completed", document("other", "1.00"), "msg_0")])
     box.run()
@@ -408,7 +468,11 @@ def test_a_rejected_sale_is_a_reject_and_its_webhook_done(box: Mailbox) -> None:
 def test_what_cannot_be_used_is_parked_with_its_reason_and_replayed(box: Mailbox) -> None:
     bad = Delivery("custom", b'{"data": {"id": 1, "id": 2}}', "application/json", signer("msg_1"))
     box.receive(
-        [bad, pushed("payment.received", {"amount": 3}, "msg_2"), pushed("customer.created", {"id": "x"}, "msg_3")]
+        [
+            bad,
+            pushed("payment.received", {"amount": 3}, "msg_2"),
+            pushed("customer.created", {"id": "x"}, "msg_3"),
+        ]
     )
     box.receive([pushed("sale.completed", document("good"), "msg_4")])
     box.run()
@@ -432,7 +496,11 @@ def test_what_cannot_be_used_is_parked_with_its_reason_and_replayed(box: Mailbox
         assert stored.replay(connection, of="custom") == 2
         connection.commit()
     box.run()
-    assert [(state, count) for state, count, _ in box.states()] == [("done", 1), ("done", 2), ("parked", 1)]
+    assert [(state, count) for state, count, _ in box.states()] == [
+        ("done", 1),
+        ("done", 2),
+        ("parked", 1),
+    ]
 
 
 def test_a_vendor_that_is_down_costs_no_webhook(box: Mailbox) -> None:
@@ -449,7 +517,9 @@ def test_a_vendor_that_is_down_costs_no_webhook(box: Mailbox) -> None:
 
 
 def test_who_must_act_is_named(box: Mailbox) -> None:
-    box.shop.before = lambda request: httpx.Response(401) if "invoices" in request.url.path else None
+    box.shop.before = lambda request: (
+        httpx.Response(401) if "invoices" in request.url.path else None
+    )
     box.receive([one for one in announce(box, 20, full=False) if one.system == "custom"])
     box.run()
     (reason,) = [reason for state, _, reason in box.states() if state == "failed"]
@@ -460,7 +530,7 @@ def test_who_must_act_is_named(box: Mailbox) -> None:
 def test_one_document_that_breaks_the_code_does_not_hold_up_the_others(
     box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks import pushed as module
+    from tasks.webhooks import documents as module
 
     real = module.pushed_page
 
@@ -471,9 +541,17 @@ def test_one_document_that_breaks_the_code_does_not_hold_up_the_others(
 
     monkeypatch.setattr(module, "pushed_page", breaks)
     keys = [f"k{n}" for n in range(9)]
-    box.receive([pushed("sale.completed", document(key), f"msg_{key}") for key in (*keys[:4], "evil", *keys[4:])])
+    box.receive(
+        [
+            pushed("sale.completed", document(key), f"msg_{key}")
+            for key in (*keys[:4], "evil", *keys[4:])
+        ]
+    )
     box.run()
-    assert box.states() == [("done", 9, None), ("failed", 1, "ZeroDivisionError: a defect; see the run's log")]
+    assert box.states() == [
+        ("done", 9, None),
+        ("failed", 1, "ZeroDivisionError: a defect; see the run's log"),
+    ]
     assert sorted(key for _, key in box.shop.points()) == keys
 
 
@@ -498,7 +576,12 @@ def test_a_burst_is_one_batch(box: Mailbox) -> None:
     # What was pushed is replayed like what was polled: no vendor is asked, nothing changes.
     box.shop.requests.clear()
     _, loaded, awarded = box.shop.sync("custom", replay=True)
-    assert (loaded.records, loaded.stored.unchanged, awarded.entries, box.shop.requests) == (300, 300, 0, [])
+    assert (loaded.records, loaded.stored.unchanged, awarded.entries, box.shop.requests) == (
+        300,
+        300,
+        0,
+        [],
+    )
 
 
 def test_an_interrupted_poll_is_continued_though_webhooks_came_meanwhile(box: Mailbox) -> None:
@@ -506,7 +589,9 @@ def test_an_interrupted_poll_is_continued_though_webhooks_came_meanwhile(box: Ma
 
     def cut(request: httpx.Request) -> httpx.Response | None:
         lists[0] += request.url.path.endswith("/invoices")
-        return httpx.Response(401) if lists[0] > 1 and request.url.path.endswith("/invoices") else None
+        return (
+            httpx.Response(401) if lists[0] > 1 and request.url.path.endswith("/invoices") else None
+        )
 
     box.shop.before = cut
     with pytest.raises(CredentialsRejected):
@@ -519,18 +604,28 @@ def test_an_interrupted_poll_is_continued_though_webhooks_came_meanwhile(box: Ma
 
 
 def test_the_report(box: Mailbox) -> None:
-    from sql import pushed as module
+    from sql import webhook_documents as module
 
     box.receive(
-        [pushed("sale.completed", document("a"), "msg_1"), pushed("sale.completed", document("b", total="x"), "msg_2")]
+        [
+            pushed("sale.completed", document("a"), "msg_1"),
+            pushed("sale.completed", document("b", total="x"), "msg_2"),
+        ]
     )
     box.receive([pushed("payment.received", {"amount": 3}, "msg_3")])
     box.run()
     assert box.connections is not None
     with connect(box.shop.dsn) as connection:
-        parts = module.event_counts(connection, "run-1"), stored.backlog(connection), module.parked(connection, limit=5)
+        parts = (
+            module.event_counts(connection, "run-1"),
+            stored.backlog(connection),
+            module.parked(connection, limit=5),
+        )
     text = markdown(box.connections.counts, *parts)
-    assert headline(box.connections.counts) == "2 webhooks done, 1 parked; 1 new sales, 1 entries, +1 500 points"
+    assert (
+        headline(box.connections.counts)
+        == "2 webhooks done, 1 parked; 1 new sales, 1 entries, +1 500 points"
+    )
     for wanted in (
         "| custom | 3 | 2 | 0 | 1 | 1 | 0 | 1 | 1 | 1 500 |",
         "Total, looked for at /total",
@@ -549,18 +644,19 @@ def secrets_of(box: Mailbox, system: str) -> tuple[list[str], str]:
 
 
 def test_freshbooks_verification_is_confirmed_and_a_forged_one_is_not(box: Mailbox) -> None:
-    callback = box.shop.world.freshbooks_callbacks.register("invoice", "https://twezah.example/hook")
+    callback = box.shop.world.freshbooks_callbacks.register(
+        "invoice", "https://twezah.example/hook"
+    )
     box.endpoint("freshbooks")
     box.sql("UPDATE billing.webhook_endpoint SET handshake = 'awaited' WHERE system = 'freshbooks'")
-    announcer = Announcer(box.shop.world, SECRETS)
-    box.receive([announcer.freshbooks_verify(str(callback.id), "a code of somebody else's")], check=False)
+    box.receive([verification(str(callback.id), "a code of somebody else's")], check=False)
     box.run()
     assert secrets_of(box, "freshbooks") == ([], "awaited")
     ((state, _, reason),) = box.states()
     assert state == "parked"
     assert reason.startswith("FreshBooks did not take the code, so it is not from there")
     assert "somebody" not in reason
-    box.receive([announcer.freshbooks_verify(str(callback.id), callback.code)], check=False)
+    box.receive([verification(str(callback.id), callback.code)], check=False)
     box.run()
     assert secrets_of(box, "freshbooks") == ([callback.code], "confirmed")
     assert callback.verified
@@ -570,8 +666,10 @@ def test_xero_introduces_an_address() -> None:
     """Right and wrong signatures, and no events: 200 and 401."""
     world = simulator.World(seed=1, customers=2, invoices=1)
     hook = connectors_webhooks.WEBHOOKS["xero"]
-    for delivery, wanted in Announcer(world, SECRETS).xero_intent():
+    for delivery, wanted in intent(Announcer(world, SECRETS).sender("xero")):
         now = datetime.now(UTC)
-        outcome = verify(hook, [SecretStr(SECRETS["xero"])], delivery.headers(now), delivery.body, now)
+        outcome = verify(
+            hook, [SecretStr(SECRETS["xero"])], delivery.headers(now), delivery.body, now
+        )
         assert (200 if isinstance(outcome, Verified) else outcome.status) == wanted
         assert events(hook, delivery.body) == []

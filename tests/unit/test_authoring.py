@@ -8,10 +8,10 @@ import pytest
 
 from loyalty.authored import write_rules
 from loyalty.authoring import BadRulesError, read_rules
-from loyalty.common import BEGINNING
 from loyalty.currency import EXPONENTS
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.promotions import Match, ProductBonus, Promotion, PurchaseBonus, ReferralReward
+from loyalty.types import BEGINNING
 
 SHIPPED = Path(__file__).parents[2] / "points.toml"
 PROGRAM = """
@@ -83,7 +83,10 @@ def test_the_file_that_ships_is_the_installed_program() -> None:
     rules = read_rules(SHIPPED.read_text(encoding="utf-8"))
     assert rules.promotions == ()
     assert rules.program == Program(
-        version=1, base_rate_bps=dict.fromkeys(EXPONENTS, 100_000), tier_rate_bps=dict(TIER_RATE_BPS), entry_tier="lead"
+        version=1,
+        base_rate_bps=dict.fromkeys(EXPONENTS, 100_000),
+        tier_rate_bps=dict(TIER_RATE_BPS),
+        entry_tier="lead",
     )
 
 
@@ -92,11 +95,17 @@ def test_its_examples_are_right_too() -> None:
     lines = SHIPPED.read_text(encoding="utf-8").splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith("# [program.categories]"))
     examples = [
-        line[2:] for line in lines[begin:] if line.startswith(("# [", "# ")) and ("=" in line or line.startswith("# ["))
+        line[2:]
+        for line in lines[begin:]
+        if line.startswith(("# [", "# ")) and ("=" in line or line.startswith("# ["))
     ]
     text = "\n".join(lines[:begin] + examples)
     rules = read_rules(text)
-    assert rules.program is not None and rules.program.expiry is not None and rules.program.tier_policy is not None
+    assert (
+        rules.program is not None
+        and rules.program.expiry is not None
+        and rules.program.tier_policy is not None
+    )
     assert [p.promotion_id for p in rules.promotions] == ["agua-5l"]
 
 
@@ -113,13 +122,17 @@ def test_factors_and_amounts_are_exact() -> None:
 
 def test_promotions_of_every_kind() -> None:
     agua, season, first, friends = read_rules(PROGRAM + PROMOTIONS).promotions
-    assert agua.rule == ProductBonus(match=Match(categories=("large",), except_skus=("X",)), percent_bps=250)
+    assert agua.rule == ProductBonus(
+        match=Match(categories=("large",), except_skus=("X",)), percent_bps=250
+    )
     assert agua.when.minimum_minor == {"AOA": 500_000, "JPY": 100}
     assert (agua.valid_from, agua.valid_to) == (
         datetime(2026, 11, 30, 23, tzinfo=UTC),
         datetime(2027, 1, 1, 7, tzinfo=UTC),
     )
-    assert season.rule.kind == "seasonal_multiplier" and season.valid_from == datetime(2026, 12, 1, tzinfo=UTC)
+    assert season.rule.kind == "seasonal_multiplier" and season.valid_from == datetime(
+        2026, 12, 1, tzinfo=UTC
+    )
     assert first.rule == PurchaseBonus(points=100) and first.when.first_purchase
     assert friends.rule == ReferralReward(referrer_points=500, friend_points=50)
 
@@ -130,7 +143,9 @@ def test_times_are_local_to_the_stored_program_where_the_file_has_none() -> None
 
 
 def test_default_is_every_currency_that_is_not_named() -> None:
-    program = read_rules('[program]\nentry_tier="a"\ntiers={a=1}\npoints_per_unit={default=1, EUR=2}').program
+    program = read_rules(
+        '[program]\nentry_tier="a"\ntiers={a=1}\npoints_per_unit={default=1, EUR=2}'
+    ).program
     assert program is not None
     assert program.base_rate_bps == dict.fromkeys(EXPONENTS, 10_000) | {"EUR": 20_000}
     assert program.valid_from == BEGINNING
@@ -174,7 +189,9 @@ def test_a_problem_is_named_as_written(change: tuple[str, str], told: str) -> No
     text = PROGRAM + PROMOTIONS
     assert change[0] in text
     found = problems(text.replace(*change, 1))
-    assert any(one.split(": ", 1)[1].startswith(told) for one in found if one.startswith("line ")), found
+    assert any(
+        one.split(": ", 1)[1].startswith(told) for one in found if one.startswith("line ")
+    ), found
 
 
 TWO = """[[promotion]]
@@ -221,7 +238,15 @@ def test_all_problems_at_once() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "# nothing", "promotion = 1", "program = 1", "[program", "x" * 500_001, "[[promotion]]\nid=1e999999999"],
+    [
+        "",
+        "# nothing",
+        "promotion = 1",
+        "program = 1",
+        "[program",
+        "x" * 500_001,
+        "[[promotion]]\nid=1e999999999",
+    ],
 )
 def test_what_is_no_file_of_rules(text: str) -> None:
     assert problems(text)

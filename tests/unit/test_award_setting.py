@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime
 import pytest
 
 from connectors.kit.errors import Misconfigured
+from panel.blocks import BLOCKS
 from sql.policy import Wanted
-from tasks.blocks import BLOCKS
 
 
 def test_of_a_block() -> None:

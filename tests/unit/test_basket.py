@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from loyalty.authoring import read_rules
-from loyalty.basket import BadBasketsError, Basket, Item, read_baskets, reckon
-from loyalty.explain import WHY, Reckoning
-from loyalty.facts import FX
+from loyalty.basket import BadBasketsError, Basket, Item, explain_basket, read_baskets
+from loyalty.explain import WHY, ExplainedSale
+from loyalty.inputs import FX
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 
@@ -64,11 +64,11 @@ def rules() -> tuple[list[Program], list[Promotion]]:
     return [found.program], list(found.promotions)
 
 
-def tried(fx: pl.DataFrame | None = None, **values: Any) -> Reckoning:
-    return reckon(Basket.model_validate({"date": DAY} | values), *rules(), fx)
+def tried(fx: pl.DataFrame | None = None, **values: Any) -> ExplainedSale:
+    return explain_basket(Basket.model_validate({"date": DAY} | values), *rules(), fx)
 
 
-def outcomes(found: Reckoning) -> dict[str, str]:
+def outcomes(found: ExplainedSale) -> dict[str, str]:
     return {one.promotion: one.outcome for one in found.considered}
 
 
@@ -79,18 +79,33 @@ def test_rule_by_rule() -> None:
         ("base", 1500), ("tier", 750), ("agua@1", 15), ("first@1", 100), ("season@1", 2250),
     ]  # fmt: skip
     assert found.due == 4615
-    assert outcomes(found) == {"agua": "applied", "season": "applied", "first": "applied", "small": "group"}
+    assert outcomes(found) == {
+        "agua": "applied",
+        "season": "applied",
+        "first": "applied",
+        "small": "group",
+    }
     text = "\n".join(found.to_lines())
     assert "150" in text and "gold (set by the loyalty app)" in text
     assert "+15  agua@1: Five more for every 5 L" in text
-    assert "not small@1: another promotion of its group is worth more" in text and "4615  due in all" in text
+    assert (
+        "not small@1: another promotion of its group is worth more" in text
+        and "4615  due in all" in text
+    )
 
 
 def test_what_did_not_apply_and_why() -> None:
     found = tried(total=50)
-    assert outcomes(found) == {"agua": "product", "season": "tier", "first": "applied", "small": "group"}
+    assert outcomes(found) == {
+        "agua": "product",
+        "season": "tier",
+        "first": "applied",
+        "small": "group",
+    }
     assert outcomes(tried(total=50, tier="gold"))["season"] == "minimum"
-    assert "season" not in outcomes(tried(total=500, tier="gold", date=DAY.replace(month=5)))  # it spoke no more
+    assert "season" not in outcomes(
+        tried(total=500, tier="gold", date=DAY.replace(month=5))
+    )  # it spoke no more
 
 
 def test_what_was_cut() -> None:
@@ -104,7 +119,9 @@ def test_in_another_currency() -> None:
         "there is no exchange rate of EUR in AOA for 2026-03-01; load it (`twezah fx load`)"
     )
     rate = pl.DataFrame(
-        [("EUR", "AOA", DAY.replace(hour=0), DAY.replace(hour=23), 925_500_000_000)], schema=FX, orient="row"
+        [("EUR", "AOA", DAY.replace(hour=0), DAY.replace(hour=23), 925_500_000_000)],
+        schema=FX,
+        orient="row",
     )
     found = tried(rate, total=10, currency="EUR")
     assert (found.net_amount, found.converted_amount, found.converted_to) == (
@@ -117,7 +134,10 @@ def test_in_another_currency() -> None:
 
 
 def test_a_tier_that_nobody_decided_on() -> None:
-    assert "has no tier diamond; it has lead, silver, gold" in tried(total=1, tier="diamond").to_lines()[0]
+    assert (
+        "has no tier diamond; it has lead, silver, gold"
+        in tried(total=1, tier="diamond").to_lines()[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,19 +170,25 @@ def test_a_problem_of_a_basket_is_named(text: str, told: str) -> None:
 
 def test_a_basket_without_tax_where_that_is_what_earns() -> None:
     program = rules()[0][0].model_copy(update={"basis": "subtotal"})
-    found = reckon(Basket(date=DAY, total=Decimal(1)), [program], [])
+    found = explain_basket(Basket(date=DAY, total=Decimal(1)), [program], [])
     assert found.due is None and "its amount without tax is not known" in found.to_lines()[0]
 
 
 def test_a_time_without_an_offset_is_local() -> None:
     assert outcomes(tried(total=500, tier="gold", date="2026-03-31"))["season"] == "applied"
     assert "season" not in outcomes(tried(total=500, tier="gold", date="2026-04-01T00:00:00"))
-    assert outcomes(tried(total=500, tier="gold", date="2026-04-01T00:30:00+02:00"))["season"] == "applied"
+    assert (
+        outcomes(tried(total=500, tier="gold", date="2026-04-01T00:30:00+02:00"))["season"]
+        == "applied"
+    )
 
 
 def test_amounts_are_exact() -> None:
     assert Item(quantity=Decimal("0.1"), unit_price=Decimal("0.3")).worth == Decimal("0.03")
-    assert tried(lines=[{"quantity": "3", "unit_price": "3.33"}], tier="silver").parts[1].points == 119 - 99
+    assert (
+        tried(lines=[{"quantity": "3", "unit_price": "3.33"}], tier="silver").parts[1].points
+        == 119 - 99
+    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -183,7 +209,9 @@ def test_the_parts_sum_to_the_whole(
     assert found.due == sum(part.points for part in found.parts)
     assert all(one.outcome in WHY for one in found.considered)
     applied = {part.rule: part.points for part in found.parts}
-    given_ = {f"{one.promotion}@{one.version}": one.points for one in found.considered if one.points}
+    given_ = {
+        f"{one.promotion}@{one.version}": one.points for one in found.considered if one.points
+    }
     assert given_ == {rule: points for rule, points in applied.items() if "@" in rule}
 
 
@@ -191,10 +219,14 @@ def test_the_four_tiers_of_the_guide() -> None:
     """What `twezah points try` answers by the rules that ship."""
     root = Path(__file__).parents[2]
     guide = (root / "docs" / "points-rules.md").read_text(encoding="utf-8")
-    example = re.search(r"\$ cat tiers\.json\n(?P<json>\[.*?\])\n\$ .*?\n(?P<points>(?:\d+\n)+)", guide, re.DOTALL)
+    example = re.search(
+        r"\$ cat tiers\.json\n(?P<json>\[.*?\])\n\$ .*?\n(?P<points>(?:\d+\n)+)", guide, re.DOTALL
+    )
     assert example
     found = read_rules((root / "points.toml").read_text(encoding="utf-8"))
     assert found.program is not None
     baskets = [Basket.model_validate(one) for one in json.loads(example["json"])]
-    points = [reckon(one, [found.program], list(found.promotions), None).due for one in baskets]
+    points = [
+        explain_basket(one, [found.program], list(found.promotions), None).due for one in baskets
+    ]
     assert points == [1500, 1800, 2250, 3000] == [int(line) for line in example["points"].split()]

@@ -7,12 +7,12 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from connectors import spec_for
-from connectors.kit.documents import problems
+from connectors.kit.described.documents import problems
 from connectors.kit.errors import Misconfigured
-from connectors.kit.spec import Connection
-from connectors.kit.urls import base_url, refuse_credentials
-from tasks.blocks import BLOCKS, BillingConnection
-from twezah.settings import Settings
+from connectors.kit.http.urls import base_url, refuse_credentials
+from connectors.kit.spec import Account
+from panel.blocks import BLOCKS, BillingConnection
+from settings import Settings
 
 SECRET = "s3cr3t-w0rd"
 WITH_PASSWORD = f"https://user:{SECRET}@vendor.example/api"
@@ -71,7 +71,9 @@ def test_no_field_takes_a_password_in_an_address(kind: type[BillingConnection], 
         f"postgresql://user:{SECRET}@vendor.example/x",
     ],
 )
-@pytest.mark.parametrize(("kind", "name"), ADDRESSES, ids=lambda part: getattr(part, "system", part))
+@pytest.mark.parametrize(
+    ("kind", "name"), ADDRESSES, ids=lambda part: getattr(part, "system", part)
+)
 def test_however_it_is_written(kind: type[BillingConnection], name: str, address: str) -> None:
     """A user alone may be a token; another way of writing is no way round."""
     assert SECRET not in refused(kind, name, address)
@@ -98,7 +100,7 @@ def test_other_addresses_are_as_good_as_before(address: str) -> None:
 
 
 def test_a_connection_that_no_block_made_is_refused_too() -> None:
-    vendor = Connection(system="custom", account="x", base_url=WITH_PASSWORD)
+    vendor = Account(system="custom", account="x", base_url=WITH_PASSWORD)
     with pytest.raises(Misconfigured, match="a user or a password") as error:
         base_url(vendor, spec_for(vendor))
     assert SECRET not in str(error.value)

@@ -11,10 +11,10 @@ from pydantic import SecretStr
 
 import simulator
 from connectors import SYSTEMS
-from connectors.kit.consent import Started
 from connectors.kit.errors import ConsentFailed, Misconfigured
-from connectors.kit.spec import Connection
-from tasks.callback import Address, Desk, address_of, serving
+from connectors.kit.http.consent import ConsentLink
+from connectors.kit.spec import Account
+from panel.connect.callback import Address, ConsentReceiver, address_of, serving
 
 
 def free_port() -> int:
@@ -32,15 +32,15 @@ class Office:
         self.address = Address(free_port(), "/callback")
         self.desk = self.open(self.address)
 
-    def open(self, address: Address) -> Desk:
-        started = Started(
-            Connection(
+    def open(self, address: Address) -> ConsentReceiver:
+        started = ConsentLink(
+            Account(
                 "xero", "", "http://vendor.test/xero", "http://vendor.test/xero/connect/token", simulator.CLIENT_ID,
                 SecretStr(simulator.CLIENT_SECRET), authorize_url="http://vendor.test/xero/identity/connect/authorize",
             ),
             SYSTEMS["xero"], f"http://localhost:{address.port}/callback", transport=httpx.MockTransport(self.vendor),
         )  # fmt: skip
-        return self.opened.enter_context(serving(Desk(started, "Xero"), address))
+        return self.opened.enter_context(serving(ConsentReceiver(started, "Xero"), address))
 
     def decide(self, decision: str = "allow") -> str:
         """Where the vendor sends the browser."""
@@ -84,29 +84,46 @@ def test_strangers_do_not_end_it(office: Office, browser: httpx.Client) -> None:
     for path in ("/favicon.ico", "/callback", "/callback/more?state=1"):
         assert browser.get(base + path).status_code == 404
     assert browser.get(f"{base}/", headers={"host": "evil.example"}).status_code == 421
-    assert browser.post(f"{base}/", headers={"host": "evil.example"}, data={"address": "x"}).status_code == 404
+    assert (
+        browser.post(
+            f"{base}/", headers={"host": "evil.example"}, data={"address": "x"}
+        ).status_code
+        == 404
+    )
     with pytest.raises(ConsentFailed, match="2 answers belonged to other links"):
         office.desk.wait(0.05)
     assert browser.get(office.decide()).status_code == 200
     assert office.desk.wait(1).accounts
 
 
-def test_the_page_offers_the_link_and_takes_a_pasted_address(office: Office, browser: httpx.Client) -> None:
+def test_the_page_offers_the_link_and_takes_a_pasted_address(
+    office: Office, browser: httpx.Client
+) -> None:
     page = browser.get(office.desk.url)
     assert office.desk.started.url.replace("&", "&amp;") in page.text
-    assert browser.post(office.desk.url, data={"address": "https://localhost/?code=1"}).status_code == 400
-    assert browser.post(office.desk.url, data={"address": "http://[not/an?address"}).status_code == 400
+    assert (
+        browser.post(office.desk.url, data={"address": "https://localhost/?code=1"}).status_code
+        == 400
+    )
+    assert (
+        browser.post(office.desk.url, data={"address": "http://[not/an?address"}).status_code == 400
+    )
     assert browser.post(office.desk.url, data={"address": "x" * 20_000}).status_code == 413
     taken = browser.post(office.desk.url, data={"address": office.decide()})
     assert "gave its consent" in taken.text
     assert office.desk.wait(1).accounts
-    assert "answered already" in browser.post(office.desk.url, data={"address": office.decide()}).text
+    assert (
+        "answered already" in browser.post(office.desk.url, data={"address": office.decide()}).text
+    )
 
 
 def test_a_browser_that_asks_twice_gets_one_consent(office: Office, browser: httpx.Client) -> None:
     answered, statuses = office.decide(), []
     asked = [
-        threading.Thread(target=lambda: statuses.append(httpx.get(answered, timeout=10).status_code)) for _ in range(4)
+        threading.Thread(
+            target=lambda: statuses.append(httpx.get(answered, timeout=10).status_code)
+        )
+        for _ in range(4)
     ]
     for thread in asked:
         thread.start()
@@ -116,18 +133,24 @@ def test_a_browser_that_asks_twice_gets_one_consent(office: Office, browser: htt
     assert office.desk.wait(1).accounts
 
 
-def test_nothing_is_printed(office: Office, browser: httpx.Client, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed(
+    office: Office, browser: httpx.Client, capfd: pytest.CaptureFixture[str]
+) -> None:
     browser.get(office.decide())
     assert "code" not in "".join(capfd.readouterr())
 
 
 def test_a_port_that_is_taken_says_so(office: Office) -> None:
-    with pytest.raises(Misconfigured, match=f"port {office.address.port} of this machine cannot be used"):
+    with pytest.raises(
+        Misconfigured, match=f"port {office.address.port} of this machine cannot be used"
+    ):
         office.open(office.address)
 
 
 def test_it_listens_on_this_machine_only(office: Office) -> None:
-    with closing(socket.create_connection(("127.0.0.1", office.address.port), timeout=5)) as connected:
+    with closing(
+        socket.create_connection(("127.0.0.1", office.address.port), timeout=5)
+    ) as connected:
         assert connected.getpeername()[0] == "127.0.0.1"
     own = socket.gethostbyname(socket.gethostname())
     if not own.startswith("127."):

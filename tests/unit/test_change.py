@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from loyalty.authoring import Rules
-from loyalty.change import Plan, as_if, plan
-from loyalty.common import BEGINNING
 from loyalty.program import Program
+from loyalty.program_diff import Plan, as_if, plan
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING
 
 JAN, FEB, MAR, APR = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 3, 4))
 
@@ -20,10 +20,14 @@ def program(version: int = 1, valid_from: datetime = BEGINNING, **changes: Any) 
         "tier_rate_bps": {"lead": 10_000, "gold": 15_000},
         "entry_tier": "lead",
     }
-    return Program.model_validate({"version": version, "valid_from": valid_from, **values, **changes})
+    return Program.model_validate(
+        {"version": version, "valid_from": valid_from, **values, **changes}
+    )
 
 
-def promotion(version: int = 1, valid_from: datetime = JAN, points: int = 5, **changes: Any) -> Promotion:
+def promotion(
+    version: int = 1, valid_from: datetime = JAN, points: int = 5, **changes: Any
+) -> Promotion:
     rule = {"kind": "purchase_bonus", "points": points}
     return Promotion.model_validate(
         {"promotion_id": "p", "version": version, "valid_from": valid_from, "rule": rule} | changes
@@ -34,7 +38,9 @@ def of(stored: list[Program] | list[Promotion], draft: Program | Promotion) -> P
     """The plan for one part of the rules."""
     if isinstance(draft, Program):
         return plan([p for p in stored if isinstance(p, Program)], [], Rules(program=draft))
-    return plan([program()], [p for p in stored if isinstance(p, Promotion)], Rules(promotions=(draft,)))
+    return plan(
+        [program()], [p for p in stored if isinstance(p, Promotion)], Rules(promotions=(draft,))
+    )
 
 
 def test_the_same_again_is_nothing() -> None:
@@ -51,7 +57,9 @@ def test_the_same_again_is_nothing() -> None:
 
 
 def test_a_new_version_names_what_differs_as_written() -> None:
-    found = of([program()], program(1, FEB, tier_rate_bps={"lead": 10_000, "gold": 16_000}, rounding="up"))
+    found = of(
+        [program()], program(1, FEB, tier_rate_bps={"lead": 10_000, "gold": 16_000}, rounding="up")
+    )
     (change,) = found.changes
     assert (change.status, change.version, change.reaches) == ("changed", 2, FEB)
     assert change.differences == (

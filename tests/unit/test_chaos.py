@@ -241,7 +241,11 @@ def test_a_run_that_is_said_to_run_must_have_a_process() -> None:
 
 
 def test_no_setting_of_another_installation_is_taken_over() -> None:
-    environment = {"TWEZAH_DATABASE_URL": "postgresql://real", "PREFECT_API_URL": "u", "PATH": "/bin"}
+    environment = {
+        "TWEZAH_DATABASE_URL": "postgresql://real",
+        "PREFECT_API_URL": "u",
+        "PATH": "/bin",
+    }
     forget_other_stacks(environment)
     assert environment == {"PATH": "/bin"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from settings import PROJECT_ROOT
 from tests.support.desk import WANTED, require_browser
-from twezah.settings import PROJECT_ROOT
 
 #: As Debian's: without lists of packages there is nothing to install.
 APT = """#!/bin/sh
@@ -38,14 +38,22 @@ class Machine:
         """What apt-get was asked, the options left out."""
         file = self.folder / "asked"
         lines = file.read_text().splitlines() if file.exists() else []
-        return [next(word for word in line.split() if word in ("update", "install")) for line in lines]
+        return [
+            next(word for word in line.split() if word in ("update", "install")) for line in lines
+        ]
 
     def run(self) -> tuple[int, str]:
         """Exit code and standard error of the script."""
         environment = {"PATH": str(self.folder / "bin"), "MACHINE": str(self.folder)}
         command = [str(shutil.which("bash")), str(PROJECT_ROOT / ".ci" / "chromium")]
         done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         return done.returncode, done.stderr
 
@@ -96,7 +104,9 @@ def test_says_what_is_missing(machine: Machine, user: str, reason: str) -> None:
     assert machine.asked() == []
 
 
-@pytest.mark.parametrize(("wanted", "outcome"), [("required", pytest.fail.Exception), ("", pytest.skip.Exception)])
+@pytest.mark.parametrize(
+    ("wanted", "outcome"), [("required", pytest.fail.Exception), ("", pytest.skip.Exception)]
+)
 def test_a_machine_without_one_skips_the_tests_or_fails_where_it_must_have_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str, outcome: type[BaseException]
 ) -> None:

@@ -55,9 +55,16 @@ def twezah(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     base = {k: v for k, v in os.environ.items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
-    given = {**base, "COLUMNS": "200", **({"TWEZAH_HOME": str(home)} if home else {}), **(extra or {})}
+    given = {
+        **base,
+        "COLUMNS": "200",
+        **({"TWEZAH_HOME": str(home)} if home else {}),
+        **(extra or {}),
+    }
     command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=given, timeout=60, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=given, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -80,7 +87,9 @@ def test_help_is_quick() -> None:
     assert twezah("--help").returncode == 0
     heavy = {"prefect", "polars", "pandas", "psycopg", "rich"}
     code = f"import sys, twezah.cli; print(sorted({heavy} & set(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert loaded.stdout.strip() == "[]"
 
 
@@ -130,7 +139,9 @@ def test_what_is_wrong_is_said_in_a_line(
 
 def test_psql_passes_arguments_and_exit_code_through(home: Path) -> None:
     """On the embedded database, started for the purpose, with the ledger's schemas in it."""
-    result = twezah("psql", "-At", "-c", "SELECT current_database(), count(*) FROM billing.invoice", home=home)
+    result = twezah(
+        "psql", "-At", "-c", "SELECT current_database(), count(*) FROM billing.invoice", home=home
+    )
     assert result.stdout.strip() == "twezah|0"
     assert twezah("psql", "-v", "ON_ERROR_STOP=1", "-c", "SELECT 1/0", home=home).returncode == 1
 

@@ -7,11 +7,17 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.kit.errors import Misconfigured, block_name
-from tasks.blocks import BLOCKS, BillingConnection, CustomConnection, NetSuiteConnection, XeroConnection
-from tasks.blocks.guide import renewed
-from tasks.blocks.sound import check_settings
-from tasks.fixes import fix
-from twezah.settings import PROJECT_ROOT
+from panel.blocks import (
+    BLOCKS,
+    BillingConnection,
+    CustomConnection,
+    NetSuiteConnection,
+    XeroConnection,
+)
+from panel.blocks.guide import renewed
+from panel.blocks.settings_check import check_settings
+from panel.reports.reject_advice import fix
+from settings import PROJECT_ROOT
 
 GUIDE = PROJECT_ROOT / "docs" / "configuration.md"
 #: Words of a field's name that say it is not for everybody's eyes.
@@ -20,7 +26,7 @@ PLAIN = ("token_url", "api_key_header", "api_key_param")
 
 
 def test_the_guide_has_the_fields_of_the_forms() -> None:
-    """After a change of a field: python -m tasks.blocks.guide docs/configuration.md."""
+    """After a change of a field: python -m panel.blocks.guide docs/configuration.md."""
     text = GUIDE.read_text(encoding="utf-8")
     assert text == renewed(text)
     assert "`reject_percent_max` | `25`" in text and "| **needed**, secret |" in text
@@ -28,25 +34,36 @@ def test_the_guide_has_the_fields_of_the_forms() -> None:
 
 @pytest.mark.parametrize("kind", BLOCKS.values(), ids=list(BLOCKS))
 class TestForm:
-    def test_every_field_has_a_title_and_says_what_it_is(self, kind: type[BillingConnection]) -> None:
+    def test_every_field_has_a_title_and_says_what_it_is(
+        self, kind: type[BillingConnection]
+    ) -> None:
         for name, field in kind.model_json_schema()["properties"].items():
             if name in kind.model_fields:
                 assert field.get("title") and field.get("description"), name
 
     def test_its_card_says_how_often_and_what_to_run(self, kind: type[BillingConnection]) -> None:
         said = str(kind.get_description())
-        assert f"schedule of the deployment `sync-{block_name(kind.system)}` (1, 5, 15, 60 minutes)" in said
+        assert (
+            f"schedule of the deployment `sync-{block_name(kind.system)}` (1, 5, 15, 60 minutes)"
+            in said
+        )
         assert "*test-connection*" in said
 
     def test_secrets_are_masked_everywhere(self, kind: type[BillingConnection]) -> None:
-        secret = {name for name, field in kind.model_fields.items() if field.annotation is SecretStr}
-        named = {name for name in kind.model_fields if any(word in name for word in SECRET_WORDS)} - set(PLAIN)
+        secret = {
+            name for name, field in kind.model_fields.items() if field.annotation is SecretStr
+        }
+        named = {
+            name for name in kind.model_fields if any(word in name for word in SECRET_WORDS)
+        } - set(PLAIN)
         assert named <= secret
         needed: dict[str, Any] = {"account_id": "1"} if kind is NetSuiteConnection else kind.sample_values() if hasattr(kind, "sample_values") else {"client_id": "i"}  # fmt: skip
         block = kind(**needed | dict.fromkeys(secret, "s3cr3t-value"))
         shown = [repr(block), str(block), block.model_dump_json(), json.dumps(block.model_dump(mode="json")), repr(block.connection())]  # fmt: skip
         assert not [text for text in shown if "s3cr3t-value" in text]
-        assert set(kind.model_json_schema()["secret_fields"]) == secret  # what Prefect encrypts and masks
+        assert (
+            set(kind.model_json_schema()["secret_fields"]) == secret
+        )  # what Prefect encrypts and masks
 
 
 def xero(**changes: Any) -> XeroConnection:
@@ -67,7 +84,10 @@ def test_good_settings_are_good() -> None:
         ({"timezone": ""}, "Time zone"),
         ({"base_url": "api.xero.com"}, "the base URL is not an http(s) URL"),
         ({"field_mapping": {"totl": "/Total"}}, 'there is no field "totl"'),
-        ({"field_mapping": {"total_minor": "Total"}}, 'the path of "total_minor" must start with a slash'),
+        (
+            {"field_mapping": {"total_minor": "Total"}},
+            'the path of "total_minor" must start with a slash',
+        ),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(changes: dict[str, Any], said: str) -> None:
@@ -84,18 +104,27 @@ def test_a_custom_system_over_plain_http_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("reason", "to_do"),
     [
-        ("Customer phone: the customer has no phone number that can be dialled", "Enter a phone at the customer"),
+        (
+            "Customer phone: the customer has no phone number that can be dialled",
+            "Enter a phone at the customer",
+        ),
         ("Customer phone: customer_phone is an E.164 number", "Phone region"),
         ("Customer phone, looked for at /tel: missing", "Where it is kept in another field"),
         ("Currency: missing", "Default currency"),
         ("Total, looked for at /TotalAmt: missing", "Correct *Field mapping* in the block"),
-        ("Total, looked for at /TotalAmt: is not a number", "how it says that amounts and dates are written"),
+        (
+            "Total, looked for at /TotalAmt: is not a number",
+            "how it says that amounts and dates are written",
+        ),
         ("Issued: issued_at is between 2000-01-01 and 2 days from now", "Correct the date"),
         (
             "points: there is no exchange rate of EUR in AOA for 2026-01-01; load it (`twezah fx load`)",
             "deployment *fx-rates*",
         ),
-        ("points: the program (version 1) has no rate for currency EUR or tier lead", "deployment *program*"),
+        (
+            "points: the program (version 1) has no rate for currency EUR or tier lead",
+            "deployment *program*",
+        ),
         ("Amount refunded: amount_refunded_minor is at most total_minor", "Correct the document"),
     ],
 )

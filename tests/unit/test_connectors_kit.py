@@ -9,18 +9,28 @@ import pytest
 from pydantic import SecretStr
 
 from connectors import SYSTEMS
-from connectors.kit.answers import retry_after_seconds
-from connectors.kit.auth import Token
 from connectors.kit.errors import CredentialsRejected, RateLimited, Transient, UnexpectedShape
-from connectors.kit.pagination import by_page, by_start_position
-from connectors.kit.patience import Patience
-from connectors.kit.ratelimit import Limiter
-from connectors.kit.spec import Connection, ListMovedError, PageRequest, PageView, RateLimit, RetryPolicy, batches
-from connectors.kit.urls import join_url
+from connectors.kit.http.auth import Token
+from connectors.kit.http.ratelimit import Limiter
+from connectors.kit.http.responses import retry_after_seconds
+from connectors.kit.http.retry import RetryDecision
+from connectors.kit.http.urls import join_url
+from connectors.kit.read.pagination import by_page, by_start_position
+from connectors.kit.spec import (
+    Account,
+    ListMovedError,
+    PageRequest,
+    PageView,
+    RateLimit,
+    RetryPolicy,
+    batches,
+)
 
 
 def statement(start: int, size: int = 10) -> PageRequest:
-    return PageRequest("GET", "/query", {"query": f"SELECT * FROM Invoice STARTPOSITION {start} MAXRESULTS {size}"})
+    return PageRequest(
+        "GET", "/query", {"query": f"SELECT * FROM Invoice STARTPOSITION {start} MAXRESULTS {size}"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +73,9 @@ def test_a_total_keeps_a_capped_list_going() -> None:
     ],
 )
 def test_pages(views: list[PageView], ends: bool) -> None:
-    pages = by_page(PageRequest("GET", "/x", {"page": "1", "n": "10"}), size_param="n", vendor_size=100)
+    pages = by_page(
+        PageRequest("GET", "/x", {"page": "1", "n": "10"}), size_param="n", vendor_size=100
+    )
     next(pages)
     for view in views[:-1]:
         pages.send(view)
@@ -75,7 +87,9 @@ def test_pages(views: list[PageView], ends: bool) -> None:
 
 
 def test_an_empty_page_before_the_last_is_no_end() -> None:
-    pages = by_page(PageRequest("GET", "/x", {"page": "1", "n": "10"}), size_param="n", vendor_size=100)
+    pages = by_page(
+        PageRequest("GET", "/x", {"page": "1", "n": "10"}), size_param="n", vendor_size=100
+    )
     next(pages)
     pages.send(PageView(10, {"pages": 2}))
     with pytest.raises(ListMovedError):
@@ -88,7 +102,9 @@ def test_page_numbers_are_whole_numbers_or_nothing() -> None:
 
 
 def test_requests_survive_json() -> None:
-    request = PageRequest("GET", "/x", {"a": "1", "ids[]": ["1", "2"]}, headers={"h": "v"}, page_no=3)
+    request = PageRequest(
+        "GET", "/x", {"a": "1", "ids[]": ["1", "2"]}, headers={"h": "v"}, page_no=3
+    )
     assert PageRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
 
 
@@ -105,13 +121,18 @@ def test_limiter_never_exceeds_any_sliding_window() -> None:
         nonlocal now
         now += seconds
 
-    limiter = Limiter(RateLimit(((3, 1.0), (5, 10.0)), concurrency=2), monotonic=lambda: now, sleep=sleep)
+    limiter = Limiter(
+        RateLimit(((3, 1.0), (5, 10.0)), concurrency=2), monotonic=lambda: now, sleep=sleep
+    )
     for _ in range(14):
         with limiter.slot():
             sent.append(now)
         now += 0.1
     for count, seconds in ((3, 1.0), (5, 10.0)):
-        assert all(later - earlier >= seconds - 1e-9 for earlier, later in zip(sent, sent[count:], strict=False))
+        assert all(
+            later - earlier >= seconds - 1e-9
+            for earlier, later in zip(sent, sent[count:], strict=False)
+        )
 
 
 @pytest.mark.parametrize(
@@ -124,8 +145,16 @@ def test_limiter_never_exceeds_any_sliding_window() -> None:
             "/v3/company/1/query",
             "http://127.0.0.1:9/quickbooks/v3/company/1/query",
         ),
-        ("https://api.test/v3/company/1", "/v3/company/1/query", "https://api.test/v3/company/1/query"),
-        ("https://api.test/api.xro/2.0/", "/api.xro/2.0/Invoices", "https://api.test/api.xro/2.0/Invoices"),
+        (
+            "https://api.test/v3/company/1",
+            "/v3/company/1/query",
+            "https://api.test/v3/company/1/query",
+        ),
+        (
+            "https://api.test/api.xro/2.0/",
+            "/api.xro/2.0/Invoices",
+            "https://api.test/api.xro/2.0/Invoices",
+        ),
     ],
 )
 def test_base_url_with_prefix_or_overlap(base: str, path: str, url: str) -> None:
@@ -134,7 +163,14 @@ def test_base_url_with_prefix_or_overlap(base: str, path: str, url: str) -> None
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7), ("0.5", 0.5), ("-3", 0), ("Wed, 20 May 2026 12:01:00 GMT", 60), ("soon", None), ("", None)],
+    [
+        ("7", 7),
+        ("0.5", 0.5),
+        ("-3", 0),
+        ("Wed, 20 May 2026 12:01:00 GMT", 60),
+        ("soon", None),
+        ("", None),
+    ],
 )
 def test_retry_after(value: str, seconds: float | None) -> None:
     now = datetime(2026, 5, 20, 12, tzinfo=UTC)
@@ -143,7 +179,7 @@ def test_retry_after(value: str, seconds: float | None) -> None:
 
 def test_patience() -> None:
     """What is tried again, and how long is waited."""
-    patience = Patience(RetryPolicy(longest_wait_seconds=120, garbled_limit=2))
+    patience = RetryDecision(RetryPolicy(longest_wait_seconds=120, garbled_limit=2))
     assert patience.backoff(Transient("x", "y", "z")) is True
     assert patience.backoff(RateLimited("x", "y")) is True
     assert patience.backoff(RateLimited("x", "y", retry_after_seconds=120)) == 120
@@ -156,18 +192,22 @@ def test_patience() -> None:
 
 
 def test_errors_say_what_where_and_who() -> None:
-    error = CredentialsRejected("xero", "token", "invalid_grant", call="POST host/path", status=400, request_id="r-1")
+    error = CredentialsRejected(
+        "xero", "token", "invalid_grant", call="POST host/path", status=400, request_id="r-1"
+    )
     assert str(error).startswith(
         "xero token: POST host/path 400: invalid_grant: request id r-1. The refresh token is no longer valid"
     )
     copied = pickle.loads(pickle.dumps(error))
     assert (str(copied), copied.status, copied.request_id) == (str(error), 400, "r-1")
-    limited = RateLimited("xero", "invoices", retry_after_seconds=60, now=datetime(2026, 1, 1, tzinfo=UTC))
+    limited = RateLimited(
+        "xero", "invoices", retry_after_seconds=60, now=datetime(2026, 1, 1, tzinfo=UTC)
+    )
     assert pickle.loads(pickle.dumps(limited)).come_back_at == limited.come_back_at
 
 
 def test_secrets_do_not_show() -> None:
-    connection = Connection("xero", "A", "", "", "id", SecretStr("s3cret"), SecretStr("r3fresh"))
+    connection = Account("xero", "A", "", "", "id", SecretStr("s3cret"), SecretStr("r3fresh"))
     token = Token("acc3ss", "r3fresh", datetime(2026, 1, 1, tzinfo=UTC))
     for secret in ("s3cret", "r3fresh", "acc3ss"):
         assert secret not in f"{connection!r} {token!r}"
@@ -177,7 +217,7 @@ def test_every_system_is_complete() -> None:
     for name, spec in SYSTEMS.items():
         assert spec.name == name
         assert spec.docs_url.startswith("https://")
-        assert spec.lookup("customers").fields["external_id"]
+        assert all(lookup.fields["external_id"] for lookup in spec.lookups)
         assert len({stream.name for stream in spec.streams}) == len(spec.streams)
         with pytest.raises(KeyError):
             spec.stream("nothing")

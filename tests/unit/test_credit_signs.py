@@ -12,7 +12,7 @@ import pytest
 
 from connectors import SYSTEMS
 from connectors.kit.mapping import map_page
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from loyalty.schema import NEGATIVE_KINDS
 
 _AT = "2026-01-03T10:00:00Z"
@@ -63,7 +63,7 @@ def _quickbooks(s: int) -> dict[str, Any]:
 
 def mapped(system: str, name: str, sign: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     spec = SYSTEMS[system]
-    connection = Connection(system, "a", default_currency="AOA")
+    connection = Account(system, "a", default_currency="AOA")
     body = json.dumps(PAGES[system, name](sign)).encode()
     found = map_page(spec, spec.stream(name), connection, body, page_id=1)
     assert found.problems.filter(pl.col("field") != "customer_phone").is_empty(), found.problems

@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 
 from connectors import spec_for
-from connectors.custom import ApiFailed, RecordsElsewhere
+from connectors.custom.connector import ApiFailed, RecordsElsewhere
 from connectors.kit.mapping import try_record
 from connectors.kit.mapping.reader import view
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 SALE = {"id": "1", "customer_phone": "923456789", "sale_date": "2026-05-01", "total": "5.00"}
 
 
-def connection(**options: Any) -> Connection:
-    return Connection("custom", "loja", "https://erp.test", options=options, default_currency="AOA", name="loja")
+def connection(**options: Any) -> Account:
+    return Account(
+        "custom", "loja", "https://erp.test", options=options, default_currency="AOA", name="loja"
+    )
 
 
 def count(answer: Any, **options: Any) -> int:
@@ -27,12 +29,24 @@ def count(answer: Any, **options: Any) -> int:
 @pytest.mark.parametrize(
     ("answer", "options", "said"),
     [
-        ({}, {}, "no list of records at /data: the answer has nothing there; it is an object without keys"),
+        (
+            {},
+            {},
+            "no list of records at /data: the answer has nothing there; it is an object without keys",
+        ),
         ({"items": [SALE], "total": 1}, {}, 'it is an object with the keys "items", "total"'),
         ({"data": {"rows": [SALE]}}, {}, 'at /data: there is an object with the keys "rows"'),
-        ({"data": {"1001": SALE, "1002": SALE}}, {}, "there is an object with 2 entries; records must be in a list"),
+        (
+            {"data": {"1001": SALE, "1002": SALE}},
+            {},
+            "there is an object with 2 entries; records must be in a list",
+        ),
         ({"data": {"Maria 923456789": SALE}}, {}, "there is an object with 1 entries"),
-        ({"data": {"Maria": SALE, "maria@example.test": SALE}}, {}, "there is an object with 2 entries"),
+        (
+            {"data": {"Maria": SALE, "maria@example.test": SALE}},
+            {},
+            "there is an object with 2 entries",
+        ),
         ({"data": {"rows": 1, "Maria Silva": SALE}}, {}, 'with the keys "rows", ...'),
         ({"data": "none"}, {}, "at /data: there is something else"),
         ({"data": [SALE]}, {"records": "", "paging": "page number"}, "a JSON array was expected"),
@@ -45,7 +59,9 @@ def test_what_stands_there_is_told(answer: Any, options: dict[str, Any], said: s
     told = str(refused.value.of_block("loja"))
     assert said in told
     assert 'Say in the block "loja" where an answer holds the list ("Records")' in told
-    assert "maria" not in told.lower() and "923456789" not in told and "the vendor changed" not in told
+    assert (
+        "maria" not in told.lower() and "923456789" not in told and "the vendor changed" not in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,14 +69,22 @@ def test_what_stands_there_is_told(answer: Any, options: dict[str, Any], said: s
     [
         ({"success": False, "message": "Sessão de Maria expirou"}, "unknown"),
         ({"ok": False, "code": "E17"}, "E17"),
-        ({"data": None, "errors": [{"message": "no", "extensions": {"code": "UNAUTHENTICATED"}}]}, "UNAUTHENTICATED"),
+        (
+            {
+                "data": None,
+                "errors": [{"message": "no", "extensions": {"code": "UNAUTHENTICATED"}}],
+            },
+            "UNAUTHENTICATED",
+        ),
         ({"error": {"code": "expired"}}, "expired"),
         ({"success": False, "data": []}, "unknown"),
         ({"title": "No", "status": 403, "type": "https://e.test/not-allowed"}, "not-allowed"),
     ],
 )
 @pytest.mark.parametrize("tolerant", [True, False])
-def test_an_answer_that_says_it_failed_is_no_empty_list(answer: Any, code: str, tolerant: bool) -> None:
+def test_an_answer_that_says_it_failed_is_no_empty_list(
+    answer: Any, code: str, tolerant: bool
+) -> None:
     with pytest.raises(ApiFailed, match=f"an error answer, code {code}") as refused:
         count(answer, empty_without_records=tolerant)
     assert "Maria" not in str(refused.value)

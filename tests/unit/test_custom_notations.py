@@ -10,18 +10,23 @@ import pytest
 
 from connectors import spec_for
 from connectors.kit.mapping import map_page, try_record
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 SALE = {"id": "A1", "customer_phone": "923456789", "sale_date": "2026-05-01"}
 
 
-def connection(system: str = "custom", **options: Any) -> Connection:
-    return Connection(
-        system, "loja", "https://erp.test", options=options, default_currency="AOA", timezone="Africa/Luanda"
+def connection(system: str = "custom", **options: Any) -> Account:
+    return Account(
+        system,
+        "loja",
+        "https://erp.test",
+        options=options,
+        default_currency="AOA",
+        timezone="Africa/Luanda",
     )
 
 
-def mapped(vendor: Connection, body: bytes) -> Any:
+def mapped(vendor: Account, body: bytes) -> Any:
     spec = spec_for(vendor)
     return map_page(spec, spec.streams[0], vendor, body, page_id=1)
 
@@ -30,7 +35,7 @@ def page(record: str) -> bytes:
     return b'{"data": [' + (json.dumps(SALE)[:-1] + ", " + record + "}").encode() + b"]}"
 
 
-def totals(vendor: Connection, body: bytes) -> list[int | None]:
+def totals(vendor: Account, body: bytes) -> list[int | None]:
     found = mapped(vendor, body)
     assert found.record_count == 1
     return list(found.invoices["total_minor"])
@@ -69,7 +74,11 @@ class TestDecimalCommas:
         found = mapped(connection(amounts="decimal comma"), page(record))
         assert found.problems.is_empty()
         row = found.invoices.row(0, named=True)
-        assert (row["invoice_number"], row["customer_phone"], row["total_minor"]) == ("7", "+244923456789", 1250)
+        assert (row["invoice_number"], row["customer_phone"], row["total_minor"]) == (
+            "7",
+            "+244923456789",
+            1250,
+        )
         assert str(row["updated_at"]) == "2026-05-01 09:30:00+00:00"
 
     @pytest.mark.parametrize("kind", ["json", "ndjson", "parquet", "csv"])
@@ -138,9 +147,15 @@ def test_amounts(system: str, amounts: str, written: str, minor: int | None) -> 
 def test_an_amount_in_another_currency_than_its_document_is_none(
     currency: str | None, written: str, minor: int | None
 ) -> None:
-    record = {"currency": currency, "total": written, "lines": [{"unit_price": written, "amount": written}]}
+    record = {
+        "currency": currency,
+        "total": written,
+        "lines": [{"unit_price": written, "amount": written}],
+    }
     found = mapped(connection(), page(json.dumps(record)[1:-1]))
-    assert found.invoices["total_minor"].to_list() == found.lines["amount_minor"].to_list() == [minor]
+    assert (
+        found.invoices["total_minor"].to_list() == found.lines["amount_minor"].to_list() == [minor]
+    )
     assert found.lines["unit_price"].to_list() == [None if minor is None else Decimal(5)]
     assert set(found.problems["field"]) == (
         set() if minor else {"total_minor", "lines.unit_price", "lines.amount_minor"}
@@ -169,7 +184,9 @@ AMOUNTS_ARE, DATES_ARE = '"Amounts are written as"', '"Dates are written with th
     ],
 )  # fmt: skip
 def test_a_refused_amount_says_what_to_choose(amounts: str, written: str, advice: str) -> None:
-    (problem,) = mapped(connection(amounts=amounts), page(f'"total": "{written}"')).problems.to_dicts()
+    (problem,) = mapped(
+        connection(amounts=amounts), page(f'"total": "{written}"')
+    ).problems.to_dicts()
     assert advice in problem["reason"]
 
 
@@ -186,7 +203,9 @@ def test_a_refused_amount_says_what_to_choose(amounts: str, written: str, advice
     ],
 )
 def test_a_refused_date_says_what_to_choose(dates: str, written: str, advice: str) -> None:
-    (problem,) = mapped(connection(dates=dates), page(f'"total": "5.00", "sale_date": "{written}"')).problems.to_dicts()
+    (problem,) = mapped(
+        connection(dates=dates), page(f'"total": "5.00", "sale_date": "{written}"')
+    ).problems.to_dicts()
     assert advice in problem["reason"]
 
 

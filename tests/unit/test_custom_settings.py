@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from connectors import spec_for
-from connectors.kit.client import open_client
-from connectors.kit.configured import next_link
+from connectors.kit.described.api import next_link
 from connectors.kit.errors import Misconfigured
-from connectors.kit.spec import Connection
+from connectors.kit.http.client import open_client
+from connectors.kit.spec import Account
 
 SECRET = "hunter2"
 
@@ -39,22 +39,32 @@ SECRET = "hunter2"
 )
 def test_a_setting_that_cannot_be(options: dict[str, Any], said: str) -> None:
     with pytest.raises(Misconfigured, match=rf"(?s)custom settings: .*{said}.*block") as caught:
-        spec_for(Connection("custom", "loja", "https://erp.test", options=options))
+        spec_for(Account("custom", "loja", "https://erp.test", options=options))
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://erp.test", "http://10.0.0.5/api", "http://localhost.evil.test"])
+@pytest.mark.parametrize(
+    "url", ["http://erp.test", "http://10.0.0.5/api", "http://localhost.evil.test"]
+)
 @pytest.mark.parametrize("field", ["base_url", "token_url"])
 def test_plain_http_is_refused_except_on_this_machine(field: str, url: str) -> None:
     with pytest.raises(Misconfigured, match="must start with https://"):
-        spec_for(Connection("custom", "loja", **{field: url}))
-    for own in ("http://127.0.0.1:8080/api", "http://localhost", "http://[::1]/x", "https://erp.test"):
-        spec_for(Connection("custom", "loja", **{field: own}))
+        spec_for(Account("custom", "loja", **{field: url}))
+    for own in (
+        "http://127.0.0.1:8080/api",
+        "http://localhost",
+        "http://[::1]/x",
+        "https://erp.test",
+    ):
+        spec_for(Account("custom", "loja", **{field: own}))
 
 
 def test_without_a_base_url_nothing_is_opened() -> None:
-    connection = Connection("custom", "loja")
-    with pytest.raises(Misconfigured, match="base URL"), open_client(connection, spec_for(connection), None):  # type: ignore[arg-type]
+    connection = Account("custom", "loja")
+    with (
+        pytest.raises(Misconfigured, match="base URL"),
+        open_client(connection, spec_for(connection), None),
+    ):  # type: ignore[arg-type]
         pass
 
 
@@ -62,7 +72,10 @@ def test_without_a_base_url_nothing_is_opened() -> None:
     ("header", "address"),
     [
         ('<https://a.test/?p=2>; rel="next"', "https://a.test/?p=2"),
-        ('<https://a.test/?p=9>; rel="last", <https://a.test/?p=2>; rel="next"', "https://a.test/?p=2"),
+        (
+            '<https://a.test/?p=9>; rel="last", <https://a.test/?p=2>; rel="next"',
+            "https://a.test/?p=2",
+        ),
         ('<?p=2&q=a,b>; title="x, y"; rel=next', "?p=2&q=a,b"),
         ('<?p=2>; REL="prev NEXT"', "?p=2"),
         ('<?p=2>; rel="nextish"', None),
@@ -86,4 +99,4 @@ def test_link_headers(header: str, address: str | None) -> None:
 )
 def test_settings_of_a_file_drop(options: dict[str, Any], said: str) -> None:
     with pytest.raises(Misconfigured, match=said):
-        spec_for(Connection("file", "caixa", options=options))
+        spec_for(Account("file", "caixa", options=options))

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import stamina
 
-from connectors.kit.download import DownloadError, download
+from connectors.kit.http.download import DownloadError, download
 
 BODY = b"date,from,to,rate\n" + b"2026-01-01,USD,AOA,912.5\n" * 40
 

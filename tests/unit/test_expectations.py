@@ -93,7 +93,10 @@ INVOICE_FAILURES: list[tuple[str, object, str, str]] = [
         (column, None, column, MISSING)
         for column in ("system", "account", "external_id", "kind", "customer_phone", "currency")
     ),
-    *((column, None, column, MISSING) for column in ("total_minor", "status", "issued_at", "updated_at")),
+    *(
+        (column, None, column, MISSING)
+        for column in ("total_minor", "status", "issued_at", "updated_at")
+    ),
     *(
         ("customer_phone", phone, "customer_phone", "bad_format")
         for phone in (
@@ -120,11 +123,17 @@ INVOICE_FAILURES: list[tuple[str, object, str, str]] = [
 
 
 @pytest.mark.parametrize(("field", "value", "column", "reason"), INVOICE_FAILURES)
-def test_invoice_expectation_names_its_row(field: str, value: object, column: str, reason: str) -> None:
+def test_invoice_expectation_names_its_row(
+    field: str, value: object, column: str, reason: str
+) -> None:
     """One bad row among good ones fails exactly one expectation, by position, column and reason."""
     report = check_invoices(invoice(1), invoice(2, **{field: value}), invoice(3))
     # A refund of nothing still exceeds a negative total.
-    also = [(1, "amount_refunded_minor", "exceeds_total")] if value == -1 and field == "total_minor" else []
+    also = (
+        [(1, "amount_refunded_minor", "exceeds_total")]
+        if value == -1 and field == "total_minor"
+        else []
+    )
     assert verdicts(report) == [(1, column, reason), *also]
     assert report.failed_rows.to_list() == [1]
     assert sum(result.failed for result in report.results) == report.failed.height
@@ -139,12 +148,18 @@ AWARD_FAILURES: list[tuple[dict[str, object], str, str]] = [
     ({"points": 10**12 + 1, "due_after": 10**12 + 1}, "points", "out_of_range"),
     ({"points": -(10**12) - 1, "due_after": -(10**12) - 1}, "points", "out_of_range"),
     ({"due_before": 10**15 + 1, "due_after": 10**15, "points": -1}, "due_before", "out_of_range"),
-    ({"due_before": -(10**15), "due_after": -(10**15) - 1, "points": -1}, "due_after", "out_of_range"),
+    (
+        {"due_before": -(10**15), "due_after": -(10**15) - 1, "points": -1},
+        "due_after",
+        "out_of_range",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("changes", "column", "reason"), AWARD_FAILURES)
-def test_award_expectation_names_its_row(changes: dict[str, object], column: str, reason: str) -> None:
+def test_award_expectation_names_its_row(
+    changes: dict[str, object], column: str, reason: str
+) -> None:
     """One bad row among good ones fails exactly one expectation, by position, column and reason."""
     report = check_awards(award(1), award(2, **changes), award(3))
     assert verdicts(report) == [(1, column, reason)]
@@ -182,7 +197,9 @@ def test_good_batches_pass() -> None:
         invoice(25, customer_phone="+123456789012345"),
     ]
     assert check_invoices(*kinds, *statuses, *edges).ok
-    assert check_awards(award(1), award(2, due_before=1500, due_after=0, points=-1500, entry_no=2)).ok
+    assert check_awards(
+        award(1), award(2, due_before=1500, due_after=0, points=-1500, entry_no=2)
+    ).ok
 
 
 def test_each_validation_has_its_own_bound() -> None:
@@ -212,7 +229,9 @@ def test_empty_frame_passes(report: Callable[[], Report]) -> None:
 def test_all_null_columns_are_named_not_raised() -> None:
     """A mapping that fills nothing is reported expectation by expectation."""
     report = check_invoices(dict.fromkeys(INVOICE))
-    required = {r.column for r in report.results if r.reason == MISSING and r.column != "customer_phone"}
+    required = {
+        r.column for r in report.results if r.reason == MISSING and r.column != "customer_phone"
+    }
     assert {(0, column, MISSING) for column in required} == set(verdicts(report))
 
 
@@ -227,7 +246,8 @@ def test_integers_stay_exact_beside_nulls() -> None:
     off_by_one = award(1, due_before=beyond, due_after=beyond, points=1)
     assert (0, "points", "bad_arithmetic") in verdicts(check_awards(off_by_one, null))
     total = check_invoices(
-        invoice(1, total_minor=10**15, amount_refunded_minor=10**15 + 1), invoice(2, total_minor=None)
+        invoice(1, total_minor=10**15, amount_refunded_minor=10**15 + 1),
+        invoice(2, total_minor=None),
     )
     assert (0, "amount_refunded_minor", "exceeds_total") in verdicts(total)
 
@@ -237,13 +257,19 @@ def test_report_is_ordered_and_holds_no_values() -> None:
     bad = [invoice(n, customer_phone="999-secret", currency="zz") for n in range(3)]
     report = check_invoices(*bad)
     assert report.failed["row_no"].to_list() == [0, 0, 1, 1, 2, 2]
-    assert [r.column for r in report.results] == [r.column for r in check_invoices(invoice()).results]
+    assert [r.column for r in report.results] == [
+        r.column for r in check_invoices(invoice()).results
+    ]
     assert "999" not in f"{report.failed.rows()}{report.results}"
-    phone = next(r for r in report.results if (r.column, r.reason) == ("customer_phone", "bad_format"))
+    phone = next(
+        r for r in report.results if (r.column, r.reason) == ("customer_phone", "bad_format")
+    )
     assert (phone.checked, phone.failed) == (3, 3)
 
 
-def test_quiet(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is printed and nothing is written to the working directory."""
     monkeypatch.chdir(tmp_path)
     check_invoices(*(invoice(n, currency="zz") for n in range(50)))
@@ -296,7 +322,8 @@ def test_forked_child_is_not_blocked_by_a_busy_parent() -> None:
 
 
 def _child() -> list[int]:
-    # Only the lock: Polars' own threads do not survive a fork from a process that already used them.
+    # Only the lock: Polars' own threads do not survive a fork from a process that already used
+    # them.
     from expectations import run
 
     with run._lock:

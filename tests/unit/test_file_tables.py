@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from connectors import spec_for
-from connectors.kit.documents import named
+from connectors.kit.described.documents import column_pointer
 from connectors.kit.mapping import Mapped, map_page
-from connectors.kit.spec import Connection
-from twezah.settings import PROJECT_ROOT
+from connectors.kit.spec import Account
+from settings import PROJECT_ROOT
 
 CASES = PROJECT_ROOT.parent / "shared" / "samples" / "field-cases"
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"no field cases in {CASES}")
@@ -34,9 +34,14 @@ OF_LINES = "Factura;Data;Telefone;Produto;Valor\n"
 
 def mapped(body: bytes | str, mapping: dict[str, str] = WHOLE, **options: Any) -> Mapped:
     settings = {"amounts": "decimal comma", "dates": "day first", **options}
-    paths = {name: named(path) for name, path in mapping.items()}
-    vendor = Connection(
-        "file", "caixa", options=settings, paths=paths, default_currency="AOA", timezone="Africa/Luanda"
+    paths = {name: column_pointer(path) for name, path in mapping.items()}
+    vendor = Account(
+        "file",
+        "caixa",
+        options=settings,
+        paths=paths,
+        default_currency="AOA",
+        timezone="Africa/Luanda",
     )
     spec = spec_for(vendor)
     sent = body.encode() if isinstance(body, str) else body
@@ -60,7 +65,9 @@ def reasons(found: Mapped) -> list[str]:
 def configured(folder: str, file: str, **options: Any) -> Mapped:
     (settings,) = (CASES / folder).glob("f*.cfg.json")
     values = json.loads(settings.read_text(encoding="utf-8"))
-    return mapped((CASES / folder / file).read_bytes(), values.pop("field_mapping"), **{**values, **options})
+    return mapped(
+        (CASES / folder / file).read_bytes(), values.pop("field_mapping"), **{**values, **options}
+    )
 
 
 @needs_cases
@@ -89,7 +96,10 @@ class TestFieldCases:
         assert "disagree on phone and date (rows 2, 3)" in reason
         values = {**LINES, "external_id": "Serie + Factura", "invoice_number": "Serie + Factura"}
         body = (CASES / "number-restarts-per-series" / "f06.csv").read_bytes()
-        assert sales(mapped(body, values, **SUMS)) == {"A2026/17": ("003", 100000), "B2026/17": ("004", 200000)}
+        assert sales(mapped(body, values, **SUMS)) == {
+            "A2026/17": ("003", 100000),
+            "B2026/17": ("004", 200000),
+        }
 
     def test_continuation_rows(self) -> None:
         refused = configured("continuation-rows", "f07.csv")
@@ -121,13 +131,15 @@ class TestHeader:
         ],
     )
     def test_case_and_spaces(self, header: str) -> None:
-        assert sales(mapped(f"{header}\nFT 1;02/11/2026;923100001;10,00\n")) == {"FT 1": ("001", 1000)}
+        assert sales(mapped(f"{header}\nFT 1;02/11/2026;923100001;10,00\n")) == {
+            "FT 1": ("001", 1000)
+        }
 
     def test_two_words(self) -> None:
         text = "Nº  Factura;DATA;Telefone;total  geral\nFT 1;02/11/2026;923100001;10,00\n"
-        assert sales(mapped(text, {**WHOLE, "external_id": "Nº Factura", "total_minor": "Total Geral"})) == {
-            "FT 1": ("001", 1000)
-        }
+        assert sales(
+            mapped(text, {**WHOLE, "external_id": "Nº Factura", "total_minor": "Total Geral"})
+        ) == {"FT 1": ("001", 1000)}
 
     @pytest.mark.parametrize(
         "above",
@@ -164,7 +176,9 @@ class TestHeader:
         assert sales(mapped(text)) == {"FT 1": ("001", 1000)}
 
     def test_it_comes_again_on_every_page(self) -> None:
-        rows = "".join(f"{HEADER}FT {n};02/11/2026;923100001;10,00\nPágina {n} de 3\n\n" for n in range(1, 4))
+        rows = "".join(
+            f"{HEADER}FT {n};02/11/2026;923100001;10,00\nPágina {n} de 3\n\n" for n in range(1, 4)
+        )
         found = mapped("Relatório\n" + rows)
         assert list(sales(found)) == ["FT 1", "FT 2", "FT 3"]
         assert reasons(found) == []
@@ -173,7 +187,9 @@ class TestHeader:
 class TestRows:
     """Cells too many and too few, totals and remarks."""
 
-    @pytest.mark.parametrize("row", ["FT 1;02/11/2026;923100001;10,00;;;", "FT 1;02/11/2026;923100001;10,00; ;\u00a0"])
+    @pytest.mark.parametrize(
+        "row", ["FT 1;02/11/2026;923100001;10,00;;;", "FT 1;02/11/2026;923100001;10,00; ;\u00a0"]
+    )
     def test_surplus_blank_cells(self, row: str) -> None:
         assert sales(mapped(HEADER + row + "\n")) == {"FT 1": ("001", 1000)}
 
@@ -203,9 +219,14 @@ class TestRows:
         ],
     )  # fmt: skip
     def test_totals_and_remarks_are_no_documents(self, row: str) -> None:
-        found = mapped(f"{HEADER}FT 1;02/11/2026;923100001;10,00\n{row}\nFT 2;02/11/2026;923100002;5,00\n", **JOIN)
+        found = mapped(
+            f"{HEADER}FT 1;02/11/2026;923100001;10,00\n{row}\nFT 2;02/11/2026;923100002;5,00\n",
+            **JOIN,
+        )
         assert sales(found) == {"FT 1": ("001", 1000), "FT 2": ("002", 500)}
-        if row != ";;;10,00;":  # an amount with nothing beside it may be a total, and is not guessed at
+        if (
+            row != ";;;10,00;"
+        ):  # an amount with nothing beside it may be a total, and is not guessed at
             assert reasons(found) == []
 
     def test_a_subtotal_below_the_lines_of_a_document(self) -> None:
@@ -213,24 +234,33 @@ class TestRows:
             "FT 1;02/11/2026;923100001;Água;10,00\nFT 1;;;Copo;5,00\nFT 1;;;Total;15,00\n"
             "FT 2;02/11/2026;923100002;Água;10,00\n;;;Subtotal;10,00\nTotal Geral;;;;25,00\n"
         )
-        assert sales(mapped(text, LINES, **SUMS, **JOIN)) == {"FT 1": ("001", 1500), "FT 2": ("002", 1000)}
+        assert sales(mapped(text, LINES, **SUMS, **JOIN)) == {
+            "FT 1": ("001", 1500),
+            "FT 2": ("002", 1000),
+        }
 
     @pytest.mark.parametrize("row", ["FT 7;;;", "FT 7;;;10,00", "17;;;"])
-    def test_a_document_that_says_nothing_else_is_rejected_and_not_passed_over(self, row: str) -> None:
+    def test_a_document_that_says_nothing_else_is_rejected_and_not_passed_over(
+        self, row: str
+    ) -> None:
         found = mapped(f"{HEADER}FT 1;02/11/2026;923100001;10,00\n{row}\n")
         assert list(sales(found)) == ["FT 1"]
         assert {problem["record_no"] for problem in found.problems.iter_rows(named=True)} == {3}
 
     def test_a_line_end_inside_of_a_text(self) -> None:
         text = 'Factura;Data;Telefone;"Total\ncom IVA"\n"FT 1";02/11/2026;"923\n100001";10,00\n'
-        assert sales(mapped(text, {**WHOLE, "total_minor": "Total com IVA"})) == {"FT 1": ("001", 1000)}
+        assert sales(mapped(text, {**WHOLE, "total_minor": "Total com IVA"})) == {
+            "FT 1": ("001", 1000)
+        }
 
 
 class TestEncodings:
     """A byte order mark says more than the setting."""
 
     @pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
-    @pytest.mark.parametrize("written", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+    @pytest.mark.parametrize(
+        "written", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+    )
     def test_unicode_whatever_is_set(self, encoding: str, written: str) -> None:
         text = OF_LINES + "FT 1;02/11/2026;923100001;Garrafão 20L;10,00\n"
         found = mapped(text.encode(written), LINES, encoding=encoding, **SUMS)
@@ -238,7 +268,9 @@ class TestEncodings:
 
     def test_windows_1252(self) -> None:
         body = (OF_LINES + "FT 1;02/11/2026;923100001;Garrafão 20L;10,00\n").encode("cp1252")
-        assert mapped(body, LINES, encoding="windows-1252", **SUMS).lines["name"].to_list() == ["Garrafão 20L"]
+        assert mapped(body, LINES, encoding="windows-1252", **SUMS).lines["name"].to_list() == [
+            "Garrafão 20L"
+        ]
 
     def test_json_with_a_mark(self) -> None:
         sale = {"id": "1", "customer_phone": "923100001", "total": 5, "issued_at": "2026-11-02"}
@@ -260,8 +292,16 @@ class TestRowsOfOneDocument:
             ("Cliente", "customer_external_id", ("C1", "C2"), "customer"),
         ],
     )
-    def test_a_difference_is_named(self, column: str, field: str, values: Sequence[str], name: str) -> None:
-        base = {"Factura": "FT 1", "Data": "02/11/2026", "Telefone": "923100001", "Valor": "10,00", "Produto": "A"}
+    def test_a_difference_is_named(
+        self, column: str, field: str, values: Sequence[str], name: str
+    ) -> None:
+        base = {
+            "Factura": "FT 1",
+            "Data": "02/11/2026",
+            "Telefone": "923100001",
+            "Valor": "10,00",
+            "Produto": "A",
+        }
         rows = [{**base, column: value} for value in values]
         names = list(rows[0])
         text = "\n".join(";".join(row[one] for one in names) for row in rows)
@@ -279,7 +319,10 @@ class TestRowsOfOneDocument:
         ("first", "second"),
         [
             ("FT 1;02/11/2026;923 100 001;A;10,00", "FT 1;02/11/2026;+244923100001;B;5,00"),
-            ("FT 1;02/11/2026 10:00;923100001;A;10,00", "FT 1;02/11/2026 10:01;923100001 (Ana);B;5,00"),
+            (
+                "FT 1;02/11/2026 10:00;923100001;A;10,00",
+                "FT 1;02/11/2026 10:01;923100001 (Ana);B;5,00",
+            ),
             ("FT 1;;;A;10,00", "FT 1;02/11/2026;923100001;B;5,00"),
             ("FT 1;02/11/2026;;A;10,00", "FT  1 ;;923100001;B;5,00"),
             ("FT 1;02/11/2026;923100001;A;10,00", "FT\u00a01;02/11/2026;923100001;B;5,00"),
@@ -292,20 +335,32 @@ class TestRowsOfOneDocument:
         assert sales(found) == {"FT 1": ("001", 1500 if "5,00" in second else 1000)}
 
     def test_rows_need_not_be_together(self) -> None:
-        rows = ["FT 1;02/11/2026;923100001;A;10,00", "FT 2;02/11/2026;923100002;A;1,00", "FT 1;;;B;5,00"]
+        rows = [
+            "FT 1;02/11/2026;923100001;A;10,00",
+            "FT 2;02/11/2026;923100002;A;1,00",
+            "FT 1;;;B;5,00",
+        ]
         assert sales(mapped(OF_LINES + "\n".join(rows) + "\n", LINES, **SUMS)) == {
             "FT 1": ("001", 1500), "FT 2": ("002", 100),
         }  # fmt: skip
 
     def test_a_bad_row_takes_its_document_with_it(self) -> None:
-        rows = ["FT 1;02/11/2026;923100001;A;10,00", "FT 1;;;B;5,00;6;7", "FT 2;02/11/2026;923100002;A;1,00"]
+        rows = [
+            "FT 1;02/11/2026;923100001;A;10,00",
+            "FT 1;;;B;5,00;6;7",
+            "FT 2;02/11/2026;923100002;A;1,00",
+        ]
         found = mapped(OF_LINES + "\n".join(rows) + "\n", LINES, **SUMS)
         assert list(sales(found)) == ["FT 2"]
         assert found.identities.select("record_no", "external_id").rows() == [(3, "FT 1")]
 
     def test_a_document_that_is_there_once_per_spelling_counts_once(self) -> None:
-        rows = [f"{key};02/11/2026;923100001;{name};10,00" for key in ("17", "17.0") for name in "AB"]
-        assert sales(mapped(OF_LINES + "\n".join(rows) + "\n", LINES, **SUMS)) == {"17": ("001", 2000)}
+        rows = [
+            f"{key};02/11/2026;923100001;{name};10,00" for key in ("17", "17.0") for name in "AB"
+        ]
+        assert sales(mapped(OF_LINES + "\n".join(rows) + "\n", LINES, **SUMS)) == {
+            "17": ("001", 2000)
+        }
         found = mapped(OF_LINES + "\n".join([*rows[:3], "17.0;;;C;1,00"]) + "\n", LINES, **SUMS)
         assert sales(found) == {}
         assert "written in several ways" in reasons(found)[0]
@@ -319,12 +374,18 @@ class TestRowsWithoutAnId:
     def test_as_the_block_says(self) -> None:
         found = mapped(self.TEXT, LINES, **SUMS)
         assert sales(found) == {}
-        assert found.identities.select("record_no", "external_id").rows() == [(3, "FT 1"), (4, "FT 1")]
+        assert found.identities.select("record_no", "external_id").rows() == [
+            (3, "FT 1"),
+            (4, "FT 1"),
+        ]
         assert sales(mapped(self.TEXT, LINES, **SUMS, **JOIN)) == {"FT 1": ("001", 1600)}
 
     @pytest.mark.parametrize("options", [{}, JOIN])
     def test_another_customers_row_is_a_document_of_its_own(self, options: dict[str, str]) -> None:
-        text = OF_LINES + "FT 1;02/11/2026;923100001;A;10,00\n;02/11/2026;923100002;B;5,00\n;;;C;1,00\n"
+        text = (
+            OF_LINES
+            + "FT 1;02/11/2026;923100001;A;10,00\n;02/11/2026;923100002;B;5,00\n;;;C;1,00\n"
+        )
         found = mapped(text, LINES, **SUMS, **options)
         assert sales(found) == {"FT 1": ("001", 1000)}
         assert {row["record_no"] for row in found.problems.iter_rows(named=True)} == {3, 4}
@@ -335,7 +396,10 @@ class TestRowsWithoutAnId:
         assert sales(mapped(text, **options)) == {"FT 1": ("001", 1000)}
 
     def test_below_a_row_that_names_nothing(self) -> None:
-        text = OF_LINES + "FT 1;02/11/2026;923100001;A;1,00\n4,5E+12;02/11/2026;923100002;A;2,00\n;;;B;5,00\n"
+        text = (
+            OF_LINES
+            + "FT 1;02/11/2026;923100001;A;1,00\n4,5E+12;02/11/2026;923100002;A;2,00\n;;;B;5,00\n"
+        )
         found = mapped(text, LINES, **SUMS, **JOIN)
         assert sales(found) == {"FT 1": ("001", 100)}
         assert {row["record_no"] for row in found.problems.iter_rows(named=True)} == {3, 4}
@@ -365,13 +429,17 @@ class TestIdentities:
 
     def test_lines_of_json(self) -> None:
         (key,) = mapped('{"id": "1"}\nno json\n', {}).identities["row_key"]
-        assert mapped('{"id": "1"}\n{"id": "2"}\nno json\n', {}).identities["row_key"].to_list() == [key]
+        assert mapped('{"id": "1"}\n{"id": "2"}\nno json\n', {}).identities[
+            "row_key"
+        ].to_list() == [key]
 
 
 class TestNotations:
     """As accountants and people write."""
 
-    @pytest.mark.parametrize("written", ["5.000,00-", "(5 000,00)", "\u22125.000,00", "(5.000,00 Kz)", "5.000,00 Kz-"])
+    @pytest.mark.parametrize(
+        "written", ["5.000,00-", "(5 000,00)", "\u22125.000,00", "(5.000,00 Kz)", "5.000,00 Kz-"]
+    )
     def test_minus(self, written: str) -> None:
         text = OF_LINES + f"FT 1;02/11/2026;923100001;A;9.000,00\nFT 1;;;Desconto;{written}\n"
         assert sales(mapped(text, LINES, **SUMS)) == {"FT 1": ("001", 400000)}
@@ -384,9 +452,13 @@ class TestNotations:
         ],
     )  # fmt: skip
     def test_phones(self, written: str) -> None:
-        assert sales(mapped(f'{HEADER}FT 1;02/11/2026;"{written}";1,00\n')) == {"FT 1": ("789", 100)}
+        assert sales(mapped(f'{HEADER}FT 1;02/11/2026;"{written}";1,00\n')) == {
+            "FT 1": ("789", 100)
+        }
 
-    @pytest.mark.parametrize("written", ["923 456 78 (Maria)", "Maria", "NIF 5417123456", "923 456 789 123"])
+    @pytest.mark.parametrize(
+        "written", ["923 456 78 (Maria)", "Maria", "NIF 5417123456", "923 456 789 123"]
+    )
     def test_what_is_no_phone(self, written: str) -> None:
         assert reasons(mapped(f"{HEADER}FT 1;02/11/2026;{written};1,00\n")) == [
             "is not a phone number that can be dialled"
@@ -414,7 +486,9 @@ class TestIds:
     def test_normal(self, written: str, normal: str) -> None:
         assert list(sales(mapped(f'{HEADER}"{written}";02/11/2026;923100001;1,00\n'))) == [normal]
 
-    @pytest.mark.parametrize("written", ["4,50361E+12", "4.5e+12", "1E+15", "1e12", "4.50361E12", "1.001E+12"])
+    @pytest.mark.parametrize(
+        "written", ["4,50361E+12", "4.5e+12", "1E+15", "1e12", "4.50361E12", "1.001E+12"]
+    )
     def test_exponents(self, written: str) -> None:
         found = mapped(f"{HEADER}{written};02/11/2026;923100001;1,00\n")
         assert (sales(found), len(reasons(found))) == ({}, 1)
@@ -427,7 +501,8 @@ class TestIds:
         assert list(sales(found)) == ["1001", "1002"]
         assert "exponent notation" in reasons(found)[0]
         joined = mapped(
-            json.dumps([{"serie": "A", "id": 1.0, **sale}, {"id": 2, **sale}]), {"external_id": "serie + id"}
+            json.dumps([{"serie": "A", "id": 1.0, **sale}, {"id": 2, **sale}]),
+            {"external_id": "serie + id"},
         )
         assert list(sales(joined)) == ["A/1"]
         assert reasons(joined) == ["missing"]
@@ -440,7 +515,9 @@ def test_parquet_of_every_kind(tmp_path: Path) -> None:
             "FACTURA": pl.Series([1001.0, 1002.0, 2.0**60]),
             "Telefone": pl.Series([b"923100001", b"923100002", b"923100003"]),
             "Data": pl.Series(["2026-11-02"] * 3).str.to_date(),
-            "Total": pl.Series([Decimal("10.10"), Decimal("0.30"), Decimal("1.00")], dtype=pl.Decimal(10, 2)),
+            "Total": pl.Series(
+                [Decimal("10.10"), Decimal("0.30"), Decimal("1.00")], dtype=pl.Decimal(10, 2)
+            ),
             "Estado": pl.Series(["paid", "void", "paid"], dtype=pl.Categorical),
         }
     )

@@ -11,11 +11,13 @@ from pydantic import SecretStr
 
 from connectors import SYSTEMS
 from connectors.kit.mapping import Mapped, gather, map_pages
-from connectors.kit.spec import Connection, Window
+from connectors.kit.spec import Account, Window
 
 SPEC = SYSTEMS["xero"]
 STREAM = SPEC.stream("invoices")
-CONNECTION = Connection("xero", "tenant", "http://vendor.test", "", "id", SecretStr("s"), SecretStr("s"))
+CONNECTION = Account(
+    "xero", "tenant", "http://vendor.test", "", "id", SecretStr("s"), SecretStr("s")
+)
 #: Odd ones are changed on the second day.
 DAYS = [datetime(2026, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
 
@@ -34,7 +36,9 @@ def _record(number: int) -> dict[str, object]:
         "Status": "PAID",
         "CurrencyCode": "AOA",
         "Total": f"{number}.50",
-        "LineItems": [{"ItemCode": f"sku-{number}-{line}", "LineAmount": 1} for line in range(number % 4)],
+        "LineItems": [
+            {"ItemCode": f"sku-{number}-{line}", "LineAmount": 1} for line in range(number % 4)
+        ],
     }
     if number % 11 == 5:
         record["Contact"] = "nobody"  # a record that cannot be decoded
@@ -44,15 +48,22 @@ def _record(number: int) -> dict[str, object]:
 def _pages(size: int) -> list[tuple[int, bytes]]:
     records = [_record(number) for number in range(60)]
     # Page and place stay those of a single page, so that the rows can be compared.
-    return [(at, json.dumps({"Invoices": records[at : at + size]}).encode()) for at in range(0, 60, size)]
+    return [
+        (at, json.dumps({"Invoices": records[at : at + size]}).encode())
+        for at in range(0, 60, size)
+    ]
 
 
 def _rows(mapped: Mapped) -> dict[str, pl.DataFrame]:
     """The frames, with one number in place of page and place: a page is numbered by its first record."""
     place = (pl.col("page_id") + pl.col("record_no").cast(pl.Int64)).alias("place")
-    frames = {one.name: getattr(mapped, one.name) for one in fields(Mapped) if one.name != "record_count"}
+    frames = {
+        one.name: getattr(mapped, one.name) for one in fields(Mapped) if one.name != "record_count"
+    }
     return {
-        name: frame.select(place, pl.exclude("page_id", "record_no")).sort("place", maintain_order=True)
+        name: frame.select(place, pl.exclude("page_id", "record_no")).sort(
+            "place", maintain_order=True
+        )
         if "record_no" in frame.columns
         else frame
         for name, frame in frames.items()

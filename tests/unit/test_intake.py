@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.attempts import Attempt
+from api.client_address import Source
 from api.intake import Intake, _Waiting
-from api.sources import Source
 from sql.webhooks import NewEvent
 
 
@@ -48,7 +48,7 @@ async def committed(*, gone: bool) -> tuple[Attempt, Database]:
 
     def meanwhile() -> None:
         if gone:
-            waiting.done.cancel()
+            waiting.event_no.cancel()
             waiting.attempt.outcome = "not_stored"
             waiting.attempt.close(503)
 
@@ -59,7 +59,12 @@ async def committed(*, gone: bool) -> tuple[Attempt, Database]:
 
 def test_who_waited_is_recorded_with_the_event() -> None:
     attempt, database = asyncio.run(committed(gone=False))
-    assert (attempt.outcome, attempt.status, attempt.event_no, attempt.recorded) == ("stored", 200, 7, True)
+    assert (attempt.outcome, attempt.status, attempt.event_no, attempt.recorded) == (
+        "stored",
+        200,
+        7,
+        True,
+    )
     assert database.saved[0]["outcomes"] == ["stored"]
 
 

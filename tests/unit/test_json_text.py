@@ -12,9 +12,9 @@ from connectors import spec_for
 from connectors.kit.mapping import map_page, try_record
 from connectors.kit.mapping.json_text import Decoder, mend
 from connectors.kit.mapping.reader import view
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
-CUSTOM = Connection("custom", "loja", "https://erp.test", default_currency="AOA")
+CUSTOM = Account("custom", "loja", "https://erp.test", default_currency="AOA")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,9 @@ def test_mended(sent: bytes, value: Any) -> None:
     assert Decoder(list[msgspec.Raw]).decode(sent)
 
 
-@pytest.mark.parametrize("sent", [b"[", b"[1,]", b'{"a": NaNa}', b"", b'["\\u12"]', b'["\\ud83d"', b"\xff"])
+@pytest.mark.parametrize(
+    "sent", [b"[", b"[1,]", b'{"a": NaNa}', b"", b'["\\u12"]', b'["\\ud83d"', b"\xff"]
+)
 def test_what_is_no_json_stays_none(sent: bytes) -> None:
     with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
         Decoder(Any).decode(sent)
@@ -49,7 +51,8 @@ def test_a_text_that_is_cut_off_is_looked_at_once() -> None:
 
 @given(
     st.recursive(
-        st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.none() | st.text() | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
 def test_what_is_well_stays_as_it_is(value: Any) -> None:
@@ -90,9 +93,13 @@ def test_of_a_page_one_field_is_lost_at_most() -> None:
         ),
     ],
 )
-def test_a_sale_of_nobody_names_the_phone(changes: dict[str, Any], field: str, path: str, reason: str) -> None:
+def test_a_sale_of_nobody_names_the_phone(
+    changes: dict[str, Any], field: str, path: str, reason: str
+) -> None:
     """The customer's number would be no help: nobody looks phones up by it."""
     spec = spec_for(CUSTOM)
-    body = json.dumps({"data": [{"id": "1", "sale_date": "2026-05-01", "total": 5} | changes]}).encode()
+    body = json.dumps(
+        {"data": [{"id": "1", "sale_date": "2026-05-01", "total": 5} | changes]}
+    ).encode()
     (problem,) = map_page(spec, spec.streams[0], CUSTOM, body, page_id=1).problems.to_dicts()
     assert (problem["field"], problem["path"], problem["reason"]) == (field, path, reason)

@@ -66,7 +66,9 @@ def test_an_account_that_awaits_the_payment(row: dict[str, Any], points: int) ->
 @pytest.mark.parametrize("mode", ["down", "half_up", "up"])
 @pytest.mark.parametrize("kind", ["credit_note", "refund"])
 @pytest.mark.parametrize("total_minor", [1, 4, 5, 9, 333, 12_345, 15_000])
-def test_what_takes_points_back_mirrors_what_gave_them(kind: str, mode: Any, total_minor: int) -> None:
+def test_what_takes_points_back_mirrors_what_gave_them(
+    kind: str, mode: Any, total_minor: int
+) -> None:
     program = PROGRAM.model_copy(update={"rounding": mode})
     for tier in TIERS_IN_ORDER:
         given_points = due(sale(total_minor=total_minor), tier, program)
@@ -75,7 +77,10 @@ def test_what_takes_points_back_mirrors_what_gave_them(kind: str, mode: Any, tot
 
 
 def test_points_follow_what_is_left_after_refunds() -> None:
-    left = [due(sale(total_minor=10_000, amount_refunded_minor=r), "gold") for r in (0, 3333, 6666, 9999, 10_000)]
+    left = [
+        due(sale(total_minor=10_000, amount_refunded_minor=r), "gold")
+        for r in (0, 3333, 6666, 9999, 10_000)
+    ]
     assert left == [1500, 1000, 500, 0, 0]
 
 
@@ -84,8 +89,16 @@ def test_an_absent_refund_is_no_refund() -> None:
 
 
 def test_the_tier_in_force_at_the_instant_of_the_sale_counts() -> None:
-    known = tiers((1, NOON, "gold"), (1, NOON + timedelta(days=9), "platinum"), (2, LONG_AGO, "silver"))
-    moments = [NOON - MICROSECOND, NOON, NOON + MICROSECOND, NOON + timedelta(days=9), NOON + timedelta(days=99)]
+    known = tiers(
+        (1, NOON, "gold"), (1, NOON + timedelta(days=9), "platinum"), (2, LONG_AGO, "silver")
+    )
+    moments = [
+        NOON - MICROSECOND,
+        NOON,
+        NOON + MICROSECOND,
+        NOON + timedelta(days=9),
+        NOON + timedelta(days=99),
+    ]
     frame = award(history(*(sale(issued_at=at) for at in moments)), known, [PROGRAM])
     assert frame["tier"].to_list() == ["lead", "gold", "gold", "platinum", "platinum"]
     assert frame["due"].to_list() == [1500, 2250, 2250, 3000, 3000]
@@ -93,10 +106,18 @@ def test_the_tier_in_force_at_the_instant_of_the_sale_counts() -> None:
 
 def test_the_program_in_force_at_the_instant_of_the_sale_counts() -> None:
     double = PROGRAM.model_copy(
-        update={"version": 2, "valid_from": NOON, "base_rate_bps": {"AOA": 200_000}, "entry_tier": "silver"}
+        update={
+            "version": 2,
+            "valid_from": NOON,
+            "base_rate_bps": {"AOA": 200_000},
+            "entry_tier": "silver",
+        }
     )
     frame = award(history(sale(issued_at=NOON - MICROSECOND), sale()), tiers(), [double, PROGRAM])
-    assert frame.select("program_version", "tier", "due").rows() == [(1, "lead", 1500), (2, "silver", 3600)]
+    assert frame.select("program_version", "tier", "due").rows() == [
+        (1, "lead", 1500),
+        (2, "silver", 3600),
+    ]
 
 
 def test_a_sale_before_the_first_version_has_no_points() -> None:
@@ -105,7 +126,8 @@ def test_a_sale_before_the_first_version_has_no_points() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "tier"), [(sale(currency="ZZZ"), "lead"), (sale(currency="CHF"), "lead"), (sale(), "diamond")]
+    ("row", "tier"),
+    [(sale(currency="ZZZ"), "lead"), (sale(currency="CHF"), "lead"), (sale(), "diamond")],
 )
 def test_an_unknown_rate_is_null_and_never_a_guess(row: dict[str, Any], tier: str) -> None:
     assert due(row, tier) is None
@@ -118,7 +140,14 @@ def test_one_unknown_currency_leaves_the_others_alone() -> None:
 
 @pytest.mark.parametrize(
     ("currency", "total_minor", "points"),
-    [("JPY", 150, 1500), ("XAF", 1, 10), ("KWD", 150_000, 1500), ("TND", 999, 9), ("CLF", 15_000, 15), ("AOA", 1, 0)],
+    [
+        ("JPY", 150, 1500),
+        ("XAF", 1, 10),
+        ("KWD", 150_000, 1500),
+        ("TND", 999, 9),
+        ("CLF", 15_000, 15),
+        ("AOA", 1, 0),
+    ],
 )
 def test_decimals_of_the_currency(currency: str, total_minor: int, points: int) -> None:
     assert due(sale(currency=currency, total_minor=total_minor)) == points
@@ -133,19 +162,29 @@ def test_large_amounts_are_exact(total_minor: int, currency: str) -> None:
 
 @pytest.mark.parametrize(("mode", "points"), [("down", 1234), ("half_up", 1235), ("up", 1235)])
 def test_rounding_modes(mode: Any, points: int) -> None:
-    assert due(sale(total_minor=12_345), "lead", PROGRAM.model_copy(update={"rounding": mode})) == points
+    assert (
+        due(sale(total_minor=12_345), "lead", PROGRAM.model_copy(update={"rounding": mode}))
+        == points
+    )
 
 
 def test_each_version_rounds_by_its_own_rule() -> None:
     later = PROGRAM.model_copy(update={"version": 2, "valid_from": NOON, "rounding": "up"})
-    frame = award(history(sale(total_minor=1, issued_at=NOON - SECOND), sale(total_minor=1)), tiers(), [PROGRAM, later])
+    frame = award(
+        history(sale(total_minor=1, issued_at=NOON - SECOND), sale(total_minor=1)),
+        tiers(),
+        [PROGRAM, later],
+    )
     assert frame["due"].to_list() == [0, 1]
 
 
 @pytest.mark.parametrize(
-    ("subtotal_minor", "refunded", "points"), [(13_158, 0, 1315), (13_158, 7_500, 657), (13_158, 15_000, 0), (0, 0, 0)]
+    ("subtotal_minor", "refunded", "points"),
+    [(13_158, 0, 1315), (13_158, 7_500, 657), (13_158, 15_000, 0), (0, 0, 0)],
 )
-def test_without_tax_refunds_count_in_proportion(subtotal_minor: int, refunded: int, points: int) -> None:
+def test_without_tax_refunds_count_in_proportion(
+    subtotal_minor: int, refunded: int, points: int
+) -> None:
     program = PROGRAM.model_copy(update={"basis": "subtotal"})
     row = sale(subtotal_minor=subtotal_minor, amount_refunded_minor=refunded)
     assert due(row, "lead", program) == points
@@ -164,7 +203,10 @@ def test_an_empty_history() -> None:
 
 
 def test_the_order_of_the_input_is_kept() -> None:
-    rows = [sale(external_id=str(n), issued_at=NOON - n * SECOND, total_minor=100 * n) for n in range(20)]
+    rows = [
+        sale(external_id=str(n), issued_at=NOON - n * SECOND, total_minor=100 * n)
+        for n in range(20)
+    ]
     frame = award(history(*rows), tiers(), [PROGRAM])
     assert frame["external_id"].to_list() == [str(n) for n in range(20)]
     assert frame["due"].to_list() == [10 * n for n in range(20)]
@@ -223,7 +265,10 @@ def test_agrees_with_the_reference(
 ) -> None:
     versions = [
         p.model_copy(
-            update={"version": n, "valid_from": PROGRAM.valid_from if n == 1 else NOON + n * timedelta(hours=1)}
+            update={
+                "version": n,
+                "valid_from": PROGRAM.valid_from if n == 1 else NOON + n * timedelta(hours=1),
+            }
         )
         for n, p in enumerate(drawn, 1)
     ]
@@ -239,7 +284,9 @@ def test_agrees_with_the_reference(
 
 @PATIENT
 @given(HISTORIES, TIER_HISTORIES, st.integers(0, 12))
-def test_batches_do_not_matter(rows: list[dict[str, Any]], known: list[tuple[int, datetime, str]], cut: int) -> None:
+def test_batches_do_not_matter(
+    rows: list[dict[str, Any]], known: list[tuple[int, datetime, str]], cut: int
+) -> None:
     together = award(history(*rows), tiers(*known), [PROGRAM])
     apart = [award(history(*part), tiers(*known), [PROGRAM]) for part in (rows[:cut], rows[cut:])]
     assert together.equals(pl.concat(apart))

@@ -11,14 +11,16 @@ import polars as pl
 import pytest
 
 from loyalty.award import Facts, award
-from loyalty.facts import LINES
+from loyalty.inputs import LINES
 from loyalty.program import BPS, TIER_RATE_BPS, Program
 from loyalty.promotions import Promotion
 from tests.support.ledger import NOON, PROGRAM, history, sale, tiers
 
 FILE = Path(__file__).parents[3] / "shared" / "samples" / "loyalty-cases.json"
 CASES: dict[str, dict[str, Any]] = (
-    {case["id"]: case for case in json.loads(FILE.read_text(encoding="utf-8"))["cases"]} if FILE.is_file() else {}
+    {case["id"]: case for case in json.loads(FILE.read_text(encoding="utf-8"))["cases"]}
+    if FILE.is_file()
+    else {}
 )
 pytestmark = pytest.mark.skipif(not CASES, reason=f"no published cases in {FILE}")
 GRID = sorted(case for case in CASES if CASES[case]["family"] == "grid")
@@ -42,7 +44,13 @@ def paying(points_per_unit: Fraction | int, **changes: Any) -> Program:
     return PROGRAM.model_copy(update={"base_rate_bps": {"AOA": int(rate)}} | changes)
 
 
-def points(total_minor: int, refunded: int = 0, tier: str = "lead", program: Program = PROGRAM, **changes: Any) -> int:
+def points(
+    total_minor: int,
+    refunded: int = 0,
+    tier: str = "lead",
+    program: Program = PROGRAM,
+    **changes: Any,
+) -> int:
     row = sale(total_minor=total_minor, amount_refunded_minor=refunded, **changes)
     return int(award(history(row), tiers((1, LONG_AGO, tier)), [program])["due"].item())
 
@@ -53,7 +61,10 @@ def test_amounts_by_tier_and_rounding(name: str, tier: str) -> None:
     given, expected = case(name)
     for column, mode in MODES.items():
         program = PROGRAM.model_copy(update={"rounding": mode})
-        assert points(cents(given["amount"]), tier=tier, program=program) == expected[tier.title()][column]
+        assert (
+            points(cents(given["amount"]), tier=tier, program=program)
+            == expected[tier.title()][column]
+        )
 
 
 def test_amounts_that_binary_floats_get_wrong() -> None:
@@ -77,7 +88,9 @@ def test_refunds_in_parts_leave_nothing_behind() -> None:
     refunded = [0]
     for part in given["refunds"]:
         refunded.append(refunded[-1] + cents(part))
-    assert [points(cents(given["amount"]), r, "gold") for r in refunded] == expected["cumulative_points"]
+    assert [points(cents(given["amount"]), r, "gold") for r in refunded] == expected[
+        "cumulative_points"
+    ]
 
 
 def test_a_refund_after_a_promotion_to_another_tier() -> None:
@@ -93,7 +106,10 @@ def test_a_refund_after_the_rule_changed_takes_back_what_was_given(name: str) ->
     given, expected = case(name)
     rate = 0 if given["rule_state_at_refund"] == "disabled" else 2
     programs = [paying(1), paying(rate, version=2, valid_from=NOON + timedelta(days=1))]
-    rows = [sale(total_minor=cents(given["purchase"]), amount_refunded_minor=r) for r in (0, cents(given["purchase"]))]
+    rows = [
+        sale(total_minor=cents(given["purchase"]), amount_refunded_minor=r)
+        for r in (0, cents(given["purchase"]))
+    ]
     before, after = award(history(*rows), tiers(), programs)["due"]
     assert (before, before - after) == (given["points_earned"], expected["ours"])
 
@@ -101,21 +117,27 @@ def test_a_refund_after_the_rule_changed_takes_back_what_was_given(name: str) ->
 def test_a_whole_cart_at_another_rate() -> None:
     given, expected = case("OL-01")
     assert (
-        points(sum(cents(item["gross"]) for item in given["cart"]), program=paying(given["rate"])) == expected["points"]
+        points(sum(cents(item["gross"]) for item in given["cart"]), program=paying(given["rate"]))
+        == expected["points"]
     )
 
 
 @pytest.mark.parametrize("name", ["WC-01", "WC-03"])
 def test_half_a_unit(name: str) -> None:
     given, expected = case(name)
-    assert points(cents(given["spend"]), program=paying(1, rounding=given["mode"])) == expected["points"]
+    assert (
+        points(cents(given["spend"]), program=paying(1, rounding=given["mode"]))
+        == expected["points"]
+    )
 
 
 @pytest.mark.parametrize("name", ["SE-05", "SE-07"])
 def test_half_a_point_after_the_multiplier(name: str) -> None:
     given, expected = case(name)
     program = paying(
-        1, rounding=MODES[given["rounding"]], tier_rate_bps={"lead": int(Decimal(given["multiplier"]) * BPS)}
+        1,
+        rounding=MODES[given["rounding"]],
+        tier_rate_bps={"lead": int(Decimal(given["multiplier"]) * BPS)},
     )
     assert points(cents(given["base"]), program=program) == expected["points"]
 
@@ -136,11 +158,17 @@ def test_partial_refunds() -> None:
         == expected["points_clawed_back"]
     )
     given, expected = case("NB-01")
-    left = [points(cents(given["spend"]), r, program=paying(given["rate"])) for r in (0, cents(given["refund"]))]
+    left = [
+        points(cents(given["spend"]), r, program=paying(given["rate"]))
+        for r in (0, cents(given["refund"]))
+    ]
     assert left == [expected["before"], expected["after"]]
     given, expected = case("EN-08")
     program = paying(Fraction(1, given["collection_factor"]))
-    left = [points(cents(given["grand_total"]), r, program=program) for r in (0, cents(given["returned"]))]
+    left = [
+        points(cents(given["grand_total"]), r, program=program)
+        for r in (0, cents(given["returned"]))
+    ]
     assert left == [expected["points_before"], expected["points_after"]]
 
 
@@ -149,27 +177,47 @@ def test_refunds_are_the_difference_of_the_net_amount() -> None:
     total, refunded = cents(given["charge"]), [0]
     for part in given["refunds"]:
         refunded.append(refunded[-1] + cents(part))
-    assert [points(total, r, program=paying(given["rate"])) for r in refunded] == expected["cumulative_points"]
+    assert [points(total, r, program=paying(given["rate"])) for r in refunded] == expected[
+        "cumulative_points"
+    ]
 
 
 def test_a_coupon_reduces_what_is_earned() -> None:
     given, expected = case("SM-06")
     total = sum(map(cents, given["lines"])) - cents(given["coupon"])
-    earned, left = points(total, program=paying(1)), points(total, cents(given["refund"]), program=paying(1))
-    assert (earned, earned - left, left) == (expected["earned"], expected["clawback"], expected["left"])
+    earned, left = (
+        points(total, program=paying(1)),
+        points(total, cents(given["refund"]), program=paying(1)),
+    )
+    assert (earned, earned - left, left) == (
+        expected["earned"],
+        expected["clawback"],
+        expected["left"],
+    )
 
 
 def test_tax_can_be_left_out() -> None:
     given, expected = case("SE-13")
     program = paying(1, basis="subtotal")
     subtotal = given["order_total"] - given["order_tax"]
-    assert points(given["order_total"], program=program, subtotal_minor=subtotal) * 100 == expected["basis_minor"]
+    assert (
+        points(given["order_total"], program=program, subtotal_minor=subtotal) * 100
+        == expected["basis_minor"]
+    )
 
 
 def cart_sale(cart: list[dict[str, Any]]) -> tuple[dict[str, Any], pl.DataFrame]:
     """A sale of the cart and its lines; labels become the line's name, as patterns look at names."""
     rows = [
-        (1, 0, n, one["sku"], " ".join([one["kind"], *one["labels"].values()]), 1_000_000, cents(one["gross"]))
+        (
+            1,
+            0,
+            n,
+            one["sku"],
+            " ".join([one["kind"], *one["labels"].values()]),
+            1_000_000,
+            cents(one["gross"]),
+        )
         for n, one in enumerate(cart)
     ]
     lines = pl.DataFrame(rows, schema=LINES, orient="row")
@@ -195,12 +243,18 @@ def test_products_by_sku_or_label(name: str) -> None:
     ]
     for number, (what, value, factor) in enumerate(given.get("multipliers", []), 10):
         found.append(
-            multiplier(number, {"skus": [value]} if what == "sku" else {"name_patterns": [f"*{value}*"]}, factor)
+            multiplier(
+                number,
+                {"skus": [value]} if what == "sku" else {"name_patterns": [f"*{value}*"]},
+                factor,
+            )
         )
     if given.get("exclude_delivery"):
         found.append(multiplier(99, {"name_patterns": ["delivery*"]}, 0))
     row, lines = cart_sale(given["cart"])
-    due = award(history(row), tiers(), [paying(given["rate"])], found, Facts(lines=lines))["due"].item()
+    due = award(history(row), tiers(), [paying(given["rate"])], found, Facts(lines=lines))[
+        "due"
+    ].item()
     assert due == expected["points"]
 
 
@@ -209,28 +263,45 @@ def test_two_rates_add() -> None:
     given, expected = case("OL-07")
     row, lines = cart_sale(given["cart"])
     first, second = given["rates"]
-    more = promotion(1, {"kind": "product_bonus", "match": {"sku_patterns": ["*"]}, "percent_bps": second * BPS})
-    assert award(history(row), tiers(), [paying(first)], [more], Facts(lines=lines))["due"].item() == expected["points"]
+    more = promotion(
+        1, {"kind": "product_bonus", "match": {"sku_patterns": ["*"]}, "percent_bps": second * BPS}
+    )
+    assert (
+        award(history(row), tiers(), [paying(first)], [more], Facts(lines=lines))["due"].item()
+        == expected["points"]
+    )
 
 
 def test_a_minimum_that_is_not_met() -> None:
     given, expected = case("OL-15")
     row, lines = cart_sale(given["cart"])
     when = {"minimum_minor": {"AOA": given["min_order"] * 100}}
-    all_of_it = {"kind": "product_bonus", "match": {"sku_patterns": ["*"]}, "percent_bps": given["rate"] * BPS}
-    due = award(history(row), tiers(), [paying(0)], [promotion(1, all_of_it, when=when)], Facts(lines=lines))[
-        "due"
-    ].item()
+    all_of_it = {
+        "kind": "product_bonus",
+        "match": {"sku_patterns": ["*"]},
+        "percent_bps": given["rate"] * BPS,
+    }
+    due = award(
+        history(row), tiers(), [paying(0)], [promotion(1, all_of_it, when=when)], Facts(lines=lines)
+    )["due"].item()
     assert due == expected["points"]
 
 
 def test_delivery_that_is_no_line_is_left_out_by_earning_by_line() -> None:
     given, expected = case("DP-01")
-    lines = pl.DataFrame([(1, 0, 1, "A", "product", 1_000_000, cents(given["products"]))], schema=LINES, orient="row")
+    lines = pl.DataFrame(
+        [(1, 0, 1, "A", "product", 1_000_000, cents(given["products"]))], schema=LINES, orient="row"
+    )
     row = sale(total_minor=cents(given["products"]) + cents(given["shipping"]))
-    each = {"kind": "product_bonus", "match": {"sku_patterns": ["*"]}, "percent_bps": given["rate"] * BPS}
+    each = {
+        "kind": "product_bonus",
+        "match": {"sku_patterns": ["*"]},
+        "percent_bps": given["rate"] * BPS,
+    }
     assert (
-        award(history(row), tiers(), [paying(0)], [promotion(1, each)], Facts(lines=lines))["due"].item()
+        award(history(row), tiers(), [paying(0)], [promotion(1, each)], Facts(lines=lines))[
+            "due"
+        ].item()
         == expected["points"]
     )
 
@@ -256,7 +327,9 @@ def test_the_highest_priority_that_does_not_stack_wins() -> None:
         for n, rule in enumerate(given["rules"])
     ]
     assert (
-        award(history(sale(total_minor=given["basis_minor"])), tiers(), [paying(0)], found)["due"].item()
+        award(history(sale(total_minor=given["basis_minor"])), tiers(), [paying(0)], found)[
+            "due"
+        ].item()
         == expected["points"]
     )
 
@@ -265,13 +338,18 @@ def test_the_breakdown_names_each_rule() -> None:
     given, expected = case("SE-09")
     bonus = promotion(9, {"kind": "purchase_bonus", "points": 5})
     frame = award(history(sale(total_minor=given["basis_minor"])), tiers(), [paying(1)], [bonus])
-    assert list(json.loads(frame["breakdown"].item()).values()) == list(expected["breakdown"].values())
+    assert list(json.loads(frame["breakdown"].item()).values()) == list(
+        expected["breakdown"].values()
+    )
 
 
 def test_no_base_points_no_promotion_points() -> None:
     _, expected = case("SQ-06")
     tripled = promotion(1, {"kind": "seasonal_multiplier", "multiplier_bps": 3 * BPS})
-    assert award(history(sale(total_minor=0)), tiers(), [PROGRAM], [tripled])["due"].item() == expected["total"]
+    assert (
+        award(history(sale(total_minor=0)), tiers(), [PROGRAM], [tripled])["due"].item()
+        == expected["total"]
+    )
 
 
 #: Why the others cannot be said in these rules.

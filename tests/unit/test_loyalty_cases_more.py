@@ -13,7 +13,16 @@ from loyalty.expiry import MOVES, expired
 from loyalty.policies import Expiry, TierPolicy
 from loyalty.promotions import Promotion
 from tests.support.ledger import NOON, PROGRAM, history, sale, tiers
-from tests.unit.test_loyalty_cases import CASES, GRID, LONG_AGO, NOT_EXPRESSED, case, cents, paying, points
+from tests.unit.test_loyalty_cases import (
+    CASES,
+    GRID,
+    LONG_AGO,
+    NOT_EXPRESSED,
+    case,
+    cents,
+    paying,
+    points,
+)
 
 pytestmark = pytest.mark.skipif(not CASES, reason="no published cases")
 #: Not a matter of computing points: shown by tests of the ledger, of webhooks, of synchronisation.
@@ -24,9 +33,14 @@ ELSEWHERE = {
     ),
     "SE-33": "tests/db/test_rules.py (TestExpiry): a second run posts nothing",
     "SE-39": "tests/unit/test_mapping_drift.py: a sale without a customer is a reject, and earns nothing",
-    **dict.fromkeys(("TB-06", "FO-01", "FO-03", "FO-05"), "tests/db/test_corrections.py: adjustments and their voids"),
+    **dict.fromkeys(
+        ("TB-06", "FO-01", "FO-03", "FO-05"),
+        "tests/db/test_corrections.py: adjustments and their voids",
+    ),
     **dict.fromkeys(("WH-01", "WH-03"), "tests/unit/test_webhook_signatures.py"),
-    **dict.fromkeys(("SY-01", "SY-03", "SY-05"), "tests/sync: overlaps, crashes, vendors that fail"),
+    **dict.fromkeys(
+        ("SY-01", "SY-03", "SY-05"), "tests/sync: overlaps, crashes, vendors that fail"
+    ),
     "BR-I2": "tests/properties/test_ledger_properties.py: order of arrival",
 }
 NOT_HERE = {
@@ -46,7 +60,9 @@ NOT_HERE = {
 
 def test_every_case_is_computed_shown_elsewhere_or_said_not_to_be() -> None:
     here = Path(__file__)
-    text = "".join(path.read_text(encoding="utf-8") for path in (here, here.with_name("test_loyalty_cases.py")))
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in (here, here.with_name("test_loyalty_cases.py"))
+    )
     noted = NOT_EXPRESSED.keys() | NOT_HERE.keys() | ELSEWHERE.keys()
     computed = {name for name in CASES if re.search(rf'case\("{name}"\)|"{name}"', text)} - noted
     assert noted <= CASES.keys()
@@ -56,22 +72,36 @@ def test_every_case_is_computed_shown_elsewhere_or_said_not_to_be() -> None:
 def test_refunds_never_take_more_than_was_given() -> None:
     given, expected = case("OL-23")
     program = paying(Fraction(given["points_earned"] * 100, cents(given["sale_total"])))
-    refunded = [min(sum(map(cents, given["refunds"][:n])), cents(given["sale_total"])) for n in range(3)]
-    before, first, second = (points(cents(given["sale_total"]), r, program=program) for r in refunded)
-    assert (before - second, first - second) == (expected["total_clawed_back_max"], expected["second_refund_clawback"])
+    refunded = [
+        min(sum(map(cents, given["refunds"][:n])), cents(given["sale_total"])) for n in range(3)
+    ]
+    before, first, second = (
+        points(cents(given["sale_total"]), r, program=program) for r in refunded
+    )
+    assert (before - second, first - second) == (
+        expected["total_clawed_back_max"],
+        expected["second_refund_clawback"],
+    )
 
 
 def test_rounding_down_and_no_rate() -> None:
     given, expected = case("OD-08")
-    assert points(cents(given["value"]), program=paying(1, rounding=given["mode"])) == int(expected["points"])
+    assert points(cents(given["value"]), program=paying(1, rounding=given["mode"])) == int(
+        expected["points"]
+    )
     given, expected = case("SE-17")
     assert points(given["basis_minor"], program=paying(given["per_minor"])) == expected["points"]
 
 
 def test_a_promotion_multiplies() -> None:
     given, expected = case("SQ-02")
-    rule = {"kind": "seasonal_multiplier", "multiplier_bps": int(Fraction(given["multiplier"]) * 10_000)}
-    half_more = Promotion.model_validate({"promotion_id": "p", "version": 1, "valid_from": LONG_AGO, "rule": rule})
+    rule = {
+        "kind": "seasonal_multiplier",
+        "multiplier_bps": int(Fraction(given["multiplier"]) * 10_000),
+    }
+    half_more = Promotion.model_validate(
+        {"promotion_id": "p", "version": 1, "valid_from": LONG_AGO, "rule": rule}
+    )
     row = history(sale(total_minor=given["base_points"] * 100))
     assert award(row, tiers(), [paying(1)], [half_more])["due"].item() == expected["total"]
 
@@ -103,12 +133,18 @@ def test_expiry_takes_what_is_left_of_each_sale() -> None:
     moves = [(at, amount) for at, (_, amount, _) in zip(earned, given["events"][:2], strict=True)]
     moves.append((earned[1] + timedelta(days=1), -given["events"][2][1]))
     first = gone(moves, year, datetime(2027, 1, 15, tzinfo=UTC))
-    assert [first, gone(moves, year, datetime(2027, 3, 1, tzinfo=UTC)) - first] == expected["lots_remaining"]
+    assert [first, gone(moves, year, datetime(2027, 3, 1, tzinfo=UTC)) - first] == expected[
+        "lots_remaining"
+    ]
     given, expected = case("SE-31")
     spent = [(earned[0], given["lot"]), (earned[1], -given["spent"])]
     assert gone(spent, year, datetime(2028, 1, 1, tzinfo=UTC)) == expected["expire"]
     given, expected = case("SE-23")
-    lots = [(datetime.fromisoformat(f"{end}T12:00+00:00") - timedelta(days=365), n) for n, end in given["lots"] if end]
+    lots = [
+        (datetime.fromisoformat(f"{end}T12:00+00:00") - timedelta(days=365), n)
+        for n, end in given["lots"]
+        if end
+    ]
     asked = [datetime.fromisoformat(f"{at}T12:00+00:00") for at in given["queries"]]
     assert [gone(lots, year, at) for at in asked] == expected["answers"]
 
@@ -116,7 +152,11 @@ def test_expiry_takes_what_is_left_of_each_sale() -> None:
 def test_expiry_at_the_end_of_the_month() -> None:
     given, expected = case("OL-25")
     on = date.fromisoformat(given["earned_on"])
-    frame = pl.DataFrame([(1, datetime(on.year, on.month, on.day, 12, tzinfo=UTC), 100)], schema=MOVES, orient="row")
-    month = PROGRAM.model_copy(update={"expiry": Expiry(months=0, end_of="month"), "timezone": "UTC"})
+    frame = pl.DataFrame(
+        [(1, datetime(on.year, on.month, on.day, 12, tzinfo=UTC), 100)], schema=MOVES, orient="row"
+    )
+    month = PROGRAM.model_copy(
+        update={"expiry": Expiry(months=0, end_of="month"), "timezone": "UTC"}
+    )
     (at,) = expired(frame, [month], datetime(2020, 1, 1, tzinfo=UTC))["expires_at"]
     assert f"{at:%Y-%m-%dT%H:%M} local" == expected["expires_at"]

@@ -57,7 +57,12 @@ def test_nothing_for_a_sale_that_never_earned() -> None:
 )
 def test_a_change_posts_the_correction(change: dict[str, Any], reason: str, points: int) -> None:
     (entry,) = entries([sale(**change)], posted({}))
-    assert (entry["entry_no"], entry["reason"], entry["points"], entry["due_before"]) == (2, reason, points, 1500)
+    assert (entry["entry_no"], entry["reason"], entry["points"], entry["due_before"]) == (
+        2,
+        reason,
+        points,
+        1500,
+    )
     assert entry["due_after"] == 1500 + points
 
 
@@ -67,8 +72,15 @@ def test_a_void_that_is_taken_back() -> None:
 
 
 def test_a_sale_that_moved_to_another_member() -> None:
-    moved, awarded = sorted(entries([sale(member_id=2)], posted({})), key=lambda entry: entry["member_id"])
-    assert (moved["member_id"], moved["reason"], moved["points"], moved["due_after"]) == (1, "moved", -1500, 0)
+    moved, awarded = sorted(
+        entries([sale(member_id=2)], posted({})), key=lambda entry: entry["member_id"]
+    )
+    assert (moved["member_id"], moved["reason"], moved["points"], moved["due_after"]) == (
+        1,
+        "moved",
+        -1500,
+        0,
+    )
     assert (moved["breakdown"], moved["net_minor"], moved["currency"], moved["tier"]) == (
         '{"base":0}',
         0,

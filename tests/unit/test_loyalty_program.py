@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from loyalty.common import spans
 from loyalty.currency import EXPONENTS, exponents_frame
 from loyalty.policies import TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion, UnknownPromotionKindError
 from loyalty.rounding import Rounding, rounded_ratio
+from loyalty.types import spans
 from tests.support.ledger import NOON, PROGRAM, rounded
 
 GOOD: dict[str, Any] = PROGRAM.model_dump()
@@ -113,7 +113,10 @@ def test_a_promotion_survives_its_table() -> None:
 
 def test_the_highest_version_that_has_begun_speaks() -> None:
     day = timedelta(days=1)
-    versions = [promotion(version=n, valid_from=NOON + at * day) for n, at in [(1, 0), (2, 5), (3, 3), (4, 9)]]
+    versions = [
+        promotion(version=n, valid_from=NOON + at * day)
+        for n, at in [(1, 0), (2, 5), (3, 3), (4, 9)]
+    ]
     assert [(one.version, start, end) for one, start, end in spans(versions)] == [
         (1, NOON, NOON + 3 * day), (3, NOON + 3 * day, NOON + 9 * day), (4, NOON + 9 * day, None),
     ]  # fmt: skip
@@ -146,8 +149,14 @@ def test_currencies_have_between_none_and_four_decimals() -> None:
     assert dict(exponents_frame().rows()) == EXPONENTS
 
 
-@given(st.integers(-(10**30), 10**30), st.integers(1, 10**20), st.sampled_from(["down", "half_up", "up"]))
+@given(
+    st.integers(-(10**30), 10**30),
+    st.integers(1, 10**20),
+    st.sampled_from(["down", "half_up", "up"]),
+)
 def test_rounding_agrees_with_fractions(numerator: int, denominator: int, mode: Rounding) -> None:
-    frame = pl.DataFrame({"n": [numerator], "d": [denominator]}, schema={"n": pl.Int128, "d": pl.Int128})
+    frame = pl.DataFrame(
+        {"n": [numerator], "d": [denominator]}, schema={"n": pl.Int128, "d": pl.Int128}
+    )
     got = frame.select(rounded_ratio(pl.col("n"), pl.col("d"), mode)).item()
     assert got == rounded(Fraction(numerator, denominator), mode)

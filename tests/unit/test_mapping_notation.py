@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from connectors.kit.mapping.notation import Notation, rewritten
+from connectors.kit.mapping.notation import rewritten
+from connectors.kit.spec.fields import Notation
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,15 @@ from connectors.kit.mapping.notation import Notation, rewritten
     ],
 )
 def test_notations(notation: Notation, written: str | None, plain: str | None) -> None:
-    frame = pl.DataFrame({"value": [written], "_e": [2]}, schema={"value": pl.String, "_e": pl.Int8})
+    frame = pl.DataFrame(
+        {"value": [written], "_e": [2]}, schema={"value": pl.String, "_e": pl.Int8}
+    )
     assert rewritten(frame, {"value": notation}, "_e")["value"].to_list() == [plain]
 
 
 @pytest.mark.parametrize(("exponent", "plain"), [(0, "15000"), (3, "15.000"), (None, "?")])
 def test_minor_units_are_those_of_the_currency(exponent: int | None, plain: str) -> None:
-    frame = pl.DataFrame({"value": ["15000"], "_e": [exponent]}, schema={"value": pl.String, "_e": pl.Int8})
+    frame = pl.DataFrame(
+        {"value": ["15000"], "_e": [exponent]}, schema={"value": pl.String, "_e": pl.Int8}
+    )
     assert rewritten(frame, {"value": "minor"}, "_e")["value"].to_list() == [plain]

@@ -1,4 +1,7 @@
-"""Values as vendors write them, beside what they must become. Null means: cannot be used, and will be named."""
+"""Values as vendors write them, beside what they must become.
+
+Null means: cannot be used, and will be named.
+"""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,9 +30,15 @@ from loyalty.currency import EXPONENTS
 
 
 def minor(value: str | None, exponent: int | None, *, exact: bool = True) -> int | None:
-    frame = pl.DataFrame({"value": [value], "exponent": [exponent]}, schema={"value": pl.String, "exponent": pl.Int8})
+    frame = pl.DataFrame(
+        {"value": [value], "exponent": [exponent]}, schema={"value": pl.String, "exponent": pl.Int8}
+    )
     if simple_numbers(frame, ["value"]):
-        quick = in_micros(frame, ["value"], "exponent").select(simple_minor_units("value", exact=exact)).item()
+        quick = (
+            in_micros(frame, ["value"], "exponent")
+            .select(simple_minor_units("value", exact=exact))
+            .item()
+        )
         assert quick == frame.select(minor_units("value", "exponent", exact=exact)).item()
     frame = plain_numbers(frame, ["value"])
     return frame.select(minor_units("value", "exponent", exact=exact)).item()
@@ -81,7 +90,9 @@ def minor(value: str | None, exponent: int | None, *, exact: bool = True) -> int
         ("5", None, None, None),
     ],
 )
-def test_money(written: str | None, exponent: int | None, exact: int | None, rounded: int | None) -> None:
+def test_money(
+    written: str | None, exponent: int | None, exact: int | None, rounded: int | None
+) -> None:
     assert minor(written, exponent) == exact
     assert minor(written, exponent, exact=False) == rounded
 
@@ -137,7 +148,8 @@ def at(*parts: int) -> datetime:
         ("2026-04-16T12:30", "UTC", at(2026, 4, 16, 12, 30), None),
         ("2026-06-29 12:48:37", "America/New_York", at(2026, 6, 29, 16, 48, 37), None),
         ("2026-01-29 12:48:37", "America/New_York", at(2026, 1, 29, 17, 48, 37), None),
-        # Clocks go back: the second of the two hours. Clocks go forward: the hour that was skipped to.
+        # Clocks go back: the second of the two hours. Clocks go forward: the hour that was skipped
+        # to.
         ("2026-11-01 01:30:00", "America/New_York", at(2026, 11, 1, 6, 30), None),
         ("2026-03-08 02:30:00", "America/New_York", at(2026, 3, 8, 7, 30), None),
         ("2024-02-29", "UTC", at(2024, 2, 29), None),
@@ -185,8 +197,21 @@ def test_phones(written: str, number: str | None) -> None:
 
 def test_texts_of_any_json() -> None:
     values = ["a", " b\t", "", "  ", None, 5, True, {"x": 1}, [1], "nul\x00"]
-    found = trimmed(pl.DataFrame({"v": texts(values), "tidy": ["", *"abcdefghi"], "none": texts([None] * 10)}))
-    assert found["v"].to_list() == ["a", "b", None, None, None, "5", NOT_TEXT, NOT_TEXT, NOT_TEXT, "nul"]
+    found = trimmed(
+        pl.DataFrame({"v": texts(values), "tidy": ["", *"abcdefghi"], "none": texts([None] * 10)})
+    )
+    assert found["v"].to_list() == [
+        "a",
+        "b",
+        None,
+        None,
+        None,
+        "5",
+        NOT_TEXT,
+        NOT_TEXT,
+        NOT_TEXT,
+        "nul",
+    ]
     assert found["tidy"].to_list() == [None, *"abcdefghi"]
     assert found["none"].null_count() == 10
 
@@ -210,18 +235,27 @@ def test_currencies() -> None:
     st.integers(0, 4),
     st.booleans(),
 )
-def test_simple_numbers_are_read_as_all_others(value: Decimal, places: int, exponent: int, exact: bool) -> None:
+def test_simple_numbers_are_read_as_all_others(
+    value: Decimal, places: int, exponent: int, exact: bool
+) -> None:
     """The quick way and the general one agree, whatever is written."""
     written = f"{value:.{places}f}"
     frame = pl.DataFrame({"v": [written], "e": [exponent]}, schema={"v": pl.String, "e": pl.Int8})
     assert simple_numbers(frame, ["v"]) == {"v"}
     quick = in_micros(frame, ["v"], "e").select(simple_minor_units("v", exact=exact)).item()
     assert quick == frame.select(minor_units("v", "e", exact=exact)).item()
-    assert frame.select(exact_decimals("v", simple=True)).item() == frame.select(exact_decimals("v")).item()
+    assert (
+        frame.select(exact_decimals("v", simple=True)).item()
+        == frame.select(exact_decimals("v")).item()
+    )
 
 
 @given(
-    st.lists(st.from_regex(r"(\+244|\+2|00244|244|\+351)?[ -]?[0-9]{6,10}", fullmatch=True), min_size=1, max_size=30)
+    st.lists(
+        st.from_regex(r"(\+244|\+2|00244|244|\+351)?[ -]?[0-9]{6,10}", fullmatch=True),
+        min_size=1,
+        max_size=30,
+    )
 )
 @settings(max_examples=200, deadline=None)
 def test_phones_by_the_plan_are_those_of_the_library(written: list[str]) -> None:

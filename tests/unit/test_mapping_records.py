@@ -13,14 +13,26 @@ from pydantic import SecretStr
 
 from connectors import SYSTEMS
 from connectors.kit.errors import Misconfigured, UnexpectedShape
-from connectors.kit.mapping import Mapped, fill, map_lookup, map_page, map_pages, missing, try_record
-from connectors.kit.spec import Connection
+from connectors.kit.mapping import (
+    Mapped,
+    fill,
+    map_lookup,
+    map_page,
+    map_pages,
+    missing,
+    try_record,
+)
+from connectors.kit.spec import Account
 from loyalty.schema import INVOICE, LINE, PROBLEM
-from tasks.spool import Spool, pack
+from tasks.extract.batch import MappedBatch
+from tasks.extract.bulk.spool import Spool, pack
 
 QBO = {
     "Id": "130",
-    "MetaData": {"CreateTime": "2026-04-08T13:16:17-07:00", "LastUpdatedTime": "2026-05-05T03:13:29-07:00"},
+    "MetaData": {
+        "CreateTime": "2026-04-08T13:16:17-07:00",
+        "LastUpdatedTime": "2026-05-05T03:13:29-07:00",
+    },
     "DocNumber": "1037",
     "TxnDate": "2026-04-08",
     "CurrencyRef": {"value": "USD"},
@@ -29,7 +41,11 @@ QBO = {
         {
             "Amount": 12.75,
             "DetailType": "SalesItemLineDetail",
-            "SalesItemLineDetail": {"ItemRef": {"value": "11", "name": "Pump"}, "UnitPrice": 12.75, "Qty": 1},
+            "SalesItemLineDetail": {
+                "ItemRef": {"value": "11", "name": "Pump"},
+                "UnitPrice": 12.75,
+                "Qty": 1,
+            },
         }
     ],
     "TxnTaxDetail": {"TotalTax": 1.02},
@@ -46,7 +62,13 @@ XERO = {
     "DateString": "2026-04-16T00:00:00",
     "Date": "/Date(1776297600000+0000)/",
     "LineItems": [
-        {"Description": "Water", "Quantity": 1.0, "UnitAmount": 29.0, "ItemCode": "SKU1", "LineAmount": 29.0}
+        {
+            "Description": "Water",
+            "Quantity": 1.0,
+            "UnitAmount": 29.0,
+            "ItemCode": "SKU1",
+            "LineAmount": 29.0,
+        }
     ],
     "SubTotal": 29.00,
     "TotalTax": 2.39,
@@ -69,7 +91,14 @@ FRESHBOOKS = {
     "v3_status": "partial",
     "payment_status": "partial",
     "vis_state": 0,
-    "lines": [{"name": "Bowls", "qty": "4", "unit_cost": {"amount": "6.10"}, "amount": {"amount": "24.40"}}],
+    "lines": [
+        {
+            "name": "Bowls",
+            "qty": "4",
+            "unit_cost": {"amount": "6.10"},
+            "amount": {"amount": "24.40"},
+        }
+    ],
 }
 SAGE_INTACCT = {
     "key": "238",
@@ -85,7 +114,10 @@ SAGE_INTACCT = {
     "totalTxnAmount": "114.00",
     "totalTxnAmountDue": "100.00",
     "salesDocument": {"id": None, "key": None},
-    "audit": {"createdDateTime": "2026-05-01T10:00:00Z", "modifiedDateTime": "2026-05-20T08:30:00Z"},
+    "audit": {
+        "createdDateTime": "2026-05-01T10:00:00Z",
+        "modifiedDateTime": "2026-05-20T08:30:00Z",
+    },
     "lines": [
         {
             "key": "900",
@@ -103,8 +135,8 @@ SAGE_INTACCT = {
 RECORDS = {"quickbooks": QBO, "xero": XERO, "freshbooks": FRESHBOOKS, "sage_intacct": SAGE_INTACCT}
 
 
-def connection(system: str, **changes: Any) -> Connection:
-    return Connection(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
+def connection(system: str, **changes: Any) -> Account:
+    return Account(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
 
 
 def page(system: str, records: list[Any], stream: str = "invoices") -> bytes:
@@ -164,7 +196,9 @@ def one(system: str, stream: str = "invoices", /, **changes: Any) -> dict[str, A
     ],
     ids=["quickbooks", "xero", "freshbooks", "sage_intacct"],
 )  # fmt: skip
-def test_a_record_and_what_it_becomes(system: str, expected: dict[str, Any], line: dict[str, Any]) -> None:
+def test_a_record_and_what_it_becomes(
+    system: str, expected: dict[str, Any], line: dict[str, Any]
+) -> None:
     result = mapped(system, RECORDS[system])
     row = result.invoices.to_dicts()[0]
     fixed = {
@@ -176,8 +210,15 @@ def test_a_record_and_what_it_becomes(system: str, expected: dict[str, Any], lin
         "customer_phone": None,
     }
     assert row == expected | fixed | {"currency": "USD"}
-    assert result.lines.to_dicts()[0].items() >= (line | {"line_no": 1, "external_id": row["external_id"]}).items()
-    assert (result.invoices.schema, result.lines.schema, result.problems.schema) == (INVOICE, LINE, PROBLEM)
+    assert (
+        result.lines.to_dicts()[0].items()
+        >= (line | {"line_no": 1, "external_id": row["external_id"]}).items()
+    )
+    assert (result.invoices.schema, result.lines.schema, result.problems.schema) == (
+        INVOICE,
+        LINE,
+        PROBLEM,
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +227,15 @@ def test_a_record_and_what_it_becomes(system: str, expected: dict[str, Any], lin
         ({}, "open"),
         ({"Balance": 0}, "paid"),
         ({"Balance": 5}, "open"),
-        ({"TotalAmt": 0, "Balance": 0, "PrivateNote": "Voided - by mistake", "TxnTaxDetail": None}, "void"),
+        (
+            {
+                "TotalAmt": 0,
+                "Balance": 0,
+                "PrivateNote": "Voided - by mistake",
+                "TxnTaxDetail": None,
+            },
+            "void",
+        ),
         ({"TotalAmt": 0, "Balance": 0, "TxnTaxDetail": None}, "paid"),
         ({"Balance": 0, "PrivateNote": "Voided the other one"}, "paid"),
     ],
@@ -204,7 +253,9 @@ def test_quickbooks_status(changes: dict[str, Any], status: str) -> None:
         ("refund_receipts", "RefundReceipt/130", "refund"),
     ],
 )
-def test_quickbooks_numbers_of_different_lists_do_not_collide(stream: str, external_id: str, kind: str) -> None:
+def test_quickbooks_numbers_of_different_lists_do_not_collide(
+    stream: str, external_id: str, kind: str
+) -> None:
     row = one("quickbooks", stream)
     assert (row["external_id"], row["kind"]) == (external_id, kind)
 
@@ -236,7 +287,11 @@ def test_xero_status(sent: str, status: str) -> None:
 
 def test_xero_bills_are_left_out_silently() -> None:
     result = mapped("xero", XERO | {"Type": "ACCPAY"}, XERO)
-    assert (result.record_count, result.invoices["record_no"].to_list(), result.problems.height) == (
+    assert (
+        result.record_count,
+        result.invoices["record_no"].to_list(),
+        result.problems.height,
+    ) == (
         2,
         [1],
         0,
@@ -263,7 +318,12 @@ def test_xero_phones(phones: Any, number: str | None) -> None:
 
 def test_xero_prepayments_are_not_refunds() -> None:
     """AmountCredited counts prepayments and overpayments applied; only credit notes take points back."""
-    row = one("xero", AmountCredited=30, Prepayments=[{"AppliedAmount": 20}], Overpayments=[{"AppliedAmount": 4}])
+    row = one(
+        "xero",
+        AmountCredited=30,
+        Prepayments=[{"AppliedAmount": 20}],
+        Overpayments=[{"AppliedAmount": 4}],
+    )
     assert row["amount_refunded_minor"] == 600
 
 
@@ -275,11 +335,19 @@ def test_xero_prepayments_are_not_refunds() -> None:
         ({"RemainingCredit": 11.39}, 2000),
         # Paid out in cash: goods came back, so it still takes points back.
         ({"RemainingCredit": 0, "Allocations": [], "Payments": [{"Amount": 31.39}]}, 0),
-        ({"RemainingCredit": 11.39, "Allocations": [{"Amount": 20}, {"Amount": 11.39, "IsDeleted": True}]}, 2000),
+        (
+            {
+                "RemainingCredit": 11.39,
+                "Allocations": [{"Amount": 20}, {"Amount": 11.39, "IsDeleted": True}],
+            },
+            2000,
+        ),
         ({"RemainingCredit": 31.39, "Payments": [{"Amount": 31.39, "Status": "DELETED"}]}, 0),
     ],
 )
-def test_xero_credit_notes_count_what_is_not_allocated(changes: dict[str, Any], allocated: int) -> None:
+def test_xero_credit_notes_count_what_is_not_allocated(
+    changes: dict[str, Any], allocated: int
+) -> None:
     changes = {"Type": "ACCRECCREDIT", "CreditNoteID": "n", "CreditNoteNumber": "CN-1"} | changes
     assert one("xero", "credit_notes", **changes)["amount_refunded_minor"] == allocated
 
@@ -308,7 +376,9 @@ def test_freshbooks_credit_notes() -> None:
         "credit_note",
         "9",
     )
-    prepaid = mapped("freshbooks", FRESHBOOKS | note | {"credit_type": "prepayment"}, stream="credit_notes")
+    prepaid = mapped(
+        "freshbooks", FRESHBOOKS | note | {"credit_type": "prepayment"}, stream="credit_notes"
+    )
     assert (prepaid.invoices.height, prepaid.problems.height) == (0, 0)
 
 
@@ -337,11 +407,15 @@ def test_freshbooks_credit_notes() -> None:
         ("freshbooks", {"amount": None}, "total_minor", "/amount/amount", "missing"),
     ],
 )  # fmt: skip
-def test_problems_are_named(system: str, changes: dict[str, Any], field: str, path: str, reason: str) -> None:
+def test_problems_are_named(
+    system: str, changes: dict[str, Any], field: str, path: str, reason: str
+) -> None:
     """The bad record is one problem, with field, path and reason; the good record after it goes on."""
     result = mapped(system, RECORDS[system] | changes, RECORDS[system])
     found = result.problems.to_dicts()
-    assert [(p["record_no"], p["field"], p["path"], p["reason"]) for p in found] == [(0, field, path, reason)]
+    assert [(p["record_no"], p["field"], p["path"], p["reason"]) for p in found] == [
+        (0, field, path, reason)
+    ]
     assert 1 in result.invoices["record_no"]
 
 
@@ -353,7 +427,9 @@ def test_a_customers_number_or_phone_is_enough() -> None:
 
 
 def test_default_currency() -> None:
-    row = mapped("quickbooks", QBO | {"CurrencyRef": None}, default_currency="AOA").invoices.to_dicts()[0]
+    row = mapped(
+        "quickbooks", QBO | {"CurrencyRef": None}, default_currency="AOA"
+    ).invoices.to_dicts()[0]
     assert (row["currency"], row["total_minor"]) == ("AOA", 1377)
 
 
@@ -389,12 +465,16 @@ def test_overridden_paths_that_are_none(paths: dict[str, str]) -> None:
 
 
 def test_an_overridden_status_must_be_one_of_ours() -> None:
-    assert mapped("xero", XERO | {"S": "paid"}, paths={"status": "/S"}).invoices["status"].to_list() == ["paid"]
+    assert mapped("xero", XERO | {"S": "paid"}, paths={"status": "/S"}).invoices[
+        "status"
+    ].to_list() == ["paid"]
     result = mapped("xero", XERO | {"S": "weird"}, paths={"status": "/S"})
     assert result.problems["field"].to_list() == ["status"]
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"5", b'{"Invoices": 5}', b'{"Invoices": [', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"5", b'{"Invoices": 5}', b'{"Invoices": [', b"\xff"]
+)
 def test_a_page_that_is_none(body: bytes) -> None:
     spec = SYSTEMS["xero"]
     with pytest.raises(UnexpectedShape):
@@ -402,21 +482,40 @@ def test_a_page_that_is_none(body: bytes) -> None:
 
 
 def test_pages_together_are_the_pages_apart() -> None:
-    spec, bodies = SYSTEMS["xero"], [page("xero", [XERO, 5]), page("xero", [XERO | {"Total": "x"}, XERO])]
+    spec, bodies = (
+        SYSTEMS["xero"],
+        [page("xero", [XERO, 5]), page("xero", [XERO | {"Total": "x"}, XERO])],
+    )
     stream = spec.stream("invoices")
     together = map_pages(spec, stream, connection("xero"), list(enumerate(bodies)))
-    apart = [map_page(spec, stream, connection("xero"), body, page_id=n) for n, body in enumerate(bodies)]
+    apart = [
+        map_page(spec, stream, connection("xero"), body, page_id=n) for n, body in enumerate(bodies)
+    ]
     for name in ("invoices", "lines", "problems"):
-        assert getattr(together, name).equals(pl.concat([getattr(one, name) for one in apart])), name
+        assert getattr(together, name).equals(pl.concat([getattr(one, name) for one in apart])), (
+            name
+        )
     assert together.record_count == 4
     assert together.problems.select("page_id", "record_no").rows() == [(0, 1), (1, 0)]
 
 
 def test_deletions() -> None:
     spec = SYSTEMS["quickbooks"]
-    gone = {"Id": "9", "status": "Deleted", "MetaData": {"LastUpdatedTime": "2026-05-05T03:13:29-07:00"}}
-    body = {"CDCResponse": [{"QueryResponse": [{"Invoice": [gone, QBO]}, {"CreditMemo": [gone]}, {}]}]}
-    result = map_page(spec, spec.stream("deletions"), connection("quickbooks"), json.dumps(body).encode(), page_id=1)
+    gone = {
+        "Id": "9",
+        "status": "Deleted",
+        "MetaData": {"LastUpdatedTime": "2026-05-05T03:13:29-07:00"},
+    }
+    body = {
+        "CDCResponse": [{"QueryResponse": [{"Invoice": [gone, QBO]}, {"CreditMemo": [gone]}, {}]}]
+    }
+    result = map_page(
+        spec,
+        spec.stream("deletions"),
+        connection("quickbooks"),
+        json.dumps(body).encode(),
+        page_id=1,
+    )
     at = datetime(2026, 5, 5, 10, 13, 29, tzinfo=UTC)
     assert result.deletions.rows() == [("9", at, 1), ("CreditMemo/9", at, 1)]
     assert (result.record_count, result.invoices.height) == (3, 0)
@@ -480,8 +579,14 @@ def test_customers(system: str, record: dict[str, Any], phone: str | None) -> No
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda below: (
+        st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -497,7 +602,9 @@ def test_any_value_anywhere_is_survived(system: str, value: Any, data: st.DataOb
     assert 1 in result.invoices["record_no"]
     assert 1 not in result.problems["record_no"]
     for sample in (broken, value, [broken, value], {key: value}):
-        assert json.dumps(try_record(SYSTEMS[system], None, connection(system), json.dumps(sample).encode()))
+        assert json.dumps(
+            try_record(SYSTEMS[system], None, connection(system), json.dumps(sample).encode())
+        )
 
 
 def test_connections_with_different_paths_do_not_share_a_plan() -> None:
@@ -518,9 +625,9 @@ def test_batches_put_together_keep_every_frame() -> None:
     filled = replace(
         one,
         **{
-            frame.name: pl.DataFrame({name: [None] for name in getattr(one, frame.name).columns}).cast(
-                dict(getattr(one, frame.name).schema)
-            )
+            frame.name: pl.DataFrame(
+                {name: [None] for name in getattr(one, frame.name).columns}
+            ).cast(dict(getattr(one, frame.name).schema))
             for frame in fields(Mapped)
             if frame.name != "record_count"
         },
@@ -528,11 +635,13 @@ def test_batches_put_together_keep_every_frame() -> None:
     )
     twice = Mapped.together([filled, filled])
     heights = {
-        frame.name: getattr(twice, frame.name).height for frame in fields(Mapped) if frame.name != "record_count"
+        frame.name: getattr(twice, frame.name).height
+        for frame in fields(Mapped)
+        if frame.name != "record_count"
     }
     assert set(heights.values()) == {2}
     assert twice.record_count == 4
     spool = Spool()
-    spool.append(pack("x", filled, {}))
-    ((_, back),) = list(spool)
+    spool.append(pack(MappedBatch("x", filled, {})))
+    (back,) = (batch.mapped for batch in spool)
     assert all(getattr(back, name).height == 1 for name in heights)

@@ -9,16 +9,18 @@ from pydantic import SecretStr
 
 from connectors import SYSTEMS
 from connectors.kit.mapping import map_lookup, try_record
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 FILES = sorted(path for path in SAMPLES.rglob("*.json")) if SAMPLES.is_dir() else []
 needs_samples = pytest.mark.skipif(not FILES, reason=f"no published samples in {SAMPLES}")
 
 
-def attempt(system: str, payload: Any, stream: str | None = None, **changes: Any) -> list[dict[str, Any]]:
+def attempt(
+    system: str, payload: Any, stream: str | None = None, **changes: Any
+) -> list[dict[str, Any]]:
     spec = SYSTEMS[system]
-    connection = Connection(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
+    connection = Account(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return try_record(spec, spec.stream(stream) if stream else None, connection, body)
 
@@ -32,7 +34,9 @@ def test_published_payloads_are_survived(path: Path) -> None:
         assert results
         assert json.dumps(results)
         if (system, path.name) == ("netsuite", "record_api_invoice_sample.json"):
-            assert [result["ok"] for result in results] == [True]  # the only published invoice that lacks nothing
+            assert [result["ok"] for result in results] == [
+                True
+            ]  # the only published invoice that lacks nothing
             continue
         if path.parent.name == "points-cases":  # whole documents, made for another test
             continue
@@ -43,7 +47,9 @@ def test_published_payloads_are_survived(path: Path) -> None:
 
 @needs_samples
 def test_the_published_quickbooks_invoice_lacks_four_things() -> None:
-    path = SAMPLES / "quickbooks" / "amp-labs" / "custom-fields_invoice-read-with-custom-fields.json"
+    path = (
+        SAMPLES / "quickbooks" / "amp-labs" / "custom-fields_invoice-read-with-custom-fields.json"
+    )
     (result,) = attempt("quickbooks", path.read_bytes())
     assert result["stream"] == "invoices"
     assert result["invoice"]["external_id"] == "100"
@@ -71,7 +77,7 @@ def test_the_published_quickbooks_invoice_lacks_four_things() -> None:
 )
 def test_published_customers(system: str, file: str, rows: list[tuple[str, str | None]]) -> None:
     spec = SYSTEMS[system]
-    connection = Connection(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"))
+    connection = Account(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"))
     body = (SAMPLES / system / file).read_bytes()
     assert map_lookup(spec, spec.lookup("customers"), connection, body).rows() == rows
 
@@ -112,7 +118,9 @@ def test_the_handbooks_xero_example() -> None:
                 "invoiceNumber": "INV-001",
                 "contact": {"phoneNumbers": [{"phoneNumber": "+244 923 456 789"}]},
                 "total": 150.00,
-                "lineItems": [{"description": "Água Twezah 5L", "quantity": 3, "unitAmount": 50.00}],
+                "lineItems": [
+                    {"description": "Água Twezah 5L", "quantity": 3, "unitAmount": 50.00}
+                ],
                 "date": "2024-01-15",
             }
         ]
@@ -151,11 +159,16 @@ def test_forms_of_a_sample(payload: Any) -> None:
     (result,) = attempt("quickbooks", payload)
     assert result["ok"], result["problems"]
     assert (result["stream"], result["invoice"]["status"]) == ("invoices", "paid")
-    assert result["notes"] == ["the phone number is looked up at the vendor by the customer's number"]
+    assert result["notes"] == [
+        "the phone number is looked up at the vendor by the customer's number"
+    ]
 
 
 def test_the_stream_is_found_or_given() -> None:
-    assert attempt("quickbooks", {"CreditMemo": RECORD})[0]["invoice"]["external_id"] == "CreditMemo/130"
+    assert (
+        attempt("quickbooks", {"CreditMemo": RECORD})[0]["invoice"]["external_id"]
+        == "CreditMemo/130"
+    )
     assert attempt("quickbooks", RECORD, "refund_receipts")[0]["invoice"]["kind"] == "refund"
 
 
@@ -174,7 +187,10 @@ def test_deletions_are_no_invoices() -> None:
         (b"[]", "this is not an invoice of QuickBooks Online"),
         (b'{"QueryResponse": {"Invoice": []}}', "holds no records"),
         (b'{"QueryResponse": {"Customer": [{"Id": "1"}]}}', "no record at /QueryResponse/Invoice"),
-        (b'{"Fault": {"Error": [{"code": "610"}]}}', "an error answer of QuickBooks Online, code 610"),
+        (
+            b'{"Fault": {"Error": [{"code": "610"}]}}',
+            "an error answer of QuickBooks Online, code 610",
+        ),
         (b'{"Fault": {"Error": [{"code": "some text, 1"}]}}', "code unknown"),
         (b'{"Fault": "x"}', "this is not an invoice"),
     ],

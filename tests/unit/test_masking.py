@@ -7,7 +7,14 @@ from loyalty.masking import identifier, message
 
 @pytest.mark.parametrize(
     "value",
-    ["923456789", "+244923456789", "244923456789", "00244923456789", "923 456 789", "(+244) 923-456-789"],
+    [
+        "923456789",
+        "+244923456789",
+        "244923456789",
+        "00244923456789",
+        "923 456 789",
+        "(+244) 923-456-789",
+    ],
 )
 def test_a_phone_is_masked(value: str) -> None:
     shown = identifier(value)
@@ -15,7 +22,9 @@ def test_a_phone_is_masked(value: str) -> None:
     assert shown.endswith("89")
 
 
-@pytest.mark.parametrize("value", ["FT 2026/1001", "INV-001", "1001", "20260131", "9f3c-1", "A/123456", "", None])
+@pytest.mark.parametrize(
+    "value", ["FT 2026/1001", "INV-001", "1001", "20260131", "9f3c-1", "A/123456", "", None]
+)
 def test_other_numbers_stay(value: str | None) -> None:
     assert identifier(value) == (value or "")
 

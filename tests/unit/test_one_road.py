@@ -13,27 +13,30 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from twezah.settings import PROJECT_ROOT
+from settings import PROJECT_ROOT
 
 #: Per step of the road: where it is defined, and who else may use it.
 STEPS: Final = {
-    "extract_pages": ("tasks/extract.py", {"tasks/sync.py"}),
-    "replay_pages": ("tasks/extract.py", {"tasks/sync.py"}),
-    "load_all": ("tasks/again.py", {"tasks/sync.py"}),
-    "load_pages": ("tasks/load.py", {"tasks/sync.py", "tasks/again.py"}),
-    "bring_in": ("tasks/sync.py", {"tasks/webhooks.py"}),
+    "extract_pages": ("tasks/extract/pages.py", {"tasks/sync.py"}),
+    "replay_pages": ("tasks/extract/pages.py", {"tasks/sync.py"}),
+    "load_and_retry": ("tasks/load/retry_rejects.py", {"tasks/sync.py"}),
+    "load_pages": ("tasks/load/invoices.py", {"tasks/sync.py", "tasks/load/retry_rejects.py"}),
+    "load_announced": ("tasks/sync.py", {"tasks/webhooks/process.py"}),
     # (A test holds it up, and lets it go on.)
-    "held_pages": ("tasks/pushed.py", {"tasks/webhooks.py", "tests/sync/test_webhooks.py"}),
-    "asked_pages": ("tasks/pushed.py", {"tasks/webhooks.py"}),
-    "award_only": ("tasks/award.py", {"tasks/sync.py", "tests/db/test_rules_together.py"}),
+    "held_pages": (
+        "tasks/webhooks/documents.py",
+        {"tasks/webhooks/process.py", "tests/sync/test_webhooks.py"},
+    ),
+    "asked_pages": ("tasks/webhooks/documents.py", {"tasks/webhooks/process.py"}),
+    "award_only": ("tasks/award/members.py", {"tasks/sync.py", "tests/db/test_rules_together.py"}),
     # Points that are due for another reason than a synchronisation, and tests of points alone.
     "award_members": (
-        "tasks/award.py",
+        "tasks/award/members.py",
         {
             "tasks/sync.py",
-            "tasks/recompute.py",
-            "tasks/check_points.py",
-            "tasks/tiers.py",
+            "tasks/award/recompute.py",
+            "tasks/reconcile/points_due.py",
+            "tasks/award/tier_review.py",
             "twezah/cli/ledger.py",
             "tests/support/books.py",
             "tests/support/rules_file.py",
@@ -44,14 +47,24 @@ STEPS: Final = {
     # The store's own tests need no vendor.
     "store_invoices": (
         "sql/store.py",
-        {"tasks/load.py", "tests/support/books.py", "tests/db/test_store.py"},
+        {"tasks/load/invoices.py", "tests/support/books.py", "tests/db/test_store.py"},
     ),
     "void_deleted": (
         "sql/store.py",
-        {"tasks/load.py", "tasks/taking_back.py", "tests/support/books.py"},
+        {"tasks/load/invoices.py", "tasks/load/corrections.py", "tests/support/books.py"},
     ),
 }
-_CODE: Final = ("api", "benchmarks", "connectors", "flows", "sql", "tasks", "tests", "twezah")
+_CODE: Final = (
+    "api",
+    "benchmarks",
+    "connectors",
+    "flows",
+    "panel",
+    "sql",
+    "tasks",
+    "tests",
+    "twezah",
+)
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

@@ -13,7 +13,9 @@ class Row:
     points: int
 
 
-def test_a_system_is_written_as_commands_and_blocks_have_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_system_is_written_as_commands_and_blocks_have_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     print_table("Ledger", [Row("sage_intacct", 1)])
     shown = capsys.readouterr().out
     assert "sage-intacct" in shown

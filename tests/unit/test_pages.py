@@ -12,13 +12,16 @@ import psycopg
 import pytest
 
 from flows.sync import _told
-from sql.pages import AccountState, Address, Failure, LastAttempt, Slot, Totals, WebhookTotals
+from panel.markdown import age, plain, share, shortened, span
+from panel.pages import billing_systems as systems
+from panel.pages import charts, publish, refresh
+from panel.pages import deployment_descriptions as footers
+from panel.pages import sync_status as status
+from panel.pages.billing_systems import Ledger
+from panel.pages.connection_status import ConnectionOverview, ConnectionStatus
+from sql.panel_pages import AccountState, Address, Failure, LastAttempt, Slot, Totals, WebhookTotals
 from sql.webhooks import Backlog
-from tasks.pages import charts, footers, publish, refresh, status, systems
-from tasks.pages.desk import Desk, Desks
-from tasks.pages.systems import Ledger
-from tasks.pages.words import age, plain, share, shortened, span
-from tasks.report import grouped
+from tasks.run_report import grouped
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -26,18 +29,21 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 PAGE_BYTES_MAX = 400_000
 
 
-def desk(name: str = "xero", **changes: Any) -> Desk:
+def desk(name: str = "xero", **changes: Any) -> ConnectionStatus:
     """A connection that is complete, scheduled, and due in four minutes."""
     values: dict[str, Any] = {
         "system": "xero", "title": "Xero", "form": "/blocks/catalog/xero-connection/create", "account": f"a-{name}", "block_id": f"b-{name}",
         "deployment_id": f"d-{name}", "scheduled": True, "every": 5 * MINUTE, "next_run_at": NOW + 4 * MINUTE,
     }  # fmt: skip
-    return Desk(name, **values | changes)
+    return ConnectionStatus(name, **values | changes)
 
 
-def desks(*some: Desk) -> Desks:
+def desks(*some: ConnectionStatus) -> ConnectionOverview:
     """These, and nothing else."""
-    return Desks({one.name: one for one in some}, {"webhook-address": "d-webhook-address", "connect": "d-connect"})
+    return ConnectionOverview(
+        {one.name: one for one in some},
+        {"webhook-address": "d-webhook-address", "connect": "d-connect"},
+    )
 
 
 def ledger(*names: str, last: LastAttempt | None = None, **changes: Any) -> Ledger:
@@ -50,20 +56,26 @@ def ledger(*names: str, last: LastAttempt | None = None, **changes: Any) -> Ledg
     return Ledger(**values | changes)
 
 
-def page(of: Desks, known: Ledger) -> str:
+def page(of: ConnectionOverview, known: Ledger) -> str:
     return systems.markdown(of, known, NOW, "https://points.example.com", "LINKS")
 
 
 def cells(text: str, name: str) -> dict[str, str]:
     """The row of a connection in the table of connections, by its headings."""
     lines = text.partition("## Connections\n\n")[2].splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in lines
+        if line.startswith("|")
+    ]
     return next(dict(zip(rows[0], row, strict=True)) for row in rows if f"[{name}]" in row[0])
 
 
 def address(*, has_secret: bool = False) -> Address:
     """Xero's."""
-    return Address("xero", "xero", "ID1", "none", is_default=False, has_secret=has_secret, last_event_at=None)
+    return Address(
+        "xero", "xero", "ID1", "none", is_default=False, has_secret=has_secret, last_event_at=None
+    )
 
 
 class TestBillingSystems:
@@ -78,14 +90,19 @@ class TestBillingSystems:
     def test_one_that_was_never_run_says_so(self) -> None:
         text = page(desks(desk()), ledger())
         row = cells(text, "xero")
-        assert (row["State"], row["Last success"], row["Lag"]) == ("first run to come", "-", "-")
+        assert (row["State"], row["Last success"], row["Lag"]) == ("not run yet", "-", "-")
         assert "What needs you" not in text
 
     @pytest.mark.parametrize(
         ("changes", "why"),
-        [({"paused": True}, "the deployment is paused"), ({"paused": False}, "its schedule is off")],
+        [
+            ({"paused": True}, "the deployment is paused"),
+            ({"paused": False}, "its schedule is off"),
+        ],
     )
-    def test_a_paused_one_is_told_with_the_way_back(self, changes: dict[str, Any], why: str) -> None:
+    def test_a_paused_one_is_told_with_the_way_back(
+        self, changes: dict[str, Any], why: str
+    ) -> None:
         text = page(desks(desk(scheduled=False, next_run_at=None, **changes)), ledger("xero"))
         row = cells(text, "xero")
         assert (row["State"], row["Next run"]) == ("**paused**", "off")
@@ -103,15 +120,22 @@ class TestBillingSystems:
         assert "<b>" not in text and "[now](http" not in text  # a vendor's words are text
 
     def test_one_that_falls_behind_is_seen_although_nothing_failed(self) -> None:
-        late = ledger("xero", accounts={("xero", "a-xero"): AccountState(NOW - 5 * HOUR, NOW - 5 * HOUR, 0)})
+        late = ledger(
+            "xero", accounts={("xero", "a-xero"): AccountState(NOW - 5 * HOUR, NOW - 5 * HOUR, 0)}
+        )
         text = page(desks(desk()), late)
-        assert cells(text, "xero")["State"] == "**behind**" and "complete up to 5 h ago only" in text
+        assert (
+            cells(text, "xero")["State"] == "**behind**" and "complete up to 5 h ago only" in text
+        )
         hourly = desk(every=2 * HOUR)  # which may be that far behind
         assert cells(page(desks(hourly), late), "xero")["State"] == "fine"
 
     def test_one_that_cannot_be_used_names_the_setting(self) -> None:
-        text = page(desks(desk(problem='a setting cannot be as it is: field "Tenant ID"')), ledger())
-        assert '- **xero**, not ready: a setting cannot be as it is: field "Tenant ID". Open the [block]' in text
+        text = page(desks(desk(problem='a setting is not valid: field "Tenant ID"')), ledger())
+        assert (
+            '- **xero**, not ready: a setting is not valid: field "Tenant ID". Open the [block]'
+            in text
+        )
 
     def test_backlog_and_rejects_are_counted(self) -> None:
         text = page(
@@ -125,7 +149,10 @@ class TestBillingSystems:
         )
         row = cells(text, "xero")
         assert (row["Backlog"], row["Rejects"]) == ("12 webhooks, 2 parked", grouped(1234))
-        assert "- **xero**: 2 webhooks are parked; the [reports](/artifacts/key/webhooks) say why." in text
+        assert (
+            "- **xero**: 2 webhooks are parked; the [reports](/artifacts/key/webhooks) say why."
+            in text
+        )
         assert "members are still to be computed" in text
 
     def test_corrections_that_were_refused_stand_among_what_needs_somebody(self) -> None:
@@ -134,7 +161,10 @@ class TestBillingSystems:
             ledger("xero", accounts={("xero", "a-xero"): AccountState(NOW, NOW, 3, 2, 1500)}),
         )
         needs = text.split("## What needs you")[1].split("## ")[0]
-        assert "**2 corrections were refused, 1 500 points are at stake**: the old points stand." in needs
+        assert (
+            "**2 corrections were refused, 1 500 points are at stake**: the old points stand."
+            in needs
+        )
 
     def test_a_run_under_way_is_linked(self) -> None:
         text = page(desks(desk(running="r7")), ledger("xero"))
@@ -152,13 +182,19 @@ class TestBillingSystems:
             ledger("xero", addresses=[given, lost, fresh]),
         )
         assert "`https://points.example.com/api/webhooks/billing/ID1` | needs its secret" in text
-        assert "ID2` | no such connection" in text and "ID3` | awaits the vendor's verification" in text
         assert (
-            "None yet: lisboa. [webhook-address](/deployments/deployment/d-webhook-address) makes one" in text
+            "ID2` | no such connection" in text
+            and "ID3` | awaits the vendor's verification" in text
+        )
+        assert (
+            "None yet: lisboa. [webhook-address](/deployments/deployment/d-webhook-address) makes one"
+            in text
         )  # NetSuite sends none
 
     def test_systems_without_a_connection_have_the_way_to_one(self) -> None:
-        absent = desk("netsuite", system="netsuite", title="NetSuite", block_id="", deployment_id="")
+        absent = desk(
+            "netsuite", system="netsuite", title="NetSuite", block_id="", deployment_id=""
+        )
         text = page(desks(absent), ledger())
         assert "**No billing system is connected yet.**" in text and "## Connections" not in text
         assert "[NetSuite](/blocks/catalog/xero-connection/create)" in text
@@ -168,7 +204,9 @@ class TestBillingSystems:
 TOTALS = Totals("", 99, 1, 0, 5000, 400, 20, 3, 420, 1_500_000, 800, 4, 2, 120, 900)
 
 
-def period(slots: list[Slot], title: str = "Last 24 hours", totals: list[Totals] | None = None) -> status.Period:
+def period(
+    slots: list[Slot], title: str = "Last 24 hours", totals: list[Totals] | None = None
+) -> status.Period:
     ((_, since, step, label), _) = status.periods(NOW)
     return status.Period(title, since, step, label, [TOTALS, replace(TOTALS, connection="xero")] if totals is None else totals, slots)  # fmt: skip
 
@@ -185,7 +223,9 @@ def images(text: str) -> list[bytes]:
     """The charts of a page."""
     return [
         b64decode(found)
-        for found in re.findall(r"^!\[[^]]*\]\(data:image/svg\+xml;base64,([^ ()]+)\)$", text, re.MULTILINE)
+        for found in re.findall(
+            r"^!\[[^]]*\]\(data:image/svg\+xml;base64,([^ ()]+)\)$", text, re.MULTILINE
+        )
     ]
 
 
@@ -203,18 +243,26 @@ class TestSyncStatus:
         assert len(images(text)) == 4 and "## Last 30 days\n\nNo run in this time." in text
         assert "[failed](/runs/flow-run/r3)" in text and "<script>" not in text
         assert "| xero | 10 | 9 | 1 | 0.40 s | 1.25 s |" in text
-        assert len(re.findall(r"^\| xero \|", text, re.MULTILINE)) == 3  # one connection needs no sum
+        assert (
+            len(re.findall(r"^\| xero \|", text, re.MULTILINE)) == 3
+        )  # one connection needs no sum
 
     def test_nothing_yet(self) -> None:
-        text = status.markdown([period([], totals=[]), period([], "Last 30 days", [])], [], [], NOW, "LINKS")
+        text = status.markdown(
+            [period([], totals=[]), period([], "Last 30 days", [])], [], [], NOW, "LINKS"
+        )
         assert "**Last 24 hours: no run.**" in text and images(text) == []
 
     def test_charts_are_drawings_without_scripts_and_addresses_elsewhere(self) -> None:
-        text = status.markdown([period([slot(3), slot(1, "netsuite", failed=2)])], [], [], NOW, "LINKS")
+        text = status.markdown(
+            [period([slot(3), slot(1, "netsuite", failed=2)])], [], [], NOW, "LINKS"
+        )
         for drawing in images(text):
             root = ET.fromstring(drawing)  # noqa: S314 - our own
             assert root.tag == "{http://www.w3.org/2000/svg}svg"
-            assert not re.search(rb"<script|<foreignObject|<image|onload=|https?://(?!www\.w3\.org)", drawing)
+            assert not re.search(
+                rb"<script|<foreignObject|<image|onload=|https?://(?!www\.w3\.org)", drawing
+            )
 
     def test_the_page_stays_small_however_many_systems_and_whatever_their_names(self) -> None:
         names = [f'system-{number}-with-a-long-name)"<&' for number in range(12)]
@@ -234,18 +282,20 @@ class TestFooters:
     def test_every_description_leads_to_the_pages_and_a_connections_to_its_block(self) -> None:
         known = {publish.SYSTEMS: "id1", publish.STATUS: "id2"}
         given = address(has_secret=True)
-        text = footers.end(desk(), [given], known, "https://h", "d1", is_sync=True)
+        text = footers.footer_text(desk(), [given], known, "https://h", "d1", is_sync=True)
         assert "**Block**: [xero](/blocks/block/b-xero)" in text
         assert "**Webhooks**: `https://h/api/webhooks/billing/ID1`" in text
         assert "[Billing systems](/artifacts/artifact/id1) · [Sync status](/artifacts/artifact/id2) · [Audit log](/artifacts/key/audit-log)" in text  # fmt: skip
-        none = footers.end(desk(block_id=""), [], {}, "https://h", "d1", is_sync=True)
+        none = footers.footer_text(desk(block_id=""), [], {}, "https://h", "d1", is_sync=True)
         assert "none yet, [fill in the form](/blocks/catalog/xero-connection/create)" in none
         assert "run [webhook-address](/deployments/deployment/d1)" in none
         assert "[Billing systems](/artifacts/key/billing-systems)" in none
         assert "**Guides**: docs/operations.md · docs/runbook · " in none
-        guided = footers.end(desk(), [], {"guide-runbook": "id3"}, "https://h", "d1", is_sync=True)
+        guided = footers.footer_text(
+            desk(), [], {"guide-runbook": "id3"}, "https://h", "d1", is_sync=True
+        )
         assert "docs/operations.md · [run book](/artifacts/artifact/id3) · " in guided
-        other = footers.end(None, [], known, "https://h", "d1", is_sync=False)
+        other = footers.footer_text(None, [], known, "https://h", "d1", is_sync=False)
         assert "Block" not in other and "Billing systems" in other
 
     def test_only_what_changed_is_written_and_the_text_above_stays(self) -> None:
@@ -257,13 +307,13 @@ class TestFooters:
                 written[str(deployment)] = change.description
 
         ids = {name: str(uuid4()) for name in ("sync-xero", "pages")}
-        of = Desks({"xero": desk(deployment_id=ids["sync-xero"])}, {}, {name: (one, f"About {name}.\n") for name, one in ids.items()})  # fmt: skip
-        assert footers.renew(Client(), of, [], {}, "https://h") == 2  # type: ignore[arg-type]
+        of = ConnectionOverview({"xero": desk(deployment_id=ids["sync-xero"])}, {}, {name: (one, f"About {name}.\n") for name, one in ids.items()})  # fmt: skip
+        assert footers.renew_descriptions(Client(), of, [], {}, "https://h") == 2  # type: ignore[arg-type]
         assert written[ids["sync-xero"]].startswith("About sync-xero.\n\n---\n\n- **Block**")
         again = replace(of, descriptions={name: (one, written[one]) for name, one in ids.items()})
-        assert footers.renew(Client(), again, [], {}, "https://h") == 0  # type: ignore[arg-type]
+        assert footers.renew_descriptions(Client(), again, [], {}, "https://h") == 0  # type: ignore[arg-type]
         moved = {publish.SYSTEMS: "new"}
-        assert footers.renew(Client(), again, [], moved, "https://h") == 2  # type: ignore[arg-type]
+        assert footers.renew_descriptions(Client(), again, [], moved, "https://h") == 2  # type: ignore[arg-type]
         assert written[ids["pages"]].count("---") == 1 and "About pages." in written[ids["pages"]]
 
 
@@ -279,13 +329,17 @@ def test_a_failure_to_renew_is_said_without_details_and_harms_nobody(
     monkeypatch.setattr(refresh, "refresh", broken)
     monkeypatch.setattr(refresh, "settings", lambda: None)
     refresh.after_a_run(None, Run(), None)  # type: ignore[arg-type]
-    assert [record.message for record in caplog.records] == ["the pages were not renewed: ConnectionError"]
+    assert [record.message for record in caplog.records] == [
+        "the pages were not renewed: ConnectionError"
+    ]
 
 
 def test_a_defects_text_stays_in_the_log() -> None:
     """It may quote whatever was worked on; a failure that is foreseen says what to do."""
     assert _told(None) is None
-    assert _told(KeyError("+244923456789")) == "KeyError: a defect; report it with the log of the run"
+    assert (
+        _told(KeyError("+244923456789")) == "KeyError: a defect; report it with the log of the run"
+    )
     assert "press Retry" in str(_told(psycopg.OperationalError("connection lost")))
 
 
@@ -303,7 +357,9 @@ def test_words() -> None:
         "60 min ago",
         "in 12 s",
     )
-    assert [share(*of) for of in ((0, 0), (0, 5), (5, 5), (9_999, 10_000), (1, 10_000), (1, 3))] == [
+    assert [
+        share(*of) for of in ((0, 0), (0, 5), (5, 5), (9_999, 10_000), (1, 10_000), (1, 3))
+    ] == [
         "-",
         "0 %",
         "100 %",

@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-import tasks.progress
-from tasks.progress import Progress
+import panel.runs.progress
+from panel.runs.progress import Progress
 
 
 class Shown:
@@ -37,8 +37,8 @@ class Clock:
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     made = Shown()
-    monkeypatch.setattr(tasks.progress, "create_progress_artifact", made.create)
-    monkeypatch.setattr(tasks.progress, "update_progress_artifact", made.update)
+    monkeypatch.setattr(panel.runs.progress, "create_progress_artifact", made.create)
+    monkeypatch.setattr(panel.runs.progress, "update_progress_artifact", made.update)
     return made
 
 
@@ -47,7 +47,7 @@ def test_says_how_far_and_how_long_still(shown: Shown) -> None:
     with Progress("backfill-sage_intacct", "days", 12_000, clock=clock) as bar:
         bar.at(0)
         clock.now += 300
-        bar.at(3_000, said="March 2026")
+        bar.at(3_000, note="March 2026")
         clock.now += 900
         bar.at(12_000)
     assert shown.key == "progress-backfill-sage-intacct"
@@ -116,4 +116,6 @@ def test_a_server_that_is_away_never_stops_the_work_and_is_not_asked_again(
         clock.now += 10
         bar.at(2)
     assert shown.said == []
-    assert [record.message for record in caplog.records] == ["the progress is not shown: ConnectionError"]
+    assert [record.message for record in caplog.records] == [
+        "the progress is not shown: ConnectionError"
+    ]

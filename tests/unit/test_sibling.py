@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or len(os.sched_getaffinity(0)) == 1, reason="a sibling needs Linux and a second core"
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) == 1,
+    reason="a sibling needs Linux and a second core",
 )
 
 
@@ -25,7 +26,10 @@ def story(*events: str) -> tuple[int, dict[str, Any]]:
 def gone(pid: int) -> bool:
     """Whether the process ends within a few seconds."""
     deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+    while (
+        Path(f"/proc/{pid}").exists()
+        and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    ):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 from connectors import SYSTEMS
-from connectors.kit.auth import SignedSession
 from connectors.kit.errors import Misconfigured
-from connectors.kit.signing import assertion, oauth1_hmac_sha256, private_key
-from connectors.kit.spec import AssertionAuth, Connection, RequestAuth, of_account
-from simulator.vendors.netsuite_auth import signature
+from connectors.kit.http.auth import SignedSession
+from connectors.kit.http.signing import assertion, oauth1_hmac_sha256, private_key
+from connectors.kit.spec import Account, AssertionAuth, RequestAuth, of_account
+from simulator.systems.netsuite.auth import signature
 from tests.support.vendors import NETSUITE_TBA, key_pair
 
 VECTORS = Path(__file__).parents[3] / "shared" / "samples" / "webhook_vectors_accounting.json"
@@ -32,8 +32,8 @@ NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 SPEC = SYSTEMS["netsuite"]
 
 
-def connection(**changes: Any) -> Connection:
-    return Connection("netsuite", "7654321_SB1", **changes)
+def connection(**changes: Any) -> Account:
+    return Account("netsuite", "7654321_SB1", **changes)
 
 
 @pytest.mark.skipif(not VECTORS.is_file(), reason=f"no published vectors in {VECTORS}")
@@ -57,13 +57,16 @@ def test_the_published_signature() -> None:
         "oauth_timestamp": known["timestamp"], "oauth_signature_method": "HMAC-SHA256", "oauth_version": "1.0",
     }  # fmt: skip
     secrets = {"consumer_secret": known["consumer_secret"], "token_secret": known["token_secret"]}
-    assert signature(httpx.Request(known["method"], known["url"]), oauth, **secrets) == known["expected_signature"]
+    assert (
+        signature(httpx.Request(known["method"], known["url"]), oauth, **secrets)
+        == known["expected_signature"]
+    )
 
 
 def test_the_realm_is_the_account_and_the_host_its_label() -> None:
     """1234567_SB1 in the realm is 1234567-sb1 in the host, however the operator wrote it."""
     for account in ("7654321_SB1", "7654321-sb1", "7654321_sb1"):
-        one = Connection("netsuite", account, secrets=NETSUITE_TBA)
+        one = Account("netsuite", account, secrets=NETSUITE_TBA)
         auth = SPEC.auth(one)
         assert isinstance(auth, RequestAuth)
         request = httpx.Request("POST", of_account(SPEC.base_url, one), content=b"{}")
@@ -103,8 +106,12 @@ def test_keys_as_they_come_out_of_a_form(pasted: Any) -> None:
 def unusable() -> dict[str, tuple[str, str]]:
     private, public = key_pair("P-256")
     key = load_pem_private_key(private.encode(), None)
-    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
-    other = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    locked = key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password")
+    )
+    other = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
     cut = private[:60] + private[100:]
     return {
         "public": (public, "not a private key"),
@@ -119,7 +126,11 @@ def unusable() -> dict[str, tuple[str, str]]:
 def test_a_key_that_cannot_be_used_is_named_and_not_shown(name: str) -> None:
     text, said = unusable()[name]
     secrets = {"private_key": SecretStr(text)}
-    one = connection(client_id="id", options={"login": "machine_to_machine", "certificate_id": "c"}, secrets=secrets)
+    one = connection(
+        client_id="id",
+        options={"login": "machine_to_machine", "certificate_id": "c"},
+        secrets=secrets,
+    )
     with pytest.raises(Misconfigured, match=f'{said}.*block "netsuite"') as caught:
         SPEC.auth(one)
     assert caught.value.__cause__ is None
@@ -130,7 +141,11 @@ def test_a_key_that_cannot_be_used_is_named_and_not_shown(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "secrets", "said"),
     [
-        ({"login": "token_based"}, {}, "fill in consumer key and consumer secret and token id and token secret"),
+        (
+            {"login": "token_based"},
+            {},
+            "fill in consumer key and consumer secret and token id and token secret",
+        ),
         ({}, {**NETSUITE_TBA, "token_secret": SecretStr("")}, "fill in token secret"),
         ({"login": "machine_to_machine"}, {}, "fill in client id and certificate id"),
     ],
@@ -142,7 +157,11 @@ def test_what_is_missing_is_named(options: Any, secrets: Any, said: str) -> None
 
 def test_the_assertion_is_for_the_accounts_token_url() -> None:
     private, public = key_pair("P-256")
-    options = {"login": "machine_to_machine", "certificate_id": "c", "scope": "rest_webservices restlets"}
+    options = {
+        "login": "machine_to_machine",
+        "certificate_id": "c",
+        "scope": "rest_webservices restlets",
+    }
     one = connection(client_id="id", options=options, secrets={"private_key": SecretStr(private)})
     auth = SPEC.auth(one)
     assert isinstance(auth, AssertionAuth)
@@ -159,7 +178,7 @@ def test_the_block_gives_the_connector_what_it_needs() -> None:
     """However the account is written; no secret shows; the shortest look back is a day."""
     from pydantic import ValidationError
 
-    from tasks.blocks import NetSuiteConnection
+    from panel.blocks import NetSuiteConnection
 
     values = {name: secret.get_secret_value() for name, secret in NETSUITE_TBA.items()}
     block = NetSuiteConnection(account_id="7654321-sb1", login="token_based", **values)

@@ -84,7 +84,11 @@ def test_changes_move_the_stamp_to_now_and_never_back() -> None:
     world.evolve(60)
     changed = [row for row in world.truth() if before.get((row.system, row.external_id)) != row]
     assert changed
-    moved = [row for row in changed if row.phone == getattr(before.get((row.system, row.external_id)), "phone", "")]
+    moved = [
+        row
+        for row in changed
+        if row.phone == getattr(before.get((row.system, row.external_id)), "phone", "")
+    ]
     assert all(row.updated_at == NOW + timedelta(hours=3) for row in moved)
 
 
@@ -93,7 +97,9 @@ def test_faults_are_seeded_and_let_a_retry_through() -> None:
         world = make_world(faults=Faults(seed=9, rate_429=0.3, rate_500=0.3), invoices=5)
         token = world.grants["xero"].issue_access()
         serve = handler(world, "xero")
-        request = httpx.Request("GET", "http://x/connections", headers={"authorization": f"Bearer {token}"})
+        request = httpx.Request(
+            "GET", "http://x/connections", headers={"authorization": f"Bearer {token}"}
+        )
         return [serve(request).status_code for _ in range(60)]
 
     first = statuses()
@@ -107,7 +113,9 @@ def test_timeouts_raise_and_bodies_are_spoiled() -> None:
         world = make_world(invoices=5, faults=Faults(**rates))  # type: ignore[arg-type]
         token = world.grants["freshbooks"].issue_access()
         url = "http://x/freshbooks/accounting/account/TwZh01/items/items"
-        return handler(world, "freshbooks")(httpx.Request("GET", url, headers={"authorization": f"Bearer {token}"}))
+        return handler(world, "freshbooks")(
+            httpx.Request("GET", url, headers={"authorization": f"Bearer {token}"})
+        )
 
     with pytest.raises(httpx.ReadTimeout):
         answer(timeouts=1)
@@ -139,7 +147,9 @@ def test_a_page_of_a_thousand_is_quick() -> None:
     query = {"query": "SELECT * FROM Invoice ORDERBY MetaData.LastUpdatedTime MAXRESULTS 1000"}
     url = "http://x/quickbooks/v3/company/9130350000000001/query"
     began = time.process_time()
-    body = handler(world, "quickbooks")(httpx.Request("GET", url, params=query, headers=headers)).content
+    body = handler(world, "quickbooks")(
+        httpx.Request("GET", url, params=query, headers=headers)
+    ).content
     assert time.process_time() - began < 2  # seconds of the processor: 0.05 as a rule
     assert len(json.loads(body, parse_float=Decimal)["QueryResponse"]["Invoice"]) == 1000
 

@@ -26,8 +26,14 @@ FRESHBOOKS = f"/accounting/account/{ACCOUNTS['freshbooks']}"
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 
-def refresh(api: httpx.Client, token: str, *, secret: str = CLIENT_SECRET, **extra: str) -> httpx.Response:
-    form = {"grant_type": "refresh_token", "refresh_token": token, "redirect_uri": "https://x"} | extra
+def refresh(
+    api: httpx.Client, token: str, *, secret: str = CLIENT_SECRET, **extra: str
+) -> httpx.Response:
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": token,
+        "redirect_uri": "https://x",
+    } | extra
     vendor = api.base_url.host.removesuffix(".test")
     if vendor == "freshbooks":
         form |= {"client_id": CLIENT_ID, "client_secret": secret}
@@ -65,10 +71,14 @@ def test_a_wrong_client_or_token_is_refused(vendor: str, world: World) -> None:
     api = client(world, vendor)
     assert refresh(api, "nonsense").status_code == 400
     assert refresh(api, "nonsense").json()["error"] == "invalid_grant"
-    assert refresh(api, seed_refresh_token(vendor), secret="wrong").json()["error"] == "invalid_client"
+    assert (
+        refresh(api, seed_refresh_token(vendor), secret="wrong").json()["error"] == "invalid_client"
+    )
 
 
-def test_quickbooks_returns_the_same_refresh_token_for_a_day(quickbooks: httpx.Client, clock: ManualClock) -> None:
+def test_quickbooks_returns_the_same_refresh_token_for_a_day(
+    quickbooks: httpx.Client, clock: ManualClock
+) -> None:
     seed = seed_refresh_token("quickbooks")
     first = refresh(quickbooks, seed).json()
     assert (first["refresh_token"], first["expires_in"]) == (seed, 3600)
@@ -79,7 +89,9 @@ def test_quickbooks_returns_the_same_refresh_token_for_a_day(quickbooks: httpx.C
     assert refresh(quickbooks, second).status_code == 200
 
 
-def test_xero_honours_the_old_refresh_token_for_half_an_hour(xero: httpx.Client, clock: ManualClock) -> None:
+def test_xero_honours_the_old_refresh_token_for_half_an_hour(
+    xero: httpx.Client, clock: ManualClock
+) -> None:
     seed = seed_refresh_token("xero")
     assert refresh(xero, seed).json()["refresh_token"] != seed
     clock.advance(minutes=29)
@@ -107,12 +119,20 @@ def test_expired_access_tokens_get_the_vendors_own_401(
     body = xero.get(f"{XERO}/Invoices")
     assert body.status_code == 401
     assert body.json()["Detail"].startswith("TokenExpired: token expired at ")
-    body = freshbooks.get(f"{FRESHBOOKS}/invoices/invoices", headers={"x-api-version": "2023-02-20"})
-    assert (body.status_code, body.json()["code"], body.json()["details"][0]["reason"]) == (401, 16, "1003")
+    body = freshbooks.get(
+        f"{FRESHBOOKS}/invoices/invoices", headers={"x-api-version": "2023-02-20"}
+    )
+    assert (body.status_code, body.json()["code"], body.json()["details"][0]["reason"]) == (
+        401,
+        16,
+        "1003",
+    )
     assert freshbooks.get("/auth/api/v1/users/me").json()["error"] == "unauthenticated"
 
 
-def test_foreign_accounts_are_forbidden(quickbooks: httpx.Client, xero: httpx.Client, freshbooks: httpx.Client) -> None:
+def test_foreign_accounts_are_forbidden(
+    quickbooks: httpx.Client, xero: httpx.Client, freshbooks: httpx.Client
+) -> None:
     assert quickbooks.get("/v3/company/1/query").json()["fault"]["error"][0]["code"] == "3100"
     refused = xero.get(f"{XERO}/Invoices", headers={"xero-tenant-id": "other"})
     assert (refused.status_code, refused.json()["title"]) == (403, "Forbidden")

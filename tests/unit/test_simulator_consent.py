@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, ManualClock, World, client
-from simulator.consent import AUTHORIZE_PATHS, challenge_of
+from simulator.consent import challenge_of
+from simulator.registry import VENDORS
 
 TOKEN_PATHS = {
     "quickbooks": "/oauth2/v1/tokens/bearer",
@@ -16,13 +17,21 @@ TOKEN_PATHS = {
 }
 BACK = "https://example.org/back?keep=1"
 #: RFC 7636, appendix B.
-VERIFIER, CHALLENGE = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+VERIFIER, CHALLENGE = (
+    "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+)
 
 
 def page(api: httpx.Client, **changes: str) -> httpx.Response:
     vendor = api.base_url.host.removesuffix(".test")
-    params = {"response_type": "code", "client_id": CLIENT_ID, "redirect_uri": BACK, "state": "s t"} | changes
-    return api.get(AUTHORIZE_PATHS[vendor], params=params)
+    params = {
+        "response_type": "code",
+        "client_id": CLIENT_ID,
+        "redirect_uri": BACK,
+        "state": "s t",
+    } | changes
+    return api.get(VENDORS[vendor].consent.path, params=params)
 
 
 def answered(response: httpx.Response) -> dict[str, str]:
@@ -36,7 +45,10 @@ def exchange(api: httpx.Client, code: str, **changes: str) -> httpx.Response:
     vendor = api.base_url.host.removesuffix(".test")
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK} | changes
     if vendor == "freshbooks":
-        return api.post(TOKEN_PATHS[vendor], data=form | {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET})
+        return api.post(
+            TOKEN_PATHS[vendor],
+            data=form | {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET},
+        )
     return api.post(TOKEN_PATHS[vendor], data=form, auth=(CLIENT_ID, CLIENT_SECRET))
 
 
@@ -48,7 +60,11 @@ def clock() -> ManualClock:
 @pytest.fixture
 def world(clock: ManualClock) -> World:
     return World(
-        seed=5, customers=5, invoices=5, now=clock, accounts={"xero": ["b0a5c0de-0000-4000-8000-000000000002"]}
+        seed=5,
+        customers=5,
+        invoices=5,
+        now=clock,
+        accounts={"xero": ["b0a5c0de-0000-4000-8000-000000000002"]},
     )
 
 
@@ -67,19 +83,27 @@ def test_the_page_asks_and_gives_a_code_that_works_once(api: httpx.Client) -> No
     assert 'id="allow"' in shown.text and 'id="deny"' in shown.text
     answer = answered(page(api, decision="allow"))
     assert answer["state"] == "s t"
-    assert answer.get("realmId") == (ACCOUNTS["quickbooks"] if api.base_url.host == "quickbooks.test" else None)
+    assert answer.get("realmId") == (
+        ACCOUNTS["quickbooks"] if api.base_url.host == "quickbooks.test" else None
+    )
     assert exchange(api, answer["code"]).json()["refresh_token"]
     again = exchange(api, answer["code"])
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
 
 
 def test_refusal_and_unknown_scopes_go_back_as_errors(api: httpx.Client) -> None:
-    assert answered(page(api, decision="deny")) == {"keep": "1", "error": "access_denied", "state": "s t"}
+    assert answered(page(api, decision="deny")) == {
+        "keep": "1",
+        "error": "access_denied",
+        "state": "s t",
+    }
     assert answered(page(api, decision="allow", scope="everything"))["error"] == "invalid_scope"
 
 
 @pytest.mark.parametrize(
-    "changes", [{"client_id": "other"}, {"redirect_uri": "http://example.org/"}, {"response_type": "token"}], ids=str
+    "changes",
+    [{"client_id": "other"}, {"redirect_uri": "http://example.org/"}, {"response_type": "token"}],
+    ids=str,
 )
 def test_nobody_is_sent_to_a_wrong_address(api: httpx.Client, changes: dict[str, str]) -> None:
     response = page(api, decision="allow", **changes)
@@ -87,9 +111,14 @@ def test_nobody_is_sent_to_a_wrong_address(api: httpx.Client, changes: dict[str,
     assert "location" not in response.headers
 
 
-def test_codes_expire_and_belong_to_their_redirect_uri(api: httpx.Client, clock: ManualClock) -> None:
+def test_codes_expire_and_belong_to_their_redirect_uri(
+    api: httpx.Client, clock: ManualClock
+) -> None:
     code = answered(page(api, decision="allow"))["code"]
-    assert exchange(api, code, redirect_uri="https://example.org/other").json()["error"] == "invalid_grant"
+    assert (
+        exchange(api, code, redirect_uri="https://example.org/other").json()["error"]
+        == "invalid_grant"
+    )
     code = answered(page(api, decision="allow"))["code"]
     clock.advance(seconds=300)
     assert exchange(api, code).json()["error"] == "invalid_grant"
@@ -99,9 +128,22 @@ def test_xero_wants_the_verifier_of_the_challenge(world: World) -> None:
     api = client(world, "xero")
     asked = {"decision": "allow", "code_challenge": CHALLENGE, "code_challenge_method": "S256"}
     assert exchange(api, answered(page(api, **asked))["code"]).status_code == 400
-    assert exchange(api, answered(page(api, **asked))["code"], code_verifier=VERIFIER[::-1]).status_code == 400
-    assert exchange(api, answered(page(api, **asked))["code"], code_verifier=VERIFIER).status_code == 200
-    assert page(api, decision="allow", code_challenge=VERIFIER, code_challenge_method="plain").status_code == 400
+    assert (
+        exchange(
+            api, answered(page(api, **asked))["code"], code_verifier=VERIFIER[::-1]
+        ).status_code
+        == 400
+    )
+    assert (
+        exchange(api, answered(page(api, **asked))["code"], code_verifier=VERIFIER).status_code
+        == 200
+    )
+    assert (
+        page(
+            api, decision="allow", code_challenge=VERIFIER, code_challenge_method="plain"
+        ).status_code
+        == 400
+    )
 
 
 def test_freshbooks_takes_https_only_and_a_new_consent_ends_the_old(world: World) -> None:
@@ -115,7 +157,9 @@ def test_freshbooks_takes_https_only_and_a_new_consent_ends_the_old(world: World
         "client_id": CLIENT_ID,
         "client_secret": CLIENT_SECRET,
     }
-    assert api.post(TOKEN_PATHS["freshbooks"], data=form | {"redirect_uri": BACK}).status_code == 400
+    assert (
+        api.post(TOKEN_PATHS["freshbooks"], data=form | {"redirect_uri": BACK}).status_code == 400
+    )
 
 
 def test_one_consent_of_xero_lists_every_tenant_and_opens_each(world: World) -> None:
@@ -124,4 +168,6 @@ def test_one_consent_of_xero_lists_every_tenant_and_opens_each(world: World) -> 
     assert tenants == list(world.accounts["xero"])
     assert len(tenants) == 2
     for tenant in tenants:
-        assert api.get("/api.xro/2.0/Invoices", headers={"xero-tenant-id": tenant}).status_code == 200
+        assert (
+            api.get("/api.xro/2.0/Invoices", headers={"xero-tenant-id": tenant}).status_code == 200
+        )

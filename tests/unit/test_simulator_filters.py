@@ -33,13 +33,15 @@ def ids(answer: httpx.Response, system: str) -> list[Any]:
     return [row["id"] for row in body["response"]["result"]["invoices"]]
 
 
-#: Of every parameter that Xero's sheet names for invoices: a value that leaves something out, or changes the answer.
+#: Of every parameter that Xero's sheet names for invoices: a value that leaves something out, or
+#: changes the answer.
 XERO_PARAMS = {
     "where": 'Type=="ACCPAY"', "order": "InvoiceID DESC", "IDs": "{id}", "InvoiceNumbers": "{number}",
     "ContactIDs": "{contact}", "Statuses": "PAID", "page": "2", "pageSize": "3", "createdByMyApp": "true",
     "summaryOnly": "true", "searchTerm": "{number}",
 }  # fmt: skip
-#: Those that change nothing in these books: there are no archived invoices, and prices have two decimals.
+#: Those that change nothing in these books: there are no archived invoices, and prices have two
+#: decimals.
 XERO_WITHOUT_EFFECT = ("includeArchived", "unitdp")
 
 
@@ -73,7 +75,9 @@ def test_xero_serves_its_filters(world: World, name: str) -> None:
         ("Invoices", {}, {"If-Modified-Since": "yesterday"}),
     ],
 )
-def test_xero_refuses_the_rest(world: World, resource: str, params: dict[str, str], headers: dict[str, str]) -> None:
+def test_xero_refuses_the_rest(
+    world: World, resource: str, params: dict[str, str], headers: dict[str, str]
+) -> None:
     answer = client(world, "xero").get(f"{XERO}/{resource}", params=params, headers=headers)
     assert answer.status_code == 400
 
@@ -97,7 +101,9 @@ def test_freshbooks_serves_its_searches(world: World, params: Mapping[str, str])
     api, path = client(world, "freshbooks"), f"{BOOKS}/invoices/invoices"
     whole = api.get(path, params={"per_page": 100})
     row = whole.json()["response"]["result"]["invoices"][5]
-    asked = {key: one.format(id=row["id"], customer=row["customerid"]) for key, one in params.items()}
+    asked = {
+        key: one.format(id=row["id"], customer=row["customerid"]) for key, one in params.items()
+    }
     some = api.get(path, params={"per_page": 100, **asked})
     assert some.status_code == 200
     found, name = some.json()["response"]["result"]["invoices"], next(iter(params))
@@ -105,7 +111,10 @@ def test_freshbooks_serves_its_searches(world: World, params: Mapping[str, str])
     if "date_" in name:
         assert found
         least = name.endswith("min]")
-        assert all((one["create_date"] >= params[name]) is least or one["create_date"] == params[name] for one in found)
+        assert all(
+            (one["create_date"] >= params[name]) is least or one["create_date"] == params[name]
+            for one in found
+        )
 
 
 @pytest.mark.parametrize(
@@ -116,14 +125,20 @@ def test_freshbooks_serves_its_searches(world: World, params: Mapping[str, str])
         ("freshbooks", f"{BOOKS}/users/clients", {"search[email]": "a@b.c"}),
         ("freshbooks", f"{BOOKS}/users/clients", {"search[date_min]": "2026-01-01"}),
         ("quickbooks", f"{COMPANY}/query", {"query": "SELECT * FROM Invoice", "where": "x"}),
-        ("quickbooks", f"{COMPANY}/cdc", {"changedSince": "2026-03-01", "entities": "Invoice", "startPosition": "1"}),
+        (
+            "quickbooks",
+            f"{COMPANY}/cdc",
+            {"changedSince": "2026-03-01", "entities": "Invoice", "startPosition": "1"},
+        ),
         ("netsuite", "/services/rest/record/v1/invoice", {"q": 'tranId IS "1"'}),
         ("netsuite", "/services/rest/record/v1/invoice", {"ids": "1,2", "expandRecords": "true"}),
         ("sage_intacct", "/ia/api/v1/objects/accounts-receivable/invoice", {"filter": "x"}),
         ("custom", "/invoices", {"status": "paid"}),
     ],
 )
-def test_what_is_not_served_is_refused(world: World, system: str, path: str, params: dict[str, str]) -> None:
+def test_what_is_not_served_is_refused(
+    world: World, system: str, path: str, params: dict[str, str]
+) -> None:
     answer = client(world, system).get(path, params=params)
     assert answer.status_code in (400, 422), answer.text
     assert json.loads(answer.content)
@@ -137,6 +152,11 @@ def test_every_parameter_of_the_sheets_is_tried() -> None:
     assert found is not None
     assert set(found[1].split(", ")) == {*XERO_PARAMS, *XERO_WITHOUT_EFFECT}
     freshbooks = (SHEETS / "freshbooks.md").read_text()
-    served = simulator.vendors.freshbooks._SEARCHES["invoices/invoices"] + simulator.vendors.freshbooks._SERVED
-    named = set(re.findall(r"search\[\w+\](?:\[\])?", freshbooks)) - {"search[updated_since]"}  # undocumented
+    served = (
+        simulator.systems.freshbooks.api._SEARCHES["invoices/invoices"]
+        + simulator.systems.freshbooks.api._SERVED
+    )
+    named = set(re.findall(r"search\[\w+\](?:\[\])?", freshbooks)) - {
+        "search[updated_since]"
+    }  # undocumented
     assert named <= set(served)

@@ -40,7 +40,9 @@ def freshbooks(world: World) -> httpx.Client:
     return client(world, "freshbooks")
 
 
-def test_freshbooks_pages_through_everything_that_is_not_deleted(freshbooks: httpx.Client, world: World) -> None:
+def test_freshbooks_pages_through_everything_that_is_not_deleted(
+    freshbooks: httpx.Client, world: World
+) -> None:
     ids, page = [], 1
     while True:
         params = {"page": page, "per_page": 500, "include[]": "lines"}
@@ -53,17 +55,25 @@ def test_freshbooks_pages_through_everything_that_is_not_deleted(freshbooks: htt
     truth = [row for row in world.truth() if row.system == "freshbooks" and row.kind == "invoice"]
     assert sorted(map(str, ids)) == sorted(row.external_id for row in truth if not row.deleted)
     assert ids == sorted(ids, reverse=True)
-    deleted = get(freshbooks, f"{FRESHBOOKS}/invoices/invoices", **{"search[vis_state]": 1, "per_page": 100})
+    deleted = get(
+        freshbooks, f"{FRESHBOOKS}/invoices/invoices", **{"search[vis_state]": 1, "per_page": 100}
+    )
     shown = deleted["response"]["result"]["invoices"]
-    assert sorted(str(row["id"]) for row in shown) == sorted(row.external_id for row in truth if row.deleted)
+    assert sorted(str(row["id"]) for row in shown) == sorted(
+        row.external_id for row in truth if row.deleted
+    )
     assert "lines" not in shown[0]
     beyond = get(freshbooks, f"{FRESHBOOKS}/invoices/invoices", page=999)["response"]["result"]
     assert beyond["invoices"] == []
 
 
-def test_freshbooks_searches_by_new_york_days_and_ignores_the_sort_key(freshbooks: httpx.Client) -> None:
+def test_freshbooks_searches_by_new_york_days_and_ignores_the_sort_key(
+    freshbooks: httpx.Client,
+) -> None:
     params = {"search[updated_min]": "2026-03-09", "per_page": 100, "sort": "updated_asc"}
-    rows = get(freshbooks, f"{FRESHBOOKS}/invoices/invoices", **params)["response"]["result"]["invoices"]
+    rows = get(freshbooks, f"{FRESHBOOKS}/invoices/invoices", **params)["response"]["result"][
+        "invoices"
+    ]
     assert rows
     assert all(row["updated"] >= "2026-03-09" for row in rows)
     assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
@@ -74,12 +84,16 @@ def test_freshbooks_searches_by_new_york_days_and_ignores_the_sort_key(freshbook
 
 def test_freshbooks_amount_is_lines_and_discount_and_tax(freshbooks: httpx.Client) -> None:
     params = {"per_page": 100, "include[]": "lines"}
-    rows = get(freshbooks, f"{FRESHBOOKS}/invoices/invoices", **params)["response"]["result"]["invoices"]
+    rows = get(freshbooks, f"{FRESHBOOKS}/invoices/invoices", **params)["response"]["result"][
+        "invoices"
+    ]
     assert any(row["discount_total"]["amount"].startswith("-") for row in rows)
     for row in rows:
         net = sum(round(float(line["amount"]["amount"]) * 100) for line in row["lines"])
         net += round(float(row["discount_total"]["amount"]) * 100)
-        assert round(float(row["amount"]["amount"]) * 100) == pytest.approx(net * 1.14, abs=len(row["lines"]))
+        assert round(float(row["amount"]["amount"]) * 100) == pytest.approx(
+            net * 1.14, abs=len(row["lines"])
+        )
 
 
 def test_freshbooks_errors_in_both_styles(freshbooks: httpx.Client) -> None:
@@ -106,6 +120,8 @@ def published(path: str) -> Any:
 
 
 def test_freshbooks_clients_have_the_published_fields(freshbooks: httpx.Client) -> None:
-    expected = published("freshbooks/list_clients_response.json")["response"]["result"]["clients"][0]
+    expected = published("freshbooks/list_clients_response.json")["response"]["result"]["clients"][
+        0
+    ]
     ours = get(freshbooks, f"{FRESHBOOKS}/users/clients")["response"]["result"]["clients"][0]
     assert set(ours) == set(expected)

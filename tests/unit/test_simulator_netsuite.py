@@ -59,7 +59,11 @@ def signed(at: datetime, **changes: Any) -> dict[str, str]:
     } | changes  # fmt: skip
     signer = Signer(values.pop("client_key", key), **values)
     url = f"http://netsuite.test{PATH}?limit=5&offset=0"
-    return {**signer.sign(url, http_method="POST")[1], "prefer": "transient", "content-type": "application/json"}
+    return {
+        **signer.sign(url, http_method="POST")[1],
+        "prefer": "transient",
+        "content-type": "application/json",
+    }
 
 
 def knock(api: httpx.Client, headers: dict[str, str], *, offset: int = 0) -> httpx.Response:
@@ -71,7 +75,10 @@ def test_a_signed_request_is_let_in_once(api: httpx.Client, world: World) -> Non
     headers = signed(NOW)
     assert knock(api, headers).status_code == 200
     again = knock(api, headers)
-    assert (again.status_code, again.json()["o:errorDetails"][0]["o:errorCode"]) == (401, "INVALID_LOGIN")
+    assert (again.status_code, again.json()["o:errorDetails"][0]["o:errorCode"]) == (
+        401,
+        "INVALID_LOGIN",
+    )
     assert "nonce" not in again.text
     assert world.grants["netsuite"].audit_trail == ["success", "nonce_used"]
 
@@ -105,7 +112,9 @@ def test_the_query_is_signed_too(api: httpx.Client, world: World) -> None:
     assert world.grants["netsuite"].audit_trail == ["signature_invalid"]
 
 
-def token(world: World, kind: str = "P-256", algorithm: str = "ES256", **claims: Any) -> httpx.Response:
+def token(
+    world: World, kind: str = "P-256", algorithm: str = "ES256", **claims: Any
+) -> httpx.Response:
     private, public = key_pair(kind)
     kid = world.grants["netsuite"].upload_certificate(public)
     stamp = int(world.now().timestamp())
@@ -116,14 +125,27 @@ def token(world: World, kind: str = "P-256", algorithm: str = "ES256", **claims:
         "iat": stamp,
         "exp": stamp + 300,
     }
-    text = jwt.encode(payload | claims, private, algorithm=algorithm, headers={"kid": claims.pop("kid", kid)})
-    form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": text}
+    text = jwt.encode(
+        payload | claims, private, algorithm=algorithm, headers={"kid": claims.pop("kid", kid)}
+    )
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": text,
+    }
     return client(world, "netsuite").post(TOKEN_URL, data=form)
 
 
 @pytest.mark.parametrize(
     ("kind", "algorithm"),
-    [("RSA", "PS256"), ("RSA", "PS384"), ("RSA", "PS512"), ("P-256", "ES256"), ("P-384", "ES384"), ("P-521", "ES512")],
+    [
+        ("RSA", "PS256"),
+        ("RSA", "PS384"),
+        ("RSA", "PS512"),
+        ("P-256", "ES256"),
+        ("P-384", "ES384"),
+        ("P-521", "ES512"),
+    ],
 )
 def test_a_signed_assertion_gives_a_token_for_an_hour(
     kind: str, algorithm: str, world: World, clock: ManualClock, api: httpx.Client
@@ -157,9 +179,17 @@ def test_rs256_and_foreign_keys_are_refused(world: World) -> None:
     private, _ = key_pair("P-384")
     _, public = key_pair("P-256")
     kid = world.grants["netsuite"].upload_certificate(public)
-    text = jwt.encode({"iss": simulator.CLIENT_ID}, private, algorithm="ES384", headers={"kid": kid})
-    form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": text}
-    assert client(world, "netsuite").post(TOKEN_URL, data=form).json() == {"error": "invalid_client"}
+    text = jwt.encode(
+        {"iss": simulator.CLIENT_ID}, private, algorithm="ES384", headers={"kid": kid}
+    )
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": text,
+    }
+    assert client(world, "netsuite").post(TOKEN_URL, data=form).json() == {
+        "error": "invalid_client"
+    }
 
 
 @pytest.mark.parametrize(
@@ -181,7 +211,10 @@ def test_rs256_and_foreign_keys_are_refused(world: World) -> None:
         ("SELECT id FROM transaction WHERE id = ?", "number of parameters"),
         (f"SELECT id FROM transaction WHERE id IN ({','.join(map(str, range(1001)))})", "1000"),
         ("UPDATE transaction", "unexpected"),
-        ("SELECT id FROM transaction t JOIN customer c ON c.nothing = t.entity", "Unknown identifier 'c.nothing'"),
+        (
+            "SELECT id FROM transaction t JOIN customer c ON c.nothing = t.entity",
+            "Unknown identifier 'c.nothing'",
+        ),
     ],
 )
 def test_suiteql_refuses(statement: str, said: str, api: httpx.Client) -> None:
@@ -199,9 +232,14 @@ def test_suiteql_refuses(statement: str, said: str, api: httpx.Client) -> None:
         ({"limit": "x"}, "limit"),
     ],
 )
-def test_limit_and_offset_have_rules(params: dict[str, Any], parameter: str, api: httpx.Client) -> None:
+def test_limit_and_offset_have_rules(
+    params: dict[str, Any], parameter: str, api: httpx.Client
+) -> None:
     refused = ask(api, "SELECT id FROM transaction ORDER BY id", **params)
-    assert (refused.status_code, refused.json()["o:errorDetails"][0]["o:errorQueryParam"]) == (400, parameter)
+    assert (refused.status_code, refused.json()["o:errorDetails"][0]["o:errorQueryParam"]) == (
+        400,
+        parameter,
+    )
 
 
 def test_suiteql_is_a_post_and_transient(api: httpx.Client) -> None:
@@ -215,9 +253,13 @@ def test_values_are_text_in_lower_case_columns_and_nulls_are_left_out(api: httpx
     assert row == {"links": [], "id": "3", "code": "AOA"}
     people = rows(api, "SELECT id, phone, mobilephone, altphone FROM customer ORDER BY id")
     assert {len(row) for row in people} == {2, 3}
-    assert ask(api, "SELECT COUNT(*) AS n FROM customer").json()["items"][0]["n"] == str(len(people))
+    assert ask(api, "SELECT COUNT(*) AS n FROM customer").json()["items"][0]["n"] == str(
+        len(people)
+    )
     bound = api.post(
-        PATH, json={"q": "SELECT symbol FROM currency WHERE id = ?", "params": [1]}, headers={"prefer": "transient"}
+        PATH,
+        json={"q": "SELECT symbol FROM currency WHERE id = ?", "params": [1]},
+        headers={"prefer": "transient"},
     )
     assert bound.json()["items"][0]["symbol"] == "USD"
 
@@ -225,7 +267,10 @@ def test_values_are_text_in_lower_case_columns_and_nulls_are_left_out(api: httpx
 def test_only_a_unique_order_pages_safely(api: httpx.Client, world: World) -> None:
     ids = [row["id"] for row in rows(api, "SELECT id FROM transaction ORDER BY id ASC")]
     assert ids == sorted(set(ids), key=int)
-    loose = [ask(api, "SELECT id FROM transaction", limit=50, offset=at).json()["items"] for at in range(0, 300, 50)]
+    loose = [
+        ask(api, "SELECT id FROM transaction", limit=50, offset=at).json()["items"]
+        for at in range(0, 300, 50)
+    ]
     seen = [row["id"] for page in loose for row in page]
     assert len(set(seen)) < len(seen)
 
@@ -256,7 +301,11 @@ def test_lines_add_up_to_what_was_sold(api: httpx.Client, world: World) -> None:
 def test_the_books_agree_with_the_tables(api: httpx.Client, world: World) -> None:
     statement = "SELECT id, type, foreigntotal, voided FROM transaction WHERE type <> 'CustPymt' ORDER BY id"
     listed = {row["id"]: row for row in rows(api, statement)}
-    truth = {row.external_id: row for row in world.truth() if row.system == "netsuite" and not row.deleted}
+    truth = {
+        row.external_id: row
+        for row in world.truth()
+        if row.system == "netsuite" and not row.deleted
+    }
     assert set(listed) == set(truth)
     for key, row in truth.items():
         assert Decimal(listed[key]["foreigntotal"]).copy_abs() == Decimal(row.total)
@@ -270,8 +319,15 @@ def test_the_record_api_gives_one_document(api: httpx.Client, world: World) -> N
     key = listed["items"][0]["id"]
     assert (set(listed["items"][0]), listed["hasMore"]) == ({"links", "id"}, True)
     short = api.get(f"/services/rest/record/v1/invoice/{key}").json()
-    whole = api.get(f"/services/rest/record/v1/invoice/{key}", params={"expandSubResources": "true"}).json()
+    whole = api.get(
+        f"/services/rest/record/v1/invoice/{key}", params={"expandSubResources": "true"}
+    ).json()
     assert "items" not in short["item"]
-    assert whole["item"]["totalResults"] == len(world.books["netsuite"].documents["Invoice"][key].lines)
+    assert whole["item"]["totalResults"] == len(
+        world.books["netsuite"].documents["Invoice"][key].lines
+    )
     missing = api.get("/services/rest/record/v1/invoice/999999")
-    assert (missing.status_code, missing.json()["o:errorDetails"][0]["o:errorCode"]) == (404, "NONEXISTENT_ID")
+    assert (missing.status_code, missing.json()["o:errorDetails"][0]["o:errorCode"]) == (
+        404,
+        "NONEXISTENT_ID",
+    )

@@ -25,7 +25,9 @@ def mailbox(answers: list[int]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     class Box(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            came.append({"id": self.headers["webhook-id"], "name": body["type"], "data": body["data"]})
+            came.append(
+                {"id": self.headers["webhook-id"], "name": body["type"], "data": body["data"]}
+            )
             self.send_response(answers.pop(0) if answers else 200)
             self.send_header("content-length", "0")
             self.end_headers()

@@ -53,7 +53,11 @@ def test_quickbooks_pages_through_everything_once(quickbooks: httpx.Client, worl
     ).get("Invoice"):
         ids += [row["Id"] for row in rows]
         start += 70
-    alive = [row for row in world.truth() if row.system == "quickbooks" and row.kind == "invoice" and not row.deleted]
+    alive = [
+        row
+        for row in world.truth()
+        if row.system == "quickbooks" and row.kind == "invoice" and not row.deleted
+    ]
     assert sorted(ids) == sorted(row.external_id for row in alive)
     assert query(quickbooks, "SELECT COUNT(*) FROM Invoice") == {"totalCount": len(ids)}
     assert len(query(quickbooks, "SELECT * FROM Invoice")["Invoice"]) == 100
@@ -67,19 +71,30 @@ def test_quickbooks_query_language(quickbooks: httpx.Client) -> None:
     example = query(quickbooks, "SELECT * FROM Invoice WHERE DocNumber = 'INV-001'")["Invoice"]
     assert [row["TotalAmt"] for row in example] == [150]
     key = example[0]["CustomerRef"]["value"]
-    phone = query(quickbooks, f"SELECT * FROM Customer WHERE Id IN ('{key}') AND Active IN (true, false)")
+    phone = query(
+        quickbooks, f"SELECT * FROM Customer WHERE Id IN ('{key}') AND Active IN (true, false)"
+    )
     assert phone["Customer"][0]["PrimaryPhone"] == {"FreeFormNumber": "+244 923 456 789"}
     assert "totalCount" not in phone
     since = "2026-03-01T00:00:00-08:00"
     for spelling in ("Metadata", "MetaData"):
-        rows = query(quickbooks, f"SELECT * FROM Invoice WHERE {spelling}.LastUpdatedTime >= '{since}'")["Invoice"]
+        rows = query(
+            quickbooks, f"SELECT * FROM Invoice WHERE {spelling}.LastUpdatedTime >= '{since}'"
+        )["Invoice"]
         assert rows
         assert all(
-            datetime.fromisoformat(row["MetaData"]["LastUpdatedTime"]) >= datetime.fromisoformat(since) for row in rows
+            datetime.fromisoformat(row["MetaData"]["LastUpdatedTime"])
+            >= datetime.fromisoformat(since)
+            for row in rows
         )
-    descending = query(quickbooks, "SELECT Id FROM Invoice ORDERBY TotalAmt DESC MAXRESULTS 5")["Invoice"]
+    descending = query(quickbooks, "SELECT Id FROM Invoice ORDERBY TotalAmt DESC MAXRESULTS 5")[
+        "Invoice"
+    ]
     assert descending[0].keys() == {"Id", "domain", "sparse"}
-    assert query(quickbooks, "SELECT *, Sku FROM Item WHERE Sku LIKE 'ATW-5%'")["Item"][0]["Sku"] == "ATW-5L"
+    assert (
+        query(quickbooks, "SELECT *, Sku FROM Item WHERE Sku LIKE 'ATW-5%'")["Item"][0]["Sku"]
+        == "ATW-5L"
+    )
     body = quickbooks.post(f"{QBO}/query", content=b"SELECT COUNT(*) FROM Customer")
     assert body.json()["QueryResponse"]["totalCount"] > 0
 
@@ -99,20 +114,26 @@ def test_quickbooks_refuses_bad_queries(quickbooks: httpx.Client, statement: str
     assert response.json()["Fault"]["type"] == "ValidationFault"
 
 
-def test_quickbooks_hides_inactive_customers_unless_asked(quickbooks: httpx.Client, world: World) -> None:
+def test_quickbooks_hides_inactive_customers_unless_asked(
+    quickbooks: httpx.Client, world: World
+) -> None:
     customer = next(iter(world.books["quickbooks"].customers.values()))
     customer.active = False
-    assert not query(quickbooks, f"SELECT * FROM Customer WHERE Id = '{customer.id}'").get("Customer")
-    assert query(quickbooks, f"SELECT * FROM Customer WHERE Id = '{customer.id}' AND Active IN (true,false)")[
+    assert not query(quickbooks, f"SELECT * FROM Customer WHERE Id = '{customer.id}'").get(
         "Customer"
-    ]
+    )
+    assert query(
+        quickbooks, f"SELECT * FROM Customer WHERE Id = '{customer.id}' AND Active IN (true,false)"
+    )["Customer"]
 
 
 def test_quickbooks_voids_zero_the_amounts_and_only_cdc_tells_of_deletions(
     quickbooks: httpx.Client, world: World
 ) -> None:
     books, now = world.books["quickbooks"], world.now()
-    fresh = [row for row in books.all("Invoice") if not (row.paid_minor or row.taken_back or row.deleted)]
+    fresh = [
+        row for row in books.all("Invoice") if not (row.paid_minor or row.taken_back or row.deleted)
+    ]
     fresh = [row for row in fresh if row.status == "open" and row.number != "INV-001"]
     assert books.void(fresh[0], now)
     assert books.delete(fresh[1], now)
@@ -121,17 +142,26 @@ def test_quickbooks_voids_zero_the_amounts_and_only_cdc_tells_of_deletions(
     gone = quickbooks.get(f"{QBO}/invoice/{fresh[1].id}")
     assert (gone.status_code, gone.json()["Fault"]["Error"][0]["code"]) == (400, "610")
     since = (now - timedelta(minutes=1)).isoformat()
-    (answer,) = get(quickbooks, f"{QBO}/cdc", entities="Invoice,RefundReceipt", changedSince=since)["CDCResponse"]
+    (answer,) = get(quickbooks, f"{QBO}/cdc", entities="Invoice,RefundReceipt", changedSince=since)[
+        "CDCResponse"
+    ]
     invoices = {row["Id"]: row for row in answer["QueryResponse"][0]["Invoice"]}
     assert invoices[fresh[1].id]["status"] == "Deleted"
     assert answer["QueryResponse"][1] == {}
-    late = quickbooks.get(f"{QBO}/cdc", params={"entities": "Invoice", "changedSince": "2025-01-01"})
+    late = quickbooks.get(
+        f"{QBO}/cdc", params={"entities": "Invoice", "changedSince": "2025-01-01"}
+    )
     assert late.status_code == 400
 
 
 def test_quickbooks_batch(quickbooks: httpx.Client) -> None:
-    items = [{"bId": "a", "Query": "SELECT COUNT(*) FROM Invoice"}, {"bId": "b", "Query": "nonsense"}]
-    answer = quickbooks.post(f"{QBO}/batch", json={"BatchItemRequest": items}).json()["BatchItemResponse"]
+    items = [
+        {"bId": "a", "Query": "SELECT COUNT(*) FROM Invoice"},
+        {"bId": "b", "Query": "nonsense"},
+    ]
+    answer = quickbooks.post(f"{QBO}/batch", json={"BatchItemRequest": items}).json()[
+        "BatchItemResponse"
+    ]
     assert answer[0]["QueryResponse"]["totalCount"] > 0
     assert answer[1]["Fault"]["type"] == "ValidationFault"
     assert quickbooks.post(f"{QBO}/batch", json={"BatchItemRequest": items * 16}).status_code == 400
@@ -156,7 +186,9 @@ def published(path: str) -> Any:
         ("Item", "items"),
     ],
 )
-def test_quickbooks_fields_are_known_to_a_public_schema(quickbooks: httpx.Client, entity: str, schema: str) -> None:
+def test_quickbooks_fields_are_known_to_a_public_schema(
+    quickbooks: httpx.Client, entity: str, schema: str
+) -> None:
     known = set(published(f"quickbooks/singer-tap/{schema}.json")["properties"]) | {"sparse"}
     used = {name for row in query(quickbooks, f"SELECT * FROM {entity}")[entity] for name in row}
     assert used <= known, used - known

@@ -6,7 +6,15 @@ from typing import Any
 import httpx
 import pytest
 
-from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, ManualClock, World, client, seed_refresh_token
+from simulator import (
+    ACCOUNTS,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ManualClock,
+    World,
+    client,
+    seed_refresh_token,
+)
 
 ROOT = "/ia/api/v1"
 QUERY = f"{ROOT}/services/core/query"
@@ -32,7 +40,9 @@ def api(world: World) -> httpx.Client:
     return client(world, "sage_intacct")
 
 
-def ask(api: httpx.Client, kind: str = INVOICE, fields: tuple[str, ...] = ("key",), **more: Any) -> Any:
+def ask(
+    api: httpx.Client, kind: str = INVOICE, fields: tuple[str, ...] = ("key",), **more: Any
+) -> Any:
     response = api.post(QUERY, json={"object": kind, "fields": list(fields), **more})
     assert response.status_code == 200, response.text
     return response.json()
@@ -60,14 +70,23 @@ def test_pages_by_the_start_that_the_answer_names(api: httpx.Client, world: Worl
     rows = everything(api, INVOICE, "salesDocument.id", "invoiceNumber")
     known = {row["salesDocument.id"] or row["key"] for row in rows}
     truth = [row for row in world.truth() if row.system == "sage_intacct" and not row.deleted]
-    assert known == {row.external_id for row in truth if not row.external_id.startswith("adjustment/")}
+    assert known == {
+        row.external_id for row in truth if not row.external_id.startswith("adjustment/")
+    }
     assert [int(row["key"]) for row in rows] == sorted(int(row["key"]) for row in rows)
     body = ask(api)
     assert (body["ia::meta"]["pageSize"], len(body["ia::result"])) == (100, 100)
 
 
 def test_answers_have_dotted_names_and_texts(api: httpx.Client) -> None:
-    fields = ("key", "customer.id", "totalTxnAmount", "audit.modifiedDateTime", "salesDocument.id", "invoiceDate")
+    fields = (
+        "key",
+        "customer.id",
+        "totalTxnAmount",
+        "audit.modifiedDateTime",
+        "salesDocument.id",
+        "invoiceDate",
+    )
     (row,) = ask(api, fields=fields, size=1)["ia::result"]
     assert set(row) == set(fields)
     assert row["customer.id"].startswith("C-")
@@ -82,7 +101,9 @@ def test_filters(api: httpx.Client, world: World, clock: ManualClock) -> None:
     changed = ask(api, filters=[since], size=4000)["ia::result"]
     assert 0 < len(changed) < len(everything(api, INVOICE))
     keys = [row["key"] for row in changed]
-    several = ask(api, filters=[{"$in": {"key": keys[:2]}}, {"$gt": {"key": "0"}}], filterExpression="and")
+    several = ask(
+        api, filters=[{"$in": {"key": keys[:2]}}, {"$gt": {"key": "0"}}], filterExpression="and"
+    )
     assert [row["key"] for row in several["ia::result"]] == keys[:2]
     either = ask(api, filters=[{"$eq": {"key": one}} for one in keys[:2]], filterExpression="or")
     assert either["ia::meta"]["totalCount"] == 2
@@ -93,7 +114,10 @@ def test_filters(api: httpx.Client, world: World, clock: ManualClock) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"object": INVOICE, "fields": ["key"], "includePrivate": True}, "Unrecognized key includePrivate"),
+        (
+            {"object": INVOICE, "fields": ["key"], "includePrivate": True},
+            "Unrecognized key includePrivate",
+        ),
         ({"object": INVOICE, "fields": ["*"]}, "Wildcards"),
         ({"object": INVOICE, "fields": ["customer"]}, "cannot be queried"),
         ({"object": INVOICE, "fields": ["lines"]}, "does not exist"),
@@ -109,14 +133,20 @@ def test_refusals(api: httpx.Client, body: dict[str, Any], said: str) -> None:
     assert said in message
 
 
-def test_lines_are_a_list_of_their_own_with_the_rows_that_a_document_hides(api: httpx.Client) -> None:
-    rows = everything(api, f"{INVOICE}-line", "invoice.key", "txnAmount", "isSubtotal", "dimensions.item.id")
+def test_lines_are_a_list_of_their_own_with_the_rows_that_a_document_hides(
+    api: httpx.Client,
+) -> None:
+    rows = everything(
+        api, f"{INVOICE}-line", "invoice.key", "txnAmount", "isSubtotal", "dimensions.item.id"
+    )
     assert {row["isSubtotal"] for row in rows} == {None, "subtotal"}
     taxed = next(row for row in rows if row["isSubtotal"])
     whole = api.get(f"{ROOT}/objects/{INVOICE}/{taxed['invoice.key']}").json()["ia::result"]
     assert taxed["key"] not in {line["key"] for line in whole["lines"]}
     mine = [row for row in rows if row["invoice.key"] == taxed["invoice.key"]]
-    assert sum(round(float(row["txnAmount"]) * 100) for row in mine) == round(float(whole["totalTxnAmount"]) * 100)
+    assert sum(round(float(row["txnAmount"]) * 100) for row in mine) == round(
+        float(whole["totalTxnAmount"]) * 100
+    )
 
 
 def test_a_reversed_invoice_has_a_mirror(api: httpx.Client) -> None:
@@ -127,16 +157,27 @@ def test_a_reversed_invoice_has_a_mirror(api: httpx.Client) -> None:
     for row in rows:
         if row["state"] == "reversed":
             mirror = by_number[f"{row['invoiceNumber']}-R"]
-            assert (mirror["state"], mirror["totalTxnAmount"]) == ("reversal", f"-{row['totalTxnAmount']}")
+            assert (mirror["state"], mirror["totalTxnAmount"]) == (
+                "reversal",
+                f"-{row['totalTxnAmount']}",
+            )
 
 
 def test_an_edited_sales_document_gets_another_invoice(api: httpx.Client, world: World) -> None:
     books = world.books["sage_intacct"]
     document = next(
-        one for one in books.all("Invoice") if one.id != one.record_key and books.edit(one, 0, 99, world.now())
+        one
+        for one in books.all("Invoice")
+        if one.id != one.record_key and books.edit(one, 0, 99, world.now())
     )
-    (row,) = ask(api, fields=("key",), filters=[{"$eq": {"salesDocument.id": document.id}}])["ia::result"]
-    assert row["key"] == document.record_key == max((one["key"] for one in everything(api, INVOICE)), key=int)
+    (row,) = ask(api, fields=("key",), filters=[{"$eq": {"salesDocument.id": document.id}}])[
+        "ia::result"
+    ]
+    assert (
+        row["key"]
+        == document.record_key
+        == max((one["key"] for one in everything(api, INVOICE)), key=int)
+    )
 
 
 def test_what_is_deleted_leaves_no_trace(api: httpx.Client, world: World) -> None:
@@ -149,10 +190,18 @@ def test_what_is_deleted_leaves_no_trace(api: httpx.Client, world: World) -> Non
 
 
 def test_credit_memos_are_negative_adjustments(api: httpx.Client) -> None:
-    rows = everything(api, "accounts-receivable/adjustment", "adjustmentNumber", "txnCurrency.totalEntered", "state")
+    rows = everything(
+        api,
+        "accounts-receivable/adjustment",
+        "adjustmentNumber",
+        "txnCurrency.totalEntered",
+        "state",
+    )
     for row in rows:
         negative = row["txnCurrency.totalEntered"].startswith("-")
-        assert negative == (row["adjustmentNumber"].startswith("CM") != (row["state"] == "reversal"))
+        assert negative == (
+            row["adjustmentNumber"].startswith("CM") != (row["state"] == "reversal")
+        )
     assert any(row["adjustmentNumber"].startswith("DM") for row in rows)
 
 
@@ -165,7 +214,9 @@ def test_the_plain_list_names_keys_only(api: httpx.Client) -> None:
 
 def test_phones_are_reached_by_dots(api: httpx.Client) -> None:
     names = ("mobile", "phone1", "phone2")
-    rows = everything(api, "accounts-receivable/customer", *(f"contacts.default.{name}" for name in names))
+    rows = everything(
+        api, "accounts-receivable/customer", *(f"contacts.default.{name}" for name in names)
+    )
     for name in names:
         assert any(row[f"contacts.default.{name}"] for row in rows)
 
@@ -190,29 +241,42 @@ def test_refresh_tokens_work_once(api: httpx.Client) -> None:
     assert first["expires_in"] == 43_200
     assert api.post(TOKEN, data=form | seed).json() == {"error": "invalid_grant"}
     assert api.post(TOKEN, data=form | {"refresh_token": first["refresh_token"]}).status_code == 200
-    assert api.post(TOKEN, data=form | seed | {"client_secret": "wrong"}).json() == {"error": "invalid_client"}
+    assert api.post(TOKEN, data=form | seed | {"client_secret": "wrong"}).json() == {
+        "error": "invalid_client"
+    }
     assert api.post(TOKEN, json=form | seed).status_code == 401
 
 
 def test_client_credentials_name_a_user_of_the_company(api: httpx.Client) -> None:
-    form = {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+    }
     account = ACCOUNTS["sage_intacct"]
     assert api.post(TOKEN, data=form | {"username": f"twezah@{account}"}).json()["access_token"]
     for username in ("AguaTwezah", "twezah@Another", ""):
         assert api.post(TOKEN, data=form | {"username": username}).status_code == 400
 
 
-def test_an_ended_token_is_a_400_and_an_unknown_one_a_401(api: httpx.Client, clock: ManualClock) -> None:
+def test_an_ended_token_is_a_400_and_an_unknown_one_a_401(
+    api: httpx.Client, clock: ManualClock
+) -> None:
     clock.advance(hours=13)
     body = {"object": INVOICE, "fields": ["key"]}
     ended = api.post(QUERY, json=body)
-    assert (ended.status_code, ended.json()["ia::result"]["ia::error"]["message"]) == (400, "The token is not valid")
+    assert (ended.status_code, ended.json()["ia::result"]["ia::error"]["message"]) == (
+        400,
+        "The token is not valid",
+    )
     unknown = api.post(QUERY, json=body, headers={"authorization": "Bearer x"})
     assert unknown.status_code == 401
 
 
 def test_a_429_does_not_say_when_to_come_back(clock: ManualClock) -> None:
-    api = client(World(seed=5, customers=5, invoices=5, now=clock, limit_scale=0.01), "sage_intacct")
+    api = client(
+        World(seed=5, customers=5, invoices=5, now=clock, limit_scale=0.01), "sage_intacct"
+    )
     statuses = [api.post(QUERY, json={"object": INVOICE, "fields": ["key"]}) for _ in range(8)]
     assert [one.status_code for one in statuses][-1] == 429
     assert "retry-after" not in statuses[-1].headers

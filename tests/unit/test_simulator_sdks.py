@@ -22,7 +22,9 @@ def world() -> World:
 def url(world: World) -> Iterator[str]:
     """The served simulator's address."""
     server = uvicorn.Server(
-        uvicorn.Config(Application(world), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+        uvicorn.Config(
+            Application(world), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -48,10 +50,16 @@ def test_python_quickbooks(url: str, world: World, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     monkeypatch.setattr(quickbooks.QuickBooks, "api_url_v3", f"{url}/quickbooks/v3")
     token = world.grants["quickbooks"].issue_access()
-    auth = SimpleNamespace(environment="production", access_token=token, refresh_token="unused", client_id=CLIENT_ID)
-    client = quickbooks.QuickBooks(auth_client=auth, company_id=ACCOUNTS["quickbooks"], minorversion=75)
+    auth = SimpleNamespace(
+        environment="production", access_token=token, refresh_token="unused", client_id=CLIENT_ID
+    )
+    client = quickbooks.QuickBooks(
+        auth_client=auth, company_id=ACCOUNTS["quickbooks"], minorversion=75
+    )
     found: list[str] = []
-    while page := Invoice.all(order_by="Id", start_position=len(found) + 1, max_results=50, qb=client):
+    while page := Invoice.all(
+        order_by="Id", start_position=len(found) + 1, max_results=50, qb=client
+    ):
         found += [invoice.Id for invoice in page]
     assert sorted(found) == alive(world, "quickbooks", "invoice")
     assert Invoice.count(qb=client) == len(found)
@@ -78,9 +86,14 @@ def test_xero_python(url: str, world: World, monkeypatch: pytest.MonkeyPatch) ->
         from xero_python.identity import IdentityApi  # type: ignore[import-untyped]
 
     monkeypatch.setattr(TokenApi, "refresh_token_url", f"{url}/xero/connect/token")
-    stored: dict[str, object] = {"refresh_token": seed_refresh_token("xero"), "scope": ["offline_access"]}
+    stored: dict[str, object] = {
+        "refresh_token": seed_refresh_token("xero"),
+        "scope": ["offline_access"],
+    }
     stored |= {"access_token": "stale", "expires_in": 1800, "token_type": "Bearer", "expires_at": 1}
-    configuration = Configuration(oauth2_token=OAuth2Token(client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
+    configuration = Configuration(
+        oauth2_token=OAuth2Token(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    )
     client = ApiClient(
         configuration,
         oauth2_token_getter=lambda: stored,
@@ -93,7 +106,9 @@ def test_xero_python(url: str, world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert stored["refresh_token"] != seed_refresh_token("xero")
     api, tenant = AccountingApi(client, base_url=f"{url}/xero/api.xro/2.0"), connection.tenant_id
     found, page = [], 1
-    while rows := api.get_invoices(tenant, where='Type=="ACCREC"', page=page, page_size=60).invoices:
+    while rows := api.get_invoices(
+        tenant, where='Type=="ACCREC"', page=page, page_size=60
+    ).invoices:
         found += [row.invoice_id for row in rows]
         assert all(row.line_items for row in rows)
         page += 1
@@ -122,16 +137,24 @@ def test_sage_intacct_rest_sdk(url: str, world: World, monkeypatch: pytest.Monke
     for where in (module, api_base):
         monkeypatch.setattr(where, "BASE_URL", root)
     known = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
-    user = module.IntacctRESTSDK(username=f"twezah@{ACCOUNTS['sage_intacct']}", entity_id="E100", **known)
+    user = module.IntacctRESTSDK(
+        username=f"twezah@{ACCOUNTS['sage_intacct']}", entity_id="E100", **known
+    )
     assert user.access_token_expires_in == 43_200
     token = seed_refresh_token("sage_intacct")
-    sdk = module.IntacctRESTSDK(refresh_token=user.refresh_token, use_client_credentials_auth=False, **known)
+    sdk = module.IntacctRESTSDK(
+        refresh_token=user.refresh_token, use_client_credentials_auth=False, **known
+    )
     assert sdk.refresh_token not in (user.refresh_token, token)
 
-    invoices = api_base.ApiBase(sdk, object_path="/objects/accounts-receivable/invoice", page_size=50)
+    invoices = api_base.ApiBase(
+        sdk, object_path="/objects/accounts-receivable/invoice", page_size=50
+    )
     invoices.update_access_token(sdk.access_token)
     fields, order = ["key", "salesDocument.id", "state"], [{"key": "asc"}]
-    found = [row for page in invoices.get_all_generator(fields=fields, order_by=order) for row in page]
+    found = [
+        row for page in invoices.get_all_generator(fields=fields, order_by=order) for row in page
+    ]
     assert sorted(row["salesDocument.id"] or row["key"] for row in found) == [
         key for key in alive(world, "sage_intacct", "invoice") if not key.startswith("adjustment/")
     ]
@@ -140,7 +163,9 @@ def test_sage_intacct_rest_sdk(url: str, world: World, monkeypatch: pytest.Monke
     single = invoices.get_by_key(found[0]["key"])["ia::result"]
     assert single["lines"][0]["invoice"]["key"] == found[0]["key"]
     assert "customer" in invoices.get_model()["ia::result"]["refs"]
-    customers = [row for page in sdk.customers.get_all_generator(fields=["id", "name"]) for row in page]
+    customers = [
+        row for page in sdk.customers.get_all_generator(fields=["id", "name"]) for row in page
+    ]
     assert len(customers) == len(world.books["sage_intacct"].customers)
     world.grants["sage_intacct"].expire_access()
     with pytest.raises(InvalidTokenError):
@@ -150,7 +175,9 @@ def test_sage_intacct_rest_sdk(url: str, world: World, monkeypatch: pytest.Monke
 def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     freshbooks = pytest.importorskip("freshbooks")
     monkeypatch.setenv("FRESHBOOKS_API_URL", f"{url}/freshbooks")
-    client = freshbooks.Client(CLIENT_ID, client_secret=CLIENT_SECRET, redirect_uri="https://example.com/done")
+    client = freshbooks.Client(
+        CLIENT_ID, client_secret=CLIENT_SECRET, redirect_uri="https://example.com/done"
+    )
     tokens = client.refresh_access_token(seed_refresh_token("freshbooks"))
     assert tokens.refresh_token != seed_refresh_token("freshbooks")
     account = client.current_user().business_memberships[0].business.account_id
@@ -167,7 +194,9 @@ def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch)
     first = client.clients.list(account)[0]
     assert client.clients.get(account, first.id).data["updated"] == first.data["updated"]
     notes = client.credit_notes.list(account, builders=[freshbooks.PaginateBuilder(1, 100)])
-    assert sorted(f"credit_note/{note.id}" for note in notes) == alive(world, "freshbooks", "credit_note")
+    assert sorted(f"credit_note/{note.id}" for note in notes) == alive(
+        world, "freshbooks", "credit_note"
+    )
     with pytest.raises(freshbooks.FreshBooksError) as caught:
         client.clients.get(account, 9)
     assert (caught.value.status_code, caught.value.error_code) == (404, 1012)

@@ -40,7 +40,9 @@ def xero(world: World) -> httpx.Client:
     return client(world, "xero")
 
 
-def test_xero_pages_through_sales_and_gives_lines_only_in_pages(xero: httpx.Client, world: World) -> None:
+def test_xero_pages_through_sales_and_gives_lines_only_in_pages(
+    xero: httpx.Client, world: World
+) -> None:
     ids, page = [], 1
     while True:
         body = get(
@@ -70,7 +72,9 @@ def test_xero_filters(xero: httpx.Client, clock: ManualClock, world: World) -> N
     assert len(get(xero, f"{XERO}/Invoices", IDs=some)["Invoices"]) == 3
     paid = get(xero, f"{XERO}/Invoices", Statuses="PAID,VOIDED")["Invoices"]
     assert {row["Status"] for row in paid} <= {"PAID", "VOIDED"}
-    recent = get(xero, f"{XERO}/Invoices", where='Type=="ACCREC" AND Date>=DateTime(2026,03,01)')["Invoices"]
+    recent = get(xero, f"{XERO}/Invoices", where='Type=="ACCREC" AND Date>=DateTime(2026,03,01)')[
+        "Invoices"
+    ]
     assert recent
     assert all(row["DateString"] >= "2026-03-01" for row in recent)
     clock.advance(minutes=5)
@@ -78,7 +82,9 @@ def test_xero_filters(xero: httpx.Client, clock: ManualClock, world: World) -> N
     since = {"If-Modified-Since": "2026-03-10T12:05:00"}
     changed = xero.get(f"{XERO}/Invoices", headers=since).json()["Invoices"]
     assert changed
-    assert {row["UpdatedDateUTC"] for row in changed} == {f"/Date({int(clock().timestamp() * 1000)}+0000)/"}
+    assert {row["UpdatedDateUTC"] for row in changed} == {
+        f"/Date({int(clock().timestamp() * 1000)}+0000)/"
+    }
     bad = xero.get(f"{XERO}/Invoices", params={"where": "Type = = 1"})
     assert (bad.status_code, bad.json()["Type"]) == (400, "QueryParseException")
 
@@ -96,11 +102,17 @@ def test_xero_throttles_naming_the_limit(clock: ManualClock) -> None:
     statuses = [xero.get("/connections").status_code for _ in range(61)]
     assert statuses == [200] * 60 + [429]
     response = xero.get("/connections")
-    assert (response.headers["retry-after"], response.headers["x-rate-limit-problem"]) == ("60", "minute")
+    assert (response.headers["retry-after"], response.headers["x-rate-limit-problem"]) == (
+        "60",
+        "minute",
+    )
 
 
 def test_xero_credit_notes_add_up(xero: httpx.Client) -> None:
-    invoices = {row["InvoiceID"]: row for row in get(xero, f"{XERO}/Invoices", page=1, pageSize=1000)["Invoices"]}
+    invoices = {
+        row["InvoiceID"]: row
+        for row in get(xero, f"{XERO}/Invoices", page=1, pageSize=1000)["Invoices"]
+    }
     notes = get(xero, f"{XERO}/CreditNotes", page=1)["CreditNotes"]
     assert any(note["Allocations"] for note in notes)
     for note in notes:
@@ -134,7 +146,9 @@ def published(path: str) -> Any:
         ("Payments", "payments"),
     ],
 )
-def test_xero_fields_are_known_to_a_public_schema(xero: httpx.Client, resource: str, schema: str) -> None:
+def test_xero_fields_are_known_to_a_public_schema(
+    xero: httpx.Client, resource: str, schema: str
+) -> None:
     known = set(published(f"xero/singer-tap/{schema}.json")["properties"]) | {"HasErrors"}
     used = {name for row in get(xero, f"{XERO}/{resource}", page=1)[resource] for name in row}
     assert used <= known, used - known

@@ -54,7 +54,9 @@ def test_a_wrong_python_is_refused_with_the_versions_that_fit(
     assert "Twezah needs Python 3.11 to 3.13" in capsys.readouterr().err
 
 
-def test_a_better_python_is_used_when_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_better_python_is_used_when_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the same arguments."""
     other = tmp_path / "python3.12"
     other.write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/asked"\n')
@@ -65,7 +67,9 @@ def test_a_better_python_is_used_when_there_is_one(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("home", [None, "", "/nonexistent"], ids=["unset", "empty", "missing"])
-def test_without_a_home_the_cache_is_in_the_checkout(home: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_cache_is_in_the_checkout(
+    home: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Uv must not fail for want of a home folder, and never fetch a Python."""
     monkeypatch.delenv("UV_CACHE_DIR", raising=False)
     monkeypatch.delenv("HOME") if home is None else monkeypatch.setenv("HOME", home)
@@ -74,7 +78,9 @@ def test_without_a_home_the_cache_is_in_the_checkout(home: str | None, monkeypat
     assert environment["UV_PYTHON_DOWNLOADS"] == "never"
 
 
-def test_the_index_of_this_machine_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_of_this_machine_is_honoured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Environment before pip's files; PyPI itself counts as none."""
     uv_wheel = load("uv_wheel")
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from twezah.settings import Settings, embedded_dsn
+from settings import Settings, embedded_dsn
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import explain, python_environment
@@ -21,7 +21,7 @@ from twezah.stack.postgres import is_running, libpq_environment, running
 USER = """
 import sys, time
 from pathlib import Path
-from twezah.settings import Settings
+from settings import Settings
 from twezah.stack.postgres import running
 with running(Settings(home=Path(sys.argv[1]))) as dsn:
     print(dsn, flush=True)
@@ -39,7 +39,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def user(home: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that uses the database."""
     process = subprocess.Popen(
-        [sys.executable, "-c", USER, str(home)], stdout=subprocess.PIPE, text=True, env=python_environment()
+        [sys.executable, "-c", USER, str(home)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=python_environment(),
     )
     with process:
         assert process.stdout is not None and process.stdout.readline().startswith("postgresql://")
@@ -65,8 +68,13 @@ def server_pid(home: Path) -> int:
 def test_runs_safely_and_privately_and_stops(home: Path) -> None:
     """PostgreSQL 18 with fsync, no TCP port, a private socket; stopped when the block ends; data stays."""
     for expected in (None, "kept"):
-        with running(Settings(home=home)) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-            facts = connection.execute("SELECT current_setting('server_version_num')::int, current_setting('fsync')")
+        with (
+            running(Settings(home=home)) as dsn,
+            psycopg.connect(dsn, autocommit=True) as connection,
+        ):
+            facts = connection.execute(
+                "SELECT current_setting('server_version_num')::int, current_setting('fsync')"
+            )
             version, fsync = facts.fetchone() or (0, "")
             assert version >= 180000 and fsync == "on"
             assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
@@ -124,7 +132,9 @@ def test_a_stale_pid_file_is_no_obstacle(home: Path) -> None:
     """After a power cut its number may belong to any process, here to this one."""
     with running(Settings(home=home)):
         text = (home / "pg" / "postmaster.pid").read_text()
-    (home / "pg" / "postmaster.pid").write_text("\n".join([str(os.getppid()), *text.splitlines()[1:]]) + "\n")
+    (home / "pg" / "postmaster.pid").write_text(
+        "\n".join([str(os.getppid()), *text.splitlines()[1:]]) + "\n"
+    )
     with running(Settings(home=home)) as dsn:
         psycopg.connect(dsn).close()
 
@@ -142,7 +152,9 @@ def test_lock_is_shared_or_exclusive(tmp_path: Path) -> None:
 
 def test_full_disk_is_said_in_words() -> None:
     """The remedy, not a log line."""
-    assert "disk is full" in explain('FATAL:  could not write lock file "postmaster.pid": No space left on device')
+    assert "disk is full" in explain(
+        'FATAL:  could not write lock file "postmaster.pid": No space left on device'
+    )
 
 
 def test_unreachable_server_is_reported_without_its_password() -> None:

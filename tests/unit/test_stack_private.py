@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.private import readable_by_others
-from twezah.stack.private import keep_private
+from twezah.stack.private_files import keep_private
 
 
 @pytest.fixture(autouse=True)

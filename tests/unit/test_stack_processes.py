@@ -16,7 +16,7 @@ import pytest
 
 from twezah.stack import processes
 from twezah.stack.errors import PortTaken
-from twezah.stack.leftovers import MARK, end_marked, mark, marked
+from twezah.stack.leftover_processes import MARK, end_marked, mark, marked
 from twezah.stack.pginstall import python_environment
 from twezah.stack.processes import FAILURES_LOUD, Child, require_free
 
@@ -24,7 +24,7 @@ GRANDCHILD = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '60
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from twezah.stack.leftovers import MARK, mark
+from twezah.stack.leftover_processes import MARK, mark
 from twezah.stack.processes import Child, Watchdog
 home = Path(sys.argv[1])
 environment = {"PATH": "/bin:/usr/bin", MARK: mark(home, "one")}
@@ -53,7 +53,9 @@ def is_alive(pid: int) -> bool:
 def supervisor(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process with a child and a watchdog."""
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=python_environment()) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=python_environment()
+    ) as process:
         yield process
         process.kill()
 
@@ -97,7 +99,9 @@ def test_a_killed_watchdog_is_replaced_and_knows_the_children(
     wait_until(lambda: not is_alive(child))
 
 
-def test_what_a_killed_stack_left_is_ended_and_nothing_else(supervisor: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_what_a_killed_stack_left_is_ended_and_nothing_else(
+    supervisor: subprocess.Popen[str], tmp_path: Path
+) -> None:
     """Watchdog and supervisor are killed at once; the next start finds the child by its mark."""
     child, watchdog = numbers(supervisor)
     os.kill(supervisor.pid, signal.SIGSTOP)  # or it would replace the watchdog
@@ -183,7 +187,9 @@ def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     child.stop()
 
 
-def test_a_child_that_runs_and_does_not_answer_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_runs_and_does_not_answer_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(processes, "HUNG_SECONDS", 0.1)
     monkeypatch.setattr(processes, "LOOK_SECONDS", 0.0)
     log = tmp_path / "log"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.safety import UnsafeError
-from twezah.settings import DatabaseNotRunning, Settings, embedded_dsn
+from api.exposure_check import UnsafeError
+from settings import DatabaseNotRunning, Settings, embedded_dsn
 from twezah.stack.exposure import require_prefect_safe
 
 
@@ -88,12 +88,17 @@ def test_dsn_survives_spaces_in_the_socket_folder(tmp_path: Path) -> None:
     """The folder is a query parameter and is quoted like one."""
     record = {"socket_dir": "/tmp/a b&c", "port": 5432, "user": "postgres", "pid": 1}
     (tmp_path / "postgres.json").write_text(json.dumps(record))
-    assert embedded_dsn(tmp_path, "twezah") == "postgresql://postgres@/twezah?host=%2Ftmp%2Fa%20b%26c&port=5432"
+    assert (
+        embedded_dsn(tmp_path, "twezah")
+        == "postgresql://postgres@/twezah?host=%2Ftmp%2Fa%20b%26c&port=5432"
+    )
 
 
 def test_children_get_our_folders_and_no_telemetry(tmp_path: Path) -> None:
     """~/.prefect is never theirs; what an operator set for the log shipper stays."""
-    child = Settings(home=tmp_path).child_environment({"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "9"})
+    child = Settings(home=tmp_path).child_environment(
+        {"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "9"}
+    )
     assert child["PREFECT_HOME"] == str(tmp_path / "prefect")
     assert child["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert child["GX_ANALYTICS_ENABLED"] == "false"
@@ -141,7 +146,9 @@ def test_another_prefect_server_gets_nothing_of_ours(tmp_path: Path) -> None:
         ({"prefect_host": "0.0.0.0", "prefect_api_url": "https://prefect.example/api"}, True),
     ],
 )
-def test_other_machines_reach_prefect_only_over_tls(tmp_path: Path, values: dict[str, Any], *, safe: bool) -> None:
+def test_other_machines_reach_prefect_only_over_tls(
+    tmp_path: Path, values: dict[str, Any], *, safe: bool
+) -> None:
     """As with the HTTP API: a certificate, a proxy, or a setting that says so."""
     settings = Settings(home=tmp_path, **values)
     if safe:
@@ -156,6 +163,8 @@ def test_a_certificate_comes_with_the_name_it_is_for(tmp_path: Path) -> None:
     files = {"prefect_tls_certificate": tmp_path / "c", "prefect_tls_key": tmp_path / "k"}
     with pytest.raises(ValidationError, match="TWEZAH_PREFECT_PUBLIC_URL"):
         Settings(home=tmp_path, **files)
-    encrypted = Settings(home=tmp_path, prefect_host="0.0.0.0", prefect_public_url="https://p.example:4200/", **files)
+    encrypted = Settings(
+        home=tmp_path, prefect_host="0.0.0.0", prefect_public_url="https://p.example:4200/", **files
+    )
     require_prefect_safe(encrypted)
     assert encrypted.api_url == "https://p.example:4200/api"

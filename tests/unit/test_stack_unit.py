@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from settings import Settings, settings
 from twezah.cli import app
-from twezah.settings import Settings, settings
-from twezah.stack.unit import notify, unit
+from twezah.stack.systemd_unit import notify, unit
 
 
 def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:
@@ -21,17 +21,27 @@ def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:
     for home, user in ((tmp_path / "state of things", "daemon"), (tmp_path / "state", "root")):
         home.mkdir()
         file.write_text(unit(Settings(home=home), user))
-        result = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            ["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False
+        )
         complaints = [line for line in result.stderr.splitlines() if "twezah.service" in line]
         assert (result.returncode, complaints) == (0, [])
 
 
 def test_it_starts_again_for_ever_and_confines_an_ordinary_user(tmp_path: Path) -> None:
     text = unit(Settings(home=tmp_path), "twezah")
-    for line in ("Type=notify", "Restart=always", "RestartPreventExitStatus=2", "KillMode=mixed", "User=twezah"):
+    for line in (
+        "Type=notify",
+        "Restart=always",
+        "RestartPreventExitStatus=2",
+        "KillMode=mixed",
+        "User=twezah",
+    ):
         assert f"\n{line}\n" in text
     assert f'ReadWritePaths="{tmp_path}" /tmp' in text and "ProtectSystem=strict" in text
-    assert "ProtectSystem" not in unit(Settings(home=tmp_path), "root"), "it has to make PostgreSQL's account"
+    assert "ProtectSystem" not in unit(Settings(home=tmp_path), "root"), (
+        "it has to make PostgreSQL's account"
+    )
 
 
 @pytest.mark.parametrize("name", ["100%", 'a"b', "a\nExecStartPre=/bin/sh", "$HOME"])
@@ -50,7 +60,9 @@ def test_the_commands_say_what_they_do(tmp_path: Path, monkeypatch: pytest.Monke
         shown = runner.invoke(app, ["service", "show", "--user", "twezah"])
         assert shown.exit_code == 0 and "ExecStart=" in shown.stdout
         units = tmp_path / "units"
-        installed = runner.invoke(app, ["service", "install", "--user", "twezah", "--to", str(units)])
+        installed = runner.invoke(
+            app, ["service", "install", "--user", "twezah", "--to", str(units)]
+        )
         assert installed.exit_code == 4 and "systemd does not run here" in installed.stderr
         assert (units / "twezah.service").read_text() == shown.stdout
         gone = runner.invoke(app, ["service", "uninstall", "--to", str(tmp_path / "none")])
@@ -60,7 +72,9 @@ def test_the_commands_say_what_they_do(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, abstract: bool) -> None:
+def test_systemd_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, abstract: bool
+) -> None:
     address = f"\0twezah-unit-{tmp_path.name}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(address)

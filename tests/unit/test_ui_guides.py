@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
-from tasks.pages import guides, publish
-from tasks.pages.reflow import reflowed
-from twezah.settings import PROJECT_ROOT
+from panel.pages import guides, publish
+from panel.pages.guide_markdown import for_prefect_ui
+from settings import PROJECT_ROOT
 
 
 class TestGuides:
@@ -18,11 +18,13 @@ class TestGuides:
             "![g](images/x.png) `[h]` [i](/artifacts)"
         )
         known = {"guide-configuration": "1", "guide-runbook": "2", "guide-operations": "3"}
-        assert guides.linked(text, "operations.md", known) == (
+        assert guides.with_ui_links(text, "operations.md", known) == (
             "[a](/artifacts/artifact/1) [b](/artifacts/artifact/2) c [d](https://x.example/y) e f  `[h]` [i](/artifacts)"
         )
         # From within a folder; a page of the same guide is on this page.
-        found = guides.linked("[a](../operations.md) [b](webhooks.md)", "runbook/*.md", known)
+        found = guides.with_ui_links(
+            "[a](../operations.md) [b](webhooks.md)", "runbook/*.md", known
+        )
         assert found == "[a](/artifacts/artifact/3) b"
 
     def test_lines_are_joined_and_wide_tables_are_lists(self) -> None:
@@ -31,7 +33,7 @@ class TestGuides:
             "# A\nOne\ntwo.\n\n1. item\n   goes on\n2. next\n- **b**\n  and c\n```console\n$ a\nb\n```\nend\n\n"
             f"| H | I |\n|---|---|\n| a | b |\n\n| H | I | J |\n| --- | --- | --- |\n| a | | {wide} |\n| c \\| d | e | f |\n"
         )
-        assert reflowed(text).splitlines() == [
+        assert for_prefect_ui(text).splitlines() == [
             "", "# A", "One two.", "", "1. item goes on", "2. next", "- **b** and c", "```console", "$ a", "b", "```", "", "end", "",
             "| H | I |", "|---|---|", "| a | b |", "", f"- a. J: {wide}", "- c \\| d. I: e; J: f",
         ]  # fmt: skip
@@ -42,7 +44,7 @@ class TestGuides:
             # (Headings of tables may be left out, or said in each line.)
             rows = r"(?m)^\|.*\n\|[ |-]+$"
             before = re.findall(r"\w+", re.sub(rows, "", text))
-            after = iter(re.findall(r"\w+", reflowed(text)))
+            after = iter(re.findall(r"\w+", for_prefect_ui(text)))
             assert all(word in after for word in before), file  # in this order
 
     def test_every_guide_is_there(self) -> None:
@@ -59,7 +61,10 @@ class TestGuides:
                 self.writes = 0
 
             def request(self, *_: object, **__: object) -> Any:
-                rows = [{"key": key, "latest_id": one[0], "description": one[1]} for key, one in self.held.items()]
+                rows = [
+                    {"key": key, "latest_id": one[0], "description": one[1]}
+                    for key, one in self.held.items()
+                ]
                 return SimpleNamespace(json=lambda: rows)
 
             def create_artifact(self, made: Any) -> Any:
@@ -75,7 +80,10 @@ class TestGuides:
         (tmp_path / "operations.md").write_text("See [c](configuration.md).")
         (tmp_path / "configuration.md").write_text("Words.")
         assert guides.renew(client, tmp_path) == 2
-        assert f"/artifacts/artifact/{client.held['guide-configuration'][0]}" in client.held["guide-operations"][2]
+        assert (
+            f"/artifacts/artifact/{client.held['guide-configuration'][0]}"
+            in client.held["guide-operations"][2]
+        )
         assert (guides.renew(client, tmp_path), client.writes) == (0, 2)
         (tmp_path / "configuration.md").write_text("Other words.")
         assert (guides.renew(client, tmp_path), client.writes) == (1, 3)

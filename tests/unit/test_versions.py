@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loyalty.schema import INVOICE
-from sql.versions import AHEAD_MAX, READING, Version, newest, supersedes, versions, with_plausible_times
+from sql.versions import (
+    AHEAD_MAX,
+    READING,
+    Version,
+    newest,
+    supersedes,
+    versions,
+    with_plausible_times,
+)
 from tests.support.books import HOUR, NOON, invoice
 
 SECOND = timedelta(seconds=1)
@@ -43,7 +51,10 @@ def test_what_was_read_last_wins_whatever_the_times_say_and_in_whichever_order_i
 ) -> None:
     read_at = [NOON + n * timedelta(minutes=1) for n in range(len(skews))]
     pages = pages_of(read_at)
-    said = [(n, at - 5 * SECOND + skew, 100 + n) for n, (at, skew) in enumerate(zip(read_at, skews, strict=True))]
+    said = [
+        (n, at - 5 * SECOND + skew, 100 + n)
+        for n, (at, skew) in enumerate(zip(read_at, skews, strict=True))
+    ]
     arrived = [said[n] for n in order if n < len(said)]
     history = with_plausible_times(frame(*arrived), pages, "updated_at")
     # All at once, and one after the other.
@@ -56,16 +67,24 @@ def test_what_was_read_last_wins_whatever_the_times_say_and_in_whichever_order_i
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=5, unique=True), st.permutations(range(5)))
-def test_events_that_hold_a_document_follow_its_time_of_change(minutes: list[int], order: list[int]) -> None:
+def test_events_that_hold_a_document_follow_its_time_of_change(
+    minutes: list[int], order: list[int]
+) -> None:
     """A webhook may be delivered hours late: when it arrived says nothing, unless the time cannot be right."""
     pages = pages_of([NOON + HOUR + n * SECOND for n in range(5)], is_read=False)
-    said = [(page, NOON + minutes[page] * timedelta(minutes=1), minutes[page]) for page in order if page < len(minutes)]
+    said = [
+        (page, NOON + minutes[page] * timedelta(minutes=1), minutes[page])
+        for page in order
+        if page < len(minutes)
+    ]
     history = with_plausible_times(frame(*said), pages, "updated_at")
     assert newest(history, pages)["total_minor"].to_list() == [max(minutes)]
 
 
 @given(st.integers(-1_000, 1_000), st.integers(-1_000, 1_000), st.booleans(), st.booleans())
-def test_of_two_records_exactly_one_is_newer(first: int, second: int, reads: bool, claims: bool) -> None:
+def test_of_two_records_exactly_one_is_newer(
+    first: int, second: int, reads: bool, claims: bool
+) -> None:
     one = version(first, page_id=1, is_read=int(reads))
     other = version(second, page_id=2, claimed_at=9_999 if claims else None)
     assert supersedes(one, other) != supersedes(other, one)
@@ -74,8 +93,14 @@ def test_of_two_records_exactly_one_is_newer(first: int, second: int, reads: boo
 def test_a_time_within_the_tolerance_is_believed_and_one_beyond_is_that_of_the_reading() -> None:
     pages = pages_of([NOON])
     arrived = NOON + SECOND / 2
-    for ahead, kept in ((AHEAD_MAX, True), (AHEAD_MAX + SECOND, False), (timedelta(days=13_000), False)):
-        row = with_plausible_times(frame((0, arrived + ahead, 1)), pages, "updated_at").row(0, named=True)
+    for ahead, kept in (
+        (AHEAD_MAX, True),
+        (AHEAD_MAX + SECOND, False),
+        (timedelta(days=13_000), False),
+    ):
+        row = with_plausible_times(frame((0, arrived + ahead, 1)), pages, "updated_at").row(
+            0, named=True
+        )
         assert row["updated_at"] == (arrived + ahead if kept else arrived)
         assert row["claimed_at"] == (None if kept else arrived + ahead)
 
@@ -90,10 +115,16 @@ def test_a_page_that_is_not_known_changes_no_time() -> None:
     ("later", "wins"),
     [
         (version(5, page_id=2, asked_at=200), True),  # asked after the other had arrived
-        (version(5, page_id=2, asked_at=90), False),  # asked while the other was under way: its time decides
+        (
+            version(5, page_id=2, asked_at=90),
+            False,
+        ),  # asked while the other was under way: its time decides
         (version(5, page_id=2, asked_at=200, is_read=0), False),  # a webhook that came late
         (version(5, page_id=2, asked_at=90, claimed_at=99), True),  # its time cannot be right
-        (version(10, page_id=2, asked_at=90), True),  # the same time: the one that was fetched later
+        (
+            version(10, page_id=2, asked_at=90),
+            True,
+        ),  # the same time: the one that was fetched later
         (version(5, page_id=1), True),  # the same record, mapped anew
         (version(5, page_id=None, record_no=None), False),  # a deletion that came late
         (version(10, page_id=None, record_no=None), True),
@@ -106,12 +137,18 @@ def test_each_rule(later: Version, wins: bool) -> None:
 
 def test_a_page_that_is_read_again_does_not_bring_back_what_was_deleted_as_of_it() -> None:
     gone = version(10, page_id=4, record_no=None)
-    for again in (version(10, page_id=4), version(9_000, page_id=4, claimed_at=9_999), version(5, page_id=3)):
+    for again in (
+        version(10, page_id=4),
+        version(9_000, page_id=4, claimed_at=9_999),
+        version(5, page_id=3),
+    ):
         assert not supersedes(again, gone)
 
 
 def test_a_document_once_in_a_batch_costs_no_comparison() -> None:
-    once = pl.concat([frame((0, NOON, 1)), frame((0, NOON, 2)).with_columns(external_id=pl.lit("B"))])
+    once = pl.concat(
+        [frame((0, NOON, 1)), frame((0, NOON, 2)).with_columns(external_id=pl.lit("B"))]
+    )
     assert newest(once, READING.to_frame()) is once
 
 

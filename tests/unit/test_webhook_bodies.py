@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors import webhooks as declared
-from connectors.kit.spec import Connection
-from connectors.kit.webhook_bodies import list_page, opened, raw_at, raw_list
-from connectors.kit.webhooks import BadBody, Event, Webhook, events
-from connectors.webhooks.custom import webhook_from
+from connectors import registry as declared
+from connectors.custom.webhooks import webhook_from
+from connectors.kit.spec import Account
+from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
+from connectors.kit.webhooks.scheme import BadBody, Event, Webhook, events
 
 QBO = {
     "eventNotifications": [
@@ -30,9 +30,13 @@ QBO = {
 }  # fmt: skip
 
 
-def read(system: str, body: Any, headers: dict[str, str] | None = None, **options: Any) -> list[Event]:
+def read(
+    system: str, body: Any, headers: dict[str, str] | None = None, **options: Any
+) -> list[Event]:
     hook: Webhook = (
-        webhook_from(Connection("custom", "shop", **options)) if system == "custom" else declared.WEBHOOKS[system]
+        webhook_from(Account("custom", "shop", **options))
+        if system == "custom"
+        else declared.WEBHOOKS[system]
     )
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return events(hook, raw, headers or {})
@@ -87,7 +91,12 @@ def test_xero_events_and_the_empty_list_of_its_test() -> None:
         ("invoice.update", "changed", "invoices", ("8a3f",)), ("contact.create", "ignored", None, ("c",)),
     ]  # fmt: skip
     assert found[0].occurred_at == datetime(2026, 6, 21, 1, 15, 39, 902_000, tzinfo=UTC)
-    assert read("xero", {"events": [], "firstEventSequence": 0, "lastEventSequence": 0, "entropy": "x"}) == []
+    assert (
+        read(
+            "xero", {"events": [], "firstEventSequence": 0, "lastEventSequence": 0, "entropy": "x"}
+        )
+        == []
+    )
 
 
 def test_freshbooks_forms() -> None:
@@ -108,10 +117,18 @@ DOCUMENT = {"id": "inv_1", "number": "INV-1", "total": "150.00"}
 
 @pytest.mark.parametrize("name", ["invoice.created", "sale.completed", "payment.received"])
 def test_a_custom_document_comes_byte_for_byte(name: str) -> None:
-    body = b'{"type":"%s","timestamp":"2024-01-15T14:30:00Z","data": {"id":"inv_1", "total" : 150.00} }' % name.encode()
+    body = (
+        b'{"type":"%s","timestamp":"2024-01-15T14:30:00Z","data": {"id":"inv_1", "total" : 150.00} }'
+        % name.encode()
+    )
     (found,) = read("custom", body, {"Webhook-Id": "msg_1"})
     assert found.record == b'{"id":"inv_1", "total" : 150.00}'
-    assert (found.type, found.kind, found.external_ids, found.event_id) == (name, "changed", ("inv_1",), "msg_1/0")
+    assert (found.type, found.kind, found.external_ids, found.event_id) == (
+        name,
+        "changed",
+        ("inv_1",),
+        "msg_1/0",
+    )
     assert found.occurred_at == datetime(2024, 1, 15, 14, 30, tzinfo=UTC)
 
 
@@ -122,7 +139,9 @@ def test_a_body_without_envelope_is_the_document() -> None:
 
 
 def test_several_documents_in_one_delivery() -> None:
-    found = read("custom", {"type": "invoice.created", "data": [DOCUMENT, {**DOCUMENT, "id": "inv_2"}]})
+    found = read(
+        "custom", {"type": "invoice.created", "data": [DOCUMENT, {**DOCUMENT, "id": "inv_2"}]}
+    )
     assert [e.external_ids for e in found] == [("inv_1",), ("inv_2",)]
 
 
@@ -132,7 +151,11 @@ def test_words_and_places_of_the_operator() -> None:
         "webhook_events": {"fatura.anulada": "deleted", "fatura.emitida": "changed", "loja.aberta": "ignored"},
     }  # fmt: skip
     chosen: dict[str, Any] = {"options": options, "paths": {"external_id": "/numero"}}
-    body = {"evento": "fatura.anulada", "quando": 1705329000, "dados": {"doc": {"numero": "FT 1", "id": 9}}}
+    body = {
+        "evento": "fatura.anulada",
+        "quando": 1705329000,
+        "dados": {"doc": {"numero": "FT 1", "id": 9}},
+    }
     (gone,) = read("custom", body, **chosen)
     assert (gone.kind, gone.external_ids, gone.occurred_at) == (
         "deleted",
@@ -191,7 +214,9 @@ def test_the_name_of_an_event_in_a_header() -> None:
 
 def test_a_payment_names_its_invoice() -> None:
     payment = {"id": "pay_9", "invoice_id": "inv_1", "amount": "10.00"}
-    assert read("custom", {"type": "payment.received", "data": payment})[0].external_ids == ("inv_1",)
+    assert read("custom", {"type": "payment.received", "data": payment})[0].external_ids == (
+        "inv_1",
+    )
 
 
 HOSTILE = {
@@ -202,12 +227,21 @@ HOSTILE = {
     "cut off": (b'{"data": {"id": "1"', "it is not valid JSON"),
     "not UTF-8": (b'{"data": "\xff"}', "it is not UTF-8"),
     "a key twice": (b'{"data": {"total": 1, "total": 1000}}', "an object has the same key twice"),
-    "a key twice, escaped": (b'{"data": {"total": 1, "t\\u006ftal": 1000}}', "an object has the same key twice"),
+    "a key twice, escaped": (
+        b'{"data": {"total": 1, "t\\u006ftal": 1000}}',
+        "an object has the same key twice",
+    ),
     "deep lists": (b'{"data":' + b"[" * 40 + b"]" * 40 + b"}", "it is nested more than 32 deep"),
     "very deep": (b"[" * 100_000, "it is nested too deeply"),
-    "a long number": (b'{"data": {"total": ' + b"9" * 5000 + b"}}", "it holds a number of more than 40 digits"),
+    "a long number": (
+        b'{"data": {"total": ' + b"9" * 5000 + b"}}",
+        "it holds a number of more than 40 digits",
+    ),
     "many values": (b'{"data": [' + b"0," * 250_000 + b"0]}", "it holds more than 200000 values"),
-    "many documents": (b'{"data": [' + b"{}," * 1000 + b"{}]}", "it holds more than 1000 documents"),
+    "many documents": (
+        b'{"data": [' + b"{}," * 1000 + b"{}]}",
+        "it holds more than 1000 documents",
+    ),
     "documents that are none": (b'{"data": [1, "x"]}', "a document in it is not an object"),
     "too large": (b" " * (2 * 1024 * 1024 + 1), "it is larger than 2097152 bytes"),
 }
@@ -223,7 +257,12 @@ def test_hostile_bodies(case: str) -> None:
 
 def test_half_a_character_and_a_number_that_is_none_cost_their_fields_only() -> None:
     body = rb'{"type": "invoice.created", "data": {"id": "1", "note": "\ud83d", "total": -Infinity, "name": "NaN \\ud83d"}}'
-    assert opened(body)["data"] == {"id": "1", "note": "\ufffd", "total": None, "name": "NaN \\ud83d"}
+    assert opened(body)["data"] == {
+        "id": "1",
+        "note": "\ufffd",
+        "total": None,
+        "name": "NaN \\ud83d",
+    }
     (event,) = read("custom", body)
     assert event.record is not None
     assert json.loads(event.record) == opened(body)["data"]
@@ -260,11 +299,23 @@ def test_hostile_bodies_of_vendors(case: str) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 KEYS = st.sampled_from(
-    ["data", "type", "events", "eventNotifications", "realmId", "dataChangeEvent", "entities", "id", "timestamp"]
+    [
+        "data",
+        "type",
+        "events",
+        "eventNotifications",
+        "realmId",
+        "dataChangeEvent",
+        "entities",
+        "id",
+        "timestamp",
+    ]
 )
 
 
@@ -277,7 +328,10 @@ def test_any_body_gives_events_or_is_named_bad(system: str, body: Any) -> None:
         found = read(system, body)
     except BadBody:
         return
-    assert all(len(one.event_id) > 0 and all(key.isprintable() for key in one.external_ids) for one in found)
+    assert all(
+        len(one.event_id) > 0 and all(key.isprintable() for key in one.external_ids)
+        for one in found
+    )
 
 
 @given(st.binary(max_size=40))
@@ -295,7 +349,8 @@ def test_records_go_into_a_page_of_the_list_as_they_came() -> None:
     records = raw_list(raw_at(body, ("data",)) or b"")
     assert records == [b'{"a":1.10}', b'{"a":2}']
     assert (
-        list_page("/response/result/invoices", records) == b'{"response":{"result":{"invoices":[{"a":1.10},{"a":2}]}}}'
+        list_page("/response/result/invoices", records)
+        == b'{"response":{"result":{"invoices":[{"a":1.10},{"a":2}]}}}'
     )
     assert list_page("", records) == b'[{"a":1.10},{"a":2}]'
     assert raw_at(body, ("data", "x")) is None

@@ -13,9 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from connectors import webhooks as declared
-from connectors.kit.webhook_signatures import Scheme, plain_hmac, standard_webhooks, timestamped_list, url_and_body
-from connectors.kit.webhooks import Refused, Verified, Webhook, delivery_key, handshake, unusable, verify
+from connectors import registry as declared
+from connectors.kit.webhooks.scheme import (
+    Refused,
+    Verified,
+    Webhook,
+    delivery_key,
+    handshake,
+    unusable,
+    verify,
+)
+from connectors.kit.webhooks.signatures import (
+    Scheme,
+    plain_hmac,
+    standard_webhooks,
+    timestamped_list,
+    url_and_body,
+)
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -29,7 +43,12 @@ def hook(scheme: Scheme) -> Webhook:
 
 
 def check(
-    scheme: Scheme, secrets: list[str], headers: Any, body: bytes, now: datetime = NOW, url: str | None = None
+    scheme: Scheme,
+    secrets: list[str],
+    headers: Any,
+    body: bytes,
+    now: datetime = NOW,
+    url: str | None = None,
 ) -> str:
     """ "verified", or why not."""
     outcome = verify(hook(scheme), [SecretStr(one) for one in secrets], headers, body, now, url)
@@ -43,9 +62,13 @@ def vectors(system: str) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text())[system])
 
 
-def signed(secret: str, body: bytes, stamp: str = STAMP, message_id: str = "msg_1") -> dict[str, str]:
+def signed(
+    secret: str, body: bytes, stamp: str = STAMP, message_id: str = "msg_1"
+) -> dict[str, str]:
     key = base64.b64decode(secret.removeprefix("whsec_"))
-    made = base64.b64encode(hmac.digest(key, f"{message_id}.{stamp}.".encode() + body, hashlib.sha256)).decode()
+    made = base64.b64encode(
+        hmac.digest(key, f"{message_id}.{stamp}.".encode() + body, hashlib.sha256)
+    ).decode()
     return {"Webhook-Id": message_id, "Webhook-Timestamp": stamp, "Webhook-Signature": f"v1,{made}"}
 
 
@@ -57,9 +80,18 @@ def test_standard_webhooks_vectors() -> None:
             "webhook-id": vector["webhook-id"], "webhook-timestamp": str(stamp), "webhook-signature": vector["expected"],
         }  # fmt: skip
         body = vector["body"].encode()
-        assert check(standard_webhooks(), [secret], headers, body, datetime.fromtimestamp(stamp, UTC)) == "verified"
         assert (
-            check(standard_webhooks(), [secret], headers, body + b" ", datetime.fromtimestamp(stamp, UTC))
+            check(standard_webhooks(), [secret], headers, body, datetime.fromtimestamp(stamp, UTC))
+            == "verified"
+        )
+        assert (
+            check(
+                standard_webhooks(),
+                [secret],
+                headers,
+                body + b" ",
+                datetime.fromtimestamp(stamp, UTC),
+            )
             == "signature does not match"
         )
 
@@ -68,7 +100,9 @@ def test_quickbooks_vectors() -> None:
     for vector in vectors("quickbooks_online"):
         headers = {"intuit-signature": vector["expected_intuit_signature"]}
         secrets = [SecretStr(vector["verifier_token"])]
-        outcome = verify(declared.WEBHOOKS["quickbooks"], secrets, headers, vector["body"].encode(), NOW)
+        outcome = verify(
+            declared.WEBHOOKS["quickbooks"], secrets, headers, vector["body"].encode(), NOW
+        )
         assert isinstance(outcome, Verified)
 
 
@@ -77,7 +111,9 @@ def test_xero_vectors_and_intent_to_receive() -> None:
         secrets, body = [SecretStr(vector["webhook_key"])], vector["body"].encode()
         good = {"x-xero-signature": vector["expected_x_xero_signature"]}
         assert isinstance(verify(declared.WEBHOOKS["xero"], secrets, good, body, NOW), Verified)
-        wrong = verify(declared.WEBHOOKS["xero"], secrets, {"x-xero-signature": "c29tZXRoaW5n"}, body, NOW)
+        wrong = verify(
+            declared.WEBHOOKS["xero"], secrets, {"x-xero-signature": "c29tZXRoaW5n"}, body, NOW
+        )
         assert wrong == Refused("signature does not match", 401)
 
 
@@ -86,9 +122,13 @@ def test_freshbooks_vectors_sign_the_fields_and_not_the_body() -> None:
         headers = {"X-FreshBooks-Hmac-SHA256": vector["expected_x_freshbooks_hmac_sha256"]}
         body = vector["form_body"].encode()
         secrets = [SecretStr(vector["verifier"])]
-        assert isinstance(verify(declared.WEBHOOKS["freshbooks"], secrets, headers, body, NOW), Verified)
+        assert isinstance(
+            verify(declared.WEBHOOKS["freshbooks"], secrets, headers, body, NOW), Verified
+        )
         other = body.replace(b"1234567", b"1234568")
-        assert isinstance(verify(declared.WEBHOOKS["freshbooks"], secrets, headers, other, NOW), Refused)
+        assert isinstance(
+            verify(declared.WEBHOOKS["freshbooks"], secrets, headers, other, NOW), Refused
+        )
 
 
 def test_stripes_vector() -> None:
@@ -99,7 +139,10 @@ def test_stripes_vector() -> None:
         body = (path.parent / vector["body_file"]).read_bytes()
         at = datetime.fromtimestamp(vector["timestamp"], UTC)
         scheme = timestamped_list("Stripe-Signature")
-        assert check(scheme, [vector["secret"]], {"stripe-signature": vector["header"]}, body, at) == "verified"
+        assert (
+            check(scheme, [vector["secret"]], {"stripe-signature": vector["header"]}, body, at)
+            == "verified"
+        )
         # Stripe's own library takes any time in the future.
         early = at - timedelta(seconds=301)
         headers = {"stripe-signature": vector["header"]}
@@ -115,13 +158,19 @@ def test_squares_vectors_sign_the_address_as_well() -> None:
         headers = {"x-square-hmacsha256-signature": vector["signature"]}
         body = vector["body"].encode()
         assert check(scheme, [vector["key"]], headers, body, url=vector["url"]) == "verified"
-        assert check(scheme, [vector["key"]], headers, body, url=vector["url"] + "/") == "signature does not match"
+        assert (
+            check(scheme, [vector["key"]], headers, body, url=vector["url"] + "/")
+            == "signature does not match"
+        )
         assert check(scheme, [vector["key"]], headers, body) == "address not known"
 
 
 def test_shopifys_vector() -> None:
     headers = {"X-Shopify-Hmac-Sha256": "B23tXN681gZ0qIWNRrgtzBE9XSDo5yaUu6wfmhu3a7g="}
-    assert check(plain_hmac("X-Shopify-Hmac-Sha256"), ["test_secret_key"], headers, b'{"foo": "bar"}') == "verified"
+    assert (
+        check(plain_hmac("X-Shopify-Hmac-Sha256"), ["test_secret_key"], headers, b'{"foo": "bar"}')
+        == "verified"
+    )
 
 
 BODY = b'{"id": "1"}'
@@ -173,14 +222,23 @@ def test_a_wrong_time_is_told_only_to_who_knows_the_secret() -> None:
 
 def test_just_within_the_tolerance() -> None:
     for shift in (-300, 300):
-        assert check(standard_webhooks(), [SECRET], signed(SECRET, BODY, str(int(STAMP) + shift)), BODY) == "verified"
+        assert (
+            check(
+                standard_webhooks(), [SECRET], signed(SECRET, BODY, str(int(STAMP) + shift)), BODY
+            )
+            == "verified"
+        )
 
 
 def test_rotation_of_secrets_by_either_side() -> None:
     both = {**GOOD, "Webhook-Signature": f"v1a,xyz v1,AAAA {GOOD['Webhook-Signature']}"}
     assert check(standard_webhooks(), [SECRET], both, BODY) == "verified"
     outcome = verify(
-        hook(standard_webhooks()), [SecretStr("bad!"), SecretStr(OTHER), SecretStr(SECRET)], GOOD, BODY, NOW
+        hook(standard_webhooks()),
+        [SecretStr("bad!"), SecretStr(OTHER), SecretStr(SECRET)],
+        GOOD,
+        BODY,
+        NOW,
     )
     assert outcome == Verified("msg_1", NOW, secret_no=2)
 
@@ -196,7 +254,9 @@ def test_plain_hmac(encoding: Any, prefix: str) -> None:
     text = digest.hex().upper() if encoding == "hex" else base64.b64encode(digest).decode()
     scheme = plain_hmac("X-Sig", encoding, prefix=prefix)
     assert check(scheme, ["s3cret"], {"x-sig": prefix + text}, BODY) == "verified"
-    assert check(scheme, ["s3cret"], {"x-sig": prefix + text[:-1]}, BODY) == "signature does not match"
+    assert (
+        check(scheme, ["s3cret"], {"x-sig": prefix + text[:-1]}, BODY) == "signature does not match"
+    )
     assert check(scheme, ["s3cret"], {"x-sig": f"md5={text}"}, BODY) != "verified"
     assert check(scheme, ["s3cret"], {}, BODY) == "signature missing"
 
@@ -206,13 +266,24 @@ def test_plain_hmac_with_a_timestamp_header() -> None:
     made = hmac.digest(b"s3cret", f"{STAMP}.".encode() + BODY, hashlib.sha256).hex()
     headers = {"X-Sig": made, "X-Time": STAMP}
     assert check(scheme, ["s3cret"], headers, BODY) == "verified"
-    assert check(scheme, ["s3cret"], headers, BODY, NOW + timedelta(seconds=301)) == "timestamp too old"
-    assert check(scheme, ["s3cret"], headers, BODY, NOW - timedelta(seconds=301)) == "timestamp in the future"
-    assert check(scheme, ["s3cret"], {**headers, "X-Time": str(int(STAMP) + 1)}, BODY) == "signature does not match"
+    assert (
+        check(scheme, ["s3cret"], headers, BODY, NOW + timedelta(seconds=301))
+        == "timestamp too old"
+    )
+    assert (
+        check(scheme, ["s3cret"], headers, BODY, NOW - timedelta(seconds=301))
+        == "timestamp in the future"
+    )
+    assert (
+        check(scheme, ["s3cret"], {**headers, "X-Time": str(int(STAMP) + 1)}, BODY)
+        == "signature does not match"
+    )
 
 
 def test_a_body_that_is_too_large_is_not_even_hashed() -> None:
-    assert check(standard_webhooks(), [SECRET], GOOD, b" " * (2 * 1024 * 1024 + 1)) == "body too large"
+    assert (
+        check(standard_webhooks(), [SECRET], GOOD, b" " * (2 * 1024 * 1024 + 1)) == "body too large"
+    )
 
 
 @given(st.binary(max_size=60), st.integers(min_value=0), st.integers(min_value=1, max_value=255))
@@ -225,7 +296,12 @@ def test_one_changed_byte_anywhere_is_refused(body: bytes, at: int, change: int)
         assert check(standard_webhooks(), [SECRET], headers, changed) == "signature does not match"
 
 
-@given(st.dictionaries(st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"]), st.text(max_size=40)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"]),
+        st.text(max_size=40),
+    )
+)
 def test_headers_may_be_anything(headers: dict[str, str]) -> None:
     assert check(standard_webhooks(), [SECRET], headers, b"{}") != "verified"
 
@@ -233,8 +309,13 @@ def test_headers_may_be_anything(headers: dict[str, str]) -> None:
 def test_nothing_secret_is_shown() -> None:
     outcome = verify(hook(standard_webhooks()), [SecretStr(SECRET)], GOOD, BODY, NOW)
     assert "MfKQ" not in repr(outcome)
-    assert unusable(hook(standard_webhooks()), SecretStr("whsec_not base64")) == "it is not base64 (behind whsec_)"
-    assert unusable(hook(standard_webhooks()), SecretStr("whsec_AAAA")).startswith("it has less than 16")
+    assert (
+        unusable(hook(standard_webhooks()), SecretStr("whsec_not base64"))
+        == "it is not base64 (behind whsec_)"
+    )
+    assert unusable(hook(standard_webhooks()), SecretStr("whsec_AAAA")).startswith(
+        "it has less than 16"
+    )
     assert unusable(hook(plain_hmac("X")), SecretStr("")) == "it is empty"
     assert unusable(hook(plain_hmac("X")), SecretStr("anything")) == ""
 
@@ -242,7 +323,11 @@ def test_nothing_secret_is_shown() -> None:
 def test_the_key_of_a_delivery() -> None:
     standard, xero = hook(standard_webhooks()), declared.WEBHOOKS["xero"]
     later = signed(SECRET, BODY, stamp=str(int(STAMP) + 60))
-    assert delivery_key(standard, GOOD, BODY, NOW) == delivery_key(standard, later, BODY, NOW) == "id:msg_1"
+    assert (
+        delivery_key(standard, GOOD, BODY, NOW)
+        == delivery_key(standard, later, BODY, NOW)
+        == "id:msg_1"
+    )
     same = delivery_key(xero, {}, BODY, NOW)
     assert same == delivery_key(xero, {}, BODY, NOW + timedelta(seconds=2))
     # Paid, void, paid again: the same words at another time are news.
@@ -251,11 +336,19 @@ def test_the_key_of_a_delivery() -> None:
 
 def test_freshbooks_introduces_an_address() -> None:
     freshbooks = declared.WEBHOOKS["freshbooks"]
-    found = handshake(freshbooks, {}, b"name=callback.verify&object_id=123&verifier=scADVVi5QuKuj5q")
+    found = handshake(
+        freshbooks, {}, b"name=callback.verify&object_id=123&verifier=scADVVi5QuKuj5q"
+    )
     assert found is not None
     assert found.verifier is not None
     assert (found.callback, found.verifier.get_secret_value()) == ("123", "scADVVi5QuKuj5q")
     assert "scADVV" not in repr(found)
     assert handshake(freshbooks, {}, b"name=invoice.create&object_id=1&account_id=a") is None
-    for body in (b"", b"\xff", b"name=callback.verify", b"name=callback.verify&name=x&object_id=1", b"{}"):
+    for body in (
+        b"",
+        b"\xff",
+        b"name=callback.verify",
+        b"name=callback.verify&name=x&object_id=1",
+        b"{}",
+    ):
         assert handshake(freshbooks, {}, body) is None

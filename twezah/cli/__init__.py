@@ -1,4 +1,9 @@
-"""The command `twezah`; what its exit codes mean is in `twezah.cli.exits`."""
+"""The command `twezah`: each module registers the commands that it is named after.
+
+What the exit codes mean is in `twezah.cli.exit_codes`. Commands import what they use inside their
+functions: Prefect, polars and the database driver take seconds to import, and `twezah --help` or
+`twezah status` should not wait for what they do not use.
+"""
 
 import errno
 import os
@@ -12,35 +17,46 @@ from twezah.cli import (
     backup,
     connect,
     demo,
+    explain,
     export,
     fx,
     keys,
-    look,
+    mapping,
     member,
-    operate,
     password,
     points,
     program,
+    psql,
     service,
+    status,
+    sync,
+    up,
     webhooks,
 )
-from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
-from twezah.stack.private import UMASK
+from twezah.cli.exit_codes import ENVIRONMENT, INTERRUPTED, USAGE
+from twezah.stack.private_files import UMASK
 
 app = typer.Typer(
     name="twezah",
-    help="Every sale becomes loyalty points: operate and question the billing integration.",
+    help="Every sale becomes loyalty points: operate and query the billing integration.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    epilog="Exit codes: 0 done, 1 failed or answered no, 2 wrong usage, 3 needs an operator, 4 environment.",
+    epilog=(
+        "Exit codes: 0 done, 1 failed or answered no, 2 wrong usage, 3 needs an operator, 4 "
+        "environment."
+    ),
 )
-operate.register(app)
+up.register(app)
+sync.register(app)
 password.register(app)
 connect.register(app)
 demo.register(app)
-look.register(app)
+status.register(app)
+explain.register(app)
+psql.register(app)
+mapping.register(app)
 backup.register(app)
 keys.register(app)
 webhooks.register(app)
@@ -69,17 +85,20 @@ def _root(
 
 
 def main() -> None:
-    """Entry point: run the command, and turn what an operator can act on into one line and an exit code."""
+    """Entry point: runs the command.
+
+    An error that an operator can act on becomes one line and an exit code.
+    """
     os.umask(UMASK)
     try:
         app(prog_name="twezah")
     except KeyboardInterrupt:
         _fail("Interrupted.", INTERRUPTED)
     except Exception as error:
-        known = _explain(error)
-        if known is None:
+        explanation = _explain(error)
+        if explanation is None:
             raise
-        _fail(*known)
+        _fail(*explanation)
 
 
 def _fail(message: str, code: int) -> None:
@@ -91,9 +110,9 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     """Message and exit code of a failure whose cause is outside the program; None for a defect."""
     from pydantic import ValidationError
 
-    from api.safety import UnsafeError
+    from api.exposure_check import UnsafeError
+    from settings import DatabaseNotRunning
     from sql.migrate import MigrationChangedError
-    from twezah.settings import DatabaseNotRunning
     from twezah.stack.errors import StackError
 
     if isinstance(error, StackError | DatabaseNotRunning | MigrationChangedError | UnsafeError):
@@ -101,7 +120,10 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, ValidationError) and error.title == "Settings":
         return f"A setting is wrong: {_settings_problems(error)}", USAGE
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The disk is full. Free some space and start again; nothing committed is lost.", ENVIRONMENT
+        return (
+            "The disk is full. Free some space and start again; nothing committed is lost.",
+            ENVIRONMENT,
+        )
     if isinstance(error, PermissionError):
         return f"{error}. Set TWEZAH_HOME to a folder of your own.", ENVIRONMENT
     psycopg = sys.modules.get("psycopg")
@@ -114,8 +136,12 @@ def _settings_problems(error: object) -> str:
     from pydantic import ValidationError
 
     assert isinstance(error, ValidationError)
-    names = ((".".join(map(str, problem["loc"])).upper(), problem["msg"]) for problem in error.errors())
+    names = (
+        (".".join(map(str, problem["loc"])).upper(), problem["msg"]) for problem in error.errors()
+    )
     return "; ".join(
-        f"TWEZAH_{name}: {text}" if name and not name.startswith("PREFECT_API") else f"{name} {text}".strip()
+        f"TWEZAH_{name}: {text}"
+        if name and not name.startswith("PREFECT_API")
+        else f"{name} {text}".strip()
         for name, text in names
     )

@@ -7,28 +7,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import ledger
-from twezah.cli.operate import Json, moment_utc
+from twezah.cli.options import Json, moment_utc
 from twezah.cli.output import print_json, print_table, say
 
+# For an annotation only: `sql` imports the database driver, which no other command needs at start.
 if TYPE_CHECKING:
     from sql.audit import Head
 
-audit = typer.Typer(no_args_is_help=True, help="Who did what, when, with what result; and whether that log is whole.")
-#: In the state folder: heads of the chain that were seen by a check, one a line.
+audit = typer.Typer(
+    no_args_is_help=True,
+    help="Who did what, when, with what result; and whether that log is whole.",
+)
+#: File in the state folder: the heads of the chain that earlier checks saw, one a line.
 HEADS = "audit-heads.txt"
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    audit.command("list", epilog="Example: `twezah audit list --operation key --since 2026-01-01`")(list_entries)
+    audit.command("list", epilog="Example: `twezah audit list --operation key --since 2026-01-01`")(
+        list_entries
+    )
     audit.command("verify", epilog="Example: `twezah audit verify --json`")(verify)
     app.add_typer(audit, name="audit")
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Row:
     no: str
     at: datetime
     actor: str
@@ -41,15 +47,19 @@ class _Shown:
 
 
 def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
-    operation: Annotated[str | None, typer.Option(help="e.g. sync, webhooks, key, member.erase.")] = None,
+    operation: Annotated[
+        str | None, typer.Option(help="e.g. sync, webhooks, key, member.erase.")
+    ] = None,
     actor: Annotated[str | None, typer.Option(help="e.g. schedule, operator, 'user ana'.")] = None,
     status: Annotated[str | None, typer.Option(help="success, error or pending.")] = None,
     system: Annotated[str | None, typer.Option(help="Billing system.")] = None,
     subject: Annotated[str | None, typer.Option(help="e.g. 'member 17'.")] = None,
     since: Annotated[str | None, typer.Option(help="From this date or time on.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="So many entries.")] = 50,
-    before: Annotated[int | None, typer.Option(help="Only entries before the one of this number.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many entries.")] = 50,
+    before: Annotated[
+        int | None, typer.Option(help="Only entries before the one of this number.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """The newest entries of the audit log."""
@@ -63,15 +73,16 @@ def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
         actor=actor, operation=operation, status=status, system=system, subject=subject,
     )  # fmt: skip
     with ledger() as dsn, connect(dsn) as connection:
-        found = stored.entries(connection, wanted, limit=limit, before=before)
+        entries = stored.entries(connection, wanted, limit=limit, before=before)
     if json:
-        print_json(found)
+        print_json(entries)
         return
     rows = [
-        _Shown(
-            str(e.entry_no), e.at, e.actor, e.operation, e.status, e.subject, e.records, e.points, (e.error or "")[:120] or None
+        _Row(
+            str(entry.entry_no), entry.at, entry.actor, entry.operation, entry.status,
+            entry.subject, entry.records, entry.points, (entry.error or "")[:120] or None,
         )
-        for e in found
+        for entry in entries
     ]  # fmt: skip
     print_table("Audit log, newest first (UTC)", rows)
     if not rows:
@@ -84,51 +95,68 @@ def _moment(text: str | None, option: str) -> datetime | None:
 
 def verify(
     head: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER:HASH", help="A head noted earlier, elsewhere. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NUMBER:HASH", help="A head noted earlier, elsewhere. Repeatable."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check that no entry was changed, removed or put in, and note the head in the state folder. Exit code 1: broken."""
+    """Check that no entry was changed, removed or put in, and note the head in the state folder.
+
+    Exit code 1: broken.
+    """
+    from settings import settings
     from sql import audit as stored
     from sql.db import connect
-    from twezah.settings import settings
 
     try:
-        given = [stored.Head.of(text) for text in head or []]
+        noted_heads = [stored.Head.of(text) for text in head or []]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--head") from None
     heads = settings().home / HEADS
     with ledger() as dsn, connect(dsn) as connection:
-        found = stored.verify(connection, [*_noted(heads), *given])
-    if found.head is not None:
-        _note(heads, found.head.to_text())
+        verdict = stored.verify(connection, [*_read_heads(heads), *noted_heads])
+    if verdict.head is not None:
+        _append_head(heads, verdict.head.to_text())
     if json:
-        print_json({"ok": found.ok, "entries": found.entries, "head": found.head and found.head.to_text(),
-                    "broken_no": found.broken_no, "problem": found.problem})  # fmt: skip
+        print_json(
+            {
+                "ok": verdict.ok,
+                "entries": verdict.entries,
+                "head": verdict.head and verdict.head.to_text(),
+                "broken_no": verdict.broken_no,
+                "problem": verdict.problem,
+            }
+        )
     else:
-        print(found.to_text())
-    if not found.ok:
+        print(verdict.to_text())
+    if not verdict.ok:
         raise typer.Exit(FAILED)
     if not json:
-        say("Note the head elsewhere: whoever could change both the database and this machine cannot change that.")
+        say(
+            "Note the head on another machine, where nobody who can change the database and this "
+            "machine can change it."
+        )
 
 
-def _noted(path: Path) -> "list[Head]":
+def _read_heads(path: Path) -> "list[Head]":
     from sql import audit as stored
 
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
-    found = []
+    heads = []
     for number, text in enumerate(lines, 1):
         try:
-            found.append(stored.Head.of(text))
+            heads.append(stored.Head.of(text))
         except ValueError:
-            message = f"{path}, line {number}, is no head: restore the file, or move it away if you know why"
+            message = (
+                f"line {number} of {path} is not a head (NUMBER:HASH): restore the file, or move "
+                "it away if you know why"
+            )
             raise typer.BadParameter(message, param_hint=HEADS) from None
-    return found
+    return heads
 
 
-def _note(path: Path, text: str) -> None:
-    known = path.read_text(encoding="ascii").splitlines() if path.exists() else []
-    if text not in known[-1:]:
+def _append_head(path: Path, text: str) -> None:
+    lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+    if text not in lines[-1:]:
         with path.open("a", encoding="ascii") as file:
             file.write(text + "\n")

@@ -11,16 +11,20 @@ from twezah.cli.output import say
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command(epilog="Example: `twezah backup /backups/2026-05-01`")(backup)
-    app.command(epilog="Example: `TWEZAH_HOME=/srv/restored twezah restore /backups/2026-05-01`")(restore)
+    app.command(epilog="Example: `TWEZAH_HOME=/srv/restored twezah restore /backups/2026-05-01`")(
+        restore
+    )
     app.command("go-live", epilog="Example: `TWEZAH_HOME=/srv/restored twezah go-live`")(go_live)
 
 
-def backup(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the backup.")]) -> None:
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the backup.")],
+) -> None:
     """Dump the ledger and Prefect's database and copy the secret key. The stack may be up.
 
     The backup holds secrets and personal data: keep it where only you can read it.
     """
-    from twezah.settings import settings
+    from settings import settings
     from twezah.stack import backup as backups
 
     for file in backups.backup(settings(), folder.absolute()):
@@ -39,13 +43,16 @@ def restore(
     It then stands by: schedules are off, stored tokens are not used and webhooks not awarded,
     because a renewed token would end that of the original. `twezah go-live` switches it on.
     """
-    from twezah.settings import settings
+    from settings import settings
     from twezah.stack import backup as backups
 
     backups.restore(settings(), folder.absolute(), take_over=take_over)
     say(f"Restored into {settings().home}. Start it with `twezah up`.")
     if take_over:
-        say("It is live: systems read what came since by themselves. Never start the original again.")
+        say(
+            "It is live: systems read what came since by themselves. Never start the original "
+            "again."
+        )
     else:
         say(
             "It stands by: schedules are off, stored tokens are not used and webhooks not awarded. "

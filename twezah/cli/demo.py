@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from twezah.cli.exits import NEEDS_OPERATOR
-from twezah.cli.operate import Json
+from twezah.cli.exit_codes import NEEDS_OPERATOR
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, print_table, say
 
+# For annotations only: following runs imports Prefect's client, which would add seconds to the
+# start of every command.
 if TYPE_CHECKING:
-    from twezah.cli.serving import Serving
-    from twezah.stack.runs import Finished
+    from twezah.cli.use_stack import UsableStack
+    from twezah.stack.follow_runs import FinishedRun
 
 #: What happens at the simulated systems between the two rounds: enough for each kind of correction.
 STEPS = 120
@@ -23,16 +25,17 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(json: Json = False) -> None:
-    """Simulated billing systems, synced through their deployments; a summary; stop.
+    """Sync simulated billing systems through their deployments, print a summary, and stop.
 
-    Then sales are edited, voided and refunded there, the loyalty app enters tiers, and a second round posts the differences.
+    Then sales are edited, voided and refunded there and the loyalty app sets tiers. A second round
+    posts the differences.
     """
+    from settings import settings
     from sql import report
-    from twezah.cli.serving import exit_code, follow, serving, stoppable
-    from twezah.settings import settings
+    from twezah.cli.use_stack import exit_code, follow, stoppable, use_stack
 
     begun = time.monotonic()
-    with stoppable(), serving(settings(), simulator=True) as stack:
+    with stoppable(), use_stack(settings(), simulator=True) as stack:
         started_seconds = round(time.monotonic() - begun, 1)
         finished = follow(stack, {system: {} for system in stack.connected})
         happened, second = _second_round(stack) if all(run.ok for run in finished) else (0, [])
@@ -47,7 +50,14 @@ def demo(json: Json = False) -> None:
     seconds = round(time.monotonic() - begun, 1)
     runs = [*finished, *second]
     if json:
-        print_json({"runs": [run.to_json() for run in runs], "happened": happened, **shown, "seconds": seconds})
+        print_json(
+            {
+                "runs": [run.to_json() for run in runs],
+                "happened": happened,
+                **shown,
+                "seconds": seconds,
+            }
+        )
     else:
         _print(shown, happened)
         for run in runs:
@@ -55,28 +65,33 @@ def demo(json: Json = False) -> None:
                 say(f"{run.system}: {run.state}. {run.message}")
         print(f"{seconds} s, of which {started_seconds} s to start. Look further:")
         print(
-            f"  twezah up --simulator --evolve-every 10   then open {stack.ui_url}: runs, reports, schedules, connections"
+            f"  twezah up --simulator --evolve-every 10   then open {stack.ui_url}: runs, reports, "
+            "schedules, connections"
         )
         print("  twezah psql                the same numbers in SQL; schemas loyalty and billing")
         print("  twezah explain SYSTEM INVOICE   why an invoice earned what it did")
     raise typer.Exit(exit_code(runs) if runs else NEEDS_OPERATOR)
 
 
-def _second_round(stack: "Serving") -> tuple[int, "list[Finished]"]:
-    """Changes at the simulated systems and in the loyalty app, and the runs that follow; nothing where none is simulated."""
+def _second_round(stack: "UsableStack") -> tuple[int, "list[FinishedRun]"]:
+    """Makes changes at the simulated systems and in the loyalty app, then runs again.
+
+    Returns how many changes there were, and the runs; nothing where no system is simulated.
+    """
     from connectors.kit.errors import block_name
     from sql import demo as app
-    from twezah.cli.serving import follow
-    from twezah.stack import simulated
+    from twezah.cli.use_stack import follow
+    from twezah.stack import simulator_client
 
-    accounts = simulated.accounts(stack.simulator_url)
+    accounts = simulator_client.accounts(stack.simulator_url)
     if not accounts:
         say("No simulated billing system is connected: there is no second round.")
         return 0, []
     members = app.give_tiers(stack.dsn, accounts)
-    happened = simulated.evolve(stack.simulator_url, STEPS)
+    happened = simulator_client.evolve(stack.simulator_url, STEPS)
     say(
-        f"{happened} things happened at the simulated systems; the loyalty app gave {members} members a tier. Second round:"
+        f"{happened} things happened at the simulated systems; the loyalty app gave {members} "
+        "members a tier. Second round:"
     )
     return happened, follow(stack, {block_name(system): {} for system, _ in accounts})
 
@@ -84,6 +99,8 @@ def _second_round(stack: "Serving") -> tuple[int, "list[Finished]"]:
 def _print(shown: dict[str, Any], happened: int) -> None:
     print_table("Sales that became points", shown["systems"], totals=True)
     print_table("Tiers at work: what the sales give now", shown["tiers"])
-    print_table(f"Second round: entries after {happened} changes", shown["second_round"], totals=True)
+    print_table(
+        f"Second round: entries after {happened} changes", shown["second_round"], totals=True
+    )
     print_table("One of each", shown["examples"])
     print_table("Members with the most points", shown["members"])

@@ -4,50 +4,70 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, refusals
-from twezah.cli.operate import Json
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, say
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(epilog="Examples: `twezah export --table sales --parquet`, `twezah export --member 17 --personal`")(
-        export
-    )
+    app.command(
+        epilog=(
+            "Examples: `twezah export --table sales --parquet`, `twezah export --member 17 "
+            "--personal`"
+        )
+    )(export)
 
 
 def export(
     table: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeatable: sales, sale_lines, awards, points_history, members, tiers, audit. All if not given."
+            help=(
+                "Repeatable: sales, sale_lines, awards, points_history, members, tiers, audit. All "
+                "if not given."
+            )
         ),
     ] = None,
-    member: Annotated[int | None, typer.Option(help="Only what is about the member of this number.")] = None,
-    personal: Annotated[bool, typer.Option("--personal", help="With phones. The audit log says so.")] = False,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Parquet files instead of CSV.")] = False,
-    rows_max: Annotated[int, typer.Option(min=1, max=50_000_000, help="Refuse tables with more rows.")] = 1_000_000,
+    member: Annotated[
+        int | None, typer.Option(help="Only rows about the member with this number.")
+    ] = None,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="With phones. The audit log says so.")
+    ] = False,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Parquet files instead of CSV.")
+    ] = False,
+    rows_max: Annotated[
+        int, typer.Option(min=1, max=50_000_000, help="Refuse tables with more rows.")
+    ] = 1_000_000,
     json: Json = False,
 ) -> None:
-    """Write tables into a new folder under the state folder's `exports`, readable by you only. Without personal data, unless asked for."""
+    """Write tables into a new folder under the state folder's `exports`, readable by you only.
+
+    Without personal data, unless asked for.
+    """
+    from settings import settings
     from sql.db import connect
     from sql.export import TABLES, ExportTooLargeError
     from sql.export import export as write
-    from twezah.settings import settings
 
     if unknown := sorted(set(table or []) - set(TABLES)):
-        raise typer.BadParameter(f"{', '.join(unknown)}: tables are {', '.join(TABLES)}", param_hint="--table")
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}: tables are {', '.join(TABLES)}", param_hint="--table"
+        )
     try:
         with refusals(), ledger() as dsn, connect(dsn) as connection:
-            done = write(
-                connection, settings().home, command_id("export"), tables=table or TABLES, member_id=member, personal=personal,
+            result = write(
+                connection, settings().home, command_id("export"), tables=table or TABLES,
+                member_id=member, personal=personal,
                 kind="parquet" if parquet else "csv", rows_max=rows_max,
             )  # fmt: skip
     except ExportTooLargeError as error:
         say(f"Refused: {error}.")
         raise typer.Exit(FAILED) from None
     if json:
-        print_json(done)
+        print_json(result)
     else:
-        print(done.to_text())
+        print(result.to_text())

@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import ledger
-from twezah.cli.operate import Json
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, print_table, say
 
+# For an annotation only: `sql` imports the database driver, which no other command needs at start.
 if TYPE_CHECKING:
     from sql.keys import NewKey
 
 keys = typer.Typer(no_args_is_help=True, help="Keys of the HTTP API.")
-Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="The key's first part, as `twezah keys list` shows it.")]
+Prefix = Annotated[
+    str,
+    typer.Argument(metavar="PREFIX", help="The key's first part, as `twezah keys list` shows it."),
+]
 Days = Annotated[int, typer.Option(min=1, max=366, help="For how many days it works.")]
 
 
@@ -24,13 +28,15 @@ def register(app: typer.Typer) -> None:
     example = "Example: `twezah keys create 'loyalty app' --scope members:read`"
     keys.command("create", epilog=example)(create)
     keys.command("list", epilog="Example: `twezah keys list --json`")(list_keys)
-    keys.command("rotate", epilog="Example: `twezah keys rotate twz_abcdefghij --overlap-days 7`")(rotate)
+    keys.command("rotate", epilog="Example: `twezah keys rotate twz_abcdefghij --overlap-days 7`")(
+        rotate
+    )
     keys.command("revoke", epilog="Example: `twezah keys revoke twz_abcdefghij`")(revoke)
     app.add_typer(keys, name="keys")
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Row:
     prefix: str
     name: str
     scopes: str
@@ -46,11 +52,16 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What it may do, repeatable: transactions:read, members:read, status:read, sync:start, metrics:read, audit:read."
+            help=(
+                "What it may do, repeatable: transactions:read, members:read, status:read, "
+                "sync:start, metrics:read, audit:read."
+            )
         ),
     ],
     days: Days = 90,
-    per_minute: Annotated[int, typer.Option(min=1, max=1_000_000, help="Requests per minute.")] = 600,
+    per_minute: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Requests per minute.")
+    ] = 600,
     json: Json = False,
 ) -> None:
     """Make a key. It is shown once and cannot be shown again."""
@@ -73,23 +84,26 @@ def _show(made: "NewKey", *, json: bool) -> None:
         print_json({"prefix": made.prefix, "key": made.secret, "expires_at": made.expires_at})
         return
     print(made.secret)
-    say(f"This key is shown once. It works until {made.expires_at:%Y-%m-%d}; send it as `Authorization: Bearer ...`.")
+    say(
+        f"This key is shown once. It works until {made.expires_at:%Y-%m-%d}; send it as "
+        "`Authorization: Bearer ...`."
+    )
 
 
 def list_keys(json: Json = False) -> None:
-    """All keys: what they may do, when they end, and when they were last used."""
+    """List all keys: what they may do, when they end, and when they were last used."""
     from sql import keys as stored
     from sql.db import connect
 
     with ledger() as dsn, connect(dsn) as connection:
-        found = stored.listed(connection)
+        entries = stored.listed(connection)
     now = datetime.now(UTC)
     rows = [
-        _Shown(
-            one.prefix, one.name, ", ".join(one.scopes), one.state(now), one.expires_at, one.last_used_at,
-            one.requests_per_minute, one.replaces,
+        _Row(
+            entry.prefix, entry.name, ", ".join(entry.scopes), entry.state(now),
+            entry.expires_at, entry.last_used_at, entry.requests_per_minute, entry.replaces,
         )
-        for one in found
+        for entry in entries
     ]  # fmt: skip
     if json:
         print_json(rows)
@@ -107,13 +121,15 @@ def rotate(
     ] = 7,
     json: Json = False,
 ) -> None:
-    """A new key with the same name and scopes; the old one works for a while longer."""
+    """Make a new key with the same name and scopes; the old one works for a while longer."""
     from sql import keys as stored
     from sql.db import connect
 
     with ledger() as dsn, connect(dsn) as connection:
         try:
-            made = stored.rotate(connection, prefix, days=days, overlap=timedelta(days=overlap_days))
+            made = stored.rotate(
+                connection, prefix, days=days, overlap=timedelta(days=overlap_days)
+            )
         except stored.UnknownKeyError as error:
             say(str(error))
             raise typer.Exit(FAILED) from None
@@ -122,7 +138,7 @@ def rotate(
 
 
 def revoke(prefix: Prefix) -> None:
-    """The key opens nothing any more, from now on."""
+    """Revoke a key: it stops working at once."""
     from sql import keys as stored
     from sql.db import connect
 

@@ -7,15 +7,15 @@ from uuid import uuid4
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.output import say
 
 
 @contextmanager
 def ledger() -> Iterator[str]:
     """The ledger's URL; the embedded database is started if needed and brought up to date."""
+    from settings import settings
     from sql.migrate import migrate
-    from twezah.settings import settings
     from twezah.stack.postgres import running
 
     with running(settings()) as dsn:
@@ -26,7 +26,7 @@ def ledger() -> Iterator[str]:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What cannot be done is said in a line; the command ends with exit code 1, or 2 if an argument is wrong."""
+    """Turns a refusal into one line and exit code 1, and a wrong argument into exit code 2."""
     from pydantic import ValidationError
 
     from sql.corrections import CorrectionRefusedError
@@ -37,12 +37,14 @@ def refusals() -> Iterator[None]:
         say(f"Refused: {error}.")
         raise typer.Exit(FAILED) from None
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
         raise typer.BadParameter(problems) from None
 
 
 def command_id(name: str) -> str:
-    """What the ledger keeps as the run of a command that is no Prefect run: who and which."""
+    """The name under which the ledger records a command as a run: which command, and by whom."""
     return f"command {name} by {_user()} ({uuid4().hex[:12]})"
 
 
@@ -55,10 +57,10 @@ def _user() -> str:
 
 def post_waiting(dsn: str, run_id: str) -> None:
     """Posts what is due to members who wait for it, and says what that was."""
-    from tasks.award import award_members
-    from tasks.work import Work
+    from tasks.award.members import award_members
+    from tasks.run_database import RunDatabase
 
-    done = award_members(Work(dsn, run_id), None)
+    done = award_members(RunDatabase(dsn, run_id), None)
     say(f"Posted {done.entries} entries of {done.members} members: {done.points:+d} points.")
     for reason, count in done.reasons.most_common(5):
         say(f"Rejected {count}: {reason}")

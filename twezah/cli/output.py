@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+# `_typeshed` exists for type checkers only.
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -42,16 +43,25 @@ def print_table(title: str, rows: Sequence["DataclassInstance"], *, totals: bool
     for position, name in enumerate(names):
         values = [getattr(row, name) for row in rows]
         numeric = any(_is_number(v) for v in values)
-        footer = _show(sum(v for v in values if _is_number(v))) if numeric else ("total" if position == 0 else "")
-        table.add_column(name.replace("_", " "), footer=footer, justify="right" if numeric else "left", overflow="fold")
+        footer = (
+            _show(sum(v for v in values if _is_number(v)))
+            if numeric
+            else ("total" if position == 0 else "")
+        )
+        table.add_column(
+            name.replace("_", " "),
+            footer=footer,
+            justify="right" if numeric else "left",
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(_cell(name, getattr(row, name)) for name in names))
-    # Captured output has no width of its own; a table folded at 80 columns cannot be read by anyone.
+    # Captured output has no width, and rich would fold the table at 80 columns.
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 
 def _cell(column: str, value: Any) -> str:
-    """A system as its block, deployment and commands are called."""
+    """A value as text; a system is spelled like its block, its deployment and its commands."""
     from connectors.kit.errors import block_name
 
     return block_name(value) if column == "system" and isinstance(value, str) else _show(value)

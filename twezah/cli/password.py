@@ -1,4 +1,4 @@
-"""The password that Prefect's pages ask for."""
+"""The command password: prints the password that Prefect's pages ask for."""
 
 from urllib.parse import urlsplit
 
@@ -17,11 +17,13 @@ def password() -> None:
 
     It is kept in `prefect.password` in the state folder, which only its owner can read.
     """
-    from twezah.settings import settings
+    from settings import settings
 
-    own = settings()
-    text = own.prefect_auth_string()
+    installation = settings()
+    text = installation.prefect_auth_string()
     if text is None:
-        say(f"{urlsplit(own.ui_url).netloc} is another Prefect server: its operator knows.")
+        say(
+            f"{urlsplit(installation.ui_url).netloc} is another Prefect server: its operator knows."
+        )
         raise typer.Exit(1)
     print(text)

@@ -1,43 +1,54 @@
 """Commands about the rules: check, diff, apply, show."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
-from twezah.cli.operate import Json, moment_utc
+from twezah.cli.options import Json, Who, Why, moment_utc
 from twezah.cli.output import print_json, say
-from twezah.cli.points import Who, Why
+from twezah.cli.rules_file import read_rules_file
 
-program = typer.Typer(no_args_is_help=True, help="The rules of the points program, as a file: check, compare, apply.")
+program = typer.Typer(
+    no_args_is_help=True, help="The rules of the points program, as a file: check, compare, apply."
+)
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="The rules, e.g. points.toml; - is stdin.")]
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="The rules, e.g. points.toml; - is stdin.")
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     program.command(epilog="Example: `twezah program check points.toml`")(check)
     program.command(epilog="Example: `twezah program diff points.toml --as-if 2026-01-01`")(diff)
-    example = "Example: `twezah program apply points.toml --reason 'Black November' --author 'Ana, marketing'`"
+    example = (
+        "Example: `twezah program apply points.toml --reason 'Black November' --author 'Ana, "
+        "marketing'`"
+    )
     program.command(epilog=example)(apply)
     program.command(epilog="Example: `twezah program show > points.toml`")(show)
     app.add_typer(program, name="program")
 
 
 def check(file: File, json: Json = False) -> None:
-    """Whether the file is right: every problem at once, with the key and what to do. Asks no database."""
+    """Check the file: every problem at once, with the key and what to do.
+
+    The database is not needed.
+    """
     from loyalty.authoring import BadRulesError, read_rules
 
-    text, problems, named = read_file(file), [], []
+    text, problems, named = read_rules_file(file), [], []
     try:
         rules = read_rules(text)
-        named = [*(["program"] if rules.program else []), *(one.promotion_id for one in rules.promotions)]
+        named = [
+            *(["program"] if rules.program else []),
+            *(promotion.promotion_id for promotion in rules.promotions),
+        ]
     except BadRulesError as error:
         problems = error.problems
     if json:
@@ -54,18 +65,22 @@ def diff(
     file: File,
     as_if: Annotated[
         str | None,
-        typer.Option("--as-if", metavar="DATE", help="As if the changes had begun then: what they would have meant."),
+        typer.Option(
+            "--as-if",
+            metavar="DATE",
+            help="As if the changes had begun then: what they would have meant.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
     """What the file would change, for how many members, by how many points. Changes nothing."""
     from sql.db import connect
-    from tasks.program import look
+    from tasks.program.change import preview_change
 
-    text = read_file(file)
+    text = read_rules_file(file)
     since = None if as_if is None else datetime.fromisoformat(moment_utc(as_if, "--as-if"))
     with _bad_rules(), ledger() as dsn, connect(dsn) as connection:
-        found = look(connection, text, since=since)
+        found = preview_change(connection, text, since=since)
     _print(found, json=json)
 
 
@@ -74,7 +89,10 @@ def apply(
     reason: Why,
     author: Who,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Also for past sales: post what the change means for them.")
+        bool,
+        typer.Option(
+            "--recompute", help="Also for past sales: post what the change means for them."
+        ),
     ] = False,
     confirm: Annotated[
         int,
@@ -82,27 +100,31 @@ def apply(
             "--confirm",
             metavar="POINTS",
             min=0,
-            help="Agree to a change of so many points, where it is above the limit.",
+            help="Confirm a change of this many points, where it exceeds the limit.",
         ),
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Apply the file: what changed becomes a new version, from its valid_from on. Who, when, why and the file are kept.
+    """Apply the file: what changed becomes a new version, from its valid_from on.
+
+    Who, when, why and the file are kept.
 
     A change that reaches into the past needs `--recompute`; look at `twezah program diff` first.
     """
     from loyalty.corrections import Decision
     from sql.program import RulesChangedError
-    from tasks.program import ChangeRefusedError, apply_rules
+    from tasks.program.change import ChangeRefusedError, apply_rules
 
-    run_id, text = command_id("program apply"), read_file(file)
+    run_id, text = command_id("program apply"), read_rules_file(file)
     with refusals(), _bad_rules():
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn:
             try:
-                done = apply_rules(dsn, text, decision, run_id, recompute=recompute, confirm=confirm)
+                done = apply_rules(
+                    dsn, text, decision, run_id, recompute=recompute, confirm=confirm
+                )
             except ChangeRefusedError as error:
-                _print(error.look, json=json)
+                _print(error.preview, json=json)
                 say(f"Not applied: {error}.")
                 raise typer.Exit(FAILED) from None
             except RulesChangedError as error:
@@ -110,7 +132,7 @@ def apply(
                 raise typer.Exit(FAILED) from None
             if done.recomputed:
                 post_waiting(dsn, run_id)
-    _print(done.look, json=json, change_id=done.change_id)
+    _print(done.preview, json=json, change_id=done.change_id)
     if done.change_id is not None:
         say(f"Applied as change {done.change_id}.")
 
@@ -118,40 +140,28 @@ def apply(
 def show() -> None:
     """The rules in force, in the notation of points.toml: the latest version of each part."""
     from loyalty.authored import write_rules
-    from sql import facts
+    from sql import member_history as facts
     from sql.db import connect
 
     with ledger() as dsn, connect(dsn) as connection:
         rules = facts.rules(connection)
-    latest = {one.promotion_id: one for one in sorted(rules.promotions, key=lambda p: p.version)}
+    latest = {
+        promotion.promotion_id: promotion
+        for promotion in sorted(rules.promotions, key=lambda p: p.version)
+    }
     print(write_rules(max(rules.programs, key=lambda p: p.version), list(latest.values())), end="")
 
 
 def _print(found: Any, *, json: bool, change_id: int | None = None) -> None:
     from zoneinfo import ZoneInfo
 
-    from tasks.program import shown
-    from twezah.settings import settings
+    from settings import settings
+    from tasks.program.change import shown
 
     if json:
         print_json(found.to_json() | {"change_id": change_id})
     else:
         print("\n".join(shown(found, ZoneInfo(settings().timezone))))
-
-
-def read_file(file: str) -> str:
-    """The text of a file of rules."""
-    from loyalty.authoring import CHARACTERS_MAX
-
-    try:
-        if file == "-":
-            return sys.stdin.read(CHARACTERS_MAX + 1)
-        with Path(file).open(encoding="utf-8-sig") as opened:
-            return opened.read(CHARACTERS_MAX + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None
-    except UnicodeDecodeError:
-        raise typer.BadParameter(f"{file} is not UTF-8 text", param_hint="FILE") from None
 
 
 @contextmanager

@@ -9,13 +9,17 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exits import ENVIRONMENT
+from twezah.cli.exit_codes import ENVIRONMENT
 from twezah.cli.output import say
 
 service = typer.Typer(
-    no_args_is_help=True, help="`twezah up` as a service of systemd: at boot, and again when it ends."
+    no_args_is_help=True,
+    help="`twezah up` as a service of systemd: at boot, and again when it ends.",
 )
-User = Annotated[str, typer.Option(metavar="NAME", help="Account to run as; default: the owner of the state folder.")]
+User = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Account to run as; default: the owner of the state folder."),
+]
 To = Annotated[Path, typer.Option(metavar="FOLDER", help="Where systemd looks for units.")]
 _FOLDER = Path("/etc/systemd/system")
 
@@ -23,7 +27,9 @@ _FOLDER = Path("/etc/systemd/system")
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     service.command(epilog="Example: `twezah service show`")(show)
-    service.command(epilog="Example: `sudo .venv/bin/twezah service install --user twezah`")(install)
+    service.command(epilog="Example: `sudo .venv/bin/twezah service install --user twezah`")(
+        install
+    )
     service.command(epilog="Example: `sudo .venv/bin/twezah service uninstall`")(uninstall)
     app.add_typer(service, name="service")
 
@@ -35,7 +41,7 @@ def show(user: User = "") -> None:
 
 def install(user: User = "", to: To = _FOLDER) -> None:
     """Write the unit, start the service now and at every boot. Needs root."""
-    from twezah.stack.unit import NAME
+    from twezah.stack.systemd_unit import NAME
 
     text = _unit(user)
     try:
@@ -52,7 +58,7 @@ def install(user: User = "", to: To = _FOLDER) -> None:
 
 def uninstall(to: To = _FOLDER) -> None:
     """Stop the service and remove the unit; the state folder stays. Needs root."""
-    from twezah.stack.unit import NAME
+    from twezah.stack.systemd_unit import NAME
 
     if not (to / NAME).exists():
         say(f"There is no {to / NAME}: nothing was changed.")
@@ -64,8 +70,8 @@ def uninstall(to: To = _FOLDER) -> None:
 
 
 def _unit(user: str) -> str:
-    from twezah.settings import settings
-    from twezah.stack.unit import unit
+    from settings import settings
+    from twezah.stack.systemd_unit import unit
 
     try:
         return unit(settings(), user or _owner(settings().home))
@@ -83,7 +89,10 @@ def _owner(home: Path) -> str:
 def _systemctl(*arguments: str) -> None:
     program = shutil.which("systemctl")
     if program is None or not Path("/run/systemd/system").exists():
-        say("systemd does not run here: use what starts services on this machine, with the command of ExecStart.")
+        say(
+            "systemd does not run here: use what starts services on this machine, with the command "
+            "of ExecStart."
+        )
         raise typer.Exit(ENVIRONMENT)
     result = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     if result.returncode != 0:

@@ -8,36 +8,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import ledger
-from twezah.cli.operate import Json, known_system
+from twezah.cli.options import Json, SystemKey, known_system
 from twezah.cli.output import print_json, print_table, say
 
+# For annotations only: these modules import httpx and the database driver, which would slow down
+# the start of every command.
 if TYPE_CHECKING:
-    from connectors.kit.webhooks import Webhook
+    from connectors.kit.webhooks.scheme import Webhook
     from sql.endpoints import EndpointRow
 
 SECRET = "TWEZAH_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 webhooks = typer.Typer(no_args_is_help=True, help="Where billing systems send webhooks.")
-EndpointId = Annotated[str, typer.Argument(metavar="ID", help="The last part of the address, or its first characters.")]
-#: What to do at the billing system with the address.
-_PLACES = {
-    "quickbooks": "developer.intuit.com, your app, Webhooks: enter the URL, choose Invoice, SalesReceipt, CreditMemo and RefundReceipt. "
-    "Then show the verifier token there and enter it here: `twezah webhooks rotate {id}`.",
-    "xero": "developer.xero.com/app/manage, your app, Webhooks: choose Invoices and Credit Notes, enter the URL, save. Then enter the "
-    "webhooks key here, `twezah webhooks rotate {id}`, and press Send 'Intent to receive' there.",
-    "freshbooks": "Register the URL for invoice and credit_note events (POST /events/account/ACCOUNT/events/callbacks). FreshBooks then "
-    "sends a verification, which is answered by itself; its code becomes the secret.",
-    "custom": "Enter the URL and the secret in your system. It signs as its block says; Standard Webhooks if that says nothing.",
-}
+EndpointId = Annotated[
+    str, typer.Argument(metavar="ID", help="The last part of the address, or its first characters.")
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    example = "Examples: `twezah webhooks create xero`, `twezah webhooks create custom --connection shop --default`"
+    example = (
+        "Examples: `twezah webhooks create xero`, `twezah webhooks create custom --connection shop "
+        "--default`"
+    )
     webhooks.command("create", epilog=example)(create)
     webhooks.command("list", epilog="Example: `twezah webhooks list`")(list_endpoints)
-    webhooks.command("rotate", epilog="Example: `twezah webhooks rotate Xy3k --overlap-hours 24`")(rotate)
+    webhooks.command("rotate", epilog="Example: `twezah webhooks rotate Xy3k --overlap-hours 24`")(
+        rotate
+    )
     webhooks.command("disable", epilog="Example: `twezah webhooks disable Xy3k`")(disable)
     webhooks.command("replay", epilog="Example: `twezah webhooks replay --connection xero`")(replay)
     app.add_typer(webhooks, name="webhooks")
@@ -46,9 +45,9 @@ def register(app: typer.Typer) -> None:
 
 def api() -> None:
     """Serve the HTTP API alone, until Ctrl-C; `twezah up` serves it with the rest."""
-    from api.safety import require_safe
+    from api.exposure_check import require_safe
     from api.serve import serve
-    from twezah.settings import settings
+    from settings import settings
     from twezah.stack.processes import require_free
 
     require_safe(settings())
@@ -62,7 +61,7 @@ def api() -> None:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Row:
     id: str
     connection: str
     system: str
@@ -74,45 +73,54 @@ class _Shown:
 
 
 def create(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
-    connection: Annotated[str | None, typer.Option(help="Name of the block; by default the system's.")] = None,
+    system: SystemKey,
+    connection: Annotated[
+        str | None, typer.Option(help="Name of the block; by default the system's.")
+    ] = None,
     allow: Annotated[
-        list[str] | None, typer.Option(help="Hear only senders in this network, e.g. 203.0.113.0/24. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Accept only senders in this network, e.g. 203.0.113.0/24. Repeatable."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="Of custom: a webhook field of the block, NAME=VALUE. Repeatable.")
+        list[str] | None,
+        typer.Option(help="For custom: a webhook field of the block, NAME=VALUE. Repeatable."),
     ] = None,
     default: Annotated[
-        bool, typer.Option("--default", help="Reached as /api/webhooks/billing as well; one endpoint can be.")
+        bool,
+        typer.Option("--default", help="Also reachable as /api/webhooks/billing; only one can be."),
     ] = False,
     body_kib: Annotated[int, typer.Option(min=1, max=16_384, help="Largest body, in KiB.")] = 1_024,
     json: Json = False,
 ) -> None:
     """Make an address for a connection's webhooks, and say what to enter where.
 
-    The signing secret is taken from TWEZAH_WEBHOOK_SECRET, or asked for (not on the command line: those are kept); for a custom system
-    one is made if none is given.
+    The signing secret is read from TWEZAH_WEBHOOK_SECRET, or asked for. It is no option, because
+    shells keep command lines. For a custom system one is made if none is given.
     """
+    from connectors.forms import forms
+    from settings import settings
     from sql import webhooks as stored
     from sql.db import connect
     from sql.endpoints import NewEndpoint, create_endpoint
-    from twezah.settings import settings
 
     known_system(system)
     options = dict(_option(text) for text in option or [])
-    webhook = _declared(system, options)
+    webhook = _webhook_of(system, options)
     networks = _networks(allow or [])
     awaited = webhook.confirm is not None
     secret, made_here = ("", False) if awaited else _secret(system, webhook, interactive=not json)
     wanted = NewEndpoint(
-        system, connection or system, options=options, allowed_networks=networks, is_default=default,
-        body_bytes_max=body_kib * 1024, handshake="awaited" if awaited else "none",
+        system, connection or system, options=options, allowed_networks=networks,
+        is_default=default, body_bytes_max=body_kib * 1024,
+        handshake="awaited" if awaited else "none",
     )  # fmt: skip
     with ledger() as dsn, connect(dsn) as db:
         _require_no_default(db, wanted=default)
         made = create_endpoint(db, wanted)
         if secret:
-            stored.add_secret(db, made.endpoint_no, secret, settings().fernet_key(), overlap_seconds=0)
+            stored.add_secret(
+                db, made.endpoint_no, secret, settings().fernet_key(), overlap_seconds=0
+            )
         db.commit()
     url = f"{settings().http_url}/api/webhooks/billing/{made.endpoint_id}"
     shown = {"secret": secret} if made_here else {}
@@ -124,10 +132,12 @@ def create(
         print(f"or       {settings().http_url}/api/webhooks/billing")
     if made_here:
         print(f"Secret   {secret}   (shown once)")
-    say(f"Next     {_PLACES[system].format(id=made.endpoint_id[:8])}")
+    hint = forms()[system].webhook_hint
+    say(f"Next     {hint.format(id=made.endpoint_id[:8])}")
     if settings().api_public_url is None:
         say(
-            "The URL is this machine's own. Set TWEZAH_API_PUBLIC_URL to how the billing system reaches it (docs/api.md)."
+            "The URL is this machine's own. Set TWEZAH_API_PUBLIC_URL to how the billing system "
+            "reaches it (docs/api.md)."
         )
 
 
@@ -136,38 +146,45 @@ def _option(text: str) -> tuple[str, Any]:
     from json import loads
     from typing import get_origin
 
-    from connectors.kit.webhook_settings import WebhookSettings
+    from connectors.kit.described.webhook_settings import WebhookSettings
 
     name, equals, value = text.partition("=")
     if not equals or not name.startswith("webhook_"):
         raise typer.BadParameter(f"{text!r} is not webhook_NAME=VALUE", param_hint="--option")
     field = WebhookSettings.model_fields.get(name)
     if field is None:
-        known = ", ".join(WebhookSettings.model_fields)
-        raise typer.BadParameter(f"there is no option {name}; there are: {known}", param_hint="--option")
+        names = ", ".join(WebhookSettings.model_fields)
+        raise typer.BadParameter(
+            f"there is no option {name}; there are: {names}", param_hint="--option"
+        )
     if get_origin(field.annotation) is not dict:
         return name, value
     try:
         return name, loads(value)
     except ValueError:
-        raise typer.BadParameter(f"the value of {name} is not valid JSON", param_hint="--option") from None
+        raise typer.BadParameter(
+            f"the value of {name} is not valid JSON", param_hint="--option"
+        ) from None
 
 
-def _declared(system: str, options: dict[str, Any]) -> "Webhook":
+def _webhook_of(system: str, options: dict[str, Any]) -> "Webhook":
     from connectors.kit.errors import Misconfigured
-    from connectors.webhooks import DESCRIBED, WEBHOOKS, declaration
+    from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, declaration
 
-    if options and system not in DESCRIBED:
+    if options and system not in DESCRIBED_WEBHOOKS:
         raise typer.BadParameter("only custom systems have options", param_hint="--option")
     try:
-        found = declaration(system, options)
+        webhook = declaration(system, options)
     except Misconfigured as error:
         raise typer.BadParameter(str(error), param_hint="--option") from None
-    if found is None:
-        known = ", ".join(sorted([*WEBHOOKS, *DESCRIBED]))
-        message = f"{system} sends no webhooks that could be verified; it is polled. Those that do: {known}"
+    if webhook is None:
+        systems = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
+        message = (
+            f"{system} sends no webhooks that could be verified; it is polled. Those that do: "
+            f"{systems}"
+        )
         raise typer.BadParameter(message, param_hint="SYSTEM")
-    return found
+    return webhook
 
 
 def _networks(texts: list[str]) -> list[str]:
@@ -186,43 +203,55 @@ def _secret(system: str, webhook: "Webhook", *, interactive: bool) -> tuple[str,
 
     from pydantic import SecretStr
 
-    from connectors.kit.webhooks import unusable
-    from connectors.webhooks import DESCRIBED
+    from connectors.kit.webhooks.scheme import unusable
+    from connectors.registry import DESCRIBED_WEBHOOKS
 
-    given = os.environ.get(SECRET, "").strip()
-    if not given and system in DESCRIBED:
+    secret = os.environ.get(SECRET, "").strip()
+    if not secret and system in DESCRIBED_WEBHOOKS:
         return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), True
-    if not given and interactive and sys.stdin.isatty():
-        given = typer.prompt("Secret (Enter: later)", hide_input=True, default="", show_default=False).strip()
-    if given and (problem := unusable(webhook, SecretStr(given))):
-        raise typer.BadParameter(f"the secret cannot be one of {system}: {problem}", param_hint=SECRET)
-    return given, False
+    if not secret and interactive and sys.stdin.isatty():
+        secret = typer.prompt(
+            "Secret (Enter: later)", hide_input=True, default="", show_default=False
+        ).strip()
+    if secret and (problem := unusable(webhook, SecretStr(secret))):
+        raise typer.BadParameter(
+            f"the secret cannot be one of {system}: {problem}", param_hint=SECRET
+        )
+    return secret, False
 
 
 def _require_no_default(db: Any, *, wanted: bool) -> None:
     from sql.endpoints import endpoints
 
-    taken = next((one for one in endpoints(db) if one.is_default and one.disabled_at is None), None)
+    taken = next(
+        (
+            endpoint
+            for endpoint in endpoints(db)
+            if endpoint.is_default and endpoint.disabled_at is None
+        ),
+        None,
+    )
     if wanted and taken is not None:
         message = (
-            f"{taken.endpoint_id} is the default endpoint: `twezah webhooks disable {taken.endpoint_id[:8]}` first"
+            f"{taken.endpoint_id} is the default endpoint: `twezah webhooks disable "
+            f"{taken.endpoint_id[:8]}` first"
         )
         raise typer.BadParameter(message, param_hint="--default")
 
 
 def list_endpoints(json: Json = False) -> None:
-    """All endpoints: what they take, and when something last came."""
+    """List all endpoints: what they accept, and when something last arrived."""
     from sql.db import connect
     from sql.endpoints import endpoints
 
     with ledger() as dsn, connect(dsn) as db:
-        found = endpoints(db)
+        entries = endpoints(db)
     rows = [
-        _Shown(
-            one.endpoint_id, one.connection, one.system, _state(one), one.secrets,
-            ", ".join(one.allowed_networks) or "all", one.events, one.last_event_at,
+        _Row(
+            entry.endpoint_id, entry.connection, entry.system, _state(entry), entry.secrets,
+            ", ".join(entry.allowed_networks) or "all", entry.events, entry.last_event_at,
         )
-        for one in found
+        for entry in entries
     ]  # fmt: skip
     if json:
         print_json(rows)
@@ -232,28 +261,40 @@ def list_endpoints(json: Json = False) -> None:
         print("There is no endpoint yet: `twezah webhooks create` makes one.")
 
 
-def _state(one: "EndpointRow") -> str:
-    if one.disabled_at is not None:
+def _state(endpoint: "EndpointRow") -> str:
+    if endpoint.disabled_at is not None:
         return "disabled"
-    if one.handshake in ("awaited", "seen"):
+    if endpoint.handshake in ("awaited", "seen"):
         return "awaits verification"
-    return ("default" if one.is_default else "active") if one.secrets else "needs its secret"
+    return (
+        ("default" if endpoint.is_default else "active") if endpoint.secrets else "needs its secret"
+    )
 
 
-def _found(db: Any, beginning: str) -> "EndpointRow":
+def _endpoint_by_prefix(db: Any, beginning: str) -> "EndpointRow":
     from sql.endpoints import endpoints
 
-    found = [one for one in endpoints(db) if one.endpoint_id.startswith(beginning) and one.disabled_at is None]
-    if len(found) != 1:
-        say(f"{len(found) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks list` shows all.")
+    matches = [
+        endpoint
+        for endpoint in endpoints(db)
+        if endpoint.endpoint_id.startswith(beginning) and endpoint.disabled_at is None
+    ]
+    if len(matches) != 1:
+        say(
+            f"{len(matches) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks "
+            "list` shows all."
+        )
         raise typer.Exit(FAILED)
-    return found[0]
+    return matches[0]
 
 
 def rotate(
     endpoint_id: EndpointId,
     overlap_hours: Annotated[
-        float, typer.Option(min=0, max=720, help="For how long signatures with the old secret are accepted.")
+        float,
+        typer.Option(
+            min=0, max=720, help="For how long signatures with the old secret are accepted."
+        ),
     ] = 24,
     json: Json = False,
 ) -> None:
@@ -261,14 +302,14 @@ def rotate(
 
     For FreshBooks, its next verification is awaited instead.
     """
+    from settings import settings
     from sql import webhooks as stored
     from sql.db import connect
     from sql.endpoints import await_handshake
-    from twezah.settings import settings
 
     with ledger() as dsn, connect(dsn) as db:
-        endpoint = _found(db, endpoint_id)
-        webhook = _declared(endpoint.system, {**endpoint.block_options, **endpoint.options})
+        endpoint = _endpoint_by_prefix(db, endpoint_id)
+        webhook = _webhook_of(endpoint.system, {**endpoint.block_options, **endpoint.options})
         if webhook.confirm is not None:
             await_handshake(db, endpoint.endpoint_no)
             db.commit()
@@ -276,9 +317,17 @@ def rotate(
             return
         secret, made_here = _secret(endpoint.system, webhook, interactive=True)
         if not secret:
-            raise typer.BadParameter(f"no secret was entered; {SECRET} may hold it", param_hint="ID")
+            raise typer.BadParameter(
+                f"no secret was entered; {SECRET} may hold it", param_hint="ID"
+            )
         overlap_seconds = overlap_hours * 3600
-        stored.add_secret(db, endpoint.endpoint_no, secret, settings().fernet_key(), overlap_seconds=overlap_seconds)
+        stored.add_secret(
+            db,
+            endpoint.endpoint_no,
+            secret,
+            settings().fernet_key(),
+            overlap_seconds=overlap_seconds,
+        )
         db.commit()
     if json:
         print_json({"id": endpoint.endpoint_id, **({"secret": secret} if made_here else {})})
@@ -288,12 +337,12 @@ def rotate(
 
 
 def disable(endpoint_id: EndpointId) -> None:
-    """Take nothing more at this address: senders are told so (410). What was stored stays."""
+    """Accept nothing more at this address: senders get a 410. What was stored stays."""
     from sql.db import connect
     from sql.endpoints import disable_endpoint
 
     with ledger() as dsn, connect(dsn) as db:
-        endpoint = _found(db, endpoint_id)
+        endpoint = _endpoint_by_prefix(db, endpoint_id)
         disable_endpoint(db, endpoint.endpoint_id)
         db.commit()
     say(f"{endpoint.endpoint_id} is disabled.")
@@ -301,9 +350,11 @@ def disable(endpoint_id: EndpointId) -> None:
 
 def replay(
     connection: Annotated[str | None, typer.Option(help="Only events of this connection.")] = None,
-    event: Annotated[list[int] | None, typer.Option(help="Only the event of this number. Repeatable.")] = None,
+    event: Annotated[
+        list[int] | None, typer.Option(help="Only the event of this number. Repeatable.")
+    ] = None,
 ) -> None:
-    """Try parked and failed events again, at once: after a correction. Nothing counts twice."""
+    """Try parked and failed events again now, after a correction. Nothing counts twice."""
     from sql import webhooks as stored
     from sql.db import connect
 
@@ -312,6 +363,10 @@ def replay(
         db.commit()
         stored.nudge(db)
         db.commit()
-    say(f"{count} events are tried again." if count else "There is no such event that is parked or failed.")
+    say(
+        f"{count} events are tried again."
+        if count
+        else "There is no such event that is parked or failed."
+    )
     if not count:
         raise typer.Exit(FAILED)

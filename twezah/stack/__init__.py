@@ -1,4 +1,5 @@
-"""The local stack: embedded PostgreSQL, Prefect server, deployments, worker, simulator.
+"""The local stack, started and supervised.
 
-And their supervision.
+Its parts are the embedded PostgreSQL, Prefect's server, the caretaker, a worker, the HTTP API and,
+if wanted, the simulator.
 """

@@ -1,4 +1,7 @@
-"""A session of the role `analyst`: the one that logs in, so that there is nobody to go back to."""
+"""Logs in as the role `analyst`.
+
+The role itself logs in, so the session has no stronger role to return to.
+"""
 
 import base64
 import hashlib
@@ -7,10 +10,11 @@ import hmac
 import psycopg
 from psycopg import sql
 
-from twezah.settings import Settings
+from settings import Settings
 from twezah.stack.errors import StackError
 from twezah.stack.postgres import libpq_environment
 
+#: The role is made by the migrations; it may only read the schemas for analysts.
 ROLE = "analyst"
 
 
@@ -18,20 +22,21 @@ def analyst_environment(settings: Settings, dsn: str) -> dict[str, str]:
     """`os.environ` with the connection of an analyst as PG* variables.
 
     The embedded server knows who asks by its socket. On another server the role gets a password of
-    this installation, made from its secret key, unless TWEZAH_ANALYST_DATABASE_URL says how to log in.
+    this installation, made from its secret key, unless TWEZAH_ANALYST_DATABASE_URL says how to log
+    in.
 
     Raises:
         StackError: the role cannot log in, or could become another one; says what to do.
 
     """
     if settings.analyst_database_url is not None:
-        own = settings.analyst_database_url.get_secret_value()
-        _require_analyst(own)
-        return libpq_environment(own)
+        configured = settings.analyst_database_url.get_secret_value()
+        _require_analyst(configured)
+        return libpq_environment(configured)
     password = None if settings.is_embedded else _password(settings)
     login = psycopg.conninfo.make_conninfo(dsn, user=ROLE, password=password)
     if not _can_log_in(login):
-        _let_in(dsn, password)
+        _allow_login(dsn, password)
     _require_analyst(login)
     return libpq_environment(login)
 
@@ -44,8 +49,8 @@ def _can_log_in(login: str) -> bool:
     return True
 
 
-def _let_in(dsn: str, password: str | None) -> None:
-    """Lets the role log in; the server sees the password as its fingerprint only."""
+def _allow_login(dsn: str, password: str | None) -> None:
+    """Lets the role log in; the server gets the password only as a hash."""
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
             statement = sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(ROLE))
@@ -72,15 +77,18 @@ def _require_analyst(login: str) -> None:
             ).fetchone()
     except psycopg.OperationalError:
         raise StackError(
-            f"The role {ROLE} cannot log in: the server refuses it (pg_hba.conf), or does not answer."
+            f"The role {ROLE} cannot log in: the server refuses it (pg_hba.conf), or does not "
+            "answer."
         ) from None
     if row is None or row[0] != ROLE:
         raise StackError(f"TWEZAH_ANALYST_DATABASE_URL does not log in as {ROLE}.")
     if row[1]:
-        raise StackError(f"The role {ROLE} may become another role on this server. Revoke that first.")
+        raise StackError(
+            f"The role {ROLE} may become another role on this server. Revoke that first."
+        )
 
 
 def _password(settings: Settings) -> str:
-    """Always the same for an installation, and of no use to find its secret key."""
+    """The role's password: the same for an installation, and it does not reveal the secret key."""
     digest = hmac.digest(settings.fernet_key(), b"password of the role analyst", hashlib.sha256)
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

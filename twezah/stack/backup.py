@@ -1,11 +1,14 @@
-"""A backup of an installation is a folder: a dump of each database of ours, and the key that opens the stored tokens."""
+"""Backup and restore of an installation.
+
+A backup is a folder with a dump of each of our databases, and the key that opens the stored tokens.
+"""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
-from twezah.settings import Settings, embedded_dsn
+from settings import Settings, embedded_dsn
 from twezah.stack import pginstall
 from twezah.stack.errors import StackError
 from twezah.stack.locks import FileLock
@@ -19,7 +22,8 @@ SECONDS_MAX = 6 * 3600.0
 def backup(settings: Settings, folder: Path) -> list[Path]:
     """Writes a backup into the new `folder`, readable by its owner only; returns its files.
 
-    The stack may be up: each dump shows one instant of its database. A backup that could not be finished leaves nothing.
+    The stack may be up: each dump shows one instant of its database. A backup that could not be
+    finished leaves nothing.
 
     Raises:
         StackError: the folder exists or cannot be made, or a database cannot be dumped.
@@ -45,7 +49,7 @@ def backup(settings: Settings, folder: Path) -> list[Path]:
 
 
 def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> None:
-    """Makes the state folder, which must have no database yet, what it was at the time of the backup.
+    """Brings an empty state folder to what the installation was at the time of the backup.
 
     It stands by, so that it does not renew the tokens that the original still needs.
 
@@ -56,13 +60,14 @@ def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> Non
 
     Raises:
         StackError: this is no backup, the state folder is in use, or PostgreSQL refuses the dump.
-
     """
     _require_restorable(settings, folder)
     settings.home.mkdir(parents=True, exist_ok=True)
     serving = FileLock(settings.home / "up.lock")
     if not serving.acquire(shared=False, timeout_seconds=0):
-        raise StackError(f"A stack is up in {settings.home}. Stop it, or name another folder in TWEZAH_HOME.")
+        raise StackError(
+            f"A stack is up in {settings.home}. Stop it, or name another folder in TWEZAH_HOME."
+        )
     try:
         if settings.secret_key is None:
             shutil.copyfile(folder / KEY, settings.home / "secret.key")
@@ -74,7 +79,8 @@ def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> Non
                 _stand_by(dsn)
             if (folder / PREFECT).exists():
                 _load(embedded_dsn(settings.home, DATABASES[1]), folder / PREFECT)
-    except BaseException:  # half of a ledger must not be taken for one; all of this was made just now
+    except BaseException:
+        # Nobody must take half of a ledger for a whole one. Everything here was made just now.
         shutil.rmtree(settings.home / "pg", ignore_errors=True)
         (settings.home / "secret.key").unlink(missing_ok=True)
         raise
@@ -96,16 +102,21 @@ def _stand_by(dsn: str) -> None:
 def _require_restorable(settings: Settings, folder: Path) -> None:
     if not settings.is_embedded:
         raise StackError(
-            "TWEZAH_DATABASE_URL names a server of your own: restore there with pg_restore, into an empty database."
+            "TWEZAH_DATABASE_URL names a server of your own: restore there with pg_restore, into "
+            "an empty database."
         )
     missing = [name for name in (LEDGER, KEY) if not (folder / name).is_file()]
     if missing:
         raise StackError(f"{folder} is no backup: {', '.join(missing)} missing.")
     if (settings.home / "pg").exists():
-        raise StackError(f"{settings.home} has a database. Name an empty folder in TWEZAH_HOME, or move this one away.")
+        raise StackError(
+            f"{settings.home} has a database. Name an empty folder in TWEZAH_HOME, or move this "
+            "one away."
+        )
     if (settings.home / "secret.key").exists():
         raise StackError(
-            f"{settings.home} has a secret key. Name an empty folder in TWEZAH_HOME, or move this one away."
+            f"{settings.home} has a secret key. Name an empty folder in TWEZAH_HOME, or move this "
+            "one away."
         )
 
 
@@ -131,14 +142,25 @@ def _load(dsn: str, source: Path) -> None:
     environment = libpq_environment(dsn)
     database = environment["PGDATABASE"]
     _run(
-        dsn, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", f"--dbname={database}", str(source)
+        dsn,
+        "pg_restore",
+        "--exit-on-error",
+        "--single-transaction",
+        "--no-owner",
+        f"--dbname={database}",
+        str(source),
     )
 
 
 def _run(dsn: str, program: str, *arguments: str) -> None:
     command = [str(pginstall.program(program)), *arguments]
     result = subprocess.run(
-        command, env=libpq_environment(dsn), capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+        command,
+        env=libpq_environment(dsn),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
     )
     if result.returncode != 0:
         raise StackError(f"{program} failed: {pginstall.explain(result.stderr)}")

@@ -20,24 +20,25 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from settings import Settings, settings
 from sql import standby
 from sql.db import connect
 from sql.standby import Standby
-from twezah.settings import Settings, settings
-from twezah.stack.announce import keep_announced
-from twezah.stack.api import is_healthy
-from twezah.stack.describe import descriptions, source_digest
+from twezah.stack.flow_descriptions import descriptions, source_digest
+from twezah.stack.prefect_health import is_healthy
 from twezah.stack.processes import pause_seconds, reason
+from twezah.stack.simulator_webhooks import keep_webhooks_connected
 
 T = TypeVar("T")
 
 #: How often it looks for systems that were connected in Prefect's UI meanwhile.
 ROUND_SECONDS = 30.0
+#: How often it looks whether the server answers, at the start.
 POLL_SECONDS = 0.2
 
 
 class Report:
-    """Writes into the pipe; without one onto stdout. Ends the process when nobody reads."""
+    """Writes into the pipe, or to stdout without one. Ends the process when nobody reads."""
 
     def __init__(self, descriptor: int | None) -> None:
         """Name the pipe."""
@@ -56,7 +57,13 @@ class Report:
 
 
 def insist(what: str, action: Callable[[], T], say: Callable[[str], None]) -> T:
-    """The result of `action`, however often it takes; each failure is said with its reason."""
+    """The result of `action`, tried until it succeeds.
+
+    Args:
+        what: What it does, e.g. "Tidying up", for the operator.
+        action: Called again after each failure, each time a little later.
+        say: Gets a line with the reason of each failure.
+    """
     failures = 0
     while True:
         try:
@@ -72,9 +79,9 @@ def insist(what: str, action: Callable[[], T], say: Callable[[str], None]) -> T:
 class Caretaker:
     """Everything it does, in order."""
 
-    def __init__(self, own: Settings, options: argparse.Namespace, report: Report) -> None:
+    def __init__(self, installation: Settings, options: argparse.Namespace, report: Report) -> None:
         """`options` are those of the command."""
-        self._own = own
+        self._own = installation
         self._options = options
         self._report = report
         self._announced: list[str] = []
@@ -95,7 +102,7 @@ class Caretaker:
             if state is None:
                 self._report(tidied=settled)
         connected = insist("Applying the deployments", self._provision, say)
-        if state is not None:  # nothing may run before all is paused
+        if state is not None:  # no worker may start before all is paused
             insist("Pausing the deployments", lambda: self._follow_standby(state), say)
             self._report(tidied=settled)
             say(state.to_text())
@@ -108,7 +115,7 @@ class Caretaker:
             time.sleep(ROUND_SECONDS)
 
     def _preload(self) -> None:
-        """What takes long and needs no server, while the server is still starting."""
+        """Does what takes long and needs no server, while the server is still starting."""
         say = self._report.say
         insist(
             "Describing the flows",
@@ -116,10 +123,10 @@ class Caretaker:
             say,
         )
         for name in (
-            "tasks.pages.publish",
-            "tasks.pages.refresh",
+            "panel.pages.publish",
+            "panel.pages.refresh",
             "twezah.stack.provision",
-            "twezah.stack.tidy",
+            "twezah.stack.run_cleanup",
         ):
             importlib.import_module(name)
 
@@ -136,7 +143,7 @@ class Caretaker:
         """Pauses all deployments of a restored copy; continues them once it is live."""
         from prefect.client.orchestration import get_client
 
-        from twezah.stack import tidy
+        from twezah.stack import run_cleanup
         from twezah.stack.provision import present_deployments
 
         if not self._is_own_server():  # it may be the original's
@@ -145,24 +152,26 @@ class Caretaker:
         with get_client(sync_client=True) as client:
             present = list(present_deployments(client).values())
             if state is not None:
-                tidy.stand_by(client, present)
-            elif tidy.take_up(client, present):
+                run_cleanup.pause_deployments(client, present)
+            elif run_cleanup.resume_deployments(client, present):
                 self._report.say("This installation is live: its schedules are on.")
 
     def _is_own_server(self) -> bool:
         """True when the stack started the server that PREFECT_API_URL names."""
-        own = self._own.model_copy(update={"prefect_api_url": None})
-        return self._own.api_url == own.api_url
+        starting_prefect = self._own.model_copy(update={"prefect_api_url": None})
+        return self._own.api_url == starting_prefect.api_url
 
     def _tidy(self, started_at: datetime, *, catch_up: bool) -> int:
         from prefect.client.orchestration import get_client
 
-        from twezah.stack import tidy
+        from twezah.stack import run_cleanup
         from twezah.stack.provision import present_deployments
 
         with get_client(sync_client=True) as client:
             present = present_deployments(client)
-            return tidy.clear_leftovers(client, present.values(), started_at, catch_up=catch_up)
+            return run_cleanup.clear_leftovers(
+                client, present.values(), started_at, catch_up=catch_up
+            )
 
     def _provision(self) -> list[str]:
         from twezah.stack.provision import provision
@@ -175,7 +184,7 @@ class Caretaker:
         renew_pages()
 
     def _round(self) -> None:
-        from twezah.stack import tidy
+        from twezah.stack import run_cleanup
         from twezah.stack.provision import activate_connected
 
         try:
@@ -186,15 +195,15 @@ class Caretaker:
                 self._report.say(f"{name} is connected: its schedule is active now.")
             if activated:
                 self._renew_pages()
-            for name in tidy.keep(self._listening_since):
-                self._report.say(f"The run {name} had died unseen; it goes on by itself.")
+            for name in run_cleanup.tend_runs(self._listening_since):
+                self._report.say(f"The run {name} had died unnoticed; it goes on by itself.")
         except Exception as error:  # noqa: BLE001 - the server may be restarting
             self._listening_since = datetime.now(UTC)
             again = f"it is tried again in {ROUND_SECONDS:.0f} s"
             self._report.say(f"Looking after Prefect failed: {reason(error)} - {again}.")
             return
         if self._options.announce:
-            self._announced = keep_announced(self._own, self._announced, self._report.say)
+            self._announced = keep_webhooks_connected(self._own, self._announced, self._report.say)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -208,7 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_false",
         help="with --tidy: do not make up for missed scheduled runs",
     )
-    parser.add_argument("--announce", action="store_true", help="tell the simulator where webhooks go")
+    parser.add_argument(
+        "--announce", action="store_true", help="tell the simulator where webhooks go"
+    )
     parser.add_argument("--report-fd", type=int, help="pipe for what it has to say")
     options = parser.parse_args(arguments)
     Caretaker(settings(), options, Report(options.report_fd)).serve()

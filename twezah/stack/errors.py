@@ -2,9 +2,9 @@
 
 
 class StackError(RuntimeError):
-    """Something around the project is wrong.
+    """Something around the program is wrong, and an operator can correct it.
 
-    The message says what, and names the setting or command that helps.
+    The message says what is wrong, and names the setting or the command that helps.
     """
 
 
@@ -15,7 +15,7 @@ class PortTaken(StackError):
 class DatabaseFailed(StackError):
     """PostgreSQL could not be started or reached.
 
-    `permanent`: trying again would change nothing; somebody must act first.
+    Where `permanent` is true, another attempt would change nothing before somebody has acted.
     """
 
     def __init__(self, message: str, *, permanent: bool = False) -> None:

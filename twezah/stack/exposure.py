@@ -1,7 +1,7 @@
 """Whether the settings let other machines reach Prefect's server without TLS."""
 
-from api.safety import UnsafeError, is_loopback
-from twezah.settings import Settings
+from api.exposure_check import UnsafeError, is_loopback
+from settings import Settings
 
 
 def require_prefect_safe(settings: Settings) -> None:

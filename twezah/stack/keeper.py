@@ -1,9 +1,9 @@
 """The process that owns the embedded PostgreSQL: `python -m twezah.stack.keeper HOME`.
 
-Users of the database hold a shared lock on `pg.users`. The keeper stops the server and ends as soon as it
-can take that lock alone. Locks die with their holders, so a user killed with -9 counts as gone, and nothing
-needs counting. It holds `pg.keeper` itself, and the server gets SIGINT (fast shutdown) from the kernel
-should the keeper be killed.
+Users of the database hold a shared lock on `pg.users`. The keeper stops the server and ends as soon
+as it can take that lock alone. Locks die with their holders, so a user killed with -9 counts as
+gone, and nothing needs counting. It holds `pg.keeper` itself, and the server gets SIGINT (fast
+shutdown) from the kernel should the keeper be killed.
 """
 
 import contextlib
@@ -20,17 +20,23 @@ from pathlib import Path
 from twezah.stack import pginstall
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.locks import FileLock
-from twezah.stack.private import UMASK
+from twezah.stack.private_files import UMASK
 
+#: How often the keeper looks whether users are left and the server lives.
 POLL_SECONDS = 0.1
+#: A server that recovers after a crash needs longest; then it is started again.
 START_SECONDS_MAX = 60.0
+#: How long each way to stop the server may take before a harder one is tried.
 STOP_SECONDS_MAX = 60.0
 #: The longest pause between two attempts to start a server that has died, and how long a server
 #: must have run for the next pause to be the shortest again.
 PAUSE_SECONDS_MAX = 10.0
 STABLE_SECONDS = 60.0
+#: A longer log is moved aside at the next start.
 LOG_BYTES_MAX = 10_000_000
+#: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
+#: Errors that somebody must correct before another attempt can succeed.
 _PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)
 
 
@@ -72,7 +78,8 @@ class Keeper:
                 pginstall.server_command(self.data, self.sockets),
                 **pginstall.identity(self.user), cwd="/", umask=0o077,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=lambda: die_with_parent(signal.SIGINT),  # noqa: PLW1509 - the keeper has one thread
+                # Safe here: the keeper has one thread.
+                preexec_fn=lambda: die_with_parent(signal.SIGINT),  # noqa: PLW1509
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline and server.poll() is None:
@@ -145,7 +152,7 @@ class Keeper:
     def _remove_stale_server(self) -> None:
         """Stop a server that outlived its keeper.
 
-        Drop a pid file whose number now belongs to something else.
+        A pid file whose number belongs to another process by now is deleted.
         """
         pid_file = self.data / "postmaster.pid"
         try:
@@ -172,12 +179,17 @@ def command_line(pid: int) -> list[str]:
             return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         except OSError:
             return []
-    said = subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False)
-    return said.stdout.split()
+    result = subprocess.run(
+        ["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False
+    )
+    return result.stdout.split()
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown (sessions are cut, everything committed is on disk), immediate if that takes too long."""
+    """Fast shutdown: sessions are cut, and everything committed is on disk.
+
+    Immediate shutdown if that takes too long.
+    """
     for signal_number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         if server.poll() is None:
             server.send_signal(signal_number)

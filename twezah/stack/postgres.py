@@ -3,8 +3,8 @@
     with running(settings()) as dsn:          # starts the embedded server if it is not running
         psycopg.connect(dsn)
 
-Several processes may do this at once; the server ends when the last of them leaves the block, however it
-ends.
+Several processes may do this at once; the server ends when the last of them leaves the block,
+however it ends.
 """
 
 import os
@@ -15,14 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from twezah.settings import DatabaseNotRunning, Settings, embedded_dsn
+from settings import DatabaseNotRunning, Settings, embedded_dsn
 from twezah.stack.errors import DatabaseFailed
-from twezah.stack.leftovers import MARK
+from twezah.stack.leftover_processes import MARK
 from twezah.stack.locks import FileLock, held
 from twezah.stack.pginstall import python_environment
 
 #: Databases made on first start: the ledger and Prefect's own.
 DATABASES = ("twezah", "prefect")
+#: How long to wait for a server that is stopping.
 STOP_SECONDS_MAX = 60.0
 #: A server that has not begun to stop by then has other users.
 NOTICE_SECONDS_MAX = 1.0
@@ -75,7 +76,9 @@ def _join(users: FileLock) -> None:
     """Become a user; waits while the keeper is stopping the server."""
     try:
         if not users.acquire(shared=True, timeout_seconds=STOP_SECONDS_MAX):
-            raise DatabaseFailed("The embedded database is shutting down and does not finish. Try again.")
+            raise DatabaseFailed(
+                "The embedded database is shutting down and does not finish. Try again."
+            )
     except OSError as error:
         raise DatabaseFailed(
             f"Cannot use the state folder {users.path.parent}: {error.strerror}. Set TWEZAH_HOME.",
@@ -114,20 +117,26 @@ def _start_keeper(home: Path) -> None:
     with (home / "logs" / "keeper.log").open("ab") as log:
         result = subprocess.run(
             [sys.executable, "-m", "twezah.stack.keeper", str(home)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, cwd="/",
-            env=_keeper_environment(), check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, check=False,
+            start_new_session=True, cwd="/", env=_keeper_environment(),
         )  # fmt: skip
     answer = result.stdout.decode(errors="replace")
     if answer == "ready":
         return
     kind, _, text = answer.partition(": ")
     if not text:
-        text = f"The database keeper ended before PostgreSQL was ready; see {home / 'logs' / 'keeper.log'}."
+        text = (
+            "The database keeper ended before PostgreSQL was ready; see "
+            f"{home / 'logs' / 'keeper.log'}."
+        )
     raise DatabaseFailed(text, permanent=kind == "permanent")
 
 
 def _keeper_environment() -> dict[str, str]:
-    """Without the mark of a stack: the database outlives it where others use it as well."""
+    """Environment of the keeper, without the mark of a stack.
+
+    The database must outlive the stack where other commands use it as well.
+    """
     return {key: value for key, value in python_environment().items() if key != MARK}
 
 
@@ -143,7 +152,9 @@ def _make_databases(home: Path) -> None:
                     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
                     connection.execute(statement)
     except (psycopg.Error, DatabaseNotRunning) as error:
-        raise DatabaseFailed(f"PostgreSQL was started and then did not answer: {str(error).strip()}") from error
+        raise DatabaseFailed(
+            f"PostgreSQL was started and then did not answer: {str(error).strip()}"
+        ) from error
 
 
 def _wait_until_stopped(home: Path) -> None:
@@ -162,7 +173,10 @@ def _wait_until_stopped(home: Path) -> None:
 
 
 def check_reachable(dsn: str) -> None:
-    """Raise `DatabaseFailed` unless a connection can be made; the message never holds the password."""
+    """Raise `DatabaseFailed` unless a connection can be made.
+
+    The message never holds the password.
+    """
     import psycopg
 
     try:
@@ -176,6 +190,7 @@ def asyncpg_url(home: Path) -> str:
     return embedded_dsn(home, DATABASES[1]).replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
+#: The environment variable of each part of a connection URL.
 _LIBPQ_VARIABLES = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -193,15 +208,21 @@ _LIBPQ_VARIABLES = {
 
 
 def libpq_environment(dsn: str) -> dict[str, str]:
-    """`os.environ` with the connection as PG* variables: the password stays off the command line."""
+    """`os.environ` with the connection as PG* variables.
+
+    So the password stays off the command line.
+    """
     from psycopg.conninfo import conninfo_to_dict
 
-    given = {
+    variables = {
         _LIBPQ_VARIABLES[key]: str(value)
         for key, value in conninfo_to_dict(dsn).items()
         if key in _LIBPQ_VARIABLES and value is not None
     }
-    return {**{k: v for k, v in os.environ.items() if k not in _LIBPQ_VARIABLES.values()}, **given}
+    return {
+        **{k: v for k, v in os.environ.items() if k not in _LIBPQ_VARIABLES.values()},
+        **variables,
+    }
 
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""What stands in front of Prefect's server: the Host header, the Origin, and the password.
+"""The guard in front of Prefect's server: it checks Host header, Origin and password.
 
-Prefect checks the password of its API and of its websockets. It checks neither who a browser asks
-for (a name that resolves to this machine: DNS rebinding) nor which page asks, and its
-documentation pages are open.
+Prefect checks the password of its API and of its websockets. It does not check the name that a
+browser asks for (one that was made to resolve to this machine: DNS rebinding), nor which page asks.
+Its documentation pages are open.
 """
 
 import base64
@@ -17,14 +17,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twezah.settings import Settings
+from settings import Settings
 
+#: Everything below this path needs the password.
 API: Final = "/api"
-#: Say whether the server lives, and nothing else.
+#: Health checks: they tell whether the server lives, and nothing else.
 OPEN: Final = frozenset({"/api/health", "/api/ready"})
 #: Pages of the API's documentation; Prefect leaves them open.
 DOCUMENTATION: Final = ("/docs", "/redoc", "/openapi.json")
+#: Names of this machine that a browser on it may use.
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
+#: Added to every answer: no other page may frame it, and nothing leaks to other sites.
 HEADERS: Final = {
     "content-security-policy": "frame-ancestors 'self'",
     "x-frame-options": "SAMEORIGIN",
@@ -35,7 +38,7 @@ HEADERS: Final = {
 
 
 class PrefectGuard:
-    """Refuses what another page asks for, and what comes without the password."""
+    """Refuses requests of other web pages, and requests without the password."""
 
     def __init__(self, app: ASGIApp, auth_string: str, origins: Collection[str]) -> None:
         """Stand before `app`.
@@ -81,14 +84,14 @@ class PrefectGuard:
     def _has_password(self, authorization: str) -> bool:
         scheme, _, encoded = authorization.partition(" ")
         try:
-            given = base64.b64decode(encoded.strip(), validate=True)
+            password = base64.b64decode(encoded.strip(), validate=True)
         except (binascii.Error, ValueError):
             return False
-        return scheme.lower() == "basic" and hmac.compare_digest(given, self._auth_string)
+        return scheme.lower() == "basic" and hmac.compare_digest(password, self._auth_string)
 
 
 def needs_password(path: str, method: str) -> bool:
-    """True for everything but the files of the user interface and the signs of life."""
+    """True for everything but the files of the user interface and the health checks."""
     if path in OPEN:
         return method not in ("GET", "HEAD")
     closed = (API, *DOCUMENTATION)
@@ -97,7 +100,9 @@ def needs_password(path: str, method: str) -> bool:
     return False
 
 
-def guarded(app: ASGIApp, settings: Settings, auth_string: str, origins: Collection[str]) -> ASGIApp:
+def guarded(
+    app: ASGIApp, settings: Settings, auth_string: str, origins: Collection[str]
+) -> ASGIApp:
     """Prefect's server behind the guard, for the names that lead to it."""
     inner = PrefectGuard(app, auth_string, [*origins, ui_origin(settings)])
     return TrustedHostMiddleware(inner, allowed_hosts=hosts(settings), www_redirect=False)
@@ -105,8 +110,8 @@ def guarded(app: ASGIApp, settings: Settings, auth_string: str, origins: Collect
 
 def hosts(settings: Settings) -> list[str]:
     """Names in the Host header that mean our server."""
-    own = settings.prefect_host
-    names = [*LOOPBACK_NAMES, f"[{own}]" if ":" in own else own]
+    bound = settings.prefect_host
+    names = [*LOOPBACK_NAMES, f"[{bound}]" if ":" in bound else bound]
     for url in (settings.own_api_url, settings.prefect_public_url):
         host = urlsplit(url or "").hostname
         if host:

@@ -13,12 +13,12 @@ import uvicorn
 from prefect.server.api.server import create_app
 from prefect.settings import get_current_settings
 
-from twezah.settings import Settings, settings
+from settings import Settings, settings
 from twezah.stack.prefect_guard import guarded
-from twezah.stack.private import UMASK
+from twezah.stack.private_files import UMASK
 
 
-def server_config(own: Settings, host: str, port: int) -> uvicorn.Config:
+def server_config(installation: Settings, host: str, port: int) -> uvicorn.Config:
     """How the server behaves.
 
     Raises:
@@ -28,19 +28,21 @@ def server_config(own: Settings, host: str, port: int) -> uvicorn.Config:
     server = get_current_settings().server
     secret = server.api.auth_string
     if secret is None or not secret.get_secret_value():
-        raise RuntimeError("PREFECT_SERVER_API_AUTH_STRING is not set: Prefect's server would answer anybody.")
+        raise RuntimeError(
+            "PREFECT_SERVER_API_AUTH_STRING is not set: Prefect's server would answer anybody."
+        )
     origins = [part.strip() for part in server.api.cors_allowed_origins.split(",") if part.strip()]
-    certificate, key = own.prefect_tls_certificate, own.prefect_tls_key
+    certificate, key = installation.prefect_tls_certificate, installation.prefect_tls_key
     return uvicorn.Config(
-        guarded(create_app(final=True), own, secret.get_secret_value(), origins),
+        guarded(create_app(final=True), installation, secret.get_secret_value(), origins),
         host=host,
         port=port,
         timeout_keep_alive=server.api.keepalive_timeout,
         ws_ping_interval=server.api.websocket_ping_interval,
         ws_ping_timeout=server.api.websocket_ping_timeout,
         log_level=server.logging_level.lower(),
-        proxy_headers=bool(own.prefect_proxies),
-        forwarded_allow_ips=own.prefect_proxies,
+        proxy_headers=bool(installation.prefect_proxies),
+        forwarded_allow_ips=installation.prefect_proxies,
         ssl_certfile=None if certificate is None else str(certificate),
         ssl_keyfile=None if key is None else str(key),
     )
@@ -48,7 +50,9 @@ def server_config(own: Settings, host: str, port: int) -> uvicorn.Config:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal."""
-    parser = argparse.ArgumentParser(prog="python -m twezah.stack.prefect_server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m twezah.stack.prefect_server", description=__doc__
+    )
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
     options = parser.parse_args(arguments)

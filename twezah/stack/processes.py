@@ -1,4 +1,7 @@
-"""Child processes with a log file, a restart policy and an end: each leads its own process group."""
+"""Child processes with a log file, a restart policy and an orderly end.
+
+Each leads its own process group.
+"""
 
 import contextlib
 import json
@@ -13,20 +16,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twezah.settings import PROJECT_ROOT
+from settings import PROJECT_ROOT
 from twezah.stack.errors import PortTaken
 from twezah.stack.pginstall import python_environment
 
+#: A longer log is moved aside at the next start of its program.
 LOG_BYTES_MAX = 20_000_000
-#: From this many ends in a row on, each sooner than `STABLE_SECONDS` after its start, it is said
-#: that something is wrong with the program itself.
+#: After this many ends in a row, each sooner than `STABLE_SECONDS` after its start, the operator is
+#: told that something is wrong with the program itself.
 FAILURES_LOUD = 4
+#: A program that has run this long is well again.
 STABLE_SECONDS = 60.0
 #: The longest pause between two attempts.
 PAUSE_SECONDS_MAX = 30.0
 PORT_MAX = 65535
+#: Characters of an error that a line for the operator shows.
 REASON_CHARACTERS_MAX = 300
-#: How often a running program is asked whether it answers, and how long it may not.
+#: How often a running program is asked whether it answers, and how long it may stay silent.
 LOOK_SECONDS = 15.0
 HUNG_SECONDS = 300.0
 
@@ -37,19 +43,17 @@ def pause_seconds(failures: int) -> float:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says in one line, or what it is where it says nothing."""
+    """An exception's message in one line, or its type where it has no message."""
     text = " ".join(str(error).split())[:REASON_CHARACTERS_MAX]
     return text or type(error).__name__
 
 
 class Watchdog:
-    """The process that ends our children should we be killed before we can."""
+    """The process that ends our children if we are killed before we can do it."""
 
     def __init__(self, home: Path, stack_id: str) -> None:
         """Start it for the processes that carry the mark of this stack."""
-        self._command = [
-            sys.executable, "-m", "twezah.stack.watchdog", str(home), stack_id,
-        ]  # fmt: skip
+        self._command = [sys.executable, "-m", "twezah.stack.watchdog", str(home), stack_id]
         self._process = self._start()
 
     @property
@@ -104,18 +108,24 @@ def status_words(status: int) -> str:
 class Child:
     """One supervised program. Its output goes to `log`; `stop` ends it and whatever it started.
 
-    It is started again for ever, at most every PAUSE_SECONDS_MAX: what it lacks may come back.
+    It is restarted for ever, at most every PAUSE_SECONDS_MAX: what it needs may come back.
     """
 
+    #: What it is called in lines for the operator, e.g. "Prefect server".
     name: str
+    #: Program and arguments.
     command: Sequence[str]
+    #: All environment variables.
     environment: Mapping[str, str]
+    #: File that its output is appended to.
     log: Path
     #: It gets `--report-fd N` as last arguments, and writes JSON lines there.
     reports: bool = False
     #: Whether it answers; one that runs and does not for HUNG_SECONDS is ended and started again.
     answers: Callable[[], bool] | None = None
+    #: Seconds between SIGTERM and SIGKILL.
     stop_seconds_max: float = 15.0
+    #: None before the start, and after it was ended.
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     #: Ends in a row, each sooner than STABLE_SECONDS after the start.
     failures: int = field(default=0, init=False)
@@ -123,8 +133,11 @@ class Child:
     down_since: float | None = field(default=None, init=False)
     #: Why it ended the last time.
     last_reason: str = field(default="", init=False)
+    #: When it was started the last time (monotonic).
     started_at: float = field(default=0.0, init=False)
+    #: When it is started again (monotonic); None while it runs or is stopped for good.
     restart_at: float | None = field(default=None, init=False)
+    #: Whether it was asked to stop.
     asked: bool = field(default=False, init=False)
     _answered_at: float = field(default=0.0, init=False)
     _look_at: float = field(default=0.0, init=False)
@@ -239,9 +252,9 @@ class Child:
             self.process.terminate()
 
     def stop(self) -> None:
-        """End it: SIGTERM to the program.
+        """Ends the program: SIGTERM first.
 
-        SIGKILL to its group if it takes too long or left something behind.
+        SIGKILL to its group follows if that takes too long or leaves something behind.
         """
         self.restart_at = None
         if self.process is None:
@@ -267,7 +280,7 @@ class Child:
         self._pipe, self._unread = None, b""
 
     def log_end(self) -> str:
-        """The last line that this start of it wrote, the telling one of a traceback."""
+        """The last line that the program wrote since this start: of a traceback, the error."""
         try:
             with self.log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
@@ -279,7 +292,13 @@ class Child:
 
 
 def require_free(host: str, port: int, setting: str) -> None:
-    """Raise PortTaken, naming `setting`, unless we can listen on the port."""
+    """Raise PortTaken unless we can listen on the port.
+
+    Args:
+        host: Address to listen on.
+        port: The port.
+        setting: Name of the setting to change, for the message.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -287,6 +306,7 @@ def require_free(host: str, port: int, setting: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortTaken(
-                f"Cannot listen on {host}:{port} ({error.strerror}). Stop the program that uses it, "
-                f"or choose another port, for example {setting}={port - 1 if port == PORT_MAX else port + 1}."
+                f"Cannot listen on {host}:{port} ({error.strerror}). Stop the program that uses "
+                "it, or choose another port, for example "
+                f"{setting}={port - 1 if port == PORT_MAX else port + 1}."
             ) from None

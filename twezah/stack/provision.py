@@ -1,4 +1,4 @@
-"""Brings a Prefect server to what prefect.yaml says. Safe to repeat; what is so already is left.
+"""Brings a Prefect server to the state that prefect.yaml describes. Safe to repeat.
 
 A deployment that exists keeps its schedules, its parameters and any tags an operator added.
 """
@@ -26,8 +26,8 @@ from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from connectors.kit.errors import block_name
-from twezah.settings import PROJECT_ROOT, settings
-from twezah.stack.describe import (
+from settings import PROJECT_ROOT, settings
+from twezah.stack.flow_descriptions import (
     Descriptions,
     describe,
     descriptions,
@@ -38,12 +38,14 @@ from twezah.stack.describe import (
 #: A deployment with this tag has had its schedule switched on once; from then on the switch is the
 #: operator's.
 CONNECTED_TAG = "connected"
+#: The deployment of a connection is called this and the connection's name.
 SYNC = "sync-"
-#: Prefect's variable that holds the digest of the sources whose forms of blocks the server has.
+#: Prefect's variable with the digest of the sources from which blocks and deployments were
+#: registered: a start with the same sources skips that.
 REGISTERED = "twezah_registered"
-#: Prefect gives no more at a time.
+#: Prefect returns at most this many rows at a time.
 _PAGE = 200
-#: A deployment as the server's API tells it, in plain JSON.
+#: A deployment in plain JSON, as the server's API returns it.
 Present = dict[str, Any]
 
 
@@ -101,35 +103,35 @@ def apply_deployment(
         "parameter_openapi_schema": flow["schema"],
         "enforce_parameter_schema": True,
     }
-    known = there.get(spec["name"])
-    if known is None:
+    deployment = there.get(spec["name"])
+    if deployment is None:
         client.create_deployment(
             flow_id=client.create_flow_from_name(flow["name"]), name=spec["name"],
             schedules=_schedules(spec), parameters=spec["parameters"], tags=spec["tags"], **common,
         )  # fmt: skip
         return True
-    parameters = {**known["parameters"], **spec["parameters"]}
-    tags = list(dict.fromkeys([*spec["tags"], *known["tags"]]))
-    return _update(client, known, {**common, "parameters": parameters, "tags": tags})
+    parameters = {**deployment["parameters"], **spec["parameters"]}
+    tags = list(dict.fromkeys([*spec["tags"], *deployment["tags"]]))
+    return _update(client, deployment, {**common, "parameters": parameters, "tags": tags})
 
 
-def _update(client: SyncPrefectClient, known: Present, wanted: Mapping[str, Any]) -> bool:
+def _update(client: SyncPrefectClient, deployment: Present, wanted: Mapping[str, Any]) -> bool:
     """Change the deployment unless it is as wanted; True if it was changed."""
-    if all(_is_so(known, name, value) for name, value in wanted.items()):
+    if all(_is_equal(deployment, name, value) for name, value in wanted.items()):
         return False
-    client.update_deployment(UUID(known["id"]), DeploymentUpdate(**wanted))
+    client.update_deployment(UUID(deployment["id"]), DeploymentUpdate(**wanted))
     return True
 
 
-def _is_so(known: Present, name: str, value: Any) -> bool:
+def _is_equal(deployment: Present, name: str, value: Any) -> bool:
     if name == "concurrency_limit":
-        return bool((known.get("global_concurrency_limit") or {}).get("limit") == value)
+        return bool((deployment.get("global_concurrency_limit") or {}).get("limit") == value)
     if name == "concurrency_options":
-        strategy = (known.get(name) or {}).get("collision_strategy")
+        strategy = (deployment.get(name) or {}).get("collision_strategy")
         return bool(strategy == value.collision_strategy.value)
     if name == "tags":
-        return sorted(known[name]) == sorted(value)
-    return bool(known.get(name) == value)
+        return sorted(deployment[name]) == sorted(value)
+    return bool(deployment.get(name) == value)
 
 
 def _concurrency(limit: Mapping[str, Any]) -> ConcurrencyOptions:
@@ -140,10 +142,11 @@ def _schedules(spec: dict[str, Any]) -> list[DeploymentScheduleCreate]:
     return [
         DeploymentScheduleCreate(
             schedule=IntervalSchedule(interval=timedelta(seconds=entry["interval"])),
-            active=entry["active"], slug=entry["slug"],
+            active=entry["active"],
+            slug=entry["slug"],
         )
         for entry in spec["schedules"]
-    ]  # fmt: skip
+    ]
 
 
 def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -153,8 +156,10 @@ def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     zones of the machine.
     """
     wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
-    found = client.read_deployments(deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC)
-    return next(iter(found), None)
+    deployments = client.read_deployments(
+        deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC
+    )
+    return next(iter(deployments), None)
 
 
 def apply_connection(
@@ -163,10 +168,10 @@ def apply_connection(
     system: str,
     present: Mapping[str, Present] | None = None,
 ) -> bool:
-    """Create or update the deployment of a further account: like its system's, named by its block.
+    """Creates or updates the deployment of a further account, modelled on its system's.
 
-    Returns False where it is as it should be, and where there is nothing to take after: the
-    system's own deployment is missing.
+    Its name is that of its block. Returns False where nothing had to change, and where there is no
+    model: the system's own deployment is missing.
     """
     there = present_deployments(client) if present is None else present
     first = SYNC + block_name(system)
@@ -175,7 +180,8 @@ def apply_connection(
         return False
     spec = next(entry for entry in project_deployments() if entry["name"] == first)
     common: dict[str, Any] = {
-        "entrypoint": model["entrypoint"], "path": model["path"],
+        "entrypoint": model["entrypoint"],
+        "path": model["path"],
         "pull_steps": model["pull_steps"],
         "description": _renamed(spec["description"], system, name),
         "work_pool_name": model["work_pool_name"],
@@ -183,10 +189,10 @@ def apply_connection(
         "concurrency_options": _concurrency(spec["concurrency_limit"]),
         "parameter_openapi_schema": model["parameter_openapi_schema"],
         "enforce_parameter_schema": True,
-    }  # fmt: skip
-    known = there.get(SYNC + name)
-    if known is not None:
-        return _update(client, known, common)
+    }
+    deployment = there.get(SYNC + name)
+    if deployment is not None:
+        return _update(client, deployment, common)
     client.create_deployment(
         flow_id=UUID(model["flow_id"]), name=SYNC + name, schedules=_schedules(spec),
         parameters={**spec["parameters"], "system": name}, tags=[*spec["tags"], name], **common,
@@ -211,7 +217,7 @@ def activate_connected(
         present: The deployments that are there; by default the server is asked.
 
     """
-    from tasks.connections import connected
+    from panel.blocks.connected import connected
 
     activated = []
     with get_client(sync_client=True) as client:
@@ -219,22 +225,25 @@ def activate_connected(
         for name, system in (connected() if ready is None else ready).items():
             if SYNC + name not in there and apply_connection(client, name, system, there):
                 there = present_deployments(client)
-            known = there.get(SYNC + name)
-            if known is None or CONNECTED_TAG in known["tags"]:
+            deployment = there.get(SYNC + name)
+            if deployment is None or CONNECTED_TAG in deployment["tags"]:
                 continue
-            deployment_id = UUID(known["id"])
-            for schedule in known["schedules"]:
+            deployment_id = UUID(deployment["id"])
+            for schedule in deployment["schedules"]:
                 schedule_id = UUID(schedule["id"])
                 client.update_deployment_schedule(deployment_id, schedule_id, active=True)
-            tags = [*known["tags"], CONNECTED_TAG]
+            tags = [*deployment["tags"], CONNECTED_TAG]
             client.update_deployment(deployment_id, DeploymentUpdate(tags=tags))
             activated.append(name)
     return activated
 
 
 def renew_pages() -> None:
-    """Shows the connections as they are now. Without it the pages would follow with the next run."""
-    from tasks.pages.refresh import refresh
+    """Renews the page "Billing systems", so that it shows the connections as they are now.
+
+    Without this the page would change only after the next run.
+    """
+    from panel.pages.refresh import refresh
 
     try:
         refresh(settings(), charts=False)
@@ -254,10 +263,10 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
         was switched on now.
 
     """
-    from tasks.alerts.automations import ensure_automations
-    from tasks.blocks import connect_simulator, register_blocks
-    from tasks.connections import connected, connections
-    from tasks.pages.publish import ensure_linked
+    from panel.alerts.automations import ensure_automations
+    from panel.blocks import connect_simulator, register_blocks
+    from panel.blocks.connected import connected, connections
+    from panel.pages.publish import ensure_linked
 
     digest = source_digest()
     flows = descriptions(settings().home, digest) if flows is None else flows
@@ -271,7 +280,9 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
             connect_simulator(simulator_url)
         ensure_work_pool(client, settings().work_pool)
         present = present_deployments(client)
-        changed = [apply_deployment(client, {**spec, "work_pool": pool}, flows, present) for spec in specs]
+        changed = [
+            apply_deployment(client, {**spec, "work_pool": pool}, flows, present) for spec in specs
+        ]
         if any(changed):
             present = present_deployments(client)
         names = connections()
@@ -285,17 +296,17 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
         with get_client(sync_client=True) as client:
             texts = [row["description"] or "" for row in present_deployments(client).values()]
             ensure_linked(client, texts)
-            _remember(client, digest)
+            _store_digest(client, digest)
     return {"activated": activated, "connected": sorted(ready)}
 
 
 def registered(client: SyncPrefectClient) -> str:
-    """The digest of the sources for which all was registered, "" where none was."""
+    """The digest of the sources for which everything was registered; "" where nothing was."""
     variable = client.read_variable_by_name(REGISTERED)
     return "" if variable is None else str(variable.value)
 
 
-def _remember(client: SyncPrefectClient, digest: str) -> None:
+def _store_digest(client: SyncPrefectClient, digest: str) -> None:
     values: dict[str, Any] = {"name": REGISTERED, "value": digest, "tags": ["twezah"]}
     if client.read_variable_by_name(REGISTERED) is None:
         client.create_variable(VariableCreate(**values))

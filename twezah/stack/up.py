@@ -15,29 +15,31 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from twezah.settings import DatabaseNotRunning, Settings
-from twezah.stack import leftovers, postgres, services, unit
-from twezah.stack.api import is_healthy
+from settings import DatabaseNotRunning, Settings
+from twezah.stack import commands, leftover_processes, postgres, systemd_unit
 from twezah.stack.errors import AlreadyUp, DatabaseFailed, StackError
 from twezah.stack.exposure import require_prefect_safe
 from twezah.stack.locks import FileLock
-from twezah.stack.private import keep_private
+from twezah.stack.prefect_health import is_healthy
+from twezah.stack.private_files import keep_private
 from twezah.stack.processes import Child, Watchdog, pause_seconds, reason, require_free
 
 T = TypeVar("T")
 
 #: A command that starts a stack for its own use waits this long for a part that is not well.
 GIVE_UP_SECONDS = 600.0
-#: Longer than someone else's look whether a lock is free.
+#: Longer than another process takes the lock only to look whether it is free.
 PROBE_SECONDS = 0.5
+#: How often it looks whether a part answers, while starting.
 POLL_SECONDS = 0.1
-#: While starting, how often it is said what is still waited for.
+#: How often a start that takes long says what it still waits for.
 WAITING_SECONDS = 60.0
+#: Errors that somebody must correct before another attempt can succeed.
 _PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)
 
 
 class Stack:
-    """Everything `twezah up` runs; a context manager. `say` is told each step in one line."""
+    """Everything `twezah up` runs; a context manager. `say` gets one line for each step."""
 
     def __init__(
         self,
@@ -113,12 +115,12 @@ class Stack:
         trace: TracebackType | None,
     ) -> None:
         """Stop everything, the database last."""
-        unit.notify("STOPPING=1")
+        systemd_unit.notify("STOPPING=1")
         self._exit.close()
 
     def _start(self) -> None:
         require_prefect_safe(self.settings)
-        self._take_home()
+        self._lock_state_folder()
         self._end_leftovers()
         self._require_ports()
         self._watchdog = Watchdog(self.settings.home, self.stack_id)
@@ -131,14 +133,16 @@ class Stack:
         self._start_others()
         self._await_ready()
         self._write_record(ready=True)
-        unit.notify("READY=1\nSTATUS=Serving")
+        systemd_unit.notify("READY=1\nSTATUS=Serving")
 
-    def _take_home(self) -> None:
+    def _lock_state_folder(self) -> None:
         home = self.settings.home
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StackError(f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME.") from None
+            raise StackError(
+                f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME."
+            ) from None
         lock = FileLock(home / "up.lock")
         if not lock.acquire(timeout_seconds=PROBE_SECONDS):
             other = running_stack(self.settings) or {}
@@ -153,26 +157,29 @@ class Stack:
         self._write_record(ready=False)
 
     def _end_leftovers(self) -> None:
-        """What a killed `twezah up` of this folder left, whose watchdog was killed as well."""
+        """Ends what a killed `twezah up` of this folder left.
+
+        Its watchdog does that, unless it was killed as well.
+        """
         self._gate.unlink(missing_ok=True)
-        ended = leftovers.end_marked(self.settings.home, but=self.stack_id)
+        ended = leftover_processes.end_marked(self.settings.home, but=self.stack_id)
         if ended:
             self.say(f"Ended what a killed `twezah up` had left running: {', '.join(ended)}.")
 
     def _write_record(self, *, ready: bool) -> None:
-        own = self.settings
+        installation = self.settings
         record = {
             "pid": os.getpid(),
-            "api_url": own.api_url,
-            "ui_url": own.ui_url,
-            "own_prefect": own.is_own_prefect,
+            "api_url": installation.api_url,
+            "ui_url": installation.ui_url,
+            "own_prefect": installation.is_own_prefect,
             "ready": ready,
         }
-        draft = own.home / "up.json.new"
+        draft = installation.home / "up.json.new"
         draft.write_text(json.dumps(record))
-        draft.replace(own.home / "up.json")
+        draft.replace(installation.home / "up.json")
 
-    def see_guests_off(self) -> None:
+    def wait_for_other_commands(self) -> None:
         """Let no other command begin to use this stack, and return when those that do have ended.
 
         Raises:
@@ -180,21 +187,26 @@ class Stack:
 
         """
         self._write_record(ready=False)
-        guests = guest_lock(self.settings)
-        if not guests.is_free():
-            self.say("Another command uses this stack, which stops when that one has ended. Ctrl-C stops it now.")
-        while not guests.is_free():
+        other_commands = shared_use_lock(self.settings)
+        if not other_commands.is_free():
+            self.say(
+                "Another command uses this stack, which stops when that one has ended. Ctrl-C "
+                "stops it now."
+            )
+        while not other_commands.is_free():
             self.tend()
             time.sleep(PROBE_SECONDS)
 
     def _require_ports(self) -> None:
-        own = self.settings
-        if own.starts_prefect:
-            require_free(own.prefect_host, own.prefect_port, "TWEZAH_PREFECT_PORT")
+        installation = self.settings
+        if installation.starts_prefect:
+            require_free(
+                installation.prefect_host, installation.prefect_port, "TWEZAH_PREFECT_PORT"
+            )
         if self.api:
-            require_free(own.api_host, own.api_port, "TWEZAH_API_PORT")
+            require_free(installation.api_host, installation.api_port, "TWEZAH_API_PORT")
         if self.simulator:
-            require_free("127.0.0.1", own.simulator_port, "TWEZAH_SIMULATOR_PORT")
+            require_free("127.0.0.1", installation.simulator_port, "TWEZAH_SIMULATOR_PORT")
 
     def _start_database(self) -> None:
         if self.has_embedded_database:
@@ -209,19 +221,19 @@ class Stack:
         migrate(self.dsn)
 
     def _start_prefect(self) -> None:
-        own = self.settings
-        if own.starts_prefect:
+        installation = self.settings
+        if installation.starts_prefect:
             self._add(
                 "Prefect server",
-                services.server_command(own),
-                services.server_environment(own),
-                answers=lambda: is_healthy(own.api_url),
+                commands.server_command(installation),
+                commands.server_environment(installation),
+                answers=lambda: is_healthy(installation.api_url),
             )
         else:
             self._open_gate()
 
     def _caretaker_command(self) -> list[str]:
-        return services.caretaker_command(
+        return commands.caretaker_command(
             self.simulator_url,
             tidy=self.settings.starts_prefect and not self._gate.exists(),
             catch_up=self.catch_up,
@@ -229,15 +241,17 @@ class Stack:
         )
 
     def _start_others(self) -> None:
-        own = self.settings
-        self._caretaker = self._add("caretaker", self._caretaker_command(), own.child_environment(), reports=True)
+        installation = self.settings
+        self._caretaker = self._add(
+            "caretaker", self._caretaker_command(), installation.child_environment(), reports=True
+        )
         if self.simulator:
-            command = services.simulator_command(own, self.evolve_every_seconds)
-            self._add("simulator", command, own.child_environment())
+            command = commands.simulator_command(installation, self.evolve_every_seconds)
+            self._add("simulator", command, installation.child_environment())
         if self.api:
-            self._add("API", services.api_command(), own.child_environment())
-        command = services.worker_command(own, start_after=self._gate)
-        self._add("worker", command, services.worker_environment(own))
+            self._add("API", commands.api_command(), installation.child_environment())
+        command = commands.worker_command(installation, start_after=self._gate)
+        self._add("worker", command, commands.worker_environment(installation))
 
     def _add(
         self,
@@ -251,7 +265,7 @@ class Stack:
         log = self.settings.logs / f"{name.lower().replace(' ', '-')}.log"
         marked = {
             **environment,
-            leftovers.MARK: leftovers.mark(self.settings.home, self.stack_id),
+            leftover_processes.MARK: leftover_processes.mark(self.settings.home, self.stack_id),
         }
         child = Child(name, command, marked, log, reports=reports, answers=answers)
         self.children.append(child)
@@ -296,23 +310,29 @@ class Stack:
             time.sleep(POLL_SECONDS if waiting else 0)
 
     def _conditions(self) -> dict[str, tuple[Callable[[], bool], Callable[[], str]]]:
-        own = self.settings
+        installation = self.settings
         conditions: dict[str, tuple[Callable[[], bool], Callable[[], str]]] = {
-            "Prefect": (lambda: is_healthy(own.api_url), lambda: f"Prefect is ready: {own.ui_url}"),
+            "Prefect": (
+                lambda: is_healthy(installation.api_url),
+                lambda: f"Prefect is ready: {installation.ui_url}",
+            ),
         }
         if self.simulator:
             conditions["the simulator"] = (
-                lambda: services.accepts(own.simulator_port),
+                lambda: commands.accepts(installation.simulator_port),
                 lambda: f"Simulated billing systems: {self.simulator_url}",
             )
         if self.api:
             conditions["the API"] = (
-                lambda: services.accepts(own.api_port, own.api_host),
-                lambda: f"API: {own.http_url}",
+                lambda: commands.accepts(installation.api_port, installation.api_host),
+                lambda: f"API: {installation.http_url}",
             )
         conditions["the deployments"] = (
             lambda: self._is_provisioned,
-            lambda: f"Deployments are applied. Connected systems: {', '.join(self.connected) or 'none yet'}.",
+            lambda: (
+                "Deployments are applied. Connected systems: "
+                f"{', '.join(self.connected) or 'none yet'}."
+            ),
         )
         return conditions
 
@@ -335,7 +355,9 @@ class Stack:
                 failures += 1
                 elapsed = time.monotonic() - begun
                 if self.give_up_seconds is not None and elapsed > self.give_up_seconds:
-                    raise StackError(f"{what} failed for {elapsed:.0f} s: {reason(error)}") from error
+                    raise StackError(
+                        f"{what} failed for {elapsed:.0f} s: {reason(error)}"
+                    ) from error
                 delay_seconds = pause_seconds(failures)
                 again = f"trying again in {delay_seconds:.0f} s."
                 self.say(f"{what} failed: {reason(error)} - {again}")
@@ -362,8 +384,8 @@ class Stack:
         for child in self.children:
             child.tend(self.say)
         self._read_reports()
-        unit.notify(f"WATCHDOG=1\nSTATUS={self._last_reasons() or 'Serving'}")
-        self._require_patience()
+        systemd_unit.notify(f"WATCHDOG=1\nSTATUS={self._last_reasons() or 'Serving'}")
+        self._give_up_if_down_too_long()
 
     def _tend_database(self) -> None:
         if not self.has_embedded_database or time.monotonic() < self._database_retry_at:
@@ -396,7 +418,7 @@ class Stack:
         if self._caretaker is not None:
             self._caretaker.command = self._caretaker_command()
 
-    def _require_patience(self) -> None:
+    def _give_up_if_down_too_long(self) -> None:
         if self.give_up_seconds is None:
             return
         too_long_ago = time.monotonic() - self.give_up_seconds
@@ -408,7 +430,7 @@ class Stack:
             )
 
     def _last_reasons(self) -> str:
-        """Why the parts that are not well ended the last time; "" where all are."""
+        """Why the parts that are not well ended the last time; "" where all are well."""
         reasons = [child.last_reason for child in self.children if child.down_since is not None]
         if self._database_down_since is not None:
             reasons.append(self._database_reason)
@@ -428,7 +450,7 @@ def _is_permanent(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _PERMANENT_ERRNOS
 
 
-def guest_lock(settings: Settings) -> FileLock:
+def shared_use_lock(settings: Settings) -> FileLock:
     """Held, shared, by commands that use a stack which another process started."""
     return FileLock(settings.home / "up.guests")
 
@@ -436,7 +458,8 @@ def guest_lock(settings: Settings) -> FileLock:
 def running_stack(settings: Settings) -> dict[str, Any] | None:
     """What a running `twezah up` of this home says about itself; None if there is none.
 
-    Keys: pid, api_url, ui_url and ready (false while it starts and before it stops); none of them in its first moment.
+    Keys: pid, api_url, ui_url and ready (false while it starts and before it stops); none of them
+        in its first moment.
     """
     if not (settings.home / "up.lock").exists() or FileLock(settings.home / "up.lock").is_free():
         return None

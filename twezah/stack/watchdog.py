@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from twezah.stack.leftovers import end_marked
+from twezah.stack.leftover_processes import end_marked
 
 
 def main() -> int:

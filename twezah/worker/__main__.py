@@ -1,4 +1,7 @@
-"""`python -m twezah.worker --pool billing`: the options of `prefect worker start` that this project uses."""
+"""`python -m twezah.worker --pool billing`: the warm worker as a command.
+
+It takes the options of `prefect worker start` that this project uses.
+"""
 
 import argparse
 import asyncio
@@ -30,21 +33,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m twezah.worker",
-        description="Serve a Prefect work pool of type process; flow runs start from a preloaded interpreter.",
+        description=(
+            "Serve a Prefect work pool of type process; flow runs start from a preloaded "
+            "interpreter."
+        ),
         epilog="Example: python -m twezah.worker --pool billing --limit 4",
     )
     parser.add_argument("--pool", required=True, help="work pool to serve; created if missing")
     parser.add_argument("--work-queue", action="append", help="only this queue (repeatable)")
     parser.add_argument("--name", help="name of this worker in the UI")
     parser.add_argument("--limit", type=int, help="flow runs at a time")
-    parser.add_argument("--health-port", type=int, metavar="PORT", help="serve GET /health on this loopback port")
-    parser.add_argument("--start-after", metavar="FILE", help="preload, and take runs once this file exists")
+    parser.add_argument(
+        "--health-port", type=int, metavar="PORT", help="serve GET /health on this loopback port"
+    )
+    parser.add_argument(
+        "--start-after", metavar="FILE", help="preload, and take runs once this file exists"
+    )
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when this process ends")
     parser.add_argument(
         "--preload",
         action="append",
         metavar="MODULE",
-        help="module to preload instead of the default ones (repeatable; PACKAGE.* for all its modules)",
+        help=(
+            "module to preload instead of the default ones (repeatable; PACKAGE.* for all its "
+            "modules)"
+        ),
     )
     return parser
 
@@ -56,7 +69,7 @@ async def _serve(options: argparse.Namespace) -> None:
     )
     from prefect.utilities.processutils import setup_signal_handlers_worker
 
-    from twezah.worker.warm import MODULES, WarmProcessWorker
+    from twezah.worker.warm_worker import MODULES, WarmProcessWorker
 
     WarmProcessWorker.preload = options.preload or MODULES
     WarmProcessWorker.start_after = options.start_after

@@ -1,8 +1,9 @@
-"""What a forked child does: prepare the run's workspace as the stock supervisor does, then be `prefect.engine`.
+"""What a forked child does: prepare the run's workspace, then become `prefect.engine`.
 
-Prefect's supervisor runs the deployment's pull steps and replaces itself by `python -m prefect.engine`. Here the pull
-steps run in a fork of their own, and the replacement is the still untouched preloaded interpreter, given the
-environment, working directory and import path that the new one would have had.
+Prefect's supervisor runs the deployment's pull steps and replaces itself by `python -m
+prefect.engine`. Here the pull steps run in a fork of their own, and the replacement is the still
+untouched preloaded interpreter, given the environment, working directory and import path that the
+new one would have had.
 """
 
 import contextlib
@@ -19,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twezah.worker.wire import Job
+from twezah.worker.messages import Job
 
-#: Variables that the interpreter, an allocator or an imported library reads once, at start or import.
+#: Variables that the interpreter, an allocator or an imported library reads once, at start or
+#: import.
 _READ_AT_IMPORT = (
     *("PYTHON", "LD_", "MALLOC_", "OMP_", "OPENBLAS_", "MKL_", "ARROW_", "POLARS_", "GX_"),
     *(
@@ -32,18 +34,23 @@ _READ_AT_IMPORT = (
         "PREFECT_PLUGINS_",
     ),
 )
+#: Read at the start as well, but `import_path` applies it to the forked child.
 _APPLIED_LATER = frozenset({"PYTHONPATH"})
 
 
+#: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class Preloaded:
-    """What the preloaded modules depend on: the forkserver's environment and the files they were read from."""
+    """What the preloaded modules depend on."""
 
+    #: Environment variables of the forkserver before its imports.
     environment: dict[str, str]
+    #: Modification times (ns) of the files that the modules were read from.
     code_mtimes_ns: dict[str, int]
+    #: What was preloaded; `package.*` is a package with all its modules.
     modules: list[str]
 
 
@@ -51,13 +58,19 @@ class Preloaded:
 class Launch:
     """The process that Prefect's supervisor wants to become."""
 
+    #: Program and arguments.
     command: list[str]
+    #: Working directory.
     cwd: str
+    #: All environment variables.
     environment: dict[str, str]
 
 
 def run(job: Job, preloaded: Preloaded) -> None:
-    """Run the job's flow in this process. Leaves as `python -m prefect.engine` would: by return, exit or signal."""
+    """Run the job's flow in this process.
+
+    Leaves as `python -m prefect.engine` would: by return, exit or signal.
+    """
     _redirect(stream_output=job.stream_output)
     _replace_environment(job.env)
     if job.cwd:
@@ -85,7 +98,11 @@ def why_cold(launch: Launch, preloaded: Preloaded) -> str | None:
     path = import_path(launch, preloaded)
     for name, file in _top_level(preloaded).items():
         spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec is not None and spec.origin and os.path.realpath(spec.origin) != os.path.realpath(file):
+        if (
+            spec is not None
+            and spec.origin
+            and os.path.realpath(spec.origin) != os.path.realpath(file)
+        ):
             return f"package {name} is another one on this run's import path: {spec.origin}"
     for file, mtime_ns in preloaded.code_mtimes_ns.items():
         if _mtime_ns(file) != mtime_ns:
@@ -94,13 +111,19 @@ def why_cold(launch: Launch, preloaded: Preloaded) -> str | None:
 
 
 def _top_level(preloaded: Preloaded) -> dict[str, str]:
-    """Files of the packages that a workspace could shadow: the preloaded ones and those that are not installed."""
+    """Files of the packages that a run's workspace could shadow.
+
+    These are the preloaded packages, and those that are not installed.
+    """
     names = {name.partition(".")[0] for name in preloaded.modules}
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     return {
         name: file
         for name, file in files.items()
-        if file and "." not in name and name != "__main__" and (name in names or file in preloaded.code_mtimes_ns)
+        if file
+        and "." not in name
+        and name != "__main__"
+        and (name in names or file in preloaded.code_mtimes_ns)
     }
 
 
@@ -112,11 +135,16 @@ def _mtime_ns(file: str) -> int | None:
 
 
 def import_path(launch: Launch, preloaded: Preloaded) -> list[str]:
-    """`sys.path` as `python -m` would have it: working directory, PYTHONPATH, then the interpreter's own entries."""
-    own = {entry for entry in preloaded.environment.get("PYTHONPATH", "").split(os.pathsep) if entry}
-    interpreter = [entry for entry in sys.path[1:] if entry not in own]
-    given = [entry for entry in launch.environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return list(dict.fromkeys([launch.cwd, *given, *interpreter]))
+    """`sys.path` as `python -m` would have it.
+
+    That is: working directory, PYTHONPATH, then the interpreter's own entries.
+    """
+    added = {
+        entry for entry in preloaded.environment.get("PYTHONPATH", "").split(os.pathsep) if entry
+    }
+    interpreter = [entry for entry in sys.path[1:] if entry not in added]
+    paths = [entry for entry in launch.environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return list(dict.fromkeys([launch.cwd, *paths, *interpreter]))
 
 
 def _engine_command() -> list[str]:
@@ -147,7 +175,10 @@ def _replace_environment(environment: dict[str, str]) -> None:
 
 
 def _prepare(config_path: str) -> Launch:
-    """Run Prefect's workspace supervisor in a fork up to where it would exec. Exits as it does on failure."""
+    """Runs Prefect's workspace supervisor in a fork, up to the point where it would exec.
+
+    Exits as the supervisor does on failure.
+    """
     reader, writer = os.pipe()
     parent_pid = os.getpid()
     pid = os.fork()
@@ -200,13 +231,18 @@ def _become_engine(launch: Launch, preloaded: Preloaded) -> None:
     _refresh_prefect()
     _refresh_others()
     _prepare_run()
-    warnings.filterwarnings("ignore", message=".*prefect.engine.*found in sys.modules", category=RuntimeWarning)
+    warnings.filterwarnings(
+        "ignore", message=".*prefect.engine.*found in sys.modules", category=RuntimeWarning
+    )
     sys.argv = ["prefect.engine"]
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 
 def _refresh_prefect() -> None:
-    """Do again what `import prefect` derived from the environment: settings, profile and logging."""
+    """Do again what `import prefect` derived from the environment.
+
+    That is: settings, profile and logging.
+    """
     from prefect import context
     from prefect.logging import configuration
 
@@ -216,8 +252,8 @@ def _refresh_prefect() -> None:
 
 
 def _refresh_others() -> None:
-    """State that a fork copies and a fresh interpreter would not share."""
-    from twezah import settings
+    """Resets state that a fork copies and a fresh interpreter would not share."""
+    import settings
 
     settings.settings.cache_clear()
     numpy: Any = sys.modules.get("numpy")  # random and tempfile take care of themselves
@@ -226,7 +262,7 @@ def _refresh_others() -> None:
 
 
 def _prepare_run() -> None:
-    """What only a fork can give a run, before it starts threads."""
-    sibling: Any = sys.modules.get("tasks.sibling")
+    """Does what only a fork can do for a run, before it starts threads."""
+    sibling: Any = sys.modules.get("tasks.extract.bulk.map_process")
     if sibling is not None:
         sibling.prepare_run()

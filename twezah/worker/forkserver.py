@@ -1,7 +1,8 @@
 """The forkserver: imports everything once, then forks a child for every socket the worker sends.
 
-`python -m twezah.worker.forkserver FD MODULE...`, started by `client.ForkServer` only. It runs no code of a flow, opens
-no connection and starts no thread, so that a forked child is what a fresh interpreter would be after its imports.
+`python -m twezah.worker.forkserver FD MODULE...`, started by `client.ForkServer` only. It runs no
+code of a flow, opens no connection and starts no thread, so that a forked child is what a fresh
+interpreter would be after its imports.
 """
 
 import contextlib
@@ -20,13 +21,13 @@ import time
 from typing import Any
 
 from twezah.worker import child
-from twezah.worker.wire import Job, encode, receive_job
+from twezah.worker.messages import Job, encode, receive_job
 
 #: Seconds that flow runs get to report `Crashed` and leave when the worker has vanished (kill -9).
 ORPHAN_GRACE_SECONDS = 10.0
 
-#: Only for the time of the imports. Allocators and BLAS would start threads, Prefect's analytics too, and extra
-#: loggers would get their handlers twice.
+#: Only for the time of the imports. Allocators and BLAS would start threads, Prefect's analytics
+#: too, and extra loggers would get their handlers twice.
 PRELOAD_ENVIRONMENT = {
     "_RJEM_MALLOC_CONF": "background_thread:false",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
@@ -37,8 +38,9 @@ PRELOAD_ENVIRONMENT = {
     "PREFECT_PLUGINS_ENABLED": "false",
 }
 
-#: Polars 2.1 starts this thread at import. It sleeps on a condition variable until a query spills to disk, holds no
-#: lock while it does, and no query ever runs here. Any other thread makes forking unsafe, so the worker stays cold.
+#: Polars 2.1 starts this thread at import. It sleeps on a condition variable until a query spills
+#: to disk, holds no lock while it does, and no query ever runs here. Any other thread makes forking
+#: unsafe, so the worker stays cold.
 HARMLESS_THREADS = frozenset({"polars-ooc-clea"})
 
 
@@ -48,7 +50,8 @@ class UnsafeToFork(RuntimeError):
 
 def main(argv: list[str]) -> None:
     """Preload, serve, and become the flow run's process in every forked child."""
-    # Ctrl-C and a group-wide SIGTERM are the worker's to handle: it decides what becomes of the running flows.
+    # Ctrl-C and a group-wide SIGTERM are the worker's to handle: it decides what becomes of the
+    # running flows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     control = socket.socket(fileno=int(argv[0]))
@@ -56,7 +59,7 @@ def main(argv: list[str]) -> None:
     os.environ.update(PRELOAD_ENVIRONMENT)
     try:
         report = preload(argv[1:])
-    except Exception as error:  # noqa: BLE001 - every failure is reported; the worker then starts runs the stock way
+    except Exception as error:  # noqa: BLE001 - it is reported; the worker then starts runs cold
         control.sendall(encode({"error": f"{type(error).__name__}: {error}"}))
         return
     code_mtimes_ns = project_files()
@@ -67,7 +70,10 @@ def main(argv: list[str]) -> None:
 
 
 def preload(names: list[str]) -> dict[str, Any]:
-    """Import `names` (a package ending in `.*` with all its modules) and report seconds, memory and threads.
+    """Import the modules, and report seconds, memory and threads.
+
+    Args:
+        names: Modules; a package that ends in `.*` is imported with all its modules.
 
     Raises:
         UnsafeToFork: a module started a thread.
@@ -78,11 +84,15 @@ def preload(names: list[str]) -> dict[str, Any]:
         before = time.monotonic()
         _import(name)
         seconds[name] = round(time.monotonic() - before, 2)
-    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()] + native_threads()
+    threads = [
+        t.name for t in threading.enumerate() if t is not threading.main_thread()
+    ] + native_threads()
     if threads:
         raise UnsafeToFork(f"threads started by an import: {', '.join(threads)}")
     gc.collect()
-    gc.disable()  # the child enables it; no collection may touch, and so copy, the shared pages before
+    # The child enables it again. Before that no collection may touch the shared pages: the kernel
+    # would copy them.
+    gc.disable()
     gc.freeze()
     return {
         "seconds": round(time.monotonic() - started, 2),
@@ -110,7 +120,10 @@ def native_threads() -> list[str]:
 
 
 def project_files() -> dict[str, int]:
-    """Modification times (ns) of the imported files that are not installed packages: code that may be edited."""
+    """Modification times (ns) of the imported files that are not installed packages.
+
+    That is code which may be edited while the worker runs.
+    """
     installed = tuple(path + os.sep for path in sysconfig.get_paths().values())
     times = {}
     for module in list(sys.modules.values()):
@@ -122,7 +135,10 @@ def project_files() -> dict[str, int]:
 
 
 def serve(control: socket.socket) -> Job | None:
-    """Fork a child for each socket received. Returns the job in a child, None in the server when the worker left."""
+    """Fork a child for each socket received.
+
+    Returns the job in a child, None in the server when the worker left.
+    """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
     os.set_blocking(wake_write, False)
@@ -178,8 +194,8 @@ def _start_child(connection: socket.socket, server_pid: int) -> Job:
 
 def _reap(children: dict[int, socket.socket]) -> None:
     for pid in list(children):
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
+        ended_pid, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended_pid:
             ending = {
                 "returncode": os.waitstatus_to_exitcode(status),
                 "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),

@@ -9,10 +9,10 @@ from typing import Any, Final
 import polars as pl
 
 from connectors.kit.errors import Misconfigured
-from connectors.kit.mapping.fields import Field
-from connectors.kit.mapping.notation import NUMBER, Notation, rewritten
+from connectors.kit.mapping.notation import NUMBER, rewritten
 from connectors.kit.mapping.parse import plain_number
 from connectors.kit.mapping.pointers import EACH, segments
+from connectors.kit.spec.fields import Field, Notation
 
 _TEXT: Final = "text"
 
@@ -37,7 +37,9 @@ def _sum(values: Any, *, notation: Notation) -> str | None:
     Raises:
         ValueError, TypeError: If one of them is no amount.
     """
-    amounts = [_amount(value, notation) for value in _flat(values) if value is not None and value != ""]
+    amounts = [
+        _amount(value, notation) for value in _flat(values) if value is not None and value != ""
+    ]
     if not amounts:
         return None
     total = format(sum(amounts, Decimal(0)), "f")

@@ -6,7 +6,6 @@ from typing import Any, Final
 import polars as pl
 
 from connectors.kit.mapping.advice import amount_advice, date_advice
-from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.ids import EXPONENT as EXPONENT_ID
 from connectors.kit.mapping.ids import ODD, is_exponent, normal_id
 from connectors.kit.mapping.notation import rewritten, unmarked
@@ -29,10 +28,13 @@ from connectors.kit.mapping.parse import (
 )
 from connectors.kit.mapping.pointers import Shape
 from connectors.kit.mapping.reader import Picked, has_marks, values
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
+from connectors.kit.spec.fields import Field
 
+#: The column with the number of decimals of each row's currency; null where that is not known.
 EXPONENT = "_exponent"
 _NO_TEXT: Final = pl.Series((), dtype=pl.String)
+#: Why a value of a kind could not be used, where nothing more is known.
 _REASONS = {
     "text": "is not a text",
     "money": "is not a number",
@@ -45,11 +47,13 @@ _REASONS = {
 }
 
 
-#: Longest id that is taken for one: what identifies a document, a customer or a product is kept in indexes, which hold no novels.
+#: The longest id that is accepted. Ids of documents, customers and products are kept in database
+#: indexes, whose entries are limited in size.
 ID_BYTES_MAX = 500
 
 
-#: What an id in exponent notation must not be taken for. Barcodes of products suffer it too, and earn the same.
+#: Ids that are refused in exponent notation. Barcodes of products come in it as well, but points do
+#: not depend on them.
 _OWNERS: Final = ("external_id", "customer_external_id")
 
 
@@ -66,14 +70,14 @@ def with_normal_ids(frame: pl.DataFrame) -> pl.DataFrame:
     odd = frame.select(pl.col(name).str.contains(ODD).any() for name in names).row(0, named=True)
     for name in names:
         if odd[name]:
-            said = frame.filter(pl.col(name).str.contains(ODD) & is_text(name))[name].unique()
-            normal = {one: normal_id(one) or None for one in said}
+            odd_ids = frame.filter(pl.col(name).str.contains(ODD) & is_text(name))[name].unique()
+            normal = {text: normal_id(text) or None for text in odd_ids}
             frame = frame.with_columns(pl.col(name).replace(list(normal), list(normal.values())))
     return frame
 
 
 class Columns:
-    """One text column per field, as the vendor wrote it, of records that come in parts."""
+    """Collects a column of text per field, as the vendor wrote it, from several pages."""
 
     def __init__(self, record: Shape | None, fields: Mapping[str, Field]) -> None:
         self.height = 0
@@ -82,14 +86,14 @@ class Columns:
         self._picked: Picked = {}
 
     def add(self, items: Sequence[Any]) -> None:
-        """Reads some records."""
+        """Reads the fields of some more records."""
         self.height += len(items)
         if self._record is not None:
             for name, field in self._fields.items():
                 self._parts[name].append(texts(values(self._record, field, items, self._picked)))
 
     def frame(self) -> pl.DataFrame:
-        """All that was read, without blanks around texts."""
+        """Everything read so far, without blanks around texts and with ids in normal form."""
         schema = dict.fromkeys(self._fields, pl.String)
         columns = {name: pl.concat([_NO_TEXT, *parts]) for name, parts in self._parts.items()}
         frame = pl.DataFrame(columns, schema=schema, height=self.height)
@@ -105,8 +109,14 @@ def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]
     return columns.frame()
 
 
-def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection) -> pl.DataFrame:
-    """Parses every column; null where unusable. Money needs `EXPONENT`, computed ones their columns."""
+def typed(fields: Mapping[str, Field], raw: pl.DataFrame, account: Account) -> pl.DataFrame:
+    """Parses every column but the computed ones; null where a value is unusable.
+
+    Args:
+        fields: What the columns are read as.
+        raw: Columns of text, and `EXPONENT` if there is money among them.
+        account: For the time zone and the country of phone numbers.
+    """
     raw = rewritten(raw, {name: field.notation for name, field in fields.items()}, EXPONENT)
     numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]
     simple = simple_numbers(raw, numeric)
@@ -118,7 +128,9 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
             case "text":
                 shown = pl.lit(field.prefix) + pl.col(name) if field.prefix else pl.col(name)
                 usable = (
-                    is_text(name) & (pl.col(name).str.len_bytes() <= ID_BYTES_MAX) if is_id(name) else is_text(name)
+                    is_text(name) & (pl.col(name).str.len_bytes() <= ID_BYTES_MAX)
+                    if is_id(name)
+                    else is_text(name)
                 )
                 if name in _OWNERS and (lost := _exponents(raw[name])):
                     usable = usable & ~pl.col(name).is_in(lost)
@@ -134,7 +146,7 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
             case "decimal":
                 columns.append(exact_decimals(name, simple=name in simple).alias(name))
             case "instant" | "day":
-                zone = field.zone or connection.timezone
+                zone = field.zone or account.timezone
                 columns.append(instants(raw[name], zone, whole_days=field.kind == "day"))
             case "word":
                 ours = (
@@ -142,96 +154,116 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
                     .str.to_lowercase()
                     .replace_strict(dict(field.words or {}), default=None, return_dtype=pl.String)
                 )
-                columns.append(pl.when(pl.col(name).is_null()).then(pl.lit(field.default)).otherwise(ours).alias(name))
+                columns.append(
+                    pl.when(pl.col(name).is_null())
+                    .then(pl.lit(field.default))
+                    .otherwise(ours)
+                    .alias(name)
+                )
             case "phone":
-                columns.append(e164(raw[name], connection.region).alias(name))
+                columns.append(e164(raw[name], account.region).alias(name))
             case _:
                 pass
     return raw.select(columns)
 
 
 def _exponents(ids: pl.Series) -> list[str]:
-    """Those ids that are numbers in exponent notation."""
-    return [one for one in ids.filter(ids.str.contains(r"\d[eE]\+?\d")).unique() if is_exponent(one)]
+    """The ids that are numbers in exponent notation."""
+    return [
+        text for text in ids.filter(ids.str.contains(r"\d[eE]\+?\d")).unique() if is_exponent(text)
+    ]
 
 
 def computed(fields: Mapping[str, Field], frame: pl.DataFrame) -> pl.DataFrame:
     """Adds the columns that are computed from others."""
-    return frame.with_columns(field.expr.alias(name) for name, field in fields.items() if field.expr is not None)
+    return frame.with_columns(
+        field.expr.alias(name) for name, field in fields.items() if field.expr is not None
+    )
 
 
 def problems(
-    fields: Mapping[str, Field], raw: pl.DataFrame, frame: pl.DataFrame, *, label: str = "{}", under: str = ""
+    fields: Mapping[str, Field],
+    raw: pl.DataFrame,
+    frame: pl.DataFrame,
+    *,
+    label: str = "{}",
+    under: str = "",
 ) -> pl.DataFrame:
-    """What is missing or unusable: row (position in the frames), field, path, reason, example (masked).
+    """What is missing or unusable, one row each.
+
+    Columns: row (position in the frames), field, path, reason, example (masked).
 
     Args:
         fields: The fields checked.
-        raw: Their values as text (computed fields: as far as there are helpers of the same path).
+        raw: Their values as text. For a computed field it is the text of a helper with the same
+            path, if there is one.
         frame: Their parsed values, and `EXPONENT`.
         label: How a field is named, e.g. "lines.{}".
         under: Pointer put before the paths.
     """
-    of_path = {path: name for name, field in fields.items() if field.expr is None for path in field.paths}
-    found: list[dict[str, Any]] = []
+    of_path = {
+        path: name for name, field in fields.items() if field.expr is None for path in field.paths
+    }
+    rows: list[dict[str, Any]] = []
     for name, field in fields.items():
         source = name if name in raw.columns else of_path.get(next(iter(field.paths), ""))
-        said = raw[source] if source else pl.Series([None] * raw.height, dtype=pl.String)
-        found += [
+        raw_values = raw[source] if source else pl.Series([None] * raw.height, dtype=pl.String)
+        rows += [
             {
                 "row": row,
                 "field": label.format(name),
                 "path": field.shown(under),
-                "reason": _reason(name, field, said[row], frame[EXPONENT][row]),
-                "example": masked(said[row], personal=field.kind == "phone"),
+                "reason": _reason(name, field, raw_values[row], frame[EXPONENT][row]),
+                "example": masked(raw_values[row], personal=field.kind == "phone"),
             }
-            for row in _bad(field, said, frame[name], frame[EXPONENT])
+            for row in _bad_rows(field, raw_values, frame[name], frame[EXPONENT])
         ]
     schema = {"row": pl.UInt32, **dict.fromkeys(("field", "path", "reason", "example"), pl.String)}
-    return pl.DataFrame(found, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _bad(field: Field, said: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
+def _bad_rows(field: Field, raw: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
     if field.kind == "constant" or not value.null_count():
         return []
     empty = value.is_null()
-    wrong = empty if field.required else empty & said.is_not_null()
-    if (
-        field.kind == "money" or field.notation == "minor"
-    ):  # without a currency nothing can be said about amounts that are there
-        wrong = wrong & (exponent.is_not_null() | said.is_null())
+    wrong = empty if field.required else empty & raw.is_not_null()
+    # Without a currency no amount can be read: that is the currency's problem, not the amount's.
+    if field.kind == "money" or field.notation == "minor":
+        wrong = wrong & (exponent.is_not_null() | raw.is_null())
     return wrong.arg_true().to_list()
 
 
-def _reason(name: str, field: Field, said: str | None, exponent: int | None) -> str:
-    if said is None:
+def _reason(name: str, field: Field, raw: str | None, exponent: int | None) -> str:
+    if raw is None:
         return "missing"
     if field.kind == "computed":
         return "is a value not known here"
-    if name in _OWNERS and is_exponent(said):
+    if name in _OWNERS and is_exponent(raw):
         return EXPONENT_ID
-    said_more = _reason_of_text(field, said, exponent) if said != NOT_TEXT else None
-    return said_more or _REASONS[field.kind]
+    specific = _reason_of_text(field, raw, exponent) if raw != NOT_TEXT else None
+    return specific or _REASONS[field.kind]
 
 
-def _reason_of_text(field: Field, said: str, exponent: int | None) -> str | None:
+def _reason_of_text(field: Field, raw: str, exponent: int | None) -> str | None:
     match field.kind:
         case "text":
-            return f"is longer than {ID_BYTES_MAX} bytes" if len(said.encode()) > ID_BYTES_MAX else None
+            return (
+                f"is longer than {ID_BYTES_MAX} bytes" if len(raw.encode()) > ID_BYTES_MAX else None
+            )
         case "instant" | "day":
-            return date_advice(said, field.notation)
+            return date_advice(raw, field.notation)
         case "decimal":
-            return amount_advice(said, field.notation, None)
+            return amount_advice(raw, field.notation, None)
         case "money":
-            advice = amount_advice(said, field.notation, exponent if field.exact else None)
-            return advice or _reason_of_money(field, said, exponent)
+            advice = amount_advice(raw, field.notation, exponent if field.exact else None)
+            return advice or _reason_of_money(field, raw, exponent)
         case _:
             return None
 
 
-def _reason_of_money(field: Field, said: str, exponent: int | None) -> str | None:
+def _reason_of_money(field: Field, raw: str, exponent: int | None) -> str | None:
     if field.notation == "minor":
         return "is not a whole number of minor units"
-    if plain_number(said) is None:
-        return "is too large" if said.lstrip("+-").replace(".", "", 1).isdigit() else None
+    if plain_number(raw) is None:
+        return "is too large" if raw.lstrip("+-").replace(".", "", 1).isdigit() else None
     return f"has more decimals than the currency ({exponent})"

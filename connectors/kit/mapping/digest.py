@@ -1,4 +1,7 @@
-"""A fingerprint of everything that decides what becomes of a record, but the record itself and what is looked up."""
+"""A fingerprint of everything that decides how a record is read.
+
+The record itself and what is looked up are not part of it.
+"""
 
 import hashlib
 import json
@@ -6,31 +9,41 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 _ROOT: Final = Path(__file__).parents[3]
-#: The code that maps and judges records.
-_CODE: Final = ("connectors/**/*.py", "expectations/*.py", "loyalty/schema.py", "loyalty/currency.py")
+#: The code that maps and judges records; a change in any of these files changes the fingerprint.
+_CODE: Final = (
+    "connectors/**/*.py",
+    "expectations/*.py",
+    "loyalty/schema.py",
+    "loyalty/currency.py",
+)
 
 
-def mapping_digest(connection: Connection) -> str:
-    """Of the connection's settings (no secrets) and of the program's own mapping: another one may read a record otherwise."""
+def mapping_digest(account: Account) -> str:
+    """The fingerprint of the account's settings and of the program's own mapping code.
+
+    Secrets are not part of it. Under another fingerprint a record may be read differently.
+    """
     settings = {
-        "system": connection.system,
-        "paths": dict(connection.paths),
-        "region": connection.region,
-        "timezone": connection.timezone,
-        "default_currency": connection.default_currency,
-        "options": dict(connection.options),
+        "system": account.system,
+        "paths": dict(account.paths),
+        "region": account.region,
+        "timezone": account.timezone,
+        "default_currency": account.default_currency,
+        "options": dict(account.options),
         "code": _code(),
     }
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[
+        :32
+    ]
 
 
 @cache
 def _code() -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for pattern in _CODE:
         for path in sorted(_ROOT.glob(pattern)):
-            found.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()
+            digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -1,4 +1,7 @@
-"""One raw page to canonical frames: columns at a time, and every unusable value named instead of guessed."""
+"""Raw pages to canonical frames.
+
+Whole columns are read at a time, and every unusable value is named instead of guessed.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,20 +17,30 @@ from connectors.kit.mapping.ids import content_digest, normal_id
 from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
-from connectors.kit.mapping.reader import Broken, Plan, plan_for, read_deleted
+from connectors.kit.mapping.reader import Plan, plan_for, read_deleted
 from connectors.kit.mapping.taking_back import lines_without_sign, settled, without_sign
-from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
+from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
+from connectors.kit.spec.records import Broken
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
-#: Documents that are gone, when that was, and the page that says so: None where a webhook does.
-DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US, "page_id": pl.Int64()})
-#: A time of change this far in the future is none: the record belongs to every window.
+#: Documents that are gone, when they were deleted, and the page that says so (null: a webhook did).
+DELETION: Final = pl.Schema(
+    {"external_id": pl.String(), "deleted_at": UTC_US, "page_id": pl.Int64()}
+)
+#: A time of change further in the future is wrong: the record then belongs to every window.
 _FUTURE: Final = timedelta(days=1)
-#: `kind`: the list is of documents of this kind only; null: of all kinds.
+#: Documents that still exist. `kind`: they are listed among documents of this kind only; null: of
+#: all kinds.
 LISTED: Final = pl.Schema({"external_id": pl.String(), "kind": pl.String()})
-#: What is known of records that name no document by themselves: the one they are a part of, and what they say.
+#: Records that name no document of their own: the document they are a part of, and a fingerprint of
+#: their content, by which they are recognised when they are read again.
 IDENTITY: Final = pl.Schema(
-    {"page_id": pl.Int64(), "record_no": pl.Int32(), "external_id": pl.String(), "row_key": pl.String()}
+    {
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
+        "external_id": pl.String(),
+        "row_key": pl.String(),
+    }
 )
 _REFUNDED: Final = "amount_refunded_minor"
 _NOT_NEGATIVE = ("total_minor", _REFUNDED)
@@ -35,24 +48,24 @@ _NOT_NEGATIVE = ("total_minor", _REFUNDED)
 
 @dataclass(frozen=True)
 class Mapped:
-    """What a page holds.
+    """What one or several pages of a list hold."""
 
-    `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems` (PROBLEM) says
-    which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
-    `lines` (LINE) belong to invoices by their key. `deletions` (DELETION) are documents the vendor
-    no longer has. `listed` (LISTED) are those it says it still has, where a census was read. `record_count`
-    counts the page's records, also those left out on purpose (other types, window). `identities` (IDENTITY) tell
-    records apart that cannot be used and have no id: the same one is recognised when it is read again. `notes`
-    (PROBLEM) say of records that are used what was read otherwise than it is written.
-    """
-
+    #: Schema INVOICE: every readable record, with nulls where a value is unusable.
     invoices: pl.DataFrame
+    #: Schema LINE: the lines of the invoices, by their key.
     lines: pl.DataFrame
+    #: Schema PROBLEM: the unusable values, by `page_id` and `record_no`. A record with a problem is
+    #: not to be stored as an invoice.
     problems: pl.DataFrame
+    #: Schema DELETION: documents that the vendor no longer has.
     deletions: pl.DataFrame
+    #: All records, also those left out on purpose (other types, outside of the window).
     record_count: int
+    #: Schema LISTED: documents that the vendor says it still has, where a census was read.
     listed: pl.DataFrame = field(default_factory=LISTED.to_frame)
+    #: Schema IDENTITY: records that cannot be used and have no id.
     identities: pl.DataFrame = field(default_factory=IDENTITY.to_frame)
+    #: Schema PROBLEM: what was read otherwise than it is written, in records that are used.
     notes: pl.DataFrame = field(default_factory=PROBLEM.to_frame)
 
     @classmethod
@@ -62,13 +75,13 @@ class Mapped:
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
-        """All of them as one."""
+        """All parts as one."""
         if len(parts) == 1:
             return parts[0]
         frames = {
-            one.name: pl.concat([getattr(part, one.name) for part in parts])
-            for one in fields(cls)
-            if one.name != "record_count"
+            column.name: pl.concat([getattr(part, column.name) for part in parts])
+            for column in fields(cls)
+            if column.name != "record_count"
         }
         return cls(**frames, record_count=sum(part.record_count for part in parts))
 
@@ -76,79 +89,98 @@ class Mapped:
 def map_page(
     spec: ConnectorSpec,
     stream: Stream,
-    connection: Connection,
+    account: Account,
     body: bytes,
     *,
     page_id: int,
     window: Window | None = None,
 ) -> Mapped:
     """Maps one page; see `map_pages`."""
-    return map_pages(spec, stream, connection, [(page_id, body)], window=window)
+    return map_pages(spec, stream, account, [(page_id, body)], window=window)
 
 
 def map_pages(
     spec: ConnectorSpec,
     stream: Stream,
-    connection: Connection,
+    account: Account,
     pages: Iterable[tuple[int, bytes]],
     *,
     window: Window | None = None,
 ) -> Mapped:
-    """Maps pages of one list in one pass: the cost of a pass is that of some thousand records.
+    """Maps pages of one list in one pass.
+
+    A pass has a fixed cost, as high as that of mapping some thousand records.
 
     Args:
         spec: The billing system.
         stream: The list the pages are of.
-        connection: Whose pages they are; its time zone, region, overridden paths and default currency are used.
-        pages: (page_id, body as received); the id is put into every row, so that it points back at its source.
-        window: If given, records changed outside of it are left out; a server that filters by the day says more
-            than it was asked. Not used where the stream is not `windowed`.
+        account: Whose pages they are; its time zone, region, overridden paths and default
+            currency are used.
+        pages: (page_id, body as received); the id is put into every row, so that it points back at
+            its source.
+        window: If given, records changed outside of it are left out: a server that filters by the
+            day sends more than it was asked for. Not used where the stream is not `windowed`.
 
     Raises:
-        ConnectorError: If a page cannot be read at all (UnexpectedShape, or what the vendor's error code means).
+        ConnectorError: If a page cannot be read at all (UnexpectedShape, or what the vendor's error
+            code means).
         Misconfigured: If an overridden path is not one.
     """
     if stream.deleted is not None:
-        return _deletions(spec, stream, connection, pages)
-    plan = plan_for(spec, stream, connection)
+        return _deletions(spec, stream, account, pages)
+    plan = plan_for(spec, stream, account)
     with paused_gc():
         raw = gather(plan, plan.open(spec, stream, pages))
-    if not raw.count:  # as in most polls: what assembling costs does not follow the number of records
+    # Most polls find nothing, and assembling has a fixed cost.
+    if not raw.count:
         return Mapped.empty()
-    return assemble(stream, plan, connection, raw, window=window if stream.windowed else None)
+    return assemble(stream, plan, account, raw, window=window if stream.windowed else None)
 
 
-def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, window: Window | None) -> Mapped:
-    """Frames of what some pages say."""
+def assemble(
+    stream: Stream, plan: Plan, account: Account, raw: Raw, *, window: Window | None
+) -> Mapped:
+    """The frames of some pages.
+
+    Args:
+        stream: The list the pages are of.
+        plan: How it is read.
+        account: As in `map_pages`.
+        raw: The pages' columns of text.
+        window: As in `map_pages`; None: all records are kept.
+    """
     count, broken = raw.count, raw.broken
     every = {**plan.fields, **plan.helpers}
-    raw = _with_default_currency(raw, connection)
-    raw, deletions = _gone(stream, raw, connection.timezone)
+    raw = _with_default_currency(raw, account)
+    raw, deletions = _gone(stream, raw, account.timezone)
     raw = _kept(stream, raw)
-    with_exponent = raw.records.with_columns(exponents(currency_code(pl.col("currency"))).alias(EXPONENT))
-    invoices = typed(every, with_exponent, connection).with_columns(with_exponent[EXPONENT])
+    with_exponent = raw.records.with_columns(
+        exponents(currency_code(pl.col("currency"))).alias(EXPONENT)
+    )
+    invoices = typed(every, with_exponent, account).with_columns(with_exponent[EXPONENT])
     invoices = _with_kind(stream, invoices)
     kind = plan.fields.get("kind")
-    if kind is None or kind.kind != "computed":  # (the sign may be what tells the kind)
+    # A computed kind may depend on the sign of the total.
+    if kind is None or kind.kind != "computed":
         invoices = without_sign(every, invoices)
     invoices = computed(plan.fields, invoices)
     raw, invoices = _inside(window, raw, invoices)
     invoices = _known(invoices)
-    lines, line_problems = _lines(plan, raw, invoices, connection)
+    lines, line_problems = _lines(plan, raw, invoices, account)
     lines = lines_without_sign(lines, invoices)
     if stream.finish is not None:
         invoices = _with_unread(raw.records, invoices, stream.finish(invoices, lines))
     invoices, notes = settled(
         invoices.with_columns(raw.places.get_columns()), plan.fields["amount_refunded_minor"].source
     )
-    found = pl.concat([_header_problems(plan, raw.records, invoices), line_problems])
+    field_problems = pl.concat([_header_problems(plan, raw.records, invoices), line_problems])
     invoices = invoices.with_columns(
-        pl.lit(connection.system).alias("system"), pl.lit(connection.account).alias("account")
+        pl.lit(account.system).alias("system"), pl.lit(account.account).alias("account")
     )
     return Mapped(
         invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
         _keyed_lines(lines, invoices),
-        _problem_frame(found, invoices, broken),
+        _problem_frame(field_problems, invoices, broken),
         deletions,
         count,
         identities=_identities(raw.records, invoices, broken),
@@ -156,21 +188,26 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, wi
     )
 
 
-def _with_default_currency(raw: Raw, connection: Connection) -> Raw:
-    if connection.default_currency is None:
+def _with_default_currency(raw: Raw, account: Account) -> Raw:
+    if account.default_currency is None:
         return raw
-    return replace(raw, records=raw.records.with_columns(pl.col("currency").fill_null(connection.default_currency)))
+    return replace(
+        raw,
+        records=raw.records.with_columns(pl.col("currency").fill_null(account.default_currency)),
+    )
 
 
-def _with_unread(said: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
-    """An amount given back that is written and cannot be read is not none.
+def _with_unread(raw: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
+    """The finished documents, with null for an amount given back that cannot be read.
 
-    It stays null, which is a problem.
+    `finish` may have filled it with zero; null is a problem, which names the amount.
     """
-    if _REFUNDED not in said.columns or not before[_REFUNDED].null_count():
+    if _REFUNDED not in raw.columns or not before[_REFUNDED].null_count():
         return finished
-    unread = before[_REFUNDED].is_null() & said[_REFUNDED].is_not_null()
-    refunded = pl.when(unread).then(pl.lit(None, dtype=pl.Int64)).otherwise(_REFUNDED).alias(_REFUNDED)
+    unread = before[_REFUNDED].is_null() & raw[_REFUNDED].is_not_null()
+    refunded = (
+        pl.when(unread).then(pl.lit(None, dtype=pl.Int64)).otherwise(_REFUNDED).alias(_REFUNDED)
+    )
     return finished.with_columns(refunded)
 
 
@@ -181,7 +218,7 @@ def _with_kind(stream: Stream, invoices: pl.DataFrame) -> pl.DataFrame:
 
 
 def _known(invoices: pl.DataFrame) -> pl.DataFrame:
-    """Kinds and statuses read from an operator's path may be anything; only ours count."""
+    """Null for kinds and statuses that are not ours: an operator's path may lead to anything."""
     return invoices.with_columns(
         pl.when(pl.col(name).is_in(allowed)).then(pl.col(name)).alias(name)
         for name, allowed in (("kind", KINDS), ("status", STATUSES))
@@ -189,14 +226,17 @@ def _known(invoices: pl.DataFrame) -> pl.DataFrame:
 
 
 def _gone(stream: Stream, raw: Raw, zone: str) -> tuple[Raw, pl.DataFrame]:
-    """The records that are documents, and those that say that one is deleted, with the time of it where it is said."""
+    """Splits off the records that say that a document is deleted.
+
+    Returns the records that are documents, and the deletions with their time, where it is given.
+    """
     if stream.gone is None or raw.records[stream.gone].is_null().all():
         return raw, DELETION.to_frame()
     names = (stream.gone, "updated_at")
     is_document = raw.records[stream.gone].is_null()
-    said = rewritten(raw.records.filter(~is_document), dict.fromkeys(names, "time"), EXPONENT)
-    times = [instants(said[name], zone, whole_days=False) for name in names]
-    gone = said.select("external_id", times[0].fill_null(times[1]).alias("deleted_at"))
+    deleted = rewritten(raw.records.filter(~is_document), dict.fromkeys(names, "time"), EXPONENT)
+    times = [instants(deleted[name], zone, whole_days=False) for name in names]
+    gone = deleted.select("external_id", times[0].fill_null(times[1]).alias("deleted_at"))
     gone = gone.with_columns(raw.places["page_id"].filter(~is_document))
     return raw.only(is_document), gone.drop_nulls("external_id").cast(DELETION)
 
@@ -220,30 +260,44 @@ def _inside(window: Window | None, raw: Raw, invoices: pl.DataFrame) -> tuple[Ra
     return raw.only(mask), invoices.filter(mask)
 
 
-def _lines(plan: Plan, said: Raw, invoices: pl.DataFrame, connection: Connection) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _lines(
+    plan: Plan, raw_page: Raw, invoices: pl.DataFrame, account: Account
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines with `row`, the position of their invoice, and their problems by that row."""
     if plan.lines is None:
-        return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems({}, invoices, invoices)
-    raw, owner = said.lines, said.owners
+        return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems(
+            {}, invoices, invoices
+        )
+    raw, owner = raw_page.lines, raw_page.owners
     exponent = invoices[EXPONENT].gather(owner)
-    known = [exponent.alias(EXPONENT)]
-    if any(field.notation != "plain" for field in plan.lines.fields.values()):  # there, amounts may name a currency
-        known.append(invoices["currency"].gather(owner))
-    lines = typed(plan.lines.fields, raw.with_columns(known), connection)
+    context = [exponent.alias(EXPONENT)]
+    # In other notations amounts may name a currency.
+    if any(field.notation != "plain" for field in plan.lines.fields.values()):
+        context.append(invoices["currency"].gather(owner))
+    lines = typed(plan.lines.fields, raw.with_columns(context), account)
     lines = computed(plan.lines.fields, lines.with_columns(exponent.alias(EXPONENT), owner))
-    found = problems(plan.lines.fields, raw, lines, label="lines.{}", under=f"{plan.lines.path}/*")
-    found = found.with_columns(owner.gather(found["row"]).alias("row"))
+    line_problems = problems(
+        plan.lines.fields, raw, lines, label="lines.{}", under=f"{plan.lines.path}/*"
+    )
+    line_problems = line_problems.with_columns(owner.gather(line_problems["row"]).alias("row"))
     if plan.lines.adjust is not None:
         lines = plan.lines.adjust(lines)
-    return lines, found
+    return lines, line_problems
 
 
 def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
     keys = [
-        invoices[name].gather(lines["row"]) for name in ("system", "account", "external_id", "page_id", "record_no")
+        invoices[name].gather(lines["row"])
+        for name in ("system", "account", "external_id", "page_id", "record_no")
     ]
-    missing = [pl.lit(None).alias(name) for name in LINE if name not in (*lines.columns, *invoices.columns, "line_no")]
-    number, begins = pl.int_range(pl.len()), pl.col("row") != pl.col("row").shift().fill_null(-1)  # (in order of rows)
+    missing = [
+        pl.lit(None).alias(name)
+        for name in LINE
+        if name not in (*lines.columns, *invoices.columns, "line_no")
+    ]
+    # Lines are in the order of their rows, so each change of row begins a document.
+    number = pl.int_range(pl.len())
+    begins = pl.col("row") != pl.col("row").shift().fill_null(-1)
     line_no = number - pl.when(begins).then(number).forward_fill() + 1
     frame = lines.with_columns(*keys, *missing, line_no.alias("line_no"))
     return frame.select(pl.col(name).cast(kind) for name, kind in LINE.items())
@@ -252,46 +306,66 @@ def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
 def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
     """Problems of the documents' own fields.
 
-    The customer's number and phone number complete each other: one of them is enough, and a phone number that
-    cannot be used is looked up at the vendor, where it can be; documents that earn nothing need none.
+    Either the customer's number or the phone number is enough. A phone number that cannot be used
+    is looked up at the vendor, where that is possible. Documents that earn nothing need none.
     """
-    found = problems({**plan.fields, **plan.helpers}, raw, invoices)
+    field_problems = problems({**plan.fields, **plan.helpers}, raw, invoices)
     has = {
-        name: invoices[name].gather(found["row"]).is_not_null() for name in ("customer_external_id", "customer_phone")
+        name: invoices[name].gather(field_problems["row"]).is_not_null()
+        for name in ("customer_external_id", "customer_phone")
     }
-    excused = (found["field"] == "customer_external_id") & has["customer_phone"]
+    excused = (field_problems["field"] == "customer_external_id") & has["customer_phone"]
     spared = has["customer_external_id"]
     if not plan.looks_up:
-        spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(found["row"])
-    excused = excused | ((found["field"] == "customer_phone") & spared)
-    negative = [_negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns]
-    return pl.concat([_one_cause(plan, _of_nobody(plan, found.filter(~excused))), *negative])
+        spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(
+            field_problems["row"]
+        )
+    excused = excused | ((field_problems["field"] == "customer_phone") & spared)
+    negative = [
+        _negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns
+    ]
+    return pl.concat(
+        [_one_cause(plan, _of_nobody(plan, field_problems.filter(~excused))), *negative]
+    )
 
 
-def _of_nobody(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
-    """Where phones are not looked up by the customer's number, the phone is what is missing and not that number."""
+def _of_nobody(plan: Plan, field_problems: pl.DataFrame) -> pl.DataFrame:
+    """Names the phone as missing where phones are not looked up by the customer's number."""
     if plan.looks_up:
-        return found
+        return field_problems
     phone = plan.fields["customer_phone"]
-    told = found.filter(field="customer_phone")["row"].implode()
+    rows_with_phone_problem = field_problems.filter(field="customer_phone")["row"].implode()
     nobody = (pl.col("field") == "customer_external_id") & (pl.col("reason") == "missing")
-    return found.filter(~(nobody & pl.col("row").is_in(told))).with_columns(
+    return field_problems.filter(
+        ~(nobody & pl.col("row").is_in(rows_with_phone_problem))
+    ).with_columns(
         pl.when(nobody).then(pl.lit(phone.source)).otherwise("path").alias("path"),
         pl.when(nobody).then(pl.lit("customer_phone")).otherwise("field").alias("field"),
     )
 
 
-def _one_cause(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
-    """Without problems of values that an earlier field, which has a problem as well, was read from: one cause, one problem."""
-    if found["row"].is_duplicated().any():
-        sources = {name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())}
+def _one_cause(plan: Plan, field_problems: pl.DataFrame) -> pl.DataFrame:
+    """One problem per cause.
+
+    Left out are problems of a value that an earlier field with a problem was read from as well.
+    """
+    if field_problems["row"].is_duplicated().any():
+        sources = {
+            name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())
+        }
         for number, (name, paths) in enumerate(sources.items()):
-            # A helper is nothing that an operator knows: one path in common is enough.
+            # An operator does not know helpers, so for them one path in common is enough.
             same = paths.intersection if name in plan.helpers else paths.__le__
-            earlier = [one for one in list(sources)[:number] if one in plan.fields and paths and same(sources[one])]
-            told = found.filter(pl.col("field").is_in(earlier))["row"]
-            found = found.filter((pl.col("field") != name) | ~pl.col("row").is_in(told.implode()))
-    return found
+            earlier = [
+                name_above
+                for name_above in list(sources)[:number]
+                if name_above in plan.fields and paths and same(sources[name_above])
+            ]
+            explained_rows = field_problems.filter(pl.col("field").is_in(earlier))["row"]
+            field_problems = field_problems.filter(
+                (pl.col("field") != name) | ~pl.col("row").is_in(explained_rows.implode())
+            )
+    return field_problems
 
 
 def _negative(plan: Plan, invoices: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -308,8 +382,12 @@ def _negative(plan: Plan, invoices: pl.DataFrame, name: str) -> pl.DataFrame:
     )
 
 
-def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]) -> pl.DataFrame:
-    named = found.with_columns(invoices[name].gather(found["row"]) for name in ("page_id", "record_no"))
+def _problem_frame(
+    field_problems: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]
+) -> pl.DataFrame:
+    named = field_problems.with_columns(
+        invoices[name].gather(field_problems["row"]) for name in ("page_id", "record_no")
+    )
     rows = [
         {
             "page_id": b.page_id,
@@ -324,14 +402,18 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
     return frame.sort("page_id", "record_no", maintain_order=True)
 
 
-def _identities(records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]) -> pl.DataFrame:
-    rows = [(one.page_id, one.record_no, one.document, one.row_key) for one in broken]
+def _identities(
+    records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]
+) -> pl.DataFrame:
+    rows = [
+        (record.page_id, record.record_no, record.document, record.row_key) for record in broken
+    ]
     nameless = invoices["external_id"].is_null()
     if nameless.any():
         places = invoices.filter(nameless).select("page_id", "record_no").rows()
-        said = records.filter(nameless).iter_rows(named=True)
+        raw_rows = records.filter(nameless).iter_rows(named=True)
         times: Counter[tuple[int, str]] = Counter()
-        for (page_id, record_no), cells in zip(places, said, strict=True):
+        for (page_id, record_no), cells in zip(places, raw_rows, strict=True):
             key = f"row {content_digest(cells)}"
             times[page_id, key] += 1
             number = times[page_id, key]
@@ -340,20 +422,36 @@ def _identities(records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Brok
 
 
 def _deletions(
-    spec: ConnectorSpec, stream: Stream, connection: Connection, pages: Iterable[tuple[int, bytes]]
+    spec: ConnectorSpec, stream: Stream, account: Account, pages: Iterable[tuple[int, bytes]]
 ) -> Mapped:
     read = [(page_id, read_deleted(spec, stream, body)) for page_id, body in pages]
     answers = [answer for _, answer in read]
-    ids = [normal_id(one) for answer in answers for one in answer.external_ids]
-    times = [one for answer in answers for one in answer.deleted_at]
+    ids = [normal_id(vendor_id) for answer in answers for vendor_id in answer.external_ids]
+    times = [time for answer in answers for time in answer.deleted_at]
     places = [page_id for page_id, answer in read for _ in answer.external_ids]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
-    frame = frame.with_columns(instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False))
-    frame = frame.with_columns(pl.Series("page_id", places, dtype=pl.Int64)).select(DELETION.names())
+    frame = frame.with_columns(
+        instants(texts(times).alias("deleted_at"), account.timezone, whole_days=False)
+    )
+    frame = frame.with_columns(pl.Series("page_id", places, dtype=pl.Int64)).select(
+        DELETION.names()
+    )
     count = sum(answer.record_count for answer in answers)
     if stream.census:
-        rows = [(normal_id(one), answer.listed_kind) for answer in answers for one in answer.external_ids]
-        return replace(Mapped.empty(), record_count=count, listed=pl.DataFrame(rows, schema=LISTED, orient="row"))
-    rows = [(normal_id(one), answer.listed_kind) for answer in answers for one in answer.listed]
+        rows = [
+            (normal_id(vendor_id), answer.listed_kind)
+            for answer in answers
+            for vendor_id in answer.external_ids
+        ]
+        return replace(
+            Mapped.empty(),
+            record_count=count,
+            listed=pl.DataFrame(rows, schema=LISTED, orient="row"),
+        )
+    rows = [
+        (normal_id(vendor_id), answer.listed_kind)
+        for answer in answers
+        for vendor_id in answer.listed
+    ]
     listed = pl.DataFrame(rows, schema=LISTED, orient="row")
     return replace(Mapped.empty(), deletions=frame, record_count=count, listed=listed)

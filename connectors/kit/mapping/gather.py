@@ -1,6 +1,9 @@
-"""Decoded records to columns of text, page by page: objects are read while the processor has them at hand, and let go at once.
+"""Decoded records to columns of text, page by page.
 
-Reading a field of twenty thousand objects at a time, field after field, waits for memory most of the time: twice as long in all.
+The objects of a page are read while the processor's cache still has them, and freed at once.
+
+Reading field after field from twenty thousand objects takes twice as long in all, because it waits
+for memory most of the time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +15,8 @@ import polars as pl
 
 from connectors.kit.mapping.columns import Columns
 from connectors.kit.mapping.joined import JOINED
-from connectors.kit.mapping.reader import Broken, Plan, Records
+from connectors.kit.mapping.reader import Plan
+from connectors.kit.spec.records import Broken, Records
 
 #: Smaller pages are put together: a column costs some microseconds however short it is.
 RECORDS_AT_ONCE: Final = 500
@@ -21,16 +25,17 @@ _PLACE: Final = pl.Schema({"page_id": pl.Int64(), "record_no": pl.Int32()})
 
 @dataclass(frozen=True)
 class Raw:
-    """What some pages say, as the vendor wrote it.
+    """The columns of some pages, as the vendor wrote them."""
 
-    `records` has one text column per field and helper, `places` (page_id, record_no) the same rows. `lines` has one text column
-    per field of a line, `owners` the row of each line's record. `broken` are records that could not be decoded.
-    """
-
+    #: One column of text per field and helper.
     records: pl.DataFrame
+    #: page_id and record_no of the same rows.
     places: pl.DataFrame
+    #: One column of text per field of a line.
     lines: pl.DataFrame
+    #: For each line the row of its record.
     owners: pl.Series
+    #: Records that could not be decoded.
     broken: list[Broken]
 
     @property
@@ -61,18 +66,21 @@ def gather(plan: Plan, pages: Iterable[Records]) -> Raw:
     owners = [pl.Series("row", (), dtype=pl.UInt32)]
     places = [_PLACE.to_frame()]
     broken: list[Broken] = []
-    for page in _put_together(pages):
+    for page in _grouped(pages):
         items, rows = flat_lines(plan, page.items)
         owners.append(pl.Series("row", rows, dtype=pl.UInt32) + records.height)
-        places.append(pl.DataFrame({"page_id": page.page_ids, "record_no": page.numbers}, schema=_PLACE))
+        places.append(
+            pl.DataFrame({"page_id": page.page_ids, "record_no": page.numbers}, schema=_PLACE)
+        )
         records.add(page.items)
         lines.add(items)
         broken += page.broken
-        del page, items  # before the next one is decoded, which takes their place
+        del page, items  # freed before the next page is decoded, which takes their memory
     return Raw(records.frame(), pl.concat(places), lines.frame(), pl.concat(owners), broken)
 
 
-def _put_together(pages: Iterable[Records]) -> Iterator[Records]:
+def _grouped(pages: Iterable[Records]) -> Iterator[Records]:
+    """Small pages put together to at least `RECORDS_AT_ONCE` records."""
     ready: list[Records] = []
     for page in pages:
         if ready:
@@ -86,16 +94,21 @@ def _put_together(pages: Iterable[Records]) -> Iterator[Records]:
 
 
 def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
-    """All lines of all records, lines inside lines in place of the line that holds them, with their record's row."""
+    """All lines of all records, with the row of the record each belongs to.
+
+    Lines inside a line take the place of the line that holds them.
+    """
     if plan.lines is None or plan.line is None:
         return [], []
     of_record = [lines or () for lines in plan.record.columns[plan.lines.path](items)]
     if plan.joined is not None:
         beside = plan.record.columns[JOINED](items)
-        of_record = [own or joined or () for own, joined in zip(of_record, beside, strict=True)]
+        of_record = [lines or joined or () for lines, joined in zip(of_record, beside, strict=True)]
     for other in plan.lines.also:
-        found = plan.record.columns[other](items)
-        of_record = [one or two or () for one, two in zip(of_record, found, strict=True)]
+        lines_there = plan.record.columns[other](items)
+        of_record = [
+            lines or more or () for lines, more in zip(of_record, lines_there, strict=True)
+        ]
     flat = list(chain.from_iterable(of_record))
     rows = list(chain.from_iterable(map(repeat, range(len(items)), map(len, of_record))))
     if plan.lines.nested is None:
@@ -103,5 +116,9 @@ def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
     inner = plan.line.columns[plan.lines.nested](flat)
     if not any(inner):
         return flat, rows
-    spread = [(deep, row) for line, row, below in zip(flat, rows, inner, strict=True) for deep in (below or [line])]
+    spread = [
+        (deep, row)
+        for line, row, below in zip(flat, rows, inner, strict=True)
+        for deep in (below or [line])
+    ]
     return [line for line, _ in spread], [row for _, row in spread]

@@ -1,4 +1,7 @@
-"""Lines that a list leaves out: kept beside the page's records in one stored page, and joined to them when it is read."""
+"""Lines that a list leaves out.
+
+They are kept beside the page's records in one stored page, and joined to them when it is read.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +11,17 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import Column, Shape, shape
 from connectors.kit.spec import Details
 
-#: Where a stored page keeps the answers about its records' lines, and where a decoded record keeps those lines.
+#: Where a stored page keeps the answers about its records' lines, and where a decoded record keeps
+#: those lines.
 DETAILS: Final = "details"
 JOINED: Final = "/@lines"
 
 
 def with_details(body: bytes, details: Sequence[bytes]) -> bytes:
-    """A page and the answers about its records' lines in one JSON object, each byte for byte as received."""
+    """A page and the answers about its records' lines, in one JSON object.
+
+    Each is kept byte for byte as received.
+    """
     return body.rstrip()[:-1] + b',"%s":[%s]}' % (DETAILS.encode(), b",".join(details))
 
 
@@ -22,15 +29,29 @@ def with_details(body: bytes, details: Sequence[bytes]) -> bytes:
 class Joined:
     """Puts lines that were asked for beside a page into the page's records."""
 
+    #: Decodes a stored page to its answers about lines.
     decoder: Decoder
+    #: The answers of a decoded page.
     answers: Column
+    #: The lines of an answer.
     lines: Column
+    #: The ids of the records that lines belong to.
     owner: Callable[[Sequence[Any]], Sequence[Any]]
+    #: The ids of records.
     record_id: Column
+    #: The attribute of a record that takes its lines.
     slot: str
 
     def put(self, items: Sequence[Any], body: bytes) -> None:
-        """Gives every record its lines, in the order in which they were sent. Raises what decoding raises."""
+        """Gives every record its lines, in the order in which they were sent.
+
+        Args:
+            items: The page's decoded records, which are changed.
+            body: The page.
+
+        Raises:
+            DecodeError: As decoding raises it (`reader.UNREADABLE`).
+        """
         lines: dict[str, list[Any]] = {}
         for answer in self.lines(self.answers([self.decoder.decode(body)])[0] or []):
             for owner, line in zip(self.owner(answer or []), answer or [], strict=True):
@@ -44,8 +65,10 @@ def joined_by(details: Details, record: Shape, line: Shape) -> Joined:
     columns = [line.columns[path] for path in details.owner]
 
     def owner(lines: Sequence[Any]) -> Sequence[Any]:
-        found = zip(*(column(lines) for column in columns), strict=True)
-        return [next((one for one in values if one is not None), None) for values in found]
+        rows = zip(*(column(lines) for column in columns), strict=True)
+        return [
+            next((owner_id for owner_id in values if owner_id is not None), None) for values in rows
+        ]
 
     answer = shape((), {details.lookup.records: line.type})
     page = shape((), {f"/{DETAILS}": answer.type})

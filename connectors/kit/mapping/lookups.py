@@ -1,4 +1,7 @@
-"""Completing invoices: which customers and items a page needs, reading those, and joining them in."""
+"""Completes invoices with what their lists leave out.
+
+Finds out which customers and items a page needs, reads those, and joins them in.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,23 +12,27 @@ import msgspec
 import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT, raw_columns, typed
-from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.frames import Mapped
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.parse import masked
 from connectors.kit.mapping.pointers import Shape, dig, segments, shape
 from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, plan_for, read
-from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
+from connectors.kit.spec import Account, ConnectorSpec, Lookup, Stream
+from connectors.kit.spec.fields import Field
 from loyalty.schema import IDLE, PROBLEM
 
+#: The rows of a page of customers, and of items. `phone` is E.164; null: none that can be dialled.
 CUSTOMER = pl.Schema({"external_id": pl.String, "phone": pl.String})
 ITEM = pl.Schema({"external_id": pl.String, "name": pl.String, "sku": pl.String})
 
 
 def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
-    """Which ids of each lookup ("customers", "items") the mapped records lack a phone or sku of.
+    """The ids to ask each lookup for: those of documents without phone, and of lines without sku.
 
-    Items are named by `Lookup.key`: their id, or their name where lines carry no id.
+    Items are named by `Lookup.key`: by their id, or by their name where lines carry no id.
+
+    Returns:
+        Ids by the lookup's name, "customers" or "items".
     """
     needs: dict[str, set[str]] = {}
     for lookup in spec.lookups:
@@ -38,10 +45,13 @@ def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
     return needs
 
 
-def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Connection, body: bytes) -> pl.DataFrame:
-    """Reads a page of customers (external_id, phone: E.164 or null) or items (external_id, name, sku).
+def map_lookup(spec: ConnectorSpec, lookup: Lookup, account: Account, body: bytes) -> pl.DataFrame:
+    """Reads a page of a lookup.
 
-    Of several phone numbers the first that can be dialled is taken. No other personal datum is read.
+    Customers have external_id and phone (E.164 or null); items have external_id, name and sku.
+
+    Of several phone numbers the first that can be dialled is taken. No other personal datum is
+    read.
 
     Raises:
         ConnectorError: If the page cannot be read.
@@ -50,16 +60,20 @@ def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Connection, body
     items = _single(lookup, opened, body)
     if items is None:
         items = read(spec, lookup.name, lookup.records, opened, body).items
-    raw = raw_columns(record, lookup.fields, items).with_columns(pl.lit(None, dtype=pl.Int8).alias(EXPONENT))
-    frame = typed(lookup.fields, raw, connection).filter(pl.col("external_id").is_not_null())
+    raw = raw_columns(record, lookup.fields, items).with_columns(
+        pl.lit(None, dtype=pl.Int8).alias(EXPONENT)
+    )
+    frame = typed(lookup.fields, raw, account).filter(pl.col("external_id").is_not_null())
     if lookup.name == "items":
         return frame.select(ITEM.names()).cast(ITEM)
     phones = [name for name, field in lookup.fields.items() if field.kind == "phone"]
     return frame.select("external_id", pl.coalesce(phones).alias("phone")).cast(CUSTOMER)
 
 
-def lookup_ids(spec: ConnectorSpec, lookup: Lookup, body: bytes) -> tuple[list[str], Mapping[str, Any]]:
-    """The ids on a page of a lookup, and the numbers beside them.
+def lookup_ids(
+    spec: ConnectorSpec, lookup: Lookup, body: bytes
+) -> tuple[list[str], Mapping[str, Any]]:
+    """The ids on a page of a lookup, and the values beside its list (`Lookup.info`).
 
     Raises:
         ConnectorError: If the page cannot be read.
@@ -67,41 +81,59 @@ def lookup_ids(spec: ConnectorSpec, lookup: Lookup, body: bytes) -> tuple[list[s
     record, opened = _lookup_opener(lookup)
     single = _single(lookup, opened, body)
     if single is not None:
-        found, info = single, {}
+        items, info = single, {}
     else:
         page = read(spec, lookup.name, lookup.records, opened, body)
-        found, info = page.items, page.info
+        items, info = page.items, page.info
     fields: dict[str, Field] = {"external_id": lookup.fields["external_id"]}
-    return raw_columns(record, fields, found)["external_id"].drop_nulls().to_list(), info
+    return raw_columns(record, fields, items)["external_id"].drop_nulls().to_list(), info
 
 
 @lru_cache(maxsize=64)
 def _lookup_opener(lookup: Lookup) -> tuple[Shape, Opener]:
     record = shape(path for field in lookup.fields.values() for path in field.paths)
-    return record, opener(record.type, lookup.records, lookup.info, missing_is_empty=lookup.missing_is_empty)
+    return record, opener(
+        record.type, lookup.records, lookup.info, missing_is_empty=lookup.missing_is_empty
+    )
 
 
 def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
     """The record of an answer to a request for one id, None if this is a list."""
-    if lookup.fallback_record is None or lookup.fallback_record.encode().rpartition(b"/")[2] not in body:
+    if (
+        lookup.fallback_record is None
+        or lookup.fallback_record.encode().rpartition(b"/")[2] not in body
+    ):
         return None
     try:
         value = dig(Decoder(Any).decode(body), segments(lookup.fallback_record))
-        return [opened.record.decode(msgspec.json.encode(value))] if isinstance(value, dict) else None
+        return (
+            [opened.record.decode(msgspec.json.encode(value))] if isinstance(value, dict) else None
+        )
     except UNREADABLE:
         return None
 
 
-def phone_place(spec: ConnectorSpec, stream: Stream, connection: Connection) -> str:
-    """Where a phone number is looked for: in the customer's own record, in brackets, or else in the document."""
+def phone_place(spec: ConnectorSpec, stream: Stream, account: Account) -> str:
+    """Where a phone number is looked for, in words.
+
+    With a lookup of customers it is the path in the customer's record, behind "(customer)"; else
+    the path in the document.
+    """
     for lookup in spec.lookups:
         if lookup.name == "customers":
-            paths = [path for field in lookup.fields.values() if field.kind == "phone" for path in field.paths]
+            paths = [
+                path
+                for field in lookup.fields.values()
+                if field.kind == "phone"
+                for path in field.paths
+            ]
             return f"(customer) {' or '.join(dict.fromkeys(paths))}"
-    return plan_for(spec, stream, connection).fields["customer_phone"].source
+    return plan_for(spec, stream, account).fields["customer_phone"].source
 
 
-def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame, phone_at: str = "(customer)") -> Mapped:
+def fill(
+    mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame, phone_at: str = "(customer)"
+) -> Mapped:
     """Puts phone numbers and skus where the page had none.
 
     Args:
@@ -111,16 +143,17 @@ def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame, phone_at:
         items: external_id, name, sku. Lines with an item id are matched by it, the others by name.
 
     Returns:
-        The same page; a document that is neither draft nor void and still has no phone number has a PROBLEM.
+        The same page; a document that is neither draft nor void and still has no phone number has a
+        PROBLEM.
     """
-    known = customers.select(
+    phones = customers.select(
         pl.col("external_id").alias("customer_external_id"),
         pl.col("phone").alias("_phone"),
         pl.lit(value=True).alias("_found"),
     ).unique("customer_external_id", keep="last")
-    invoices = mapped.invoices.join(known, on="customer_external_id", how="left", maintain_order="left").with_columns(
-        pl.coalesce("customer_phone", "_phone").alias("customer_phone")
-    )
+    invoices = mapped.invoices.join(
+        phones, on="customer_external_id", how="left", maintain_order="left"
+    ).with_columns(pl.coalesce("customer_phone", "_phone").alias("customer_phone"))
     return replace(
         mapped,
         invoices=invoices.select(mapped.invoices.columns),
@@ -129,21 +162,30 @@ def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame, phone_at:
     )
 
 
-def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.DataFrame:
-    """A draft or void document earns nothing, so it needs no member; voiding must never fail for want of a phone."""
+def _no_phone(invoices: pl.DataFrame, problems: pl.DataFrame, phone_at: str) -> pl.DataFrame:
+    """A problem for each document that needs a phone number and has none.
+
+    A draft or void document earns nothing, so it needs no member: voiding must never fail because a
+    phone number is missing.
+    """
     earning = ~pl.col("status").is_in(IDLE).fill_null(value=False)
     without = invoices.filter(
         pl.col("customer_phone").is_null() & pl.col("customer_external_id").is_not_null() & earning
     )
-    said = known.filter(pl.col("field") == "customer_phone")
-    without = without.join(said, on=["page_id", "record_no"], how="anti", maintain_order="left")
+    phone_problems = problems.filter(pl.col("field") == "customer_phone")
+    without = without.join(
+        phone_problems, on=["page_id", "record_no"], how="anti", maintain_order="left"
+    )
     reason = pl.lit("missing")
     if phone_at.startswith("("):  # customers are looked up
-        found = pl.when(pl.col("_found").is_not_null()).then(
+        found_reason = pl.when(pl.col("_found").is_not_null()).then(
             pl.lit("the customer has no phone number that can be dialled")
         )
-        reason = found.otherwise(pl.lit("the customer was not found at the vendor"))
-    masks = [masked(customer) if phone_at.startswith("(") else None for customer in without["customer_external_id"]]
+        reason = found_reason.otherwise(pl.lit("the customer was not found at the vendor"))
+    masks = [
+        masked(customer) if phone_at.startswith("(") else None
+        for customer in without["customer_external_id"]
+    ]
     return without.select(
         "page_id",
         "record_no",
@@ -157,15 +199,21 @@ def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.
 def _with_sku(lines: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     if items.is_empty() or lines.is_empty():
         return lines
-    by_id = items.select(pl.col("external_id").alias("item_external_id"), pl.col("sku").alias("_by_id"))
-    # Two items of one name: which of them was sold cannot be told, so neither is named.
+    by_id = items.select(
+        pl.col("external_id").alias("item_external_id"), pl.col("sku").alias("_by_id")
+    )
+    # With two items of one name nobody knows which was sold, so neither sku is used.
     by_name = items.select("name", pl.col("sku").alias("_by_name")).drop_nulls("name")
-    by_name = by_name.filter(pl.col("_by_name").n_unique().over("name") == 1).unique("name", keep="any")
+    by_name = by_name.filter(pl.col("_by_name").n_unique().over("name") == 1).unique(
+        "name", keep="any"
+    )
     joined = lines.join(
         by_id.unique("item_external_id", keep="last"),
         on="item_external_id",
         how="left",
         maintain_order="left",
     ).join(by_name, on="name", how="left", maintain_order="left")
-    sku = pl.coalesce("sku", "_by_id", pl.when(pl.col("item_external_id").is_null()).then("_by_name"))
+    sku = pl.coalesce(
+        "sku", "_by_id", pl.when(pl.col("item_external_id").is_null()).then("_by_name")
+    )
     return joined.with_columns(sku.alias("sku")).select(lines.columns)

@@ -1,35 +1,41 @@
-"""Columns of text in other notations than ours, rewritten to it: decimal commas, minor units, days first, seconds since 1970."""
+"""Columns of text in other notations than ours, rewritten to ours.
+
+Examples: decimal commas, minor units, dates with the day first, seconds since 1970.
+"""
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
 
 from connectors.kit.mapping.signs import bare, signed
+from connectors.kit.spec.fields import Notation
 
-#: How numbers and dates are written. "plain": as in JSON. "point": 1234.50, also with groups where they can be nothing
-#: else. "comma": 1.234,56. "grouped": 1,234.56 and 1,234. "minor": whole minor units. Dates: ISO 8601 or seconds or
-#: milliseconds since 1970 in "time"; with the day or the month first besides in "day_first" and "month_first".
-Notation = Literal["plain", "point", "comma", "grouped", "minor", "time", "day_first", "month_first"]
-#: Stands before what was a number in JSON, where texts have a notation of their own: 1.500 is not 1500 there.
+#: Stands before the text of what was a number in JSON, where texts have a notation of their own:
+#: the number 1.500 is never 1500.
 NUMBER: Final = "\x02"
 
+#: Numbers with points, or commas, between thousands.
 _BY_POINTS = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$"
 _BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$"
 #: Commas that can only stand between thousands: there are several, or a point behind them.
 _SURELY_BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:(?:,\d{3}){2,}|,\d{3}\.\d*)(?:\.\d*)?$"
-#: What an amount may have besides digits, points, commas and a sign of minus before them.
+#: What an amount has besides digits, points, commas and a minus in front: it needs `signs`.
 _MORE = r"[^\d.,+-]|\d.*[+-]"
-#: What needs no second look.
+#: Amounts that are in plain notation already.
 _SIMPLE = r"^-?\d+(?:\.\d*)?$"
+#: Dates in digits; the order of the first two parts is a matter of notation.
 _PARTS = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})(?:[T ,].*)?$"
 _DAY = r"^\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}"
+#: Dates with the year first: `20260131`, `2026/01/31`.
 _COMPACT = r"^((?:19|20)\d{2})(\d{2})(\d{2})$"
 _SLASHED = r"^((?:19|20)\d{2})[/.](\d{2})[/.](\d{2})"
+#: Dates with the name of the month, the day or the month first.
 _NAMED = (
     r"^(\d{1,2})(?: de|\.)?[ -]([A-Za-z]{3,9}|março)\.?(?: de)?,?[ -](\d{4})",
     r"^([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})",
 )
+#: A time of day with AM or PM.
 _HALF_DAY = r"(?i)[T ](\d{1,2})(?::(\d{2}))?(?::(\d{2})(?:\.\d*)?)? ?([ap])\.? ?m\.?$"
 #: Months as English and Portuguese write them, whole or cut short.
 _MONTHS = {
@@ -41,20 +47,27 @@ _MONTHS = {
     for number, name in enumerate(names.split(), start=1)
     for length in range(3, len(name) + 1)
 }
-#: Two digits first: without a choice nobody knows whether they are a day, a month or a year.
+#: Dates that begin with at most three digits: they may be a day, a month or a year, which the
+#: operator must choose.
 _SHORT = r"^\d{1,3}[/.-]\d{1,2}[/.-]\d{1,2}(?:\D|$)"
-#: How an operator chooses among them in a block.
+#: The notations of amounts, and of dates, by the words of a block's settings.
 AMOUNTS: Final[Mapping[str, Notation]] = {
     "decimal": "point",
     "decimal comma": "comma",
     "comma between thousands": "grouped",
     "minor units": "minor",
 }
-DATES: Final[Mapping[str, Notation]] = {"year first": "time", "day first": "day_first", "month first": "month_first"}
+DATES: Final[Mapping[str, Notation]] = {
+    "year first": "time",
+    "day first": "day_first",
+    "month first": "month_first",
+}
 
 
 def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: str) -> pl.DataFrame:
-    """The same columns in plain notation; what does not fit is left as it is, to be refused by name.
+    """The same columns in plain notation.
+
+    What does not fit is left as it is; it is refused later, with its field's name.
 
     Args:
         raw: Columns of text, `exponent`, and "currency" if signs at amounts are to be those of it.
@@ -65,23 +78,28 @@ def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: st
     columns = [
         _plain(_bare(raw[name], notation, currency), notation, exponent).alias(name)
         for name, notation in notations.items()
-        if notation != "plain" and name in raw.columns and not (notation == "point" and _simple(raw[name]))
+        if notation != "plain"
+        and name in raw.columns
+        and not (notation == "point" and _simple(raw[name]))
     ]
     return raw.with_columns(columns) if columns else raw
 
 
 def unmarked(raw: pl.DataFrame, notations: Mapping[str, Notation]) -> pl.DataFrame:
-    """Columns in which numbers are marked (`NUMBER`) without the marks; in decimal commas they have one now as well."""
+    """The columns without the marks (`NUMBER`) that numbers carry.
+
+    In the notation "comma" a number then has a decimal comma as texts have.
+    """
     return raw.with_columns(
         pl.when(pl.col(name).str.starts_with(NUMBER))
-        .then(_said(pl.col(name).str.strip_prefix(NUMBER), notations.get(name, "plain")))
+        .then(_as_written(pl.col(name).str.strip_prefix(NUMBER), notations.get(name, "plain")))
         .otherwise(pl.col(name))
         .alias(name)
         for name in raw.columns
     )
 
 
-def _said(number: pl.Expr, notation: Notation) -> pl.Expr:
+def _as_written(number: pl.Expr, notation: Notation) -> pl.Expr:
     return number.str.replace(".", ",", literal=True) if notation == "comma" else number
 
 
@@ -90,7 +108,10 @@ def _simple(column: pl.Series) -> bool:
 
 
 def _bare(column: pl.Series, notation: Notation, currency: pl.Expr | None) -> pl.Expr:
-    """Amounts without gaps and signs, which are looked for only where there are any: that takes longer than all the rest."""
+    """Amounts without gaps and currency signs.
+
+    They are looked for only where there are any: that takes longer than all the rest.
+    """
     text = pl.col(column.name)
     odd = notation in AMOUNTS.values() and column.str.contains(_MORE).any()
     return bare(signed(text), currency) if odd else text
@@ -113,12 +134,23 @@ def _plain(text: pl.Expr, notation: Notation, exponent: str) -> pl.Expr:
 
 
 def _without_commas(text: pl.Expr, groups: str) -> pl.Expr:
-    return pl.when(text.str.contains(groups)).then(text.str.replace_all(",", "", literal=True)).otherwise(text)
+    return (
+        pl.when(text.str.contains(groups))
+        .then(text.str.replace_all(",", "", literal=True))
+        .otherwise(text)
+    )
 
 
 def _with_point(text: pl.Expr) -> pl.Expr:
-    """`1.234,56` and `1.500` (thousands) to 1234.56 and 1500; 150.5, which can be nothing else, keeps its point."""
-    whole = pl.when(text.str.contains(_BY_POINTS)).then(text.str.replace_all(".", "", literal=True)).otherwise(text)
+    """`1.234,56` and `1.500` (thousands) to 1234.56 and 1500.
+
+    150.5 can be nothing else, so it keeps its point.
+    """
+    whole = (
+        pl.when(text.str.contains(_BY_POINTS))
+        .then(text.str.replace_all(".", "", literal=True))
+        .otherwise(text)
+    )
     both = whole.str.contains(",", literal=True) & whole.str.contains(".", literal=True)
     return pl.when(both).then(whole).otherwise(whole.str.replace(",", ".", literal=True))
 
@@ -141,11 +173,18 @@ def _iso(text: pl.Expr, *, day: int, month: int) -> pl.Expr:
     year = text.str.extract(_PARTS, 3)
     parts = [text.str.extract(_PARTS, number).str.zfill(2) for number in (month, day)]
     whole = pl.when(year.str.len_bytes() == 2).then("20" + year).otherwise(year)
-    return _of_24_hours(pl.coalesce(whole + "-" + parts[0] + "-" + parts[1] + text.str.replace(_DAY, ""), _time(text)))
+    return _of_24_hours(
+        pl.coalesce(
+            whole + "-" + parts[0] + "-" + parts[1] + text.str.replace(_DAY, ""), _time(text)
+        )
+    )
 
 
 def _time(text: pl.Expr) -> pl.Expr:
-    """What can be read only one way: `20260131`, `31 Jan 2026`, `Jan 31, 2026`, and what is counted since 1970."""
+    """Dates that can be read only one way.
+
+    These are `20260131`, `31 Jan 2026`, `Jan 31, 2026`, and what is counted since 1970.
+    """
     compact = text.str.replace(_COMPACT, "${1}-${2}-${3}")
     day_first, month_first = _NAMED
     return _of_24_hours(
@@ -177,12 +216,23 @@ def _of_24_hours(text: pl.Expr) -> pl.Expr:
     hour, minute, second, half = (text.str.extract(_HALF_DAY, number) for number in (1, 2, 3, 4))
     clock = hour.cast(pl.Int64, strict=False)
     hours = clock % 12 + pl.when(half.str.to_lowercase() == "p").then(12).otherwise(0)
-    time = hours.cast(pl.String).str.zfill(2) + ":" + minute.fill_null("00") + ":" + second.fill_null("00")
-    return pl.coalesce(pl.when(clock.is_between(1, 12)).then(text.str.replace(_HALF_DAY, "") + " " + time), text)
+    time = (
+        hours.cast(pl.String).str.zfill(2)
+        + ":"
+        + minute.fill_null("00")
+        + ":"
+        + second.fill_null("00")
+    )
+    return pl.coalesce(
+        pl.when(clock.is_between(1, 12)).then(text.str.replace(_HALF_DAY, "") + " " + time), text
+    )
 
 
 def _epoch(text: pl.Expr) -> pl.Expr:
-    """Seconds (9 or 10 digits, perhaps with a fraction) or milliseconds (12 or 13) since 1970 to `/Date(ms)/`."""
+    """Seconds or milliseconds since 1970 to `/Date(ms)/`.
+
+    Seconds have 9 or 10 digits, perhaps with a fraction, milliseconds 12 or 13.
+    """
     seconds = text.str.extract(r"^(\d{9,10})(?:\.\d*)?$", 1)
     milliseconds = text.str.extract(r"^(\d{12,13})$", 1)
     stamp = pl.coalesce(milliseconds, seconds + "000")

@@ -1,4 +1,7 @@
-"""What fields a vendor's records have, mapped or not: paths and JSON types of a few records of some pages, never a value."""
+"""What fields a vendor's records have, mapped or not.
+
+Paths and JSON types are taken from a few records of some pages; a value is never kept.
+"""
 
 import re
 from collections import Counter
@@ -14,12 +17,14 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import shape
 from connectors.kit.mapping.reader import UNREADABLE, plan_for
 from connectors.kit.mapping.shown import KEYS_MAX, NAME
-from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
+from connectors.kit.spec import Account, ConnectorSpec, Lookup, Stream
 
-#: Bounds of a look: records of a page, depth of a path and its length, elements of an array, fields of a record.
+#: Limits: records of a page that are looked at; depth of a path and its length in characters,
+#: elements of an array, fields of a record.
 RECORDS_OF_PAGE: Final = 10
 _DEPTH, _PATH_LENGTH, _ELEMENTS, _FIELDS = 8, 200, 10, 400
-#: A text file is looked at to here, others only if they are not larger than the second.
+#: Bytes of a text file that are looked at; other files are looked at only if they have no more than
+#: the second number.
 _FILE_HEAD, _FILE_WHOLE = 64 * 1024, 2 * 1024 * 1024
 #: The JSON types, in the words of operators.
 _TYPES: Final[Mapping[type, str]] = {
@@ -27,35 +32,46 @@ _TYPES: Final[Mapping[type, str]] = {
 }  # fmt: skip
 _WHOLE: Final = Decoder(Any)
 _GENERIC: Final = Decoder(Any, float)
+#: Path and JSON type.
 Field = tuple[str, str]
 
 
 @dataclass
 class Outline:
-    """The fields of one list: in how many of the `records` that were looked at each (path, type) was."""
+    """The fields of one list.
+
+    `fields` counts in how many of the `records` looked at each (path, type) occurred.
+    """
 
     records: int = 0
     fields: Counter[Field] = field(default_factory=Counter)
 
     def add(self, prefix: str, record: Any) -> None:
-        """Counts one record in."""
+        """Counts the fields of one record, whose paths get the prefix."""
         self.records += 1
-        found: set[Field] = set()
-        _walk(record, prefix, 0, found)
-        found.discard((prefix, "object"))
-        self.fields.update(found)
+        fields: set[Field] = set()
+        _walk(record, prefix, 0, fields)
+        fields.discard((prefix, "object"))
+        self.fields.update(fields)
 
 
 class Watch:
-    """Looks at some pages of every list of one read: all of a few, ever fewer of many."""
+    """Looks at some pages of every list in one run: at all of the first, at ever fewer later."""
 
-    def __init__(self, spec: ConnectorSpec, connection: Connection) -> None:
-        self._spec, self._connection = spec, connection
+    def __init__(self, spec: ConnectorSpec, account: Account) -> None:
+        self._spec, self._account = spec, account
         self._pages: Counter[str] = Counter()
         self.outlines: dict[str, Outline] = {}
 
     def look(self, stream: Stream, read: Callable[[], bytes]) -> None:
-        """A page of a list, read if it is looked at. What cannot be read is left out; the mapping says so."""
+        """Looks at a page of a list, or passes it over.
+
+        A page that cannot be read is left out: the mapping reports it.
+
+        Args:
+            stream: The list.
+            read: Gives the page's body; called only if the page is looked at.
+        """
         if stream.deleted is not None or not self._due(stream.name):
             return
         body = read()
@@ -66,10 +82,14 @@ class Watch:
         if stream.details is not None:
             records = stream.details.lookup.records
             answers = _answers(records, body)
-            self._records(lines_of(stream.name), f"{records}/*", [line for answer in answers for line in answer])
+            self._records(
+                lines_of(stream.name),
+                f"{records}/*",
+                [line for answer in answers for line in answer],
+            )
 
     def look_up(self, lookup: Lookup, body: bytes) -> None:
-        """A page of customers or items."""
+        """Looks at a page of customers or items, or passes it over."""
         if self._due(lookup.name):
             self._records(lookup.name, f"{lookup.records}/*", _records(lookup.records, body))
 
@@ -91,76 +111,82 @@ class Watch:
         place = f"{stream.lines.path}/*" if stream.lines else ""
         outline = self.outlines.setdefault(stream.name, Outline())
         for record in _some(_rows(stream, body)):
-            one = Outline()
-            one.add("", record)
-            columns = {path for path, _ in one.fields}
-            twice = {path for path in columns if path.startswith(f"{place}/") and path.removeprefix(place) in columns}
+            row = Outline()
+            row.add("", record)
+            columns = {path for path, _ in row.fields}
+            twice = {
+                path
+                for path in columns
+                if path.startswith(f"{place}/") and path.removeprefix(place) in columns
+            }
             outline.records += 1
-            outline.fields.update(found for found in one.fields if found[0] not in twice)
+            outline.fields.update(
+                field_type for field_type in row.fields if field_type[0] not in twice
+            )
 
 
 def lines_of(stream: str) -> str:
-    """What the list of a stream's lines is called, where they are asked for by themselves."""
+    """The name for the list of a stream's lines, where they are asked for separately."""
     return f"{stream}: lines"
 
 
-def read_as(spec: ConnectorSpec, connection: Connection) -> dict[str, dict[str, str]]:
-    """Per list, which paths the mapping reads, and as what.
+def read_as(spec: ConnectorSpec, account: Account) -> dict[str, dict[str, str]]:
+    """Which paths the mapping reads, per list, with the fields they are read as.
 
     Raises:
         Misconfigured: If an overridden path is not one.
     """
-    found: dict[str, dict[str, str]] = {}
+    read_paths: dict[str, dict[str, str]] = {}
     for stream in spec.streams:
         if stream.deleted is not None:
             continue
-        plan = plan_for(spec, stream, connection)
+        plan = plan_for(spec, stream, account)
         prefix = "" if stream.reads is not None else f"{stream.records}/*"
-        own = _paths(prefix, {**plan.fields, **plan.helpers}, "")
+        paths = _paths(prefix, {**plan.fields, **plan.helpers}, "")
         if plan.lines is not None:
             places = [f"{prefix}{path}/*" for path in (plan.lines.path, *plan.lines.also)]
             places += [f"{place}{plan.lines.nested}/*" for place in places if plan.lines.nested]
             places += [prefix] if stream.reads is not None else []
             for place in places:
-                own = _paths(place, plan.lines.fields, "lines.") | own
-        found[stream.name] = own
+                paths = _paths(place, plan.lines.fields, "lines.") | paths
+        read_paths[stream.name] = paths
         if stream.details is not None and plan.lines is not None:
             place = f"{stream.details.lookup.records}/*"
             owner = {place + path: "the line's document" for path in stream.details.owner}
-            found[lines_of(stream.name)] = owner | _paths(place, plan.lines.fields, "lines.")
+            read_paths[lines_of(stream.name)] = owner | _paths(place, plan.lines.fields, "lines.")
     for lookup in spec.lookups:
-        found[lookup.name] = _paths(f"{lookup.records}/*", lookup.fields, "")
-    return found
+        read_paths[lookup.name] = _paths(f"{lookup.records}/*", lookup.fields, "")
+    return read_paths
 
 
 def _paths(prefix: str, fields: Mapping[str, Any], label: str) -> dict[str, str]:
     named = (
         (prefix + re.sub(r"/(\d+|-1)(?=/|$)", "/*", path), label + name)
-        for name, one in fields.items()
-        for path in one.paths
+        for name, source in fields.items()
+        for path in source.paths
     )
     return dict(named)
 
 
-def _walk(value: Any, path: str, depth: int, found: set[Field]) -> None:
+def _walk(value: Any, path: str, depth: int, fields: set[Field]) -> None:
     kind = _TYPES.get(type(value))
-    if kind is None or len(found) >= _FIELDS or len(path) > _PATH_LENGTH:
+    if kind is None or len(fields) >= _FIELDS or len(path) > _PATH_LENGTH:
         return
-    found.add((path, kind))
+    fields.add((path, kind))
     if depth >= _DEPTH:
         return
     if kind == "object":
         for key, below in value.items():
             named = len(value) <= KEYS_MAX and NAME.fullmatch(key)
             name = key.replace("~", "~0").replace("/", "~1") if named else "*"
-            _walk(below, f"{path}/{name}", depth + 1, found)
+            _walk(below, f"{path}/{name}", depth + 1, fields)
     elif kind == "list":
         for below in value[:_ELEMENTS]:
-            _walk(below, f"{path}/*", depth + 1, found)
+            _walk(below, f"{path}/*", depth + 1, fields)
 
 
 def _some(records: Sequence[Any]) -> Iterator[Any]:
-    """A few of them, from the first to the last."""
+    """At most `RECORDS_OF_PAGE` records, spread evenly from the first to the last."""
     if len(records) <= RECORDS_OF_PAGE:
         return iter(records)
     last = len(records) - 1
@@ -178,7 +204,7 @@ def _records(pointer: str, body: bytes) -> list[msgspec.Raw]:
 def _answers(pointer: str, body: bytes) -> list[list[msgspec.Raw]]:
     page, answers, lines = _page_with_details(pointer)
     try:
-        return [found or [] for found in lines(answers([page.decode(body)])[0] or [])]
+        return [records or [] for records in lines(answers([page.decode(body)])[0] or [])]
     except UNREADABLE:
         return []
 
@@ -187,8 +213,8 @@ def _answers(pointer: str, body: bytes) -> list[list[msgspec.Raw]]:
 def _page(pointer: str) -> tuple[Decoder, Any]:
     if not pointer:
         return Decoder(list[msgspec.Raw]), list
-    found = shape((), {pointer: msgspec.Raw})
-    return Decoder(found.type), found.columns[pointer]
+    page = shape((), {pointer: msgspec.Raw})
+    return Decoder(page.type), page.columns[pointer]
 
 
 @lru_cache(maxsize=64)
@@ -199,8 +225,10 @@ def _page_with_details(pointer: str) -> tuple[Decoder, Any, Any]:
 
 
 def _rows(stream: Stream, body: bytes) -> list[Any]:
-    """The first rows of a text file; the others are read whole or not at all."""
-    text = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[") and not body.startswith((b"PAR1", b"PK"))
+    """The first rows of a text file; files of other kinds are read whole, or not at all."""
+    text = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[") and not body.startswith(
+        (b"PAR1", b"PK")
+    )
     if text and len(body) > _FILE_HEAD:
         body = body[: body.rfind(b"\n", 0, _FILE_HEAD) + 1]
     if len(body) > _FILE_WHOLE or stream.reads is None:

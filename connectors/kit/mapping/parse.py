@@ -1,4 +1,7 @@
-"""Columns of text, as vendors write them, to typed columns: whole columns at a time, exact, null where unusable."""
+"""Columns of text, as vendors write them, to typed columns.
+
+Whole columns are read at a time, exactly; an unusable value becomes null.
+"""
 
 import re
 from collections.abc import Sequence
@@ -17,20 +20,23 @@ from loyalty.schema import EXACT, UTC_US
 WHOLE_DIGITS_LIMIT: Final = 13
 #: Stands for a JSON object, array or boolean where a text or number was expected.
 NOT_TEXT: Final = "\x01"
+#: Columns that are added while others are parsed.
 _READ, _UNIT = "_read", "_unit"
+#: What Angola writes for its own currency besides AOA, and the euro's sign.
 _OTHER_CODES: Final = {"KZ": "AOA", "AKZ": "AOA", "€": "EUR"}
 _KNOWN_CODES: Final = {code: code for code in EXPONENTS} | _OTHER_CODES
 #: Kinds of numbers that `phonenumbers.is_valid_number` accepts, as its metadata calls them.
 _KINDS = (
-    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail",
+    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip",
+    "pager", "uan", "voicemail",
 )  # fmt: skip
-#: To look costs a third of cleaning what is clean.
+#: Texts that `trimmed` must clean. The search costs a third of cleaning a column that is clean.
 _UNTIDY = r"\x00|^\s|\s$"
 _PLAIN = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d*)?$"
 _SIMPLE = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d{{0,6}})?$"
-#: Maybe a binary fraction written out: 0.30000000000000004 for 0.3.
+#: Perhaps a binary fraction written out: 0.30000000000000004 for 0.3.
 _LONG_FRACTION = r"\.\d{9,}$"
-#: Digits that a double keeps exactly; what follows is noise.
+#: The digits that a double keeps exactly; the digits behind them are noise.
 _DOUBLE = Context(prec=15)
 _DATE_MS = r"^/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/$"
 
@@ -40,14 +46,21 @@ def texts(values: Sequence[Any]) -> pl.Series:
     try:
         return pl.Series(values, dtype=pl.String, strict=True)
     except TypeError:
-        return pl.Series([v if v is None or v.__class__ is str else _text(v) for v in values], dtype=pl.String)
+        return pl.Series(
+            [v if v is None or v.__class__ is str else _text(v) for v in values], dtype=pl.String
+        )
 
 
 def trimmed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Texts without blanks around them, blank ones null; without NUL, which PostgreSQL cannot hold."""
+    """Texts without surrounding blanks; blank ones become null.
+
+    NUL is left out, because PostgreSQL cannot hold it.
+    """
     untidy = frame.select(pl.all().str.contains(_UNTIDY).any()).row(0, named=True)
     clean = (
-        pl.col(name).str.replace_all("\x00", "", literal=True).str.strip_chars() for name in untidy if untidy[name]
+        pl.col(name).str.replace_all("\x00", "", literal=True).str.strip_chars()
+        for name in untidy
+        if untidy[name]
     )
     return frame.with_columns(clean).with_columns(pl.when(pl.all() != "").then(pl.all()))
 
@@ -61,46 +74,65 @@ def is_text(column: str) -> pl.Expr:
     return pl.col(column).is_not_null() & (pl.col(column) != NOT_TEXT)
 
 
-def currency_code(said: pl.Expr) -> pl.Expr:
-    """ISO 4217 in capitals; what Angola writes for its own currency besides is known."""
-    code = said.str.to_uppercase()
+def currency_code(text: pl.Expr) -> pl.Expr:
+    """ISO 4217 codes in capitals, also for what Angola writes besides for its own currency."""
+    code = text.str.to_uppercase()
     return code.replace(_OTHER_CODES)
 
 
-def known_currency(said: pl.Expr) -> pl.Expr:
-    """Codes of the currencies that we know; null for all others."""
-    return said.str.to_uppercase().replace_strict(_KNOWN_CODES, default=None, return_dtype=pl.String)
+def known_currency(text: pl.Expr) -> pl.Expr:
+    """ISO 4217 codes of the currencies in `loyalty.currency`; null for all others."""
+    return text.str.to_uppercase().replace_strict(
+        _KNOWN_CODES, default=None, return_dtype=pl.String
+    )
 
 
-def currency_text(said: str) -> str:
-    """As `currency_code`, of one text."""
-    code = said.strip().upper()
+def currency_text(text: str) -> str:
+    """As `currency_code`, for one text."""
+    code = text.strip().upper()
     return _OTHER_CODES.get(code, code)
 
 
 def exponents(code: pl.Expr) -> pl.Expr:
-    """Decimals of currencies; null where the currency is unknown."""
+    """The number of decimals of currencies; null where the currency is unknown."""
     return code.replace_strict(EXPONENTS, default=None, return_dtype=pl.Int8)
 
 
 def simple_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> frozenset[str]:
-    """The columns that hold nothing but plain digits with six decimals at most: read in a tenth of the time."""
+    """The columns that hold nothing but plain digits with six decimals at most.
+
+    They are read in a tenth of the time.
+    """
     if not columns:
         return frozenset()
-    all_simple = frame.select(pl.col(name).str.contains(_SIMPLE).all() for name in columns).row(0, named=True)
+    all_simple = frame.select(pl.col(name).str.contains(_SIMPLE).all() for name in columns).row(
+        0, named=True
+    )
     return frozenset(name for name, simple in all_simple.items() if simple)
 
 
 def plain_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Rewrites numbers in exponent notation, with a plus sign, without a leading zero or with a double's noise to plain digits."""
+    """Rewrites unusual numbers to plain digits.
+
+    These have an exponent, a plus sign, no leading zero, or the noise of a double.
+    """
     if not columns:
         return frame
-    strange = {name: ~pl.col(name).str.contains(_PLAIN) | pl.col(name).str.contains(_LONG_FRACTION) for name in columns}
-    odd = frame.select(found.any().alias(name) for name, found in strange.items()).row(0, named=True)
+    strange = {
+        name: ~pl.col(name).str.contains(_PLAIN) | pl.col(name).str.contains(_LONG_FRACTION)
+        for name in columns
+    }
+    odd = frame.select(is_strange.any().alias(name) for name, is_strange in strange.items()).row(
+        0, named=True
+    )
     for name in columns:
         if odd[name]:
             values = frame.filter(strange[name])[name].unique()
-            plain = {value: plain for value in values.drop_nulls() if (plain := plain_number(value)) is not None}
+            plain = {
+                value: plain
+                for value in values.drop_nulls()
+                if (plain := plain_number(value)) is not None
+            }
             frame = frame.with_columns(pl.col(name).replace(list(plain), list(plain.values())))
     return frame
 
@@ -135,25 +167,34 @@ def minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
     if exact:
         size = pl.when(fraction.str.len_bytes() <= digits).then(size)
     else:
-        size = size + (fraction.str.slice(digits, 1).cast(pl.Int64, strict=False).fill_null(0) >= 5).cast(pl.Int64)
+        size = size + (
+            fraction.str.slice(digits, 1).cast(pl.Int64, strict=False).fill_null(0) >= 5
+        ).cast(pl.Int64)
     return pl.when(number.str.starts_with("-")).then(-size).otherwise(size)
 
 
 def in_micros(frame: pl.DataFrame, columns: Sequence[str], exponent: str) -> pl.DataFrame:
-    """Simple numbers in millionths (Int128) in place of their text, and how many make a minor unit, as `simple_minor_units` takes them.
+    """Replaces the text of simple numbers by their value in millionths (Int128).
 
-    Reading is nearly all that such a column costs, and an expression that names a value twice computes it twice.
+    A further column says how many millionths make a minor unit; `simple_minor_units` uses both.
+
+    So each text is parsed once: parsing is nearly all that such a column costs, and an expression
+    that names a value twice computes it twice.
     """
     if not columns:
         return frame
     per_unit = {digits: 10 ** (6 - digits) for digits in range(7)}
-    unit = pl.col(exponent).replace_strict(per_unit, default=None, return_dtype=pl.Int64).cast(pl.Int128)
+    unit = (
+        pl.col(exponent)
+        .replace_strict(per_unit, default=None, return_dtype=pl.Int64)
+        .cast(pl.Int128)
+    )
     read = (pl.col(name).cast(pl.Decimal(38, 6), strict=False).to_physical() for name in columns)
     return frame.with_columns(*read, unit.alias(_UNIT))
 
 
 def simple_minor_units(column: str, *, exact: bool) -> pl.Expr:
-    """As `minor_units`, of a column that is `in_micros`."""
+    """As `minor_units`, for a column that went through `in_micros`."""
     size, unit = pl.col(column).abs(), pl.col(_UNIT)
     units = pl.when(size % unit == 0).then(size // unit) if exact else (size + unit // 2) // unit
     units = units.cast(pl.Int64)
@@ -161,7 +202,10 @@ def simple_minor_units(column: str, *, exact: bool) -> pl.Expr:
 
 
 def exact_decimals(column: str, *, simple: bool = False) -> pl.Expr:
-    """Plain number text to exact decimals of six places; `simple`: the column was found to hold nothing else."""
+    """Plain number text to exact decimals of six places.
+
+    `simple`: the column was found to hold nothing else.
+    """
     number = pl.col(column).cast(EXACT, strict=False)
     return number if simple else pl.when(pl.col(column).str.contains(_PLAIN)).then(number)
 
@@ -170,8 +214,8 @@ def instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
     """Times to UTC.
 
     Args:
-        column: `/Date(ms+0000)/` (the milliseconds are UTC whatever offset is written), ISO 8601 with offset,
-            without offset (in `zone`), or a date alone (midnight in `zone`).
+        column: `/Date(ms+0000)/` (the milliseconds are UTC whatever offset is written), ISO 8601
+            with offset, without offset (in `zone`), or a date alone (midnight in `zone`).
         zone: Name of the time zone.
         whole_days: A `/Date(ms)/` at midnight UTC is a calendar day.
     """
@@ -183,10 +227,13 @@ def instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
 
 
 def _instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
-    """Form after form, as long as values are left that none could read: a vendor writes all its times alike."""
-    said = column.name
-    text = pl.col(said).str.replace(" ", "T", literal=True)
-    millis = pl.col(said).str.extract(_DATE_MS, 1).cast(pl.Int64, strict=False)
+    """Tries one form after the other, as long as unread values are left.
+
+    A vendor writes all its times alike, so mostly one form is enough.
+    """
+    name = column.name
+    text = pl.col(name).str.replace(" ", "T", literal=True)
+    millis = pl.col(name).str.extract(_DATE_MS, 1).cast(pl.Int64, strict=False)
     stamp = pl.from_epoch(millis, "ms").cast(pl.Datetime("us"))
     midnight = (millis.mod(86_400_000) == 0) if whole_days else pl.lit(value=False)
     forms = [
@@ -203,7 +250,7 @@ def _instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
             frame = frame.with_columns(pl.coalesce(_READ, form).cast(UTC_US).alias(_READ))
             if frame[_READ].null_count() == column.null_count():
                 break
-    return frame[_READ].rename(said)
+    return frame[_READ].rename(name)
 
 
 def _parsed(text: pl.Expr, form: str, zone: str | None = None) -> pl.Expr:
@@ -211,22 +258,36 @@ def _parsed(text: pl.Expr, form: str, zone: str | None = None) -> pl.Expr:
 
 
 def _in_utc(naive: pl.Expr, zone: str) -> pl.Expr:
-    """Wall-clock times to UTC; in an hour that does not exist (clocks put forward), the hour after it."""
+    """Wall-clock times to UTC.
+
+    A time in an hour that does not exist (clocks put forward) is taken as the hour after it.
+    """
     times = (naive, naive + pl.duration(hours=1))
-    local = [time.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null") for time in times]
+    local = [
+        time.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null") for time in times
+    ]
     return pl.coalesce(*(time.dt.convert_time_zone("UTC") for time in local))
 
 
 def e164(column: pl.Series, region: str) -> pl.Series:
-    """Phone numbers to E.164; null where the number cannot exist. Numbers without country are of `region`."""
+    """Phone numbers to E.164; null where the number cannot exist.
+
+    Numbers without country are of `region`.
+    """
     numbers = column.drop_nulls().unique()
     if numbers.is_empty():
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
-    return column.replace_strict(numbers, _distinct_e164(numbers, region), default=None, return_dtype=pl.String)
+    return column.replace_strict(
+        numbers, _distinct_e164(numbers, region), default=None, return_dtype=pl.String
+    )
 
 
 def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
-    """The region's own numbers in plain digits by its numbering plan, at once; all others one by one."""
+    """Phone numbers, none twice, to E.164.
+
+    The region's own numbers in plain digits are judged by its numbering plan, all at once; the
+    others are parsed one by one.
+    """
     plan = _numbering_plan(region)
     if plan is None:
         return pl.Series([dialled(number, region) for number in numbers], dtype=pl.String)
@@ -235,17 +296,22 @@ def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
     national = digits.str.strip_prefix(f"+{country}")
     frame = pl.DataFrame({"number": numbers, "national": national})
     valid = pl.col("national").str.contains(pattern)
-    known = frame.select(pl.when(valid).then(pl.lit(f"+{country}") + pl.col("national"))).to_series()
-    odd = numbers.filter(known.is_null())
+    national_numbers = frame.select(
+        pl.when(valid).then(pl.lit(f"+{country}") + pl.col("national"))
+    ).to_series()
+    odd = numbers.filter(national_numbers.is_null())
     return (
-        known.zip_with(
-            known.is_not_null(),
+        national_numbers.zip_with(
+            national_numbers.is_not_null(),
             numbers.replace_strict(
-                odd, [dialled(number, region) for number in odd], default=None, return_dtype=pl.String
+                odd,
+                [dialled(number, region) for number in odd],
+                default=None,
+                return_dtype=pl.String,
             ),
         )
         if odd.len()
-        else known
+        else national_numbers
     )
 
 
@@ -253,7 +319,8 @@ def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
 def _numbering_plan(region: str) -> tuple[int, str] | None:
     """Country code and pattern of all valid national numbers, from the library's own metadata.
 
-    None where a number cannot be judged by its digits alone: several regions share the code, or there are trunk prefixes.
+    None where a number cannot be judged by its digits alone: several regions share the code, or
+    there are trunk prefixes.
     """
     metadata: Any = phonenumbers.PhoneMetadata.metadata_for_region(region)
     if metadata is None or metadata.national_prefix or metadata.national_prefix_for_parsing:
@@ -261,14 +328,19 @@ def _numbering_plan(region: str) -> tuple[int, str] | None:
     if phonenumbers.COUNTRY_CODE_TO_REGION_CODE[metadata.country_code] != (region,):
         return None
     kinds = [getattr(metadata, kind) for kind in _KINDS]
-    patterns = [kind.national_number_pattern for kind in kinds if kind is not None and kind.national_number_pattern]
+    patterns = [
+        kind.national_number_pattern
+        for kind in kinds
+        if kind is not None and kind.national_number_pattern
+    ]
     return metadata.country_code, f"^(?:{'|'.join(patterns)})$"
 
 
-#: Between several numbers of one customer; only then those that may stand inside of a number as well.
+#: What stands between several numbers of one customer. The second list is tried only after the
+#: first: it has what may stand inside a number as well.
 _BETWEEN: Final = re.compile(r"[/;|]| or | ou ")
 _BETWEEN_ALL: Final = re.compile(r"[/;|,&]| or | ou | e | y | and |\s-\s")
-#: One number in groups of three.
+#: One number, in groups of three digits with commas between them.
 _GROUPED: Final = re.compile(r"\d{3},\d{3},\d{3}")
 #: A person's name or a remark beside the number: in brackets, or as words of their own.
 _REMARK: Final = re.compile(r"[(\[][^)\]]*[^\W\d_][^)\]]*[)\]]")
@@ -279,12 +351,13 @@ _WORD: Final = re.compile(r"(?<!\w)[^\W\d_]+\.?:?(?!\w)")
 def dialled(number: str, region: str) -> str | None:
     """One phone number in E.164, None where it cannot exist; of several the first that can.
 
-    `+244 (0) 923 456 789`: the zero is not dialled with the country code. `923456789.0`: a table's program took it for a number.
-    `923 456 789 (Maria)`, `923 456 789, 912 345 678`: what stands beside a number is passed over.
+    `+244 (0) 923 456 789`: the zero is not dialled with the country code. `923456789.0`: a table's
+    program took it for a number. `923 456 789 (Maria)`, `923 456 789, 912 345 678`: what stands
+    beside a number is passed over.
     """
     text = "|".join(SPACES.sub(" ", line) for line in UNSEEN.sub("", number).splitlines())
-    if (found := _first_dialled(_BETWEEN.split(text), region)) is not None:
-        return found
+    if (e164_number := _first_dialled(_BETWEEN.split(text), region)) is not None:
+        return e164_number
     parts = _BETWEEN_ALL.split(_REMARK.sub(" ", text))
     bare = [_WORD.sub(" ", part) for part in parts]
     grouped = [text.replace(",", "")] if _GROUPED.fullmatch(text) else []
@@ -293,10 +366,12 @@ def dialled(number: str, region: str) -> str | None:
 
 
 def _first_dialled(parts: Sequence[str], region: str) -> str | None:
-    for one in parts:
-        bare = re.sub(r"^(\s*(?:\+|00)[^(]*)\(0\)", r"\1", one)
-        if (found := _dialled(re.sub(r"^(\s*\d{7,15})\.0$", r"\1", bare), region)) is not None:
-            return found
+    for part in parts:
+        bare = re.sub(r"^(\s*(?:\+|00)[^(]*)\(0\)", r"\1", part)
+        if (
+            e164_number := _dialled(re.sub(r"^(\s*\d{7,15})\.0$", r"\1", bare), region)
+        ) is not None:
+            return e164_number
     return None
 
 
@@ -311,7 +386,10 @@ def _dialled(number: str, region: str) -> str | None:
 
 
 def masked(value: str | None, *, personal: bool = False) -> str | None:
-    """An example that tells the form of a value and not the value: two characters; of a phone number, no digit."""
+    """An example that shows the form of a value but not the value.
+
+    It has two characters; of a phone number it has no digit.
+    """
     if value is None:
         return None
     if value == NOT_TEXT:

@@ -1,7 +1,7 @@
 """JSON pointers, and typed decoders generated from them.
 
-A decoder that knows which keys are wanted skips all others without building them: several times faster than
-plain dictionaries, and the garbage collector has nothing to trace.
+A decoder that knows which keys are wanted skips all others without building them. This is several
+times faster than plain dictionaries, and the garbage collector has nothing to trace.
 """
 
 import gc
@@ -15,16 +15,18 @@ from typing import Any
 
 import msgspec
 
+#: Reads one pointer's values from a list of decoded records.
 Column = Callable[[Sequence[Any]], list[Any]]
+#: The wanted keys by their names, nested as in JSON. The key "" holds the type of a leaf.
 _Tree = dict[str, Any]
-#: Between two pointers. A name with a plus in it is written as a pointer, and no slash follows its plus.
+#: Stands between two pointers. A plus in a name is not followed by a slash.
 _AND = re.compile(r"\s+\+\s+(?=/)")
-#: In a pointer: every entry of a list.
+#: As a part of a pointer: every entry of a list.
 EACH = "*"
 
 
 def segments(pointer: str) -> tuple[str, ...]:
-    """`/a/0/b` to its parts (RFC 6901).
+    """The parts of a pointer such as `/a/0/b` (RFC 6901).
 
     Raises:
         ValueError: If it does not start with a slash.
@@ -37,14 +39,17 @@ def segments(pointer: str) -> tuple[str, ...]:
 
 
 def joined_paths(path: str) -> tuple[str, ...]:
-    """`/serie + /numero`, of which one value is made, to its pointers; any other path is one pointer."""
+    """The pointers of a path such as `/serie + /numero`, of which one value is made.
+
+    Any other path is one pointer.
+    """
     return tuple(_AND.split(path))
 
 
 def dig(value: Any, parts: Iterable[str]) -> Any:
     """The value at a pointer's parts, None where there is none.
 
-    From `*` on, the list of those of each entry.
+    With a part `*`, the list of the values that the rest of the pointer has in each entry.
     """
     parts = iter(parts)
     for part in parts:
@@ -52,8 +57,12 @@ def dig(value: Any, parts: Iterable[str]) -> Any:
             value = value.get(part)
         elif isinstance(value, list) and part == EACH:
             rest = tuple(parts)
-            return [dig(one, rest) for one in value]
-        elif isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
+            return [dig(entry, rest) for entry in value]
+        elif (
+            isinstance(value, list)
+            and part.lstrip("-").isdigit()
+            and -len(value) <= int(part) < len(value)
+        ):
             value = value[int(part)]
         else:
             return None
@@ -62,9 +71,10 @@ def dig(value: Any, parts: Iterable[str]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A generated type and, per pointer, how its values are read from a list of instances."""
+    """A generated type, and how the values at its pointers are read."""
 
     type: Any
+    #: By pointer.
     columns: Mapping[str, Column]
 
 
@@ -78,10 +88,11 @@ def shape(
     """Generates the type that holds exactly these pointers.
 
     Args:
-        pointers: Leaves of any JSON type. From the first array index on, they are resolved in plain values.
+        pointers: Leaves of any JSON type. From the first array index on, they are resolved in plain
+            values.
         lists: Pointers to arrays of a given element type.
-        raw: Pointers whose values are left as the bytes that were sent (msgspec.Raw), unless one of `pointers` needs
-            the same value or a part of it.
+        raw: Pointers whose values are left as the bytes that were sent (msgspec.Raw), unless one of
+            `pointers` needs the same value or a part of it.
         required: Pointer whose keys must be there.
     """
     tree: _Tree = {}
@@ -131,7 +142,7 @@ def _struct(tree: _Tree, required: Sequence[str]) -> tuple[Any, dict[str, Any]]:
         if must:
             fields.insert(0, (attribute, kind))
         else:
-            # (Raw holds a null as well as anything else.)
+            # (Raw can hold a null by itself.)
             fields.append((attribute, kind if kind in (Any, msgspec.Raw) else kind | None, None))
     return msgspec.defstruct("Record", fields, rename=rename, gc=False), names
 
@@ -161,7 +172,10 @@ def _reader(attributes: tuple[str, ...], rest: tuple[str, ...]) -> Column:
 
 @contextmanager
 def paused_gc() -> Iterator[None]:
-    """Decoding makes many objects and no cycles: collecting meanwhile only costs time."""
+    """Pauses the garbage collector, which only costs time while pages are decoded.
+
+    Decoding makes many objects and no reference cycles.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

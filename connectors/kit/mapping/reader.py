@@ -1,8 +1,11 @@
-"""Opens a page: which records it holds, record by record where one of them is malformed, or why it is no page."""
+"""Opens a page: which records it holds, or why it is no page.
+
+Where one record is malformed, the page is read record by record.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,79 +13,53 @@ import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.added_up import added_up
-from connectors.kit.mapping.fields import Field, FieldKind
 from connectors.kit.mapping.ids import content_digest, joined_id
 from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
 from connectors.kit.mapping.pointers import EACH, Column, Shape, dig, joined_paths, segments, shape
-from connectors.kit.mapping.shown import instead
-from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, MissingIsEmpty, PageView, Stream
+from connectors.kit.mapping.shown import what_is_there
+from connectors.kit.spec import (
+    Account,
+    ConnectorSpec,
+    Deleted,
+    Lines,
+    MissingIsEmpty,
+    PageView,
+    Stream,
+)
+from connectors.kit.spec.fields import Field, FieldKind
+from connectors.kit.spec.records import Broken, Records
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
-#: What decoding may raise, whatever is sent.
 _ANY = Decoder(Any)
 #: How deep an answer without its list is searched for another one.
 _DEPTH = 3
 #: Fields that may be made of several of the vendor's, as an id of series and number.
 JOINABLE = ("external_id", "invoice_number", "customer_external_id", "item_external_id", "sku")
+#: What decoding may raise, whatever is sent.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-#: Per `pick` and path, values as sent and what was picked of them.
+#: By `pick` and path: for each value, as sent, what `pick` made of it.
 Picked = dict[tuple[Any, str], dict[bytes, str | None]]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A record that is not even an object of the expected form.
-
-    `document`: the id of the document that it is a part of. `row_key`: what it says, so that it is recognised when it is
-    read again ("": the document is enough). `field`: what of it is wrong, "record" for all.
-    """
-
-    page_id: int
-    record_no: int
-    path: str
-    reason: str
-    document: str | None = None
-    row_key: str = ""
-    field: str = "record"
-
-
-@dataclass(frozen=True)
-class Records:
-    """The records of one page, or of several put together: decoded ones with their places, and broken ones."""
-
-    items: list[Any]
-    numbers: list[int]
-    page_ids: list[int]
-    broken: list[Broken]
-    info: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        """All records, broken ones as well."""
-        return len(self.items) + len(self.broken)
-
-    def extend(self, other: "Records") -> None:
-        """Puts the records of another page behind these."""
-        self.items.extend(other.items)
-        self.numbers.extend(other.numbers)
-        self.page_ids.extend(other.page_ids)
-        self.broken.extend(other.broken)
 
 
 @dataclass(frozen=True, eq=False)
 class Opener:
     """Decoders of one kind of page."""
 
+    #: A whole page, with decoded records.
     page: Decoder
+    #: A whole page, with records as bytes, for pages of which one record is malformed.
     raw: Decoder
+    #: One record.
     record: Decoder
+    #: The list of records in a page of each kind.
     list_of: Column
     raw_list_of: Column
+    #: The values beside the list.
     info: Mapping[str, Column]
 
 
@@ -94,11 +71,16 @@ def opener(
     missing_is_empty: MissingIsEmpty,
     fraction: Callable[[str], str] = str,
 ) -> Opener:
-    """Decoders for pages with the list `records` of this record type and values beside it; `fraction` as in `Decoder`."""
+    """Decoders for pages with the list `records` of this record type and values beside it.
+
+    `fraction` is as in `Decoder`.
+    """
     parts = segments(records)
     if not parts:  # the page is the list itself, with nothing beside it
         raw_list = Decoder(list[msgspec.Raw])
-        return Opener(Decoder(list[record], fraction), raw_list, Decoder(record, fraction), list, list, {})
+        return Opener(
+            Decoder(list[record], fraction), raw_list, Decoder(record, fraction), list, list, {}
+        )
     required = "/" + "/".join(parts[:-1] if missing_is_empty else parts)
     required = "" if required == "/" or missing_is_empty == "whatever is missing" else required
     typed = shape(info.values(), {records: record}, required=required)
@@ -114,7 +96,13 @@ def opener(
 
 
 def read(
-    spec: ConnectorSpec, operation: str, records: str, opened: Opener, body: bytes, *, page_id: int = 0
+    spec: ConnectorSpec,
+    operation: str,
+    records: str,
+    opened: Opener,
+    body: bytes,
+    *,
+    page_id: int = 0,
 ) -> Records:
     """The records of a page.
 
@@ -133,54 +121,71 @@ def read(
 
 
 def _is_no_empty_list(spec: ConnectorSpec, records: str, body: bytes) -> bool:
-    """Whether an answer without records is an error, or has another list in their place: it answers another question."""
+    """Whether an answer without records is an error, or has another list in their place.
+
+    Then it is no empty page: it answers another question.
+    """
     whole, parts = _ANY.decode(body), segments(records)
     if error_code(spec, whole) is not None:
         return True
     beside = dig(whole, parts[:-1]) if parts else None
-    if beside is None:  # it ends on the way to the list
+    if beside is None:  # the JSON ends on the way to the list
         return _holds_records(whole, _DEPTH)
     if not isinstance(beside, dict) or parts[-1] in beside:
         return False
-    return any((isinstance(value, list) and value) or _holds_records(value, _DEPTH) for value in beside.values())
+    return any(
+        (isinstance(value, list) and value) or _holds_records(value, _DEPTH)
+        for value in beside.values()
+    )
 
 
 def _holds_records(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
         return depth > 0 and any(_holds_records(below, depth - 1) for below in value.values())
-    return isinstance(value, list) and any(isinstance(one, dict) for one in value)
+    return isinstance(value, list) and any(isinstance(entry, dict) for entry in value)
 
 
 def _one_by_one(
     spec: ConnectorSpec, operation: str, records: str, opened: Opener, body: bytes, page_id: int
 ) -> Records:
+    """As `read`, decoding each record alone; malformed ones are `Broken`."""
     try:
         page = opened.raw.decode(body)
     except UNREADABLE as error:
         raise unexpected(spec, operation, records, body) from error
-    found = Records([], [], [], [], {name: column([page])[0] for name, column in opened.info.items()})
+    page_records = Records(
+        [], [], [], [], {name: column([page])[0] for name, column in opened.info.items()}
+    )
     for number, raw in enumerate(opened.raw_list_of([page])[0] or []):
         try:
-            found.items.append(opened.record.decode(raw))
-            found.numbers.append(number)
-            found.page_ids.append(page_id)
+            page_records.items.append(opened.record.decode(raw))
+            page_records.numbers.append(number)
+            page_records.page_ids.append(page_id)
         except UNREADABLE as error:
             row_key = f"row {content_digest({'': bytes(raw)})}"
-            found.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
-    return found
+            page_records.broken.append(
+                Broken(page_id, number, *path_and_reason(error), row_key=row_key)
+            )
+    return page_records
 
 
-def blame(error: Exception) -> tuple[str, str]:
-    """Path and reason out of msgspec's "Expected `object`, got `str` - at `$.Contact`" (it holds no values)."""
-    found = re.fullmatch(r"(.*?)(?: - at `\$(.*)`)?", str(error), re.DOTALL)
-    if isinstance(error, RecursionError) or found is None:
+def path_and_reason(error: Exception) -> tuple[str, str]:
+    """Path and reason out of a message of msgspec, which holds no values.
+
+    An example is "Expected `object`, got `str` - at `$.Contact`".
+    """
+    match = re.fullmatch(r"(.*?)(?: - at `\$(.*)`)?", str(error), re.DOTALL)
+    if isinstance(error, RecursionError) or match is None:
         return "/", "nested too deeply"
-    path = re.sub(r"\.|\[|\]\.?", "/", found[2] or "").rstrip("/").replace("...", "*")
-    return path or "/", found[1].replace("`", "").replace(" | null", "")
+    path = re.sub(r"\.|\[|\]\.?", "/", match[2] or "").rstrip("/").replace("...", "*")
+    return path or "/", match[1].replace("`", "").replace(" | null", "")
 
 
 def error_code(spec: ConnectorSpec, value: Any) -> str | None:
-    """The vendor's error code in an answer's JSON, None where there is none; never a text, which may quote our data."""
+    """The vendor's error code in an answer's JSON; None where there is none.
+
+    It is never a text, which may quote our data.
+    """
     try:
         code = spec.fault(value)
     except (LookupError, TypeError, AttributeError):
@@ -191,7 +196,7 @@ def error_code(spec: ConnectorSpec, value: Any) -> str | None:
 
 
 def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -> ConnectorError:
-    """The error for a body that holds no list of records, saying what it is instead."""
+    """The error for a body that holds no list of records, saying what it holds."""
     kind: type[ConnectorError] = UnexpectedShape
     start = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if not start:
@@ -215,59 +220,76 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
 
 def _no_list(records: str, whole: Any) -> str:
     where = f"at {records}" if records else "(a JSON array was expected)"
-    found = instead(whole, records)
-    return f"no list of records {where}" + (f": {found}" if found else "")
+    in_its_place = what_is_there(whole, records)
+    return f"no list of records {where}" + (f": {in_its_place}" if in_its_place else "")
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How one stream is read for one connection: its fields with the operator's paths, and the decoders.
+    """How one stream is read for one account.
 
-    `looks_up`: a phone that a document lacks is looked up at its customer.
+    Holds its fields with the operator's paths, and the decoders.
     """
 
     fields: Mapping[str, Field]
     helpers: Mapping[str, Field]
     lines: Lines | None
+    #: The types of a record, of a line, and of a line inside a line.
     record: Shape
     line: Shape | None
     nested: Shape | None
+    #: The decoders of a page.
     opened: Opener
+    #: Puts in the lines that the list leaves out.
     joined: Joined | None = None
+    #: Whether a phone number that a document lacks is looked up at its customer.
     looks_up: bool = False
 
-    def open(self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]) -> Iterator[Records]:
-        """The records of pages, given with their ids, page by page (see `read`)."""
+    def open(
+        self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]
+    ) -> Iterator[Records]:
+        """The records of pages, which are given with their ids, page by page.
+
+        Raises:
+            ConnectorError: As `read`.
+        """
         for page_id, body in pages:
             yield self._page(spec, stream, page_id, body)
 
     def _page(self, spec: ConnectorSpec, stream: Stream, page_id: int, body: bytes) -> Records:
         if stream.reads is not None:
-            found = stream.reads(self.record.type, body, page_id)
+            page_records = stream.reads(self.record.type, body, page_id)
         else:
-            found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
+            page_records = read(
+                spec, stream.name, stream.records, self.opened, body, page_id=page_id
+            )
         if self.joined is not None:
             try:
-                self.joined.put(found.items, body)
+                self.joined.put(page_records.items, body)
             except UNREADABLE as error:
                 raise unexpected(spec, stream.name, f"/{DETAILS}", body) from error
-        return found
+        return page_records
 
 
-def plan_for(spec: ConnectorSpec, stream: Stream, connection: Connection) -> Plan:
-    """The plan, cached per stream and set of overridden paths.
+def plan_for(spec: ConnectorSpec, stream: Stream, account: Account) -> Plan:
+    """The plan; it is cached per stream and set of overridden paths.
 
     Raises:
         Misconfigured: If an overridden path names an unknown field or is no path.
     """
-    return _plan(spec, stream, connection.system, tuple(sorted(connection.paths.items())))
+    return _plan(spec, stream, account.system, tuple(sorted(account.paths.items())))
 
 
 @lru_cache(maxsize=256)
-def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[str, str], ...]) -> Plan:
+def _plan(
+    spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[str, str], ...]
+) -> Plan:
     chosen = _overrides(spec, stream, system, dict(paths))
     fields, helpers = (
-        {name: added_up(system, name, _override(name, field, chosen.get(name))) for name, field in of.items()}
+        {
+            name: added_up(system, name, _override(name, field, chosen.get(name)))
+            for name, field in of.items()
+        }
         for of in (stream.fields, stream.helpers)
     )
     looks_up = any(lookup.name == "customers" for lookup in spec.lookups)
@@ -275,7 +297,9 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     _require_other_lists(system, stream, pointers + raw)
     if stream.lines is None:
         record = shape(pointers, raw=raw)
-        opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
+        opened = opener(
+            record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty
+        )
         return Plan(fields, helpers, None, record, None, None, opened, looks_up=looks_up)
     line_fields = {
         name: added_up(system, f"lines.{name}", _override(name, field, chosen.get(f"lines.{name}")))
@@ -290,17 +314,25 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     inner = shape(line_pointers, raw=line_raw)
     line = shape(line_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
     beside = {JOINED: line.type} if details else {}
-    record = shape(pointers, {**dict.fromkeys((lines.path, *lines.also), line.type), **beside}, raw=raw)
-    fraction = marked if has_marks((*fields.values(), *helpers.values(), *line_fields.values())) else str
+    record = shape(
+        pointers, {**dict.fromkeys((lines.path, *lines.also), line.type), **beside}, raw=raw
+    )
+    fraction = (
+        marked if has_marks((*fields.values(), *helpers.values(), *line_fields.values())) else str
+    )
     opened = opener(
-        record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty, fraction=fraction
+        record.type,
+        stream.records,
+        stream.info,
+        missing_is_empty=stream.missing_is_empty,
+        fraction=fraction,
     )
     joined = joined_by(details, record, line) if details else None
     return Plan(fields, helpers, lines, record, line, inner, opened, joined, looks_up)
 
 
 def _require_other_lists(system: str, stream: Stream, pointers: Iterable[str]) -> None:
-    """Refuses to add up a field of the product lines, which are decoded by themselves."""
+    """Refuses to add up a field of the product lines, which are decoded separately."""
     places = (stream.lines.path, *stream.lines.also) if stream.lines else ()
     if any(pointer.startswith(f"{place}/{EACH}/") for pointer in pointers for place in places):
         detail = 'the product lines cannot be added up by a path: choose totals "sum of the lines"'
@@ -308,7 +340,10 @@ def _require_other_lists(system: str, stream: Stream, pointers: Iterable[str]) -
 
 
 def has_marks(fields: Iterable[Field]) -> bool:
-    """Whether JSON numbers must be told from texts: with decimal commas a point means thousands in those."""
+    """Whether JSON numbers must be told from texts.
+
+    With decimal commas a point in a text means thousands, in a number it does not.
+    """
     return any(field.notation == "comma" for field in fields)
 
 
@@ -318,7 +353,10 @@ def marked(number: str) -> str:
 
 
 def _override(name: str, source: Field, path: str | None) -> Field:
-    """The field read from another path; one that was computed, or the same for all, is read as what its column holds."""
+    """The field, read from another path.
+
+    A field that was computed, or the same for all records, is then read as what its column holds.
+    """
     if path is None or source.paths == joined_paths(path):
         return source
     kind = _kind(name) if source.kind in ("computed", "constant") else source.kind
@@ -335,24 +373,33 @@ def _kind(name: str) -> FieldKind:
     return "instant" if held == UTC_US else "text"
 
 
-def _overrides(spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[str, str]) -> dict[str, str]:
-    names = {one.name: _names(one) for one in spec.streams}
+def _overrides(
+    spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[str, str]
+) -> dict[str, str]:
+    names = {listed.name: _names(listed) for listed in spec.streams}
     chosen: dict[str, str] = {}
     for key, path in sorted(paths.items(), key=lambda item: item[0].partition(".")[0] in names):
         of_stream, _, rest = key.partition(".")
         name = rest if of_stream in names else key
         allowed = names[of_stream] if of_stream in names else frozenset().union(*names.values())
         if name not in allowed:
-            raise Misconfigured(system, "mapping", f'there is no field "{key}" whose path could be set')
+            raise Misconfigured(
+                system, "mapping", f'there is no field "{key}" whose path could be set'
+            )
         parts = joined_paths(path)
         if len(parts) > 1 and name.rpartition(".")[2] not in JOINABLE:
-            detail = f'the path of "{key}" names several fields with " + ": that makes ids and numbers only'
+            detail = (
+                f'the path of "{key}" names several fields with " + ": that makes ids and numbers '
+                "only"
+            )
             raise Misconfigured(system, "mapping", detail)
         try:
             for part in parts:
                 segments(part)
         except ValueError as error:
-            raise Misconfigured(system, "mapping", f'the path of "{key}" must start with a slash') from error
+            raise Misconfigured(
+                system, "mapping", f'the path of "{key}" must start with a slash'
+            ) from error
         if of_stream == stream.name or of_stream not in names:
             chosen[name] = path
     return chosen
@@ -364,18 +411,23 @@ def _names(stream: Stream) -> frozenset[str]:
 
 
 def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
-    """What paging needs to know of a page, at a fraction of the cost of mapping it: count, numbers beside, ids.
+    """What paging needs to know of a page: the count, the numbers beside the list, and the ids.
+
+    This costs a fraction of mapping the page.
 
     Raises:
         ConnectorError: As `read`.
     """
     if stream.deleted is not None and not stream.row_id:
-        told = read_deleted(spec, stream, body)
+        deleted = read_deleted(spec, stream, body)
         whole = _ANY.decode(body) if stream.info else None
         info = {name: dig(whole, segments(pointer)) for name, pointer in stream.info.items()}
-        return PageView(told.record_count, info, told.external_ids if stream.census else told.listed)
+        return PageView(
+            deleted.record_count, info, deleted.external_ids if stream.census else deleted.listed
+        )
     record, opened = _viewer(stream)
-    if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
+    # Files have no ids to compare: two of them may well hold the same documents.
+    if stream.reads is not None:
         return PageView(stream.reads(record.type, body, 0).count)
     records = read(spec, stream.name, stream.records, opened, body)
     ids = _ids(record, stream, records.items)
@@ -384,7 +436,7 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
 
 
 def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:
-    """What a page of deletions holds.
+    """What a page of a stream with `deleted` holds.
 
     Raises:
         ConnectorError: As `read`.
@@ -402,14 +454,20 @@ def _row_id(stream: Stream) -> Sequence[str]:
 
 
 def _version(stream: Stream) -> Sequence[str]:
-    """Where records of a list that moves say when they were changed."""
-    return stream.fields["updated_at"].paths if stream.shrinks and "updated_at" in stream.fields else ()
+    """The paths of the time of change, in lists whose records move; else none."""
+    return (
+        stream.fields["updated_at"].paths
+        if stream.shrinks and "updated_at" in stream.fields
+        else ()
+    )
 
 
 @lru_cache(maxsize=64)
 def _viewer(stream: Stream) -> tuple[Shape, Opener]:
     record = shape(dict.fromkeys((*_row_id(stream), *_version(stream))))
-    return record, opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
+    return record, opener(
+        record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty
+    )
 
 
 def _ids(record: Shape, stream: Stream, items: Sequence[Any]) -> list[Any]:
@@ -424,7 +482,9 @@ def _first(record: Shape, paths: Sequence[str], items: Sequence[Any]) -> list[An
     columns = [record.columns[path](items) for path in paths]
     if len(columns) == 1:
         return columns[0]
-    return [next((v for v in values if v is not None), None) for values in zip(*columns, strict=True)]
+    return [
+        next((v for v in values if v is not None), None) for values in zip(*columns, strict=True)
+    ]
 
 
 def _all_of(columns: Sequence[Sequence[Any]]) -> list[str | None]:
@@ -439,42 +499,50 @@ def _part(value: Any) -> str | None:
 
 
 def values(record: Shape, source: Field, items: Sequence[Any], picked: Picked) -> list[Any]:
-    """A field's values: the first of its paths that holds something, after `pick`, or all of them joined; None without a path.
+    """A field's values, record by record; None without a path.
 
-    `picked` is what was picked before, by path and value as sent: equal values (a customer's phones, on all of its invoices) are
-    decoded once. It is added to.
+    A value is the first of the field's paths that holds something, after `pick`, or all of them
+    joined.
+
+    `picked` is what was picked before, by path and value as sent: equal values (a customer's
+    phones, on all of its invoices) are decoded once. It is added to.
     """
     if source.joined:
         return _all_of([record.columns[path](items) for path in source.paths])
-    found: list[Any] = [None] * len(items)
+    column_values: list[Any] = [None] * len(items)
     for number, path in enumerate(source.paths):
-        if number and None not in found and "" not in found:
+        if number and None not in column_values and "" not in column_values:
             break
         column = record.columns[path](items)
         if source.pick is not None:
             column = _picked(source.pick, column, picked.setdefault((source.pick, path), {}))
         if number == 0:
-            found = column
+            column_values = column
         else:
-            pairs = zip(found, column, strict=True)
-            found = [b if a is None or a == "" else a for a, b in pairs]
-    return found
+            pairs = zip(column_values, column, strict=True)
+            column_values = [b if a is None or a == "" else a for a, b in pairs]
+    return column_values
 
 
 def _picked(
-    pick: Callable[[Any], str | None], column: Sequence[Any], known: dict[bytes, str | None]
+    pick: Callable[[Any], str | None], column: Sequence[Any], picked: dict[bytes, str | None]
 ) -> list[str | None]:
     if not any(value.__class__ is msgspec.Raw for value in column):
         return [_text_of(pick, value) for value in column]
-    sent = column if None not in column else [b"null" if value is None else value for value in column]
+    sent = (
+        column if None not in column else [b"null" if value is None else value for value in column]
+    )
     keys = list(map(bytes, sent))
-    for key in set(keys).difference(known):
-        known[key] = _text_of(pick, _ANY.decode(key))
-    return list(map(known.__getitem__, keys))
+    for key in set(keys).difference(picked):
+        picked[key] = _text_of(pick, _ANY.decode(key))
+    return list(map(picked.__getitem__, keys))
 
 
 def _text_of(pick: Callable[[Any], str | None], value: Any) -> str | None:
-    """What is picked; a value of another kind than the vendor used to send is none that can be used, and no error."""
+    """What `pick` makes of a value.
+
+    A value of another kind than the vendor used to send is unusable, and no error.
+    """
     if not value:
         return None
     try:
@@ -484,7 +552,10 @@ def _text_of(pick: Callable[[Any], str | None], value: Any) -> str | None:
 
 
 def _pointers(stream: Stream, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
-    """Paths whose values are used as they are, and those that go through a `pick` (pages that are no JSON have no raw ones)."""
+    """Two lists of paths: those of values used as they are, and those that go through a `pick`.
+
+    Pages that are no JSON have none of the second kind.
+    """
     plain: list[str] = []
     raw: list[str] = []
     for source in fields:

@@ -1,4 +1,7 @@
-"""Trying the mapping on a pasted sample: canonical fields, or which field failed and why. Never fails itself."""
+"""Tries the mapping on a pasted sample: shows canonical fields, or which field failed and why.
+
+A sample that cannot be read is an answer, not an error.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,108 +15,154 @@ from connectors.kit.mapping.frames import Mapped, assemble
 from connectors.kit.mapping.gather import gather
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame, error_code, plan_for
-from connectors.kit.mapping.shown import instead
-from connectors.kit.spec import Connection, ConnectorSpec, Stream
+from connectors.kit.mapping.reader import UNREADABLE, error_code, path_and_reason, plan_for
+from connectors.kit.mapping.shown import what_is_there
+from connectors.kit.spec import Account, ConnectorSpec, Stream
+from connectors.kit.spec.records import Broken, Records
 
-#: Numbers with a fraction stay what they are, so that they can be told from texts when the record is read.
+#: Leaves numbers with a fraction as they are sent, so that they can be told from texts when the
+#: record is read.
 _SAMPLE: Final = Decoder(Any, lambda number: msgspec.Raw(number.encode()))
-Found = tuple[Stream, list[Any]]
+#: A list, and the records that a sample holds of it.
+Match = tuple[Stream, list[Any]]
+#: The fields by which a record of a list is recognised.
 _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
 
 
 def try_record(
-    spec: ConnectorSpec, stream: Stream | None, connection: Connection, payload: bytes
+    spec: ConnectorSpec, stream: Stream | None, account: Account, payload: bytes
 ) -> list[dict[str, Any]]:
-    """Maps a sample: a whole page of the vendor, one record as the vendor wraps it, or a record alone.
+    """Maps a sample.
+
+    It is a whole page of the vendor, one record as the vendor wraps it, or a record alone.
 
     Args:
         spec: The billing system.
-        stream: The list it is from; None: found out by what it holds.
-        connection: For overridden paths, time zone, region and default currency; secrets are not used.
+        stream: The list it is from; None: it is recognised by its fields.
+        account: For overridden paths, time zone, region and default currency; secrets are not
+            used.
         payload: What was pasted.
 
     Returns:
-        One JSON-able dict per record: `stream`, `ok`, `invoice` (canonical columns), `lines`, `problems`
-        (field, path, reason, masked example) and `notes`. A sample that is no invoice gives one dict that says so.
-        A document that the list leaves out on purpose is `ok` and has `left_out`.
+        One JSON-able dict per record: `stream`, `ok`, `invoice` (canonical columns), `lines`,
+        `problems` (field, path, reason, masked example) and `notes`. A sample that is no invoice
+        gives one dict that says so. A document that the list leaves out on purpose is `ok` and has
+        `left_out`.
 
     Raises:
         Misconfigured: If an overridden path is not one.
     """
-    files = [one for one in ([stream] if stream else spec.streams) if one.reads is not None]
-    return _file(spec, files[0], connection, payload) if files else _json(spec, stream, connection, payload)
+    files = [
+        candidate
+        for candidate in ([stream] if stream else spec.streams)
+        if candidate.reads is not None
+    ]
+    return (
+        _file(spec, files[0], account, payload) if files else _json(spec, stream, account, payload)
+    )
 
 
-def _json(spec: ConnectorSpec, stream: Stream | None, connection: Connection, payload: bytes) -> list[dict[str, Any]]:
+def _json(
+    spec: ConnectorSpec, stream: Stream | None, account: Account, payload: bytes
+) -> list[dict[str, Any]]:
     try:
         value = _SAMPLE.decode(payload)
     except UNREADABLE:
         return [_refused(None, "/", "this is not valid JSON")]
     code = error_code(spec, value)
     if code:
-        return [_refused(None, "/", f"this is an error answer of {spec.title}, code {code}, not an invoice")]
-    streams = [one for one in ([stream] if stream else spec.streams) if one.deleted is None]
+        return [
+            _refused(
+                None, "/", f"this is an error answer of {spec.title}, code {code}, not an invoice"
+            )
+        ]
+    streams = [
+        candidate
+        for candidate in ([stream] if stream else spec.streams)
+        if candidate.deleted is None
+    ]
     if not streams:
-        return [_refused(stream, "/", "this list says which documents are gone; it holds no invoices")]
+        return [
+            _refused(stream, "/", "this list says which documents are gone; it holds no invoices")
+        ]
     notes: list[str] = []
-    found = _find(streams, value)
-    if found is None and spec.key_style is not None:
-        found = _find(streams, _restyled(value, spec.key_style))
+    match = _find(streams, value)
+    if match is None and spec.key_style is not None:
+        match = _find(streams, _restyled(value, spec.key_style))
         notes = [f"keys were read in the spelling of {spec.title}'s API"]
-    if found is None:
-        places = dict.fromkeys(one.records for one in streams)
-        said = "; ".join(dict.fromkeys(filter(None, (instead(value, place) for place in places))))
+    if match is None:
+        places = dict.fromkeys(candidate.records for candidate in streams)
+        reasons = "; ".join(
+            dict.fromkeys(filter(None, (what_is_there(value, place) for place in places)))
+        )
         reason = f"this is not an invoice of {spec.title}: no record at {' or '.join(places)}"
-        return [_refused(None, "/", f"{reason}: {said}" if said else reason)]
-    chosen, values = found
+        return [_refused(None, "/", f"{reason}: {reasons}" if reasons else reason)]
+    chosen, values = match
     if not values:
         return [_refused(chosen, chosen.records, "the page is right, but holds no records")]
-    return _mapped(spec, chosen, connection, values, notes)
+    return _mapped(spec, chosen, account, values, notes)
 
 
-def _file(spec: ConnectorSpec, stream: Stream, connection: Connection, payload: bytes) -> list[dict[str, Any]]:
+def _file(
+    spec: ConnectorSpec, stream: Stream, account: Account, payload: bytes
+) -> list[dict[str, Any]]:
     """A sample that is no JSON: its records with the numbers they have in it."""
-    plan = plan_for(spec, stream, connection)
+    plan = plan_for(spec, stream, account)
     raw = gather(plan, plan.open(spec, stream, [(0, payload)]))
     numbers = sorted({*raw.places["record_no"], *(broken.record_no for broken in raw.broken)})
     if not numbers:
         return [_refused(stream, "/", "the file is readable, but holds no records")]
-    mapped = assemble(stream, plan, connection, raw, window=None)
+    mapped = assemble(stream, plan, account, raw, window=None)
     return [_result(spec, stream, mapped, number, [f"row {number}"]) for number in numbers]
 
 
-def _find(streams: list[Stream], value: Any) -> Found | None:
-    places = [(stream, records) for stream in streams if (records := _at_its_place(stream, value)) is not None]
-    if places:  # lists of one vendor may have the same place
-        return max(places, key=lambda place: min((_score(place[0], record) for record in place[1]), default=0))
+def _find(streams: list[Stream], value: Any) -> Match | None:
+    """The list that a sample is from, and its records; None where it is from none."""
+    places = [
+        (stream, records)
+        for stream in streams
+        if (records := _at_its_place(stream, value)) is not None
+    ]
+    if places:  # several, where lists of one vendor have the same place
+        return max(
+            places,
+            key=lambda place: min((_score(place[0], record) for record in place[1]), default=0),
+        )
     bare = value if isinstance(value, list) else [value]
-    scores = [(min((_score(stream, record) for record in bare), default=0), stream) for stream in streams]
+    scores = [
+        (min((_score(stream, record) for record in bare), default=0), stream) for stream in streams
+    ]
     best = max(scores, key=lambda pair: pair[0], default=None)
     return (best[1], bare) if best is not None and best[0] >= 2 else None
 
 
 def _at_its_place(stream: Stream, value: Any) -> list[Any] | None:
-    """The records where this list has them, or the one record as the vendor wraps it; None if there are none."""
+    """The records at the list's place, or the one record as the vendor wraps it; or None."""
     records = dig(value, segments(stream.records))
     if isinstance(records, list):
         return records
     wrapped = (dig(value, segments(pointer)) for pointer in stream.single)
-    return next(([record] for record in wrapped if isinstance(record, dict) and not _is_table(record)), None)
+    return next(
+        ([record] for record in wrapped if isinstance(record, dict) and not _is_table(record)), None
+    )
 
 
-def _is_table(found: dict[str, Any]) -> bool:
+def _is_table(value: dict[str, Any]) -> bool:
     """Whether an object holds records by their keys and is none itself."""
-    return bool(found) and all(isinstance(value, dict) for value in found.values())
+    return bool(value) and all(isinstance(entry, dict) for entry in value.values())
 
 
 def _score(stream: Stream, record: Any) -> int:
-    """How much a value looks like a record of this list; 0 without id or number, or without a total."""
+    """How much a value looks like a record of this list.
+
+    It is 0 without an id or number, or without a total.
+    """
     has = {
-        name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths) for name in _TELLING
+        name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths)
+        for name in _TELLING
     }
-    known = has["external_id"] or has["invoice_number"]
-    return sum(has.values()) if known and has["total_minor"] else 0
+    is_named = has["external_id"] or has["invoice_number"]
+    return sum(has.values()) if is_named and has["total_minor"] else 0
 
 
 def _restyled(value: Any, style: Callable[[str], str]) -> Any:
@@ -125,9 +174,9 @@ def _restyled(value: Any, style: Callable[[str], str]) -> Any:
 
 
 def _mapped(
-    spec: ConnectorSpec, stream: Stream, connection: Connection, values: list[Any], notes: list[str]
+    spec: ConnectorSpec, stream: Stream, account: Account, values: list[Any], notes: list[str]
 ) -> list[dict[str, Any]]:
-    plan = plan_for(spec, stream, connection)
+    plan = plan_for(spec, stream, account)
     records = Records([], [], [], [])
     for number, value in enumerate(values):
         try:
@@ -135,12 +184,14 @@ def _mapped(
             records.numbers.append(number)
             records.page_ids.append(0)
         except UNREADABLE as error:
-            records.broken.append(Broken(0, number, *blame(error)))
-    mapped = assemble(stream, plan, connection, gather(plan, [records]), window=None)
+            records.broken.append(Broken(0, number, *path_and_reason(error)))
+    mapped = assemble(stream, plan, account, gather(plan, [records]), window=None)
     return [_result(spec, stream, mapped, number, notes) for number in range(len(values))]
 
 
-def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, notes: list[str]) -> dict[str, Any]:
+def _result(
+    spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, notes: list[str]
+) -> dict[str, Any]:
     this = pl.col("record_no") == number
     problems = mapped.problems.filter(this).select("field", "path", "reason", "example").to_dicts()
     rows = mapped.invoices.filter(this).drop("page_id", "record_no").to_dicts()
@@ -153,7 +204,9 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
     if invoice is not None:
         key = invoice["external_id"]
         keys = ("system", "account", "external_id")
-        lines = mapped.lines.filter(pl.col("external_id").eq_missing(pl.lit(key))).drop(keys).to_dicts()
+        lines = (
+            mapped.lines.filter(pl.col("external_id").eq_missing(pl.lit(key))).drop(keys).to_dicts()
+        )
         notes = [*notes, *mapped.notes.filter(this)["reason"]]
         if invoice["customer_phone"] is None and invoice["customer_external_id"] and spec.lookups:
             notes = [*notes, "the phone number is looked up at the vendor by the customer's number"]
@@ -168,12 +221,24 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
 
 
 def _deletion(stream: Stream) -> dict[str, Any]:
-    notes = ["this says that a document is deleted: it is voided if it is known, and nothing otherwise"]
-    return {"stream": stream.name, "ok": True, "invoice": None, "lines": [], "problems": [], "notes": notes}
+    notes = [
+        "this says that a document is deleted: it is voided if it is known, and nothing otherwise"
+    ]
+    return {
+        "stream": stream.name,
+        "ok": True,
+        "invoice": None,
+        "lines": [],
+        "problems": [],
+        "notes": notes,
+    }
 
 
 def _left_out(stream: Stream) -> dict[str, Any]:
-    """A record that is read well and is none of ours, as a supplier's bill: nothing is wrong with it."""
+    """A record that is read well and is none of ours, such as a supplier's bill.
+
+    Nothing is wrong with it.
+    """
     notes = ["left out on purpose: a document of another type than this list takes"]
     return {
         "stream": stream.name, "ok": True, "left_out": True, "invoice": None, "lines": [],

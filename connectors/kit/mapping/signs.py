@@ -1,6 +1,9 @@
-"""Amounts with the money's sign and with gaps between thousands, without both: where nothing else can be meant.
+"""Amounts without the money's sign and without gaps between thousands.
 
-And with the minus where accountants put it: behind the amount, as brackets around it, or as another character.
+Both are left out where nothing else can be meant.
+
+The minus is found where accountants put it: behind the amount, as brackets around it, or as another
+character than the hyphen.
 """
 
 from typing import Final
@@ -15,10 +18,18 @@ _GAP: Final = r"[\s\u00a0\u202f'\u2019]"
 _SIGN: Final = r"(?i:US\$|[a-z]{2,3}|[€$])"
 _SIGN_BEFORE: Final = rf"^[+-]?{_SPACE}({_SIGN}){_SPACE}[+-]?{_SPACE}\d"
 _SIGN_BEHIND: Final = rf"\d[.,]?{_SPACE}({_SIGN})$"
-#: Gaps between groups of three digits. Others are left, and no number: 12 50 may be two of them.
+#: Gaps between groups of three digits. An amount with other gaps is refused: 12 50 may be two
+#: amounts.
 _GAPS: Final = rf"^[+-]?[1-9]\d{{0,2}}(?:{_GAP}\d{{3}})+(?:[.,]\d*)?$"
-#: What the signs stand for. A bare dollar is that of any currency that has no sign of its own here.
-_MEANS: Final = {code: code for code in EXPONENTS} | {"KZ": "AOA", "AKZ": "AOA", "€": "EUR", "US$": "USD", "$": "$"}
+#: The currencies that signs stand for. A bare dollar is that of any currency but those in
+#: `_NO_DOLLARS`.
+_MEANS: Final = {code: code for code in EXPONENTS} | {
+    "KZ": "AOA",
+    "AKZ": "AOA",
+    "€": "EUR",
+    "US$": "USD",
+    "$": "$",
+}
 _NO_DOLLARS: Final = ("AOA", "EUR")
 
 
@@ -37,12 +48,18 @@ def signed(text: pl.Expr) -> pl.Expr:
 
 
 def bare(text: pl.Expr, currency: pl.Expr | None) -> pl.Expr:
-    """The digits with their points and commas; as it is where its sign is not that of `currency` (None: not looked at)."""
+    """The digits of amounts, with their points and commas.
+
+    An amount stays as it is where its sign is not that of `currency` (None: the sign is not
+    compared).
+    """
     before, behind = text.str.extract(_SIGN_BEFORE, 1), text.str.extract(_SIGN_BEHIND, 1)
-    digits = text.str.replace(rf"^([+-]?){_SPACE}{_SIGN}?{_SPACE}([+-]?){_SPACE}(\d)", "${1}${2}${3}").str.replace(
-        rf"(\d[.,]?){_SPACE}{_SIGN}$", "${1}"
+    digits = text.str.replace(
+        rf"^([+-]?){_SPACE}{_SIGN}?{_SPACE}([+-]?){_SPACE}(\d)", "${1}${2}${3}"
+    ).str.replace(rf"(\d[.,]?){_SPACE}{_SIGN}$", "${1}")
+    joined = (
+        pl.when(digits.str.contains(_GAPS)).then(digits.str.replace_all(_GAP, "")).otherwise(digits)
     )
-    joined = pl.when(digits.str.contains(_GAPS)).then(digits.str.replace_all(_GAP, "")).otherwise(digits)
     sign = pl.coalesce(before, behind)
     fits = sign.is_null() | (_fits(sign, currency) & (before.is_null() | behind.is_null()))
     return pl.when(fits).then(joined).otherwise(text)
@@ -53,6 +70,6 @@ def _fits(sign: pl.Expr, currency: pl.Expr | None) -> pl.Expr:
     if currency is None:
         return means.is_not_null()
     code = currency_code(currency)
-    # An unknown currency is refused as such.
+    # An unknown currency is a problem of its own, not of the amount.
     same = (means == code) | ((means == "$") & ~code.is_in(_NO_DOLLARS)) | code.is_null()
     return means.is_not_null() & same

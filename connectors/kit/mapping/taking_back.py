@@ -1,9 +1,8 @@
-"""What takes points back, read no more strictly than what gave them.
+"""Amounts of documents that take points back: credit notes, refunds, and what a sale gave back.
 
-Without signs, and never above the total by a rounding.
-
-Systems write a credit note as 500 or as -500, and a refund that rounds its tax a cent above the
-sale. A record that is refused for that leaves the points of the sale standing.
+They get the sign that our rules expect, and rounding differences are cut off. Systems write a
+credit note as 500 or as -500, and a refund may round its tax a cent above the sale. If such a
+record were refused, the customer would keep the points of the sale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,11 @@ from typing import Final
 import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT
-from connectors.kit.mapping.fields import Field
+from connectors.kit.spec.fields import Field
 from loyalty.schema import NEGATIVE_KINDS, PROBLEM
 
-#: More than the total may be given back by so much: one unit of the currency, or this share of the
-#: total.
+#: By how much the amount given back may be above the total: one unit of the currency, or this share
+#: of the total, whichever is more.
 TOLERANCE_PERCENT: Final = 1
 _REFUNDED: Final = "amount_refunded_minor"
 _TAKES: Final = pl.col("kind").is_in(NEGATIVE_KINDS).fill_null(value=False)
@@ -24,15 +23,15 @@ _NO_SIGN: Final = ("total_minor", "subtotal_minor", "amount_paid_minor")
 
 
 def without_sign(fields: Mapping[str, Field], invoices: pl.DataFrame) -> pl.DataFrame:
-    """Amounts of credits as positive ones, before others are computed from them.
+    """The amounts of credits as positive ones, also the amount that a sale gave back.
 
-    Also what a sale says was given back.
-
-    A document whose total is negative is turned as a whole. What is negative then is a mixture of
-    both spellings, and counts by its size, except where a field has a sign of its own
-    (`Field.signed`).
+    This comes before other amounts are computed from them. A document whose total is negative is
+    turned as a whole. What is negative then is a mixture of both spellings, and counts by its size,
+    except where a field has a sign of its own (`Field.signed`).
     """
-    money = [name for name, field in fields.items() if field.kind == "money" and name in invoices.columns]
+    money = [
+        name for name, field in fields.items() if field.kind == "money" and name in invoices.columns
+    ]
     if not _any_below_zero(invoices, money):
         return invoices
     turned = _TAKES & (pl.col("total_minor") < 0).fill_null(value=False)
@@ -47,18 +46,22 @@ def without_sign(fields: Mapping[str, Field], invoices: pl.DataFrame) -> pl.Data
 
 
 def lines_without_sign(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
-    """Lines of credits so that they add up to a positive total.
+    """The lines of credits, with signs so that they add up to a positive total.
 
-    `row` is the position of their invoice.
+    Where the sizes of a document's lines add up to its total, all of them are positive. Otherwise
+    they are turned together, and a line that lowers the credit (a discount) stays negative.
 
-    All of them were sold where their sizes make up the total; otherwise they are turned together,
-    and what lowers the credit (its discount) stays negative.
+    Args:
+        lines: With `row`, the position of their invoice.
+        invoices: With kind and total.
     """
     named = [name for name in ("amount_minor", "quantity", "unit_price") if name in lines.columns]
     if not _any_below_zero(lines, named):
         return lines
     facts = {name: invoices[name].gather(lines["row"]) for name in ("kind", "total_minor")}
-    frame = lines.with_columns(facts["kind"].alias("_kind"), facts["total_minor"].abs().alias("_total"))
+    frame = lines.with_columns(
+        facts["kind"].alias("_kind"), facts["total_minor"].abs().alias("_total")
+    )
     amount = pl.col("amount_minor")
     takes = pl.col("_kind").is_in(NEGATIVE_KINDS).fill_null(value=False)
     all_sold = amount.abs().sum().over("row") == pl.col("_total")
@@ -81,25 +84,30 @@ def lines_without_sign(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFr
 
 
 def settled(invoices: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Credits without signs, and no more given back than the total where it is only a little more.
+    """Credits without signs, and amounts given back cut to the total where they are a little more.
 
-    With notes (PROBLEM).
+    Returns the documents, and notes (PROBLEM) on those that were cut.
 
     Args:
-        invoices: Documents, complete but for their keys; `EXPONENT` and the place of the record are
-            known.
-        source: Where the amount given back was read.
+        invoices: Documents, complete but for their keys, with `EXPONENT` and the place of each
+            record.
+        source: The paths at which the amount given back was read.
     """
     computed = [name for name in _NO_SIGN if name in invoices.columns]
     if _any_below_zero(invoices, [*computed, _REFUNDED]):
         invoices = invoices.with_columns(
-            *(pl.when(_TAKES).then(pl.col(name).abs()).otherwise(pl.col(name)).alias(name) for name in computed),
+            *(
+                pl.when(_TAKES).then(pl.col(name).abs()).otherwise(pl.col(name)).alias(name)
+                for name in computed
+            ),
             pl.col(_REFUNDED).abs(),
         )
     above = pl.col(_REFUNDED) - pl.col("total_minor")
     unit = pl.lit(10, dtype=pl.Int64).pow(pl.col(EXPONENT).cast(pl.Int64))
     tolerance = pl.max_horizontal(unit, pl.col("total_minor") * TOLERANCE_PERCENT // 100)
-    capped = ((above > 0) & (pl.col("total_minor") >= 0) & (above <= tolerance)).fill_null(value=False)
+    capped = ((above > 0) & (pl.col("total_minor") >= 0) & (above <= tolerance)).fill_null(
+        value=False
+    )
     mask = invoices.select(capped).to_series()
     if not mask.any():
         return invoices, PROBLEM.to_frame()
@@ -116,8 +124,11 @@ def settled(invoices: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
 
 
 def _any_below_zero(frame: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Whether there is anything to do: signs are looked for in all amounts of every page."""
-    found = [name for name in names if name in frame.columns]
-    if not found or frame.is_empty():
+    """Whether any amount is negative.
+
+    Most pages have none, and need nothing of this module.
+    """
+    columns = [name for name in names if name in frame.columns]
+    if not columns or frame.is_empty():
         return False
-    return any(frame.select((pl.col(name) < 0).any() for name in found).row(0))
+    return any(frame.select((pl.col(name) < 0).any() for name in columns).row(0))

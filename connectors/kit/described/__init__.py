@@ -1,0 +1,1 @@
+"""Systems that an operator describes in a block: settings, requests, paging, usual paths."""

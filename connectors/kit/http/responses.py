@@ -1,0 +1,180 @@
+"""What came back: a successful answer, or the error that fits a refusal."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import httpx
+
+from connectors.kit.errors import (
+    ConnectorError,
+    CredentialsRejected,
+    PermissionMissing,
+    RateLimited,
+    Transient,
+    UnexpectedShape,
+)
+from connectors.kit.http.probe import clock_skew_seconds
+from connectors.kit.http.urls import shown
+from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.reader import UNREADABLE, error_code
+from connectors.kit.spec import ConnectorSpec, Page, PageRequest
+
+#: The longest wait that is believed: the vendors' longest limit is a day. After it the vendor is
+#: asked again.
+RETRY_AFTER_SECONDS_MAX: Final = 86_400.0
+#: Codes for a refused token: those of RFC 6750 and RFC 6749, and other spellings in use.
+_REFUSED_TOKEN: Final = (
+    "invalid_token",
+    "expired_token",
+    "token_expired",
+    "invalid_grant",
+    "unauthenticated",
+)
+_WHOLE: Final = Decoder(Any)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request that was sent, for the run's report."""
+
+    system: str
+    #: The list, or "token" and the like.
+    operation: str
+    #: 0: no answer.
+    status: int
+    elapsed_ms: int
+    #: Whether the vendor refused it for its rate limit.
+    throttled: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A successful answer."""
+
+    body: bytes
+    content_type: str
+    #: UTC.
+    fetched_at: datetime
+    elapsed_ms: int
+    status: int
+    #: The Link header.
+    link: str = ""
+
+
+def page_of(
+    name: str, request: PageRequest, following: PageRequest | None, answer: Answer, count: int
+) -> Page:
+    """An answer as the page of a list or a lookup, to be stored.
+
+    Args:
+        name: The list or lookup.
+        request: What was asked for.
+        following: The next request, None after the last page.
+        answer: What came back.
+        count: The records in it.
+    """
+    return Page(
+        stream=name,
+        page_no=request.page_no,
+        body=answer.body,
+        content_type=answer.content_type,
+        fetched_at=answer.fetched_at,
+        request=request,
+        next_request=following,
+        record_count=count,
+        elapsed_ms=answer.elapsed_ms,
+    )
+
+
+def failure(
+    spec: ConnectorSpec,
+    response: httpx.Response,
+    body: bytes,
+    *,
+    operation: str,
+    refused: type[CredentialsRejected],
+    now: datetime,
+) -> ConnectorError:
+    """The error that fits an answer that is no success.
+
+    Args:
+        spec: The billing system.
+        response: The answer.
+        body: Its body.
+        operation: What was asked for.
+        refused: The error for a refused token or key.
+        now: UTC, for what the vendor says about when to come back.
+    """
+    status, call = response.status_code, shown(response.request)
+    request_id = response.headers.get(spec.request_id_header)
+    code = fault_code(spec, body)
+    kind: type[ConnectorError] = refused
+    if status != 401:
+        usual = refused if refuses_proof(spec, code) else _kind(response)
+        kind = spec.errors.get(code or "") or spec.errors.get(status) or usual
+    detail = f"code {code}" if code else (response.reason_phrase or "refused")
+    if issubclass(kind, RateLimited):
+        wait_seconds = retry_after_seconds(response, now)
+        return RateLimited(
+            spec.name,
+            operation,
+            retry_after_seconds=spec.rate.retry_after_seconds
+            if wait_seconds is None
+            else wait_seconds,
+            now=now,
+            call=call,
+            status=status,
+            request_id=request_id,
+        )
+    if 300 <= status < 400:
+        host = httpx.URL(response.headers.get("location", "")).host
+        detail = (
+            "redirects are not followed (this one leads to "
+            f"{host or 'another page of the same server'})"
+        )
+    error = kind(spec.name, operation, detail, call=call, status=status, request_id=request_id)
+    if isinstance(error, UnexpectedShape):
+        error.body = body
+    return error
+
+
+def refuses_proof(spec: ConnectorSpec, code: str | None) -> bool:
+    """Whether an error code says that the token or key is refused.
+
+    The system's own codes count first, then those of RFC 6750.
+    """
+    kind = spec.errors.get(code or "")
+    return code in _REFUSED_TOKEN if kind is None else issubclass(kind, CredentialsRejected)
+
+
+def _kind(response: httpx.Response) -> type[ConnectorError]:
+    status = response.status_code
+    if status == 403:
+        return PermissionMissing
+    if status == 429 or (status == 503 and "retry-after" in response.headers):
+        return RateLimited
+    return Transient if status in (408, 425) or status >= 500 else UnexpectedShape
+
+
+def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
+    """The vendor's error code in a body, None where there is none."""
+    try:
+        return error_code(spec, _WHOLE.decode(body))
+    except UNREADABLE:
+        return None
+
+
+def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:
+    """How long the vendor asks us to wait, in seconds, a day at most; None where it does not say.
+
+    The header holds seconds or an HTTP date.
+    """
+    value = response.headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        behind = clock_skew_seconds(value, now)
+        seconds = math.nan if behind is None else -behind
+    return None if math.isnan(seconds) else min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)

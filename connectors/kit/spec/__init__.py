@@ -1,0 +1,73 @@
+"""What a billing system is, as values: one `ConnectorSpec` per system.
+
+A system's `connector.py` is written with these values, and the functions of the kit read them.
+Nothing here sends or parses anything.
+"""
+
+from connectors.kit.spec.access import (
+    AssertionAuth,
+    Consent,
+    Grant,
+    GrantedAccount,
+    RequestAuth,
+    TokenAuth,
+)
+from connectors.kit.spec.account import NO_SECRET, Account, of_account
+from connectors.kit.spec.connector import ConnectorSpec, RateLimit, RetryPolicy
+from connectors.kit.spec.requests import (
+    ListMovedError,
+    Page,
+    PageRequest,
+    Pages,
+    PageView,
+    Param,
+    Resume,
+    Special,
+    Window,
+    WindowRefusedError,
+    batches,
+    utc_seconds,
+)
+from connectors.kit.spec.streams import (
+    ById,
+    Deleted,
+    Details,
+    Lines,
+    Lookup,
+    MissingIsEmpty,
+    Stream,
+)
+
+__all__ = [
+    "NO_SECRET",
+    "Account",
+    "AssertionAuth",
+    "ById",
+    "ConnectorSpec",
+    "Consent",
+    "Deleted",
+    "Details",
+    "Grant",
+    "GrantedAccount",
+    "Lines",
+    "ListMovedError",
+    "Lookup",
+    "MissingIsEmpty",
+    "Page",
+    "PageRequest",
+    "PageView",
+    "Pages",
+    "Param",
+    "RateLimit",
+    "RequestAuth",
+    "Resume",
+    "RetryPolicy",
+    "Special",
+    "Stream",
+    "TokenAuth",
+    "Window",
+    "WindowRefusedError",
+    "batches",
+    "of_account",
+    "utc_seconds",
+]

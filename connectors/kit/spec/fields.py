@@ -1,0 +1,145 @@
+"""How a canonical column is read: the kind of value, and the source paths that may hold it.
+
+Of several paths the first one that holds something counts. The columns are those of INVOICE and
+LINE in `loyalty.schema`; the functions of `connectors.kit.mapping` read them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+from loyalty.schema import STATUSES
+
+#: What a value is read as. "text": as written. "money": minor units of the document's currency.
+#: "decimal": exact to six places. "instant": a moment in UTC. "day": a calendar day. "currency":
+#: an ISO 4217 code. "phone": E.164. "word": one of our words, by the table `Field.words`.
+#: "computed": by `Field.expr`. "constant": the same for all records.
+FieldKind = Literal[
+    "text",
+    "money",
+    "decimal",
+    "instant",
+    "day",
+    "currency",
+    "phone",
+    "word",
+    "computed",
+    "constant",
+]
+#: How numbers and dates are written. "plain": as in JSON. "point": 1234.50, also with groups where
+#: they can be nothing else. "comma": 1.234,56. "grouped": 1,234.56 and 1,234. "minor": whole minor
+#: units. "time": ISO 8601, or seconds or milliseconds since 1970. "day_first" and "month_first":
+#: as "time", and besides 31/01/2026 or 01/31/2026.
+Notation = Literal[
+    "plain", "point", "comma", "grouped", "minor", "time", "day_first", "month_first"
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One column's source."""
+
+    kind: FieldKind
+    #: JSON pointers in the record; the first that holds something counts.
+    paths: tuple[str, ...] = ()
+    #: Whether a record without it is rejected.
+    required: bool = False
+    #: Turns the raw JSON value at the path into a text (or None) before it is parsed.
+    pick: Callable[[Any], str | None] | None = None
+    #: The time zone of times without offset; None: the account's.
+    zone: str | None = None
+    #: False rounds money to the currency, instead of refusing more decimals than it has.
+    exact: bool = True
+    #: Computes the column from other columns and helpers.
+    expr: pl.Expr | None = None
+    #: Put before ids of documents whose numbers collide with those of another list.
+    prefix: str = ""
+    #: How the numbers and dates are written.
+    notation: Notation = "plain"
+    #: For "word": our word for each of the vendor's, which are in lower case.
+    words: Mapping[str, str] | None = None
+    #: For "word": our word where the vendor says nothing.
+    default: str | None = None
+    #: The value is made of all `paths` together, as an id of series and number is.
+    joined: bool = False
+    #: An amount that is negative by nature, such as a discount.
+    signed: bool = False
+
+    @property
+    def source(self) -> str:
+        """The source paths as shown to people."""
+        return self.shown()
+
+    def shown(self, under: str = "") -> str:
+        """As `source`, with the pointer `under` before each path."""
+        return (" + " if self.joined else " or ").join(under + path for path in self.paths)
+
+
+def text(*paths: str, required: bool = False, prefix: str = "") -> Field:
+    """A text; numbers are taken as written."""
+    return Field("text", paths, required=required, prefix=prefix)
+
+
+def money(
+    *paths: str,
+    required: bool = False,
+    exact: bool = True,
+    pick: Callable[[Any], str | None] | None = None,
+    signed: bool = False,
+) -> Field:
+    """An amount in major units, to minor units of the document's currency."""
+    return Field("money", paths, required=required, exact=exact, pick=pick, signed=signed)
+
+
+def decimal(*paths: str) -> Field:
+    """A quantity or unit price, exact to six decimals."""
+    return Field("decimal", paths)
+
+
+def instant(*paths: str, required: bool = False, zone: str | None = None) -> Field:
+    """A moment: ISO with offset, `/Date(ms)/`, or without offset in `zone`."""
+    return Field("instant", paths, required=required, zone=zone)
+
+
+def day(*paths: str, required: bool = False) -> Field:
+    """A calendar day, taken as midnight in the account's time zone.
+
+    A real time of day is kept.
+    """
+    return Field("day", paths, required=required)
+
+
+def currency(*paths: str) -> Field:
+    """An ISO 4217 code; the account's `default_currency` where the document names none."""
+    return Field("currency", paths, required=True)
+
+
+def phone(*paths: str, pick: Callable[[Any], str | None] | None = None) -> Field:
+    """A phone number in any spelling, to E.164."""
+    return Field("phone", paths, pick=pick)
+
+
+def computed(expr: pl.Expr, *paths: str, required: bool = True) -> Field:
+    """Computed from columns and helpers; null is a problem of the `paths` it depends on."""
+    return Field("computed", paths, required=required, expr=expr)
+
+
+def constant(value: str) -> Field:
+    """The same for every record."""
+    return Field("constant", expr=pl.lit(value, dtype=pl.String))
+
+
+def status_map(helper: str, **statuses: tuple[str, ...]) -> pl.Expr:
+    """Our status for the text in a helper column; null where the text is in no tuple.
+
+    An example is `status_map("status", paid=("PAID",))`.
+
+    Raises:
+        ValueError: If a keyword is not one of our statuses.
+    """
+    if unknown := set(statuses) - set(STATUSES):
+        raise ValueError(f"no such status: {sorted(unknown)}")
+    table = {vendor: ours for ours, vendors in statuses.items() for vendor in vendors}
+    return pl.col(helper).replace_strict(table, default=None, return_dtype=pl.String)

@@ -1,0 +1,1 @@
+"""Webhooks: how deliveries are signed, how their bodies are opened, and what they say happened."""

@@ -1,0 +1,230 @@
+"""What a sale earns before promotions.
+
+In: HISTORY, tiers and the versions of the program. Out: EARNED: the sale's net amount, the version
+and the tier in force, its base points, and its points with the tier.
+"""
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+import polars as pl
+
+from loyalty.currency import exponents_frame
+from loyalty.inputs import HISTORY, SALE, Facts
+from loyalty.program import Program, rates_frame, versions_frame
+from loyalty.rounding import Rounding, rounded_ratio
+from loyalty.schema import IDLE, NEGATIVE_KINDS, UTC_US
+from loyalty.tiers import evaluated, tier_set
+from loyalty.types import BPS
+from loyalty.unlinked_credits import against_latest
+
+#: HISTORY with `_row`, and what each sale earns before promotions.
+EARNED: Final = pl.Schema(
+    {
+        #: The sale's place in the history that was asked for.
+        "_row": pl.UInt32(),
+        **HISTORY,
+        #: The version of the program in force at the sale; null: none was.
+        "program_version": pl.Int32(),
+        #: From when on that version is in force.
+        "valid_from": UTC_US,
+        #: That version's tier of a member who has none.
+        "entry_tier": pl.String(),
+        #: That version's rule for fractions of a point.
+        "rounding": pl.String(),
+        #: That version's amount that earns: `total` (with tax) or `subtotal`.
+        "basis": pl.String(),
+        #: That version's time of earning: `issued` or `paid`.
+        "award_when": pl.String(),
+        #: That version's currency for sales in a currency without a rate of its own.
+        "base_currency": pl.String(),
+        #: The amount that earns, in the sale's currency: after refunds, negative for credits.
+        "net_minor": pl.Int64(),
+        #: Of the total, with tax, what was not given back; without sign.
+        "left_minor": pl.Int64(),
+        #: The amount by the basis before refunds.
+        "gross_minor": pl.Int64(),
+        #: Points per whole unit in basis points; null: the currency has no rate.
+        "base_rate_bps": pl.Int64(),
+        #: Decimals of the currency whose rate applies.
+        "exponent": pl.Int64(),
+        #: `net_minor` in the currency whose rate applies.
+        "earn_minor": pl.Int64(),
+        #: Points without the tier; null: a rate is missing, or it is beyond exact arithmetic.
+        "base": pl.Int64(),
+        #: From when on the loyalty app's tier is in force; null: it had set none.
+        "tier_from": UTC_US,
+        #: The tier in force at the sale.
+        "tier": pl.String(),
+        #: That tier's factor in basis points; null: the program has no such tier.
+        "tier_rate_bps": pl.Int64(),
+        #: Points with the tier, before promotions; null as `base`.
+        "earned": pl.Int64(),
+    }
+)
+#: Products stay below it, so that 128 bits never wrap.
+EXACT_LIMIT: Final = 2**125
+
+
+def earned(
+    history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts
+) -> pl.DataFrame:
+    """HISTORY and what it earns by itself: EARNED, sorted by `issued_at`."""
+    frame = _with_base(history.sort("issued_at"), programs, facts)
+    frame = tier_set(frame, tiers)
+    if any(p.tier_policy for p in programs):
+        frame = evaluated(frame, programs)
+    frame = frame.join(
+        rates_frame(programs, "tier_rate_bps", "tier"),
+        on=["program_version", "tier"],
+        how="left",
+        maintain_order="left",
+    )
+    return frame.with_columns(
+        points_of(programs, ["base_rate_bps", "tier_rate_bps"]).alias("earned")
+    )
+
+
+def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
+    frame = history.join_asof(
+        versions_frame(programs), left_on="issued_at", right_on="valid_from", strategy="backward"
+    )
+    settled = pl.lit(0, pl.Int64)
+    if not facts.settled.is_empty():
+        frame = frame.join(facts.settled, on=SALE, how="left", maintain_order="left")
+        settled = pl.col("settled_minor").fill_null(0)
+    frame = frame.with_columns(*_net(settled))
+    if any(p.unlinked_credits == "latest_sales" for p in programs):
+        # A sale that is not paid yet is lowered too: a credit for it must not take points that the
+        # sale has not given.
+        happened = ~pl.col("status").is_in(IDLE)
+        worth = frame.with_columns(
+            pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor")
+        )
+        frame = frame.join(
+            against_latest(worth, programs), on="_row", how="left", maintain_order="left"
+        )
+        # Dropped: product bonuses have a column of that name.
+        frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0))).drop(
+            "matched_minor"
+        )
+    frame = _with_rate(frame.drop("settled_minor", strict=False), programs, facts)
+    return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
+
+
+def _net(settled: pl.Expr) -> tuple[pl.Expr, ...]:
+    """Amounts in minor units: `net_minor`, `left_minor`, `gross_minor`.
+
+    What earns after refunds (nothing for drafts and voids), what is left with tax, and the whole.
+    """
+    total = pl.col("total_minor")
+    left = _left(settled)
+    # Refunds are stated with tax; without tax they count in the invoice's own proportion.
+    subtotal_left = rounded_ratio(
+        pl.col("subtotal_minor").cast(pl.Int128) * left.cast(pl.Int128),
+        pl.max_horizontal(total, pl.lit(1)).cast(pl.Int128),
+        "down",
+    ).cast(pl.Int64)
+    without_tax = pl.col("basis") == "subtotal"
+    amount = pl.when(without_tax).then(subtotal_left).otherwise(left)
+    negative = pl.col("kind").is_in(NEGATIVE_KINDS)
+    signed = pl.when(negative).then(-amount).otherwise(amount)
+    # What takes points back does so at once: it waits for no payment. The program or the account
+    # may await one.
+    awaited = (pl.col("award_when") == "paid") | (pl.col("account_award_when") == "paid").fill_null(
+        value=False
+    )
+    counts = (pl.col("status") == "paid") | ((pl.col("status") == "open") & (negative | ~awaited))
+    gross = pl.when(without_tax).then("subtotal_minor").otherwise(total)
+    return (
+        pl.when(counts).then(signed).otherwise(pl.lit(0)).alias("net_minor"),
+        left.alias("left_minor"),
+        gross.alias("gross_minor"),
+    )
+
+
+def _left(settled: pl.Expr) -> pl.Expr:
+    return pl.max_horizontal(
+        pl.col("total_minor") - pl.col("amount_refunded_minor").fill_null(0) - settled, pl.lit(0)
+    )
+
+
+def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
+    """Adds the base rate of the sale's currency, or of the base currency and the amount in it."""
+    rates = rates_frame(programs, "base_rate_bps", "currency")
+    exponents = exponents_frame()
+    frame = frame.join(
+        rates, on=["program_version", "currency"], how="left", maintain_order="left"
+    ).join(exponents, on="currency", how="left", maintain_order="left")
+    frame = frame.with_columns(pl.col("net_minor").alias("earn_minor"))
+    if not any(p.base_currency for p in programs):
+        return frame
+    foreign = pl.col("base_rate_bps").is_null() & pl.col("base_currency").is_not_null()
+    converted = (
+        frame.filter(foreign)
+        .join_asof(
+            facts.fx.sort("valid_from").rename({"valid_from": "fx_from", "valid_to": "fx_to"}),
+            left_on="issued_at", right_on="fx_from", by=["currency", "base_currency"],
+            strategy="backward", check_sortedness=False,
+        )
+        .drop("base_rate_bps")
+        .join(
+            rates.rename({"currency": "base_currency"}),
+            on=["program_version", "base_currency"], how="left",
+        )
+        .join(
+            exponents.rename({"currency": "base_currency", "exponent": "base_exponent"}),
+            on="base_currency", how="left",
+        )
+        .with_columns(_converted().alias("earn_minor"))
+        .with_columns(
+            pl.when(pl.col("earn_minor").is_not_null())
+            .then("base_rate_bps")
+            .alias("base_rate_bps"),
+            pl.col("base_exponent").alias("exponent"),
+        )
+    )  # fmt: skip
+    return pl.concat([frame.filter(~foreign), converted.select(frame.columns)]).sort("issued_at")
+
+
+def _converted() -> pl.Expr:
+    """The net amount in minor units of the base currency, rounded half up.
+
+    Null without a rate for the instant.
+    """
+    rate = pl.when(
+        pl.col("issued_at") < pl.col("fx_to").fill_null(pl.col("issued_at") + pl.duration(days=1))
+    ).then("rate_e9")
+    ten = pl.lit(10, pl.Int128)
+    numerator = (
+        pl.col("net_minor").cast(pl.Int128)
+        * rate.cast(pl.Int128)
+        * ten.pow(pl.col("base_exponent"))
+    )
+    denominator = 10**9 * ten.pow(pl.col("exponent"))
+    return rounded_ratio(numerator.cast(pl.Int128), denominator.cast(pl.Int128), "half_up").cast(
+        pl.Int64, strict=False
+    )
+
+
+def points_of(programs: Sequence[Program], rates: Sequence[str]) -> pl.Expr:
+    """`earn_minor` times all `rates`, in points.
+
+    Rounded once, by the rule of the version in force.
+    """
+    numerator = pl.col("earn_minor").cast(pl.Int128)
+    denominator = pl.lit(10, pl.Int128).pow(pl.col("exponent")).cast(pl.Int128)
+    for rate in rates:
+        numerator = numerator * pl.col(rate).cast(pl.Int128)
+        denominator = denominator * BPS
+    return rounded(programs, numerator, denominator)
+
+
+def rounded(programs: Sequence[Program], numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """The ratio in whole points, rounded by the rule of the version in force (`rounding`)."""
+    modes = cast("list[Rounding]", sorted({p.rounding for p in programs}))
+    by_mode = [
+        pl.when(pl.col("rounding") == mode).then(rounded_ratio(numerator, denominator, mode))
+        for mode in modes
+    ]
+    return pl.coalesce(by_mode).cast(pl.Int64, strict=False)

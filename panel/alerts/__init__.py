@@ -1,0 +1,1 @@
+"""Alerts: Prefect's automations, our own events, and a block that sends e-mail."""

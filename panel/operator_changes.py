@@ -1,0 +1,132 @@
+"""Records in the audit log what operators change in Prefect's UI: blocks, schedules, pauses.
+
+Prefect does not say who saved a block, and keeps no history of it. So this compares every setting
+with what it was at the last look. A text or a secret is stored only as a digest made with the
+installation's key, from which it cannot be guessed. Numbers and switches are stored as they are.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.sorting import DeploymentSort
+from prefect.exceptions import ObjectNotFound
+
+from panel.blocks import BLOCKS
+from sql import audit
+from sql.actor import acting_as
+from sql.db import DbConnection, connect
+from tasks.actor import OPERATOR
+
+#: Prefect returns at most this many rows at a time.
+_PAGE: Final = 200
+#: What is known of a block or a deployment: settings by name, texts as digests.
+State = dict[str, Any]
+
+
+def record_operator_changes(dsn: str, key: bytes) -> int:
+    """Records what differs from the last look, in one transaction; returns how many changes.
+
+    The first look only stores the present state.
+    """
+    with get_client(sync_client=True) as client:
+        now = {**_blocks(client, key), **_deployments(client)}
+    with acting_as(OPERATOR), connect(dsn) as connection:
+        changes = compare(connection, now)
+        connection.commit()
+    return changes
+
+
+def compare(connection: DbConnection, now: Mapping[tuple[str, str], State]) -> int:
+    """Records the differences between `now` and what was seen last, and remembers `now`.
+
+    The caller commits. Returns the number of changes.
+    """
+    before = audit.seen(connection)
+    first = not before
+    changes = 0
+    for kind, name in sorted({*before, *now}):
+        old, new = before.get((kind, name)), now.get((kind, name))
+        if old == new:
+            continue
+        audit.save_seen(connection, kind, name, new)
+        if not first:
+            _record(connection, kind, name, old, new)
+            changes += 1
+    return changes
+
+
+def _record(
+    connection: DbConnection, kind: str, name: str, old: State | None, new: State | None
+) -> None:
+    what = "changed" if old and new else "created" if new else "deleted"
+    was, is_now = old or {}, new or {}
+    names = sorted(name for name in {*was, *is_now} if was.get(name) != is_now.get(name))
+    plain = {
+        name: [_plain(was.get(name)), _plain(is_now.get(name))]
+        for name in names
+        if _is_plain(was.get(name), is_now.get(name))
+    }
+    details = {"settings": names, "from_to": plain} if what == "changed" else {}
+    system = (new or old or {}).get("system")
+    audit.record(connection, f"settings.{what}", f"{kind} {name}", details=details, system=system)
+
+
+def _is_plain(*values: Any) -> bool:
+    return not any(isinstance(value, str) and value.startswith("hmac:") for value in values)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str | list) else None
+
+
+def _blocks(client: SyncPrefectClient, key: bytes) -> dict[tuple[str, str], State]:
+    states: dict[tuple[str, str], State] = {}
+    for system, block in BLOCKS.items():
+        try:
+            documents = client.read_block_documents_by_type(
+                block.get_block_type_slug(), limit=_PAGE, include_secrets=True
+            )
+        except ObjectNotFound:  # the type is not registered yet
+            continue
+        for document in documents:
+            if document.name:
+                values = {name: fingerprint(value, key) for name, value in document.data.items()}
+                states["block", document.name] = {"system": system, **values}
+    return states
+
+
+def fingerprint(value: Any, key: bytes) -> Any:
+    """A number or a switch as it is; of anything else a digest.
+
+    Only the holder of the key can compare the digest with a guess.
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    secret = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+    return (
+        "hmac:"
+        + hmac.digest(key, b"twezah setting " + repr(secret).encode(), hashlib.sha256).hex()[:32]
+    )
+
+
+def _deployments(client: SyncPrefectClient) -> dict[tuple[str, str], State]:
+    states: dict[tuple[str, str], State] = {}
+    for deployment in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
+        schedules = sorted(
+            f"{_every(s.schedule)}{'' if s.active else ' (off)'}" for s in deployment.schedules
+        )
+        states["deployment", deployment.name] = {
+            "paused": deployment.paused,
+            "schedules": schedules,
+        }
+    return states
+
+
+def _every(schedule: Any) -> str:
+    interval = getattr(schedule, "interval", None)
+    if interval is not None:
+        return f"every {interval.total_seconds():.0f} s"
+    return str(getattr(schedule, "cron", None) or getattr(schedule, "rrule", "?"))

@@ -1,0 +1,89 @@
+"""What the parts that all vendors share need to know of one vendor.
+
+Each `systems/<name>/system.py` says it, in values and small functions. How the vendor answers is in
+the same folder's `api.py`.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """At most `calls` in any `seconds`; `path` narrows it to URLs that end so."""
+
+    name: str
+    calls: int
+    seconds: float
+    path: str = ""
+
+
+def _nothing_more(_scope: str, _now: datetime) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """How the vendor's token endpoint behaves."""
+
+    #: Life of an access token, seconds, from the vendor's pages.
+    access_seconds: float = 3600
+    #: Life of a refresh token, seconds; None: it does not end.
+    refresh_seconds: float | None = None
+    #: Scope of the consent that a fresh simulator begins with.
+    scope: str = ""
+    #: A refresh token younger than this is given back instead of a new one.
+    kept_for: timedelta = timedelta()
+    #: How long a replaced refresh token is still taken.
+    grace: timedelta = timedelta()
+    #: One live refresh token per user and application: a new one ends all others.
+    single: bool = False
+    #: What client credentials get: nothing, an access token, or a refresh token as well.
+    client_credentials: Literal["refused", "access", "access and refresh"] = "refused"
+    #: What an answer holds besides, from the scope and the time.
+    answer: Callable[[str, datetime], Mapping[str, Any]] = _nothing_more
+
+
+@dataclass(frozen=True, eq=False)
+class ConsentPage:
+    """The page on which a person lets an application in."""
+
+    #: Where it is.
+    path: str
+    #: Every scope that may be asked for.
+    scopes: Collection[str]
+    #: Whether PKCE is looked at; otherwise its parameters are ignored.
+    pkce: bool = False
+    #: Whether redirect URIs must be https.
+    https_only: bool = False
+    #: The parameter of the callback that names the account; "": none does.
+    account_param: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """One vendor."""
+
+    #: Place among the systems. What is drawn at random depends on the order of the systems, so a
+    #: new one goes last.
+    place: int
+    #: The account that a fresh simulator has.
+    account: str
+    tokens: Tokens
+    #: Rate limits; those that a vendor does not publish only make its 429 reachable.
+    rules: tuple[Rule, ...]
+    #: How a document's number is written, by entity (see `books`).
+    number_formats: Mapping[str, str]
+    #: Where id sequences start, by sequence; others at 101.
+    first_ids: Mapping[str, int] = field(default_factory=dict)
+    #: Number of the first document.
+    first_number: int = 1
+    #: Requests at once; 0: no limit.
+    concurrent: int = 0
+    consent: ConsentPage | None = None
+    #: An error body that the vendor sends with status 200; None: it never does.
+    error_in_200: Any = None
+    #: Whether the body alone says which list is asked for, and the path does not.
+    asks_in_body: bool = False

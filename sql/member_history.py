@@ -1,0 +1,123 @@
+"""Everything that the points of some members depend on, as frames.
+
+Only what the rules in force ask for is read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from loyalty.inputs import GRANTS, LINES, REFERRALS, ZONES, Facts
+from loyalty.program import Program
+from loyalty.promotions import ProductBonus, Promotion, ReferralReward
+from sql import fx, ledger
+from sql.corrections import earning_for
+from sql.db import DbConnection, read_frame
+from sql.named_queries import query
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What points are computed with: all versions of the program and the promotions that speak."""
+
+    #: All versions of the program.
+    programs: list[Program]
+    #: All versions of the promotions.
+    promotions: list[Promotion]
+    #: Of stored rules, what tells whether any were added since; None: these are not stored.
+    stamp: tuple[int, int] | None = None
+
+    @property
+    def budgets(self) -> dict[tuple[str, int], int]:
+        """Budget per promotion and version."""
+        return {
+            (p.promotion_id, p.version): p.limits.budget
+            for p in self.promotions
+            if p.limits.budget is not None
+        }
+
+    @property
+    def _lines(self) -> tuple[datetime, datetime | None] | None:
+        """In which time lines are looked at; None: never."""
+        bonuses = [p for p in self.promotions if isinstance(p.rule, ProductBonus)]
+        if not bonuses:
+            return None
+        ends = [p.valid_to for p in bonuses if p.valid_to is not None]
+        return min(p.valid_from for p in bonuses), max(ends) if len(ends) == len(bonuses) else None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The stored history of some members (and, where referrals count, of their friends)."""
+
+    #: All sales of the members: HISTORY.
+    history: pl.DataFrame
+    #: Tiers that were set for them: TIERS.
+    tiers: pl.DataFrame
+    #: What else the rules ask for.
+    facts: Facts
+
+
+def rules(connection: DbConnection) -> Rules:
+    """The rules as they are now. Raises UnknownPromotionKindError, pydantic.ValidationError."""
+    stamp = _stamp(connection)
+    return Rules(ledger.programs(connection), ledger.promotions(connection), stamp)
+
+
+def are_current(connection: DbConnection, rules: Rules) -> bool:
+    """Whether no version was added since `rules` were read, as this transaction sees it."""
+    return _stamp(connection) == rules.stamp
+
+
+def _stamp(connection: DbConnection) -> tuple[int, int]:
+    row = connection.execute(query("member_history", "stamp")).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stored:
+    """What `loyalty.award` needs to compute the points of `members`.
+
+    All of it is read in one snapshot of the database.
+    """
+    referrals = REFERRALS.to_frame()
+    if any(isinstance(p.rule, ReferralReward) for p in rules.promotions):
+        referrals = read_frame(
+            connection, query("member_history", "referrals"), {"members": list(members)}, REFERRALS
+        )
+    # Whether a sale is a friend's first one depends on all sales of that friend.
+    brought = referrals.filter(pl.col("referrer_id").is_in(list(members)))["friend_id"]
+    everybody = sorted({*members, *brought})
+    facts = Facts(
+        lines=_lines(connection, everybody, rules),
+        referrals=referrals,
+        zones=_zones(connection, everybody, rules),
+        fx=fx.rates(connection, rules.programs),
+        grants=_grants(connection, members) if rules.budgets else None,
+        members=pl.Series(list(members), dtype=pl.Int64) if len(everybody) > len(members) else None,
+    )
+    return Stored(ledger.history(connection, everybody), ledger.tiers(connection, everybody), facts)
+
+
+def _lines(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
+    if rules._lines is None:  # noqa: SLF001  its own module
+        return LINES.to_frame()
+    since, until = rules._lines  # noqa: SLF001
+    parameters = {"members": earning_for(connection, members), "since": since, "until": until}
+    return read_frame(connection, query("member_history", "lines"), parameters, LINES)
+
+
+def _zones(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
+    if not any(p.when.clock == "customer" for p in rules.promotions):
+        return ZONES.to_frame()
+    return read_frame(
+        connection, query("member_history", "zones"), {"members": list(members)}, ZONES
+    )
+
+
+def _grants(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
+    return read_frame(
+        connection, query("member_history", "grants"), {"members": list(members)}, GRANTS
+    )

@@ -1,0 +1,102 @@
+-- name: add_attempt
+-- Enters how a synchronisation ended, for the pages.
+INSERT INTO billing.sync_attempt (run_id, connection, system, account, kind, outcome, started_at,
+    sync_id, records, new_sales, changed_sales,
+    rejected, entries, points, calls, failed_calls, throttled, response_ms, error)
+VALUES (%(run_id)s, %(connection)s, %(system)s, %(account)s, %(kind)s, %(outcome)s,
+    least(%(started_at)s::timestamptz, clock_timestamp()), %(sync_id)s, %(records)s,
+    %(new_sales)s, %(changed_sales)s, %(rejected)s, %(entries)s, %(points)s, %(calls)s,
+    %(failed_calls)s, %(throttled)s, %(response_ms)s, %(error)s)
+-- name: accounts
+-- Per account: last success, how far it is complete, open rejects.
+SELECT a.system, a.account,
+       (SELECT o.finished_at FROM billing.sync_run o
+           WHERE o.system = a.system AND o.account = a.account AND o.source = 'poll'
+             AND o.state = 'stored'
+        ORDER BY o.sync_id DESC LIMIT 1),
+       (SELECT min(c.cursor_at) FROM billing.sync_cursor c
+           WHERE c.system = a.system AND c.account = a.account),
+       (SELECT count(*) FROM billing.reject r
+        WHERE r.system = a.system AND r.account = a.account AND r.resolved_at IS NULL),
+       coalesce(c.records, 0), coalesce(c.points, 0)::bigint
+FROM (SELECT DISTINCT system, account FROM billing.sync_cursor
+    UNION SELECT DISTINCT system, account FROM billing.reject WHERE resolved_at IS NULL) a
+LEFT JOIN (SELECT system, account, count(*) AS records, sum(abs(points_at_stake)) AS points
+           FROM analytics.refused_correction
+           WHERE resolved_at IS NULL AND points_at_stake IS DISTINCT FROM 0
+           GROUP BY 1, 2) c USING (system, account)
+-- name: last_attempts
+-- The latest attempt of each connection.
+SELECT l.* FROM unnest(%(connections)s::text[]) AS c(name) CROSS JOIN LATERAL (
+    SELECT connection, outcome, finished_at, run_id, error FROM billing.sync_attempt
+    WHERE connection = c.name ORDER BY attempt_no DESC LIMIT 1) l
+-- name: addresses
+-- Webhook addresses in use.
+SELECT p.connection, p.system, p.endpoint_id, p.handshake, p.is_default,
+       EXISTS (SELECT FROM billing.webhook_secret s
+           WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)),
+       (SELECT max(e.received_at) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no)
+FROM billing.webhook_endpoint p WHERE p.disabled_at IS NULL ORDER BY p.connection, p.endpoint_no
+-- name: totals
+-- A run that was interrupted is known by its account only: `names` and `accounts` say which
+-- connection that is. Each attempt counts twice: for its connection, and for all ("").
+WITH named AS (
+    SELECT c.name, a.*
+    FROM billing.sync_attempt a
+    LEFT JOIN unnest(%(names)s::text[], %(systems)s::text[], %(accounts)s::text[]) AS n(name,
+        system, account)
+        ON a.connection IS NULL AND n.system = a.system AND n.account = a.account
+    CROSS JOIN LATERAL (VALUES (''), (coalesce(a.connection, n.name, a.system))) AS c(name)
+    WHERE a.finished_at >= %(since)s
+), weighed AS (
+    SELECT name, ms, sum(weight) OVER (PARTITION BY name ORDER BY ms) AS up_to,
+           sum(weight) OVER (PARTITION BY name) AS of_all
+    FROM (SELECT a.name, m.ms, a.calls::float8 / cardinality(a.response_ms) AS weight
+        FROM named a, unnest(a.response_ms) AS m(ms)) w
+), response AS (
+    SELECT name, min(ms) FILTER (WHERE up_to >= 0.5 * of_all - 1e-9) AS p50,
+           min(ms) FILTER (WHERE up_to >= 0.95 * of_all - 1e-9) AS p95
+    FROM weighed GROUP BY name
+)
+SELECT n.name, count(*) FILTER (WHERE n.outcome = 'succeeded'),
+       count(*) FILTER (WHERE n.outcome = 'failed'),
+       count(*) FILTER (WHERE n.outcome = 'interrupted'), sum(n.records)::bigint,
+       sum(n.new_sales)::bigint, sum(n.changed_sales)::bigint,
+       sum(n.rejected)::bigint, sum(n.entries)::bigint, sum(n.points)::bigint, sum(n.calls)::bigint,
+       sum(n.failed_calls)::bigint,
+       sum(n.throttled)::bigint, max(r.p50), max(r.p95)
+FROM named n LEFT JOIN response r USING (name) GROUP BY n.name ORDER BY n.name
+-- name: over_time
+-- Attempts in equal spans of time, per system.
+WITH weighed AS (
+    SELECT date_bin(%(step)s, a.finished_at, %(since)s) AS at, m.ms,
+           a.calls::float8 / cardinality(a.response_ms) AS weight
+    FROM billing.sync_attempt a, unnest(a.response_ms) AS m(ms) WHERE a.finished_at >= %(since)s
+), response AS (
+    SELECT at, min(ms) FILTER (WHERE up_to >= 0.5 * of_all - 1e-9) AS p50,
+           min(ms) FILTER (WHERE up_to >= 0.95 * of_all - 1e-9) AS p95
+    FROM (SELECT at, ms, sum(weight) OVER (PARTITION BY at ORDER BY ms) AS up_to,
+        sum(weight) OVER (PARTITION BY at) AS of_all FROM weighed) w GROUP BY at
+)
+SELECT date_bin(%(step)s, a.finished_at, %(since)s) AS at, coalesce(a.system, '') AS system,
+       count(*) FILTER (WHERE a.outcome = 'succeeded'),
+       count(*) FILTER (WHERE a.outcome <> 'succeeded'), sum(a.new_sales + a.changed_sales)::bigint,
+       sum(a.points)::bigint,
+       max(r.p50), max(r.p95)
+FROM billing.sync_attempt a LEFT JOIN response r ON r.at = date_bin(%(step)s, a.finished_at,
+    %(since)s)
+WHERE a.finished_at >= %(since)s GROUP BY 1, 2 ORDER BY 1, 2
+-- name: last_failures
+-- The latest failures.
+SELECT finished_at, coalesce(connection, system), outcome, run_id, error FROM billing.sync_attempt
+WHERE outcome <> 'succeeded' AND finished_at >= %(since)s ORDER BY attempt_no DESC LIMIT %(limit)s
+-- name: webhooks_over
+-- Per connection: events of a span of time, and how long they took.
+SELECT p.connection, count(*), count(*) FILTER (WHERE e.state = 'done'),
+       count(*) FILTER (WHERE e.state = 'parked'),
+       percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM e.finished_at
+           - e.received_at)::float8) FILTER (WHERE e.state = 'done'),
+       percentile_disc(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM e.finished_at
+           - e.received_at)::float8) FILTER (WHERE e.state = 'done')
+FROM billing.webhook_event e JOIN billing.webhook_endpoint p USING (endpoint_no)
+WHERE e.received_at >= %(since)s GROUP BY 1 ORDER BY 1

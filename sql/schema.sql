@@ -1,0 +1,2782 @@
+-- The schema of the ledger database as it is after all migrations, for reading.
+-- Made by `python -m scripts.schema` from a migrated database. Do not edit it, and make no database
+-- of it: sql/migrations is what counts, and a test holds this file equal to it.
+-- Left out: the monthly partitions of billing.http_attempt (see billing.keep_attempt_months).
+
+
+-- ==================== billing ====================
+
+-- What the billing systems said: raw pages, canonical invoices, rejects, cursors, tokens.
+CREATE SCHEMA billing;
+GRANT USAGE ON SCHEMA billing TO analyst;
+
+-- One row per synchronisation of one account: the permanent run history (Prefect's own may be
+-- vacuumed).
+CREATE TABLE billing.sync_run (
+    -- Number of the synchronisation.
+    sync_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- Billing system, e.g. quickbooks, xero, freshbooks.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system: realm, tenant or shop.
+    account text COLLATE "C" NOT NULL,
+    -- Prefect flow run that did (or last continued) this synchronisation.
+    run_id text NOT NULL,
+    -- extracting: pages are being stored; extracted: all pages stored; stored: invoices in, cursor
+    -- moved; failed: stopped, can be continued; abandoned: too old to continue.
+    state text NOT NULL DEFAULT 'extracting',
+    -- Lower bound asked for by hand; null: from the cursor.
+    requested_since timestamptz,
+    -- Upper bound asked for by hand; null: up to now. Set: the cursor does not move.
+    requested_until timestamptz,
+    -- When extraction began; the cursor moves to this instant.
+    started_at timestamptz NOT NULL DEFAULT now(),
+    -- When the invoices were stored, or the run failed.
+    finished_at timestamptz,
+    -- Per list of the vendor, as JSON: the window that is read, and whether its pages are all
+    -- stored. An interrupted run continues by it.
+    streams jsonb NOT NULL DEFAULT '{}'::jsonb,
+    -- Counts for the operator: pages, records, changed, rejected by reason, entries, points.
+    summary jsonb,
+    -- Why it failed, without personal data or secrets.
+    error text,
+    -- poll: the vendor's lists were read, and cursors moved. webhook: the vendor announced the
+    -- sales, and no cursor moved.
+    source text NOT NULL DEFAULT 'poll',
+    CONSTRAINT sync_run_pkey PRIMARY KEY (sync_id),
+    CONSTRAINT sync_run_check CHECK (requested_until IS NULL OR requested_since IS NULL
+        OR requested_since < requested_until),
+    CONSTRAINT sync_run_source_check CHECK (source IN ('poll', 'webhook')),
+    CONSTRAINT sync_run_state_check CHECK (state IN ('extracting', 'extracted', 'stored', 'failed',
+        'abandoned'))
+);
+-- The newest synchronisation of an account that read lists.
+CREATE INDEX sync_run_poll ON billing.sync_run (system, account, sync_id DESC)
+    WHERE (source = 'poll');
+-- The newest synchronisations of an account, of either source.
+CREATE INDEX sync_run_recent ON billing.sync_run (system, account, sync_id DESC);
+CREATE TRIGGER continued AFTER UPDATE OF run_id ON billing.sync_run FOR EACH ROW
+    WHEN (old.source = 'poll' AND (old.state IN ('extracting', 'extracted')))
+    EXECUTE FUNCTION billing.note_interrupted();
+CREATE TRIGGER set_aside AFTER UPDATE OF state ON billing.sync_run FOR EACH ROW
+    WHEN (old.source = 'poll' AND (old.state IN ('extracting', 'extracted'))
+    AND new.state = 'abandoned' AND new.finished_at IS NOT NULL)
+    EXECUTE FUNCTION billing.note_interrupted();
+CREATE TRIGGER sync_run_audited AFTER INSERT OR UPDATE ON billing.sync_run FOR EACH ROW
+    WHEN (new.source = 'poll') EXECUTE FUNCTION audit.on_sync_run();
+
+-- Every answer of a billing system exactly as received (compressed), stored before it is
+-- interpreted.
+CREATE TABLE billing.raw_page (
+    -- Number of the page; invoices and rejects refer to it. A higher number was stored later.
+    page_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- Synchronisation that fetched it.
+    sync_id bigint NOT NULL,
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Which list of the vendor: invoices, credit_notes, customers, ...
+    stream text COLLATE "C" NOT NULL,
+    -- Position within the stream of this synchronisation, from 1.
+    page_no integer NOT NULL,
+    -- Records in the page.
+    record_count integer NOT NULL,
+    -- Method, path and parameters that were asked (never credentials).
+    request jsonb NOT NULL,
+    -- The request for the page after this one: an interrupted extraction continues with it. Null:
+    -- this is the last page.
+    next_request jsonb,
+    -- Content type as received.
+    content_type text NOT NULL,
+    -- Size of the body before compression, in bytes.
+    body_bytes bigint NOT NULL,
+    -- The body, byte for byte, compressed with zstd.
+    body_zstd bytea STORAGE EXTERNAL NOT NULL,
+    -- When the answer arrived.
+    fetched_at timestamptz NOT NULL,
+    -- When the request was sent; fetched_at is when the answer had arrived. Null: not recorded
+    -- (pages of older releases), read as fetched_at.
+    asked_at timestamptz,
+    CONSTRAINT raw_page_pkey PRIMARY KEY (page_id),
+    CONSTRAINT raw_page_body_bytes_check CHECK (body_bytes >= 0),
+    CONSTRAINT raw_page_page_no_check CHECK (page_no >= 1),
+    CONSTRAINT raw_page_record_count_check CHECK (record_count >= 0),
+    CONSTRAINT raw_page_sync_id_fkey FOREIGN KEY (sync_id) REFERENCES billing.sync_run(sync_id)
+);
+CREATE INDEX raw_page_stream ON billing.raw_page (system, account, stream, fetched_at);
+CREATE INDEX raw_page_sync ON billing.raw_page (sync_id, page_id);
+
+-- Up to when each stream is known to be complete; moves only in the transaction that stores the
+-- invoices.
+CREATE TABLE billing.sync_cursor (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Which list of the vendor.
+    stream text COLLATE "C" NOT NULL,
+    -- Every change at the vendor before this instant is stored. The next read begins an overlap
+    -- earlier, because vendors' indexes lag.
+    cursor_at timestamptz NOT NULL,
+    -- Synchronisation that moved it last.
+    sync_id bigint NOT NULL,
+    -- When it moved.
+    moved_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT sync_cursor_pkey PRIMARY KEY (system, account, stream),
+    CONSTRAINT sync_cursor_sync_id_fkey FOREIGN KEY (sync_id) REFERENCES billing.sync_run(sync_id)
+);
+
+-- OAuth tokens, encrypted. A rotating refresh token is replaced under a row lock and committed
+-- before use.
+CREATE TABLE billing.connector_token (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account whose connection renewed it last; others may use it too.
+    account text COLLATE "C" NOT NULL,
+    -- Access and refresh token, encrypted with the installation's key.
+    token_encrypted bytea NOT NULL,
+    -- Fingerprint of the credentials in the block that this chain of tokens began with: new
+    -- credentials in the block start a new chain.
+    seed_digest text NOT NULL,
+    -- When the access token expires.
+    expires_at timestamptz NOT NULL,
+    -- When the token was last renewed.
+    refreshed_at timestamptz NOT NULL DEFAULT now(),
+    -- How often it was renewed.
+    refresh_count bigint NOT NULL DEFAULT 1,
+    CONSTRAINT connector_token_pkey PRIMARY KEY (system, seed_digest)
+);
+CREATE TRIGGER connector_token_audited AFTER INSERT ON billing.connector_token FOR EACH ROW
+    EXECUTE FUNCTION audit.on_token();
+
+-- Phones of customers, looked up where the invoice does not carry them.
+CREATE TABLE billing.customer (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Customer number at the billing system.
+    external_id text COLLATE "C" NOT NULL,
+    -- Personal data. E.164; null: the customer has no usable phone there.
+    phone text COLLATE "C",
+    -- When the vendor was asked.
+    fetched_at timestamptz NOT NULL,
+    CONSTRAINT customer_pkey PRIMARY KEY (system, account, external_id),
+    CONSTRAINT customer_phone_check CHECK (phone ~ '^\+[1-9][0-9]{7,14}$')
+);
+
+-- Products of a billing system, looked up where the invoice line does not carry the SKU.
+CREATE TABLE billing.item (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Item number (or name, where lines have only that) at the billing system.
+    external_id text COLLATE "C" NOT NULL,
+    -- Stock keeping unit.
+    sku text,
+    -- Product name.
+    name text,
+    -- When the vendor was asked.
+    fetched_at timestamptz NOT NULL,
+    CONSTRAINT item_pkey PRIMARY KEY (system, account, external_id)
+);
+
+-- Every accepted sale, credit note and refund in one shape, whatever the billing system. The newest
+-- version known.
+CREATE TABLE billing.invoice (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system: realm, tenant or shop.
+    account text COLLATE "C" NOT NULL,
+    -- Id at the billing system; documents of other kinds carry their type, e.g. CreditMemo/12.
+    external_id text COLLATE "C" NOT NULL,
+    -- Number printed on the document.
+    invoice_number text,
+    -- invoice and sale earn points; credit_note and refund take them back.
+    kind text NOT NULL,
+    -- Customer number at the billing system.
+    customer_external_id text COLLATE "C",
+    -- Member who earns the points, found by the phone; null where a draft or void document has
+    -- none.
+    member_id bigint,
+    -- ISO 4217 code.
+    currency text COLLATE "C" NOT NULL,
+    -- Total with tax, in minor units of the currency (cents); positive also for credit notes.
+    total_minor bigint NOT NULL,
+    -- Total without tax, minor units; null where the vendor does not say.
+    subtotal_minor bigint,
+    -- Tax, minor units; null where the vendor does not say.
+    tax_minor bigint,
+    -- Paid so far, minor units; null where the vendor does not say.
+    amount_paid_minor bigint,
+    -- Credited or refunded so far, minor units; points follow total - refunded.
+    amount_refunded_minor bigint NOT NULL DEFAULT 0,
+    -- draft and void earn nothing; open and paid earn.
+    status text NOT NULL,
+    -- When the sale happened; a date without time is midnight at the account's own time zone.
+    issued_at timestamptz NOT NULL,
+    -- Last change at the vendor, in the vendor's time. Where that time was in the future when it
+    -- was read: the time of reading (see claimed_at).
+    updated_at timestamptz NOT NULL,
+    -- Raw page of the stored version. With record_no it is the key of the sale's lines.
+    page_id bigint NOT NULL,
+    -- Position of the record in that page, from 0.
+    record_no integer NOT NULL,
+    -- Synchronisation that stored this version.
+    sync_id bigint NOT NULL,
+    -- When this version was stored.
+    stored_at timestamptz NOT NULL DEFAULT now(),
+    -- The vendor's time of change where it cannot be right, because it was in the future. Null for
+    -- nearly all sales.
+    claimed_at timestamptz,
+    -- Raw page that says that the sale is void, where that is not the page of the sale itself: a
+    -- list of deletions, or the newest page when a deletion came without one. Null otherwise.
+    seen_page_id bigint,
+    CONSTRAINT invoice_pkey PRIMARY KEY (external_id, account, system),
+    CONSTRAINT invoice_amount_refunded_minor_check CHECK (amount_refunded_minor >= 0),
+    CONSTRAINT invoice_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT invoice_kind_check CHECK (kind IN ('invoice', 'sale', 'credit_note', 'refund')),
+    CONSTRAINT invoice_status_check CHECK (status IN ('draft', 'open', 'paid', 'void')),
+    CONSTRAINT invoice_total_minor_check CHECK (total_minor >= 0),
+    CONSTRAINT payable_has_member CHECK ((status IN ('draft', 'void')) OR member_id IS NOT NULL),
+    CONSTRAINT refund_within_total CHECK (amount_refunded_minor <= total_minor)
+);
+CREATE INDEX invoice_issued ON billing.invoice (issued_at);
+CREATE INDEX invoice_member ON billing.invoice (member_id);
+-- Documents of custom systems by printed number: webhooks may name them so.
+CREATE INDEX invoice_number ON billing.invoice (account, invoice_number) WHERE ((system = 'custom')
+    AND (external_id IS DISTINCT FROM invoice_number));
+GRANT SELECT ON billing.invoice TO analyst;
+
+-- Records that could not be used, with the reason and the raw record they came from. Nothing is
+-- lost: fix the cause and they are used.
+CREATE TABLE billing.reject (
+    -- Number of the reject.
+    reject_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Which list of the vendor.
+    stream text COLLATE "C" NOT NULL,
+    -- Recognises the record when it is rejected again: its id; for a row of a file without an id,
+    -- the file's name and what the row holds.
+    record_key text COLLATE "C" NOT NULL,
+    -- Id at the billing system, where the record has one.
+    external_id text COLLATE "C",
+    -- Why, in one line: field and cause.
+    reason text NOT NULL,
+    -- Each field that failed: field, source path, reason, masked example.
+    problems jsonb NOT NULL,
+    -- Raw page that holds the record; null where no single record is at fault.
+    page_id bigint,
+    -- Position of the record in that page, from 0.
+    record_no integer,
+    -- Synchronisation that rejected it first.
+    first_sync_id bigint NOT NULL,
+    -- Synchronisation that rejected it last.
+    last_sync_id bigint NOT NULL,
+    -- When it was rejected first.
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    -- When it was rejected last.
+    last_seen_at timestamptz NOT NULL DEFAULT now(),
+    -- How often it was rejected.
+    times_seen integer NOT NULL DEFAULT 1,
+    -- When the record was accepted after all; null: still open.
+    resolved_at timestamptz,
+    -- Synchronisation that accepted it.
+    resolved_sync_id bigint,
+    -- Customer number at the billing system, where the record could be read so far: once a phone is
+    -- known of it, the record is tried again.
+    customer_external_id text COLLATE "C",
+    -- Fingerprint of the mapping that rejected it last: once it is another one, the record is tried
+    -- again.
+    mapping_digest text,
+    -- correction: the record changes or takes back a sale that has points, which stay until it is
+    -- accepted. record: any other.
+    class text NOT NULL DEFAULT 'record',
+    CONSTRAINT reject_pkey PRIMARY KEY (reject_id),
+    CONSTRAINT reject_class_check CHECK (class IN ('record', 'correction')),
+    CONSTRAINT reject_first_sync_id_fkey FOREIGN KEY (first_sync_id)
+        REFERENCES billing.sync_run(sync_id),
+    CONSTRAINT reject_last_sync_id_fkey FOREIGN KEY (last_sync_id)
+        REFERENCES billing.sync_run(sync_id),
+    CONSTRAINT reject_page_id_fkey FOREIGN KEY (page_id) REFERENCES billing.raw_page(page_id),
+    CONSTRAINT reject_resolved_sync_id_fkey FOREIGN KEY (resolved_sync_id)
+        REFERENCES billing.sync_run(sync_id)
+);
+-- Open rejects that hold back a correction: alerts read them.
+CREATE INDEX reject_correction ON billing.reject (system, account) WHERE ((resolved_at IS NULL)
+    AND (class = 'correction'));
+-- A record has one open reject; being rejected again updates it.
+CREATE UNIQUE INDEX reject_open ON billing.reject (system, account, stream, record_key)
+    WHERE (resolved_at IS NULL);
+-- Open rejects by raw page: the next run tries them again in that order.
+CREATE INDEX reject_open_page ON billing.reject (system, account, page_id)
+    WHERE (resolved_at IS NULL);
+
+-- What was sold: the lines of each invoice. They belong to the invoice with the same page_id and
+-- record_no.
+CREATE TABLE billing.invoice_line (
+    -- Raw page of the sale. With record_no it names the sale: join billing.invoice on both.
+    page_id bigint NOT NULL,
+    -- Position of the invoice in that page, from 0.
+    record_no integer NOT NULL,
+    -- Position in the invoice, from 1.
+    line_no integer NOT NULL,
+    -- Stock keeping unit.
+    sku text,
+    -- Item at the billing system, where the line names one.
+    item_external_id text,
+    -- Product name or description.
+    name text,
+    -- Quantity sold.
+    quantity numeric(20,6),
+    -- Price of one, in whole currency units.
+    unit_price numeric(20,6),
+    -- Amount of the line, minor units of the invoice's currency; negative for a discount.
+    amount_minor bigint,
+    CONSTRAINT invoice_line_pkey PRIMARY KEY (page_id, record_no, line_no),
+    CONSTRAINT invoice_line_line_no_check CHECK (line_no >= 1)
+);
+GRANT SELECT ON billing.invoice_line TO analyst;
+
+-- Requests sent to the billing systems within their longest limit, of all workers. Emptied by
+-- itself.
+CREATE UNLOGGED TABLE billing.api_call (
+    -- Number of the request.
+    call_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Whether the request has ended.
+    answered boolean NOT NULL DEFAULT false,
+    -- Answered: when the answer came; the request counts for the length of each window after it.
+    -- Not answered: from then on the request is taken for lost.
+    counts_from timestamptz NOT NULL,
+    CONSTRAINT api_call_pkey PRIMARY KEY (call_id)
+);
+CREATE INDEX api_call_account ON billing.api_call (system, account, counts_from) INCLUDE (answered);
+
+-- Accounts whose billing system asked all of us to wait.
+CREATE UNLOGGED TABLE billing.api_rest (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- No worker sends a request before: the vendor asked for a pause.
+    rest_until timestamptz NOT NULL,
+    CONSTRAINT api_rest_pkey PRIMARY KEY (system, account)
+);
+
+-- When the sales of an account earn, as its block says, versioned. No row: once issued.
+CREATE TABLE billing.award_policy (
+    -- Order of entry. Where two rows are valid for a sale, the one entered later decides.
+    policy_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- issued: open and paid sales earn; paid: fully paid ones only. Credit notes and refunds take
+    -- back at once in either case.
+    award_when text NOT NULL,
+    -- Sales issued from this instant on follow it, whenever they arrive.
+    valid_from timestamptz NOT NULL,
+    -- When a run found the block changed.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run that did.
+    run_id text NOT NULL,
+    CONSTRAINT award_policy_pkey PRIMARY KEY (policy_no),
+    CONSTRAINT award_policy_award_when_check CHECK (award_when IN ('issued', 'paid')),
+    CONSTRAINT award_policy_valid_from_check CHECK (valid_from < 'infinity'::timestamptz)
+);
+CREATE INDEX award_policy_account ON billing.award_policy (system, account, policy_no DESC);
+CREATE TRIGGER award_policy_audited AFTER INSERT ON billing.award_policy FOR EACH ROW
+    EXECUTE FUNCTION audit.on_award_policy();
+CREATE TRIGGER award_policy_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.award_policy
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+GRANT SELECT ON billing.award_policy TO analyst;
+
+-- Fields seen in the records of a billing system, mapped or not: paths and types, never values. A
+-- few records of a few pages are looked at.
+CREATE TABLE billing.vendor_field (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Which list of the vendor.
+    stream text COLLATE "C" NOT NULL,
+    -- Where it is in a page; * stands for every element, and for keys that are no names.
+    path text COLLATE "C" NOT NULL,
+    -- text, number, yes or no, object or list. A path seen with two types has two rows.
+    json_type text NOT NULL,
+    -- true: the field was in the first records of the list that we ever saw. false: it appeared
+    -- later, and was reported as new.
+    base_line boolean NOT NULL,
+    -- When it was seen first.
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    -- Synchronisation that saw it first.
+    first_sync_id bigint NOT NULL,
+    -- When it was seen last.
+    last_seen_at timestamptz NOT NULL DEFAULT now(),
+    -- Records looked at that had it.
+    records_with bigint NOT NULL,
+    -- Records looked at since it was seen first.
+    records_since bigint NOT NULL,
+    -- Records looked at since it was seen last.
+    records_without bigint NOT NULL DEFAULT 0,
+    -- When the field was reported as missing from all records; null: it is still there.
+    gone_at timestamptz,
+    CONSTRAINT vendor_field_pkey PRIMARY KEY (system, account, stream, path, json_type),
+    CONSTRAINT vendor_field_json_type_check CHECK (json_type IN ('text', 'number', 'yes or no',
+        'object', 'list')),
+    CONSTRAINT vendor_field_path_check CHECK (length(path) <= 1000),
+    CONSTRAINT vendor_field_first_sync_id_fkey FOREIGN KEY (first_sync_id)
+        REFERENCES billing.sync_run(sync_id)
+);
+GRANT SELECT ON billing.vendor_field TO analyst;
+
+-- Where billing systems send webhooks: one unguessable address per connected account.
+CREATE TABLE billing.webhook_endpoint (
+    -- Number of the endpoint; events and attempts refer to it.
+    endpoint_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- The unguessable part of its address.
+    endpoint_id text COLLATE "C" NOT NULL,
+    -- Billing system: decides how its webhooks are signed and read.
+    system text COLLATE "C" NOT NULL,
+    -- Connection (Prefect block) with which its invoices are fetched and mapped.
+    connection text COLLATE "C" NOT NULL,
+    -- Account at the billing system; null: the events name it.
+    account text COLLATE "C",
+    -- What was said of this address itself, e.g. signature scheme and header. It counts before
+    -- block_options. No secrets.
+    options jsonb NOT NULL DEFAULT '{}'::jsonb,
+    -- Only senders in these networks are heard; empty: all.
+    allowed_networks cidr[] NOT NULL DEFAULT '{}'::cidr[],
+    -- Largest body, in bytes.
+    body_bytes_max integer NOT NULL DEFAULT 1048576,
+    -- Rate limit of the endpoint.
+    events_per_minute integer NOT NULL DEFAULT 60000,
+    -- Reached as /api/webhooks/billing as well.
+    is_default boolean NOT NULL DEFAULT false,
+    -- none: the vendor has none; awaited: its verification may still come; seen: it came and was
+    -- stored; confirmed: it was answered.
+    handshake text NOT NULL DEFAULT 'none',
+    -- When it was made.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- From then on it answers 410; null: in use.
+    disabled_at timestamptz,
+    -- What the connection's block says about its webhooks, where it is not the default. Taken over
+    -- by itself. No secrets.
+    block_options jsonb NOT NULL DEFAULT '{}'::jsonb,
+    CONSTRAINT webhook_endpoint_pkey PRIMARY KEY (endpoint_no),
+    CONSTRAINT webhook_endpoint_endpoint_id_key UNIQUE (endpoint_id),
+    CONSTRAINT webhook_endpoint_block_options_check CHECK (jsonb_typeof(block_options) = 'object'),
+    CONSTRAINT webhook_endpoint_body_bytes_max_check CHECK (body_bytes_max >= 1024
+        AND body_bytes_max <= 16777216),
+    CONSTRAINT webhook_endpoint_endpoint_id_check CHECK (endpoint_id ~ '^[A-Za-z0-9_-]{22,64}$'),
+    CONSTRAINT webhook_endpoint_events_per_minute_check CHECK (events_per_minute >= 1
+        AND events_per_minute <= 1000000),
+    CONSTRAINT webhook_endpoint_handshake_check CHECK (handshake IN ('none', 'awaited', 'seen',
+        'confirmed')),
+    CONSTRAINT webhook_endpoint_options_check CHECK (jsonb_typeof(options) = 'object')
+);
+-- One endpoint in use, at most, is the default.
+CREATE UNIQUE INDEX webhook_endpoint_default ON billing.webhook_endpoint (is_default)
+    WHERE (is_default AND (disabled_at IS NULL));
+CREATE TRIGGER webhook_endpoint_audited AFTER INSERT OR DELETE OR UPDATE
+    ON billing.webhook_endpoint FOR EACH ROW EXECUTE FUNCTION audit.on_endpoint();
+
+-- Signing secrets of an endpoint, encrypted; several are active while one replaces another.
+CREATE TABLE billing.webhook_secret (
+    -- Number of the secret.
+    secret_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Endpoint.
+    endpoint_no bigint NOT NULL,
+    -- The secret, encrypted with the installation's key.
+    secret_encrypted bytea NOT NULL,
+    -- When it was entered.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Until when signatures made with it are accepted; null: no end.
+    expires_at timestamptz,
+    CONSTRAINT webhook_secret_pkey PRIMARY KEY (secret_no),
+    CONSTRAINT webhook_secret_endpoint_no_fkey FOREIGN KEY (endpoint_no)
+        REFERENCES billing.webhook_endpoint(endpoint_no)
+);
+CREATE INDEX webhook_secret_endpoint ON billing.webhook_secret (endpoint_no);
+CREATE TRIGGER webhook_secret_audited AFTER INSERT ON billing.webhook_secret FOR EACH ROW
+    EXECUTE FUNCTION audit.on_secret();
+
+-- Webhooks with a valid signature, exactly as received, stored before they are acknowledged. Each
+-- is awarded by a run that claims it.
+CREATE TABLE billing.webhook_event (
+    -- Number of the event, in order of arrival.
+    event_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Endpoint it came in at.
+    endpoint_no bigint NOT NULL,
+    -- What makes a repeated delivery recognisable: the sender's event id, or else a fingerprint.
+    -- Kept for good.
+    dedup_key text COLLATE "C" NOT NULL,
+    -- What it is about, as the sender calls it, e.g. invoice.created.
+    kind text NOT NULL,
+    -- Headers that reading it again needs; never signatures or credentials.
+    headers jsonb NOT NULL,
+    -- Size of the body before compression, in bytes.
+    body_bytes integer NOT NULL,
+    -- Personal data. The body, byte for byte, compressed with zstd.
+    body_zstd bytea STORAGE EXTERNAL NOT NULL,
+    -- Personal data in some laws. Address of the sender.
+    source_ip inet,
+    -- When it arrived.
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- received: to be awarded; claimed: a run works on it; done; failed: tried again at
+    -- next_attempt_at; parked: given up, see reason.
+    state text NOT NULL DEFAULT 'received',
+    -- How often a run has claimed it.
+    attempts integer NOT NULL DEFAULT 0,
+    -- When a run may claim the event. Of a claimed event: the end of the claim's lease, from when
+    -- another run may take it.
+    next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When it was done or parked.
+    finished_at timestamptz,
+    -- Why it failed or was parked, without personal data.
+    reason text,
+    -- Synchronisation that brought it into the ledger.
+    sync_id bigint,
+    -- Prefect flow run that claimed it last.
+    run_id text,
+    CONSTRAINT webhook_event_pkey PRIMARY KEY (event_no),
+    CONSTRAINT webhook_event_once UNIQUE (endpoint_no, dedup_key),
+    CONSTRAINT finished_when_done CHECK ((finished_at IS NOT NULL) = (state IN ('done', 'parked'))),
+    CONSTRAINT webhook_event_attempts_check CHECK (attempts >= 0),
+    CONSTRAINT webhook_event_body_bytes_check CHECK (body_bytes >= 0),
+    CONSTRAINT webhook_event_dedup_key_check CHECK (length(dedup_key) >= 1
+        AND length(dedup_key) <= 300),
+    CONSTRAINT webhook_event_headers_check CHECK (jsonb_typeof(headers) = 'object'),
+    CONSTRAINT webhook_event_state_check CHECK (state IN ('received', 'claimed', 'done', 'failed',
+        'parked')),
+    CONSTRAINT webhook_event_endpoint_no_fkey FOREIGN KEY (endpoint_no)
+        REFERENCES billing.webhook_endpoint(endpoint_no),
+    CONSTRAINT webhook_event_sync_id_fkey FOREIGN KEY (sync_id)
+        REFERENCES billing.sync_run(sync_id)
+);
+-- Events to be claimed, in the order in which they are due.
+CREATE INDEX webhook_event_due ON billing.webhook_event (next_attempt_at, event_no)
+    WHERE (state IN ('received', 'claimed', 'failed'));
+CREATE INDEX webhook_event_parked ON billing.webhook_event (endpoint_no, event_no)
+    WHERE (state = 'parked');
+CREATE INDEX webhook_event_received ON billing.webhook_event (received_at);
+
+-- Keys of the HTTP API. The key itself is shown once and not stored.
+CREATE TABLE billing.api_key (
+    -- Number of the key.
+    key_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Its first characters, by which it is found and named; they open nothing.
+    prefix text COLLATE "C" NOT NULL,
+    -- SHA-256 of the whole key, which is 256 random bits.
+    key_sha256 bytea NOT NULL,
+    -- Who uses it, as the administrator calls it.
+    name text NOT NULL,
+    -- What it may do.
+    scopes text[] NOT NULL,
+    -- Rate limit of the key.
+    requests_per_minute integer NOT NULL DEFAULT 600,
+    -- When it was made.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- When it ends.
+    expires_at timestamptz NOT NULL,
+    -- Key that it replaces; that one works a while longer.
+    rotated_from bigint,
+    -- When it was last used, to the minute.
+    last_used_at timestamptz,
+    -- When it was withdrawn; null: not.
+    revoked_at timestamptz,
+    CONSTRAINT api_key_pkey PRIMARY KEY (key_no),
+    CONSTRAINT api_key_prefix_key UNIQUE (prefix),
+    CONSTRAINT api_key_check CHECK (expires_at > created_at),
+    CONSTRAINT api_key_key_sha256_check CHECK (length(key_sha256) = 32),
+    CONSTRAINT api_key_name_check CHECK (length(name) >= 1 AND length(name) <= 100),
+    CONSTRAINT api_key_requests_per_minute_check CHECK (requests_per_minute >= 1
+        AND requests_per_minute <= 1000000),
+    CONSTRAINT api_key_scopes_check CHECK (cardinality(scopes) > 0),
+    CONSTRAINT api_key_rotated_from_fkey FOREIGN KEY (rotated_from)
+        REFERENCES billing.api_key(key_no)
+);
+CREATE TRIGGER api_key_audited AFTER INSERT OR DELETE ON billing.api_key FOR EACH ROW
+    EXECUTE FUNCTION audit.on_api_key();
+CREATE TRIGGER api_key_change_audited AFTER UPDATE ON billing.api_key FOR EACH ROW
+    WHEN (old.prefix IS DISTINCT FROM new.prefix OR old.key_sha256 IS DISTINCT FROM new.key_sha256
+    OR old.scopes IS DISTINCT FROM new.scopes OR old.requests_per_minute IS DISTINCT
+    FROM new.requests_per_minute OR old.expires_at IS DISTINCT FROM new.expires_at
+    OR old.revoked_at IS DISTINCT FROM new.revoked_at) EXECUTE FUNCTION audit.on_api_key();
+
+-- Requests with an Idempotency-Key: repeated, they get the first one's answer. Kept for a day.
+CREATE TABLE billing.api_request (
+    -- API key that sent it.
+    key_no bigint NOT NULL,
+    -- The sender's name for the request.
+    idempotency_key text COLLATE "C" NOT NULL,
+    -- Fingerprint of the request: the same name with another request is refused.
+    request_sha256 bytea NOT NULL,
+    -- When it was first seen.
+    started_at timestamptz NOT NULL DEFAULT now(),
+    -- HTTP status of the answer; null: under way.
+    status integer,
+    -- The answer.
+    answer jsonb,
+    CONSTRAINT api_request_pkey PRIMARY KEY (key_no, idempotency_key),
+    CONSTRAINT api_request_check CHECK ((status IS NULL) = (answer IS NULL)),
+    CONSTRAINT api_request_idempotency_key_check CHECK (length(idempotency_key) >= 1
+        AND length(idempotency_key) <= 255),
+    CONSTRAINT api_request_request_sha256_check CHECK (length(request_sha256) = 32),
+    CONSTRAINT api_request_key_no_fkey FOREIGN KEY (key_no) REFERENCES billing.api_key(key_no)
+);
+CREATE INDEX api_request_age ON billing.api_request (started_at);
+
+-- Rate limits of what comes in, shared by all processes of the API: one token bucket per key,
+-- endpoint or source.
+CREATE UNLOGGED TABLE billing.rate_bucket (
+    -- Whose requests are counted; a source's address as a keyed fingerprint.
+    subject text COLLATE "C" NOT NULL,
+    -- Requests left at filled_at.
+    tokens double precision NOT NULL,
+    -- When that was.
+    filled_at timestamptz NOT NULL,
+    CONSTRAINT rate_bucket_pkey PRIMARY KEY (subject)
+);
+
+-- Every request to the HTTP API and every webhook, accepted or refused, without personal data. One
+-- partition per month.
+CREATE TABLE billing.http_attempt (
+    -- When it was answered.
+    attempt_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- HTTP method.
+    method text NOT NULL,
+    -- Path as documented, with names in place of values; "unknown" for any other.
+    route text NOT NULL,
+    -- HTTP status of the answer.
+    status integer NOT NULL,
+    -- stored, duplicate, handshake or ok; or why it was refused, e.g. signature_mismatch,
+    -- rate_limited.
+    outcome text NOT NULL,
+    -- Webhook endpoint, where there is one.
+    endpoint_no bigint,
+    -- Event that was stored.
+    event_no bigint,
+    -- API key, where a valid one was shown.
+    key_no bigint,
+    -- Network of the sender: /24 (IPv6: /48), no single address.
+    source_network cidr,
+    -- Size of the request's body as far as it was read, in bytes.
+    body_bytes bigint,
+    -- From the first byte to the answer, milliseconds; of several, the longest.
+    elapsed_ms integer NOT NULL,
+    -- How many attempts the row stands for: equal refusals of the same second are one row.
+    repeats integer NOT NULL DEFAULT 1,
+    CONSTRAINT http_attempt_repeats_check CHECK (repeats >= 1)
+) PARTITION BY RANGE (attempt_at);
+CREATE INDEX http_attempt_time ON ONLY billing.http_attempt (attempt_at);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.http_attempt
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+
+-- Documents that webhooks held whole and that do not say when they were changed: an event that
+-- happened earlier changes them no more.
+CREATE TABLE billing.pushed_document (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Id of the document.
+    external_id text COLLATE "C" NOT NULL,
+    -- When the latest event about it happened.
+    occurred_at timestamptz NOT NULL,
+    -- Whether the event named the document by its printed number. If a list later shows the
+    -- document's id, this sale becomes void and counts under the id.
+    by_number boolean NOT NULL,
+    CONSTRAINT pushed_document_pkey PRIMARY KEY (external_id, account, system)
+);
+CREATE INDEX pushed_document_by_number ON billing.pushed_document (account, external_id)
+    WHERE by_number;
+
+-- How each attempt of a run to synchronise ended, append-only. Dry runs leave no trace; webhooks
+-- have billing.webhook_event.
+CREATE TABLE billing.sync_attempt (
+    -- Number of the attempt.
+    attempt_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Prefect flow run; one that was retried has several attempts.
+    run_id text NOT NULL,
+    -- Name of the connection (its block); null: of a run that was interrupted, see account.
+    connection text COLLATE "C",
+    -- Billing system; null: there was no block to tell.
+    system text COLLATE "C",
+    -- Account at the billing system; null: there was no usable block to tell.
+    account text COLLATE "C",
+    -- poll: from the cursor on; window: a period was asked for; replay: stored pages were mapped
+    -- again.
+    kind text NOT NULL,
+    -- succeeded, failed, or interrupted: its process ended before it did (noted by the run that
+    -- continued or replaced it).
+    outcome text NOT NULL,
+    -- When it began; of an interrupted one, when the work it continued began.
+    started_at timestamptz NOT NULL,
+    -- When it ended, or its interruption was noticed.
+    finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The synchronisation it worked on, if it came that far.
+    sync_id bigint,
+    -- Records read.
+    records bigint NOT NULL DEFAULT 0,
+    -- Sales seen for the first time. Nothing was stored by an attempt that failed before that.
+    new_sales bigint NOT NULL DEFAULT 0,
+    -- Sales whose stored version changed.
+    changed_sales bigint NOT NULL DEFAULT 0,
+    -- Records that could not be used.
+    rejected bigint NOT NULL DEFAULT 0,
+    -- Ledger entries posted.
+    entries bigint NOT NULL DEFAULT 0,
+    -- Points posted, corrections included.
+    points bigint NOT NULL DEFAULT 0,
+    -- Requests to the billing system.
+    calls integer NOT NULL DEFAULT 0,
+    -- Of those, requests that were not answered, or with an error.
+    failed_calls integer NOT NULL DEFAULT 0,
+    -- Of those, requests that were told to slow down.
+    throttled integer NOT NULL DEFAULT 0,
+    -- Response times in milliseconds, ascending: of each request, or of many requests a hundred in
+    -- equal steps.
+    response_ms integer[] NOT NULL DEFAULT '{}'::integer[],
+    -- Why it did not succeed, without personal data or secrets.
+    error text,
+    CONSTRAINT sync_attempt_pkey PRIMARY KEY (attempt_no),
+    CONSTRAINT sync_attempt_check CHECK (started_at <= finished_at),
+    CONSTRAINT sync_attempt_check1 CHECK (connection IS NOT NULL OR system IS NOT NULL
+        AND account IS NOT NULL),
+    CONSTRAINT sync_attempt_check2 CHECK ((outcome = 'succeeded') = (error IS NULL)),
+    CONSTRAINT sync_attempt_error_check CHECK (length(error) <= 4000),
+    CONSTRAINT sync_attempt_kind_check CHECK (kind IN ('poll', 'window', 'replay')),
+    CONSTRAINT sync_attempt_outcome_check CHECK (outcome IN ('succeeded', 'failed', 'interrupted')),
+    CONSTRAINT sync_attempt_response_ms_check CHECK (cardinality(response_ms) <= 100),
+    CONSTRAINT sync_attempt_sync_id_fkey FOREIGN KEY (sync_id) REFERENCES billing.sync_run(sync_id)
+);
+CREATE INDEX sync_attempt_connection ON billing.sync_attempt (connection, attempt_no DESC);
+CREATE INDEX sync_attempt_time ON billing.sync_attempt (finished_at);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.sync_attempt
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+
+-- A row: this is a restored copy. Schedules are off, stored tokens are not used and webhooks not
+-- awarded until `twezah go-live`.
+CREATE TABLE billing.standby (
+    -- There is one row at most.
+    only_row boolean NOT NULL DEFAULT true,
+    -- When it was restored.
+    since timestamptz NOT NULL DEFAULT now(),
+    -- Why it stands by.
+    reason text NOT NULL,
+    CONSTRAINT standby_pkey PRIMARY KEY (only_row),
+    CONSTRAINT standby_only_row_check CHECK (only_row)
+);
+
+-- Documents of which something was read otherwise than it is written, and what.
+CREATE TABLE billing.document_note (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Id of the document.
+    external_id text COLLATE "C" NOT NULL,
+    -- What was read otherwise, in one line.
+    note text NOT NULL,
+    -- Synchronisation that read it so last.
+    sync_id bigint NOT NULL,
+    -- When it was read so last.
+    noted_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT document_note_pkey PRIMARY KEY (external_id, account, system, note)
+);
+
+-- Documents that were deleted at the billing system before they were stored here: an older version
+-- that arrives later is stored as void.
+CREATE TABLE billing.deleted_document (
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Document number at the billing system.
+    external_id text COLLATE "C" NOT NULL,
+    -- When the vendor deleted it. Where the vendor does not say: when we learned of it.
+    deleted_at timestamptz NOT NULL,
+    -- Raw page that says so; null where a webhook does.
+    page_id bigint,
+    -- Synchronisation that heard of it last.
+    sync_id bigint NOT NULL,
+    CONSTRAINT deleted_document_pkey PRIMARY KEY (system, account, external_id),
+    CONSTRAINT deleted_document_sync_id_fkey FOREIGN KEY (sync_id)
+        REFERENCES billing.sync_run(sync_id)
+);
+
+-- The partition of http_attempt for the month of a day (UTC), unless it is there.
+CREATE FUNCTION billing.add_attempt_month(of_month date)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    first date := date_trunc('month', of_month)::date;
+    name text := 'http_attempt_' || to_char(first, 'YYYYMM');
+BEGIN
+    IF to_regclass('billing.' || name) IS NOT NULL THEN RETURN; END IF;
+    -- Bounds in UTC: they must not depend on who adds the month.
+    EXECUTE format('CREATE TABLE billing.%I (LIKE billing.http_attempt INCLUDING ALL)', name);
+    EXECUTE format('COMMENT ON TABLE billing.%I IS %L', name, 'Attempts of ' || to_char(first, 'YYYY-MM') || ' (UTC).');
+    EXECUTE format('ALTER TABLE billing.http_attempt ATTACH PARTITION billing.%I FOR VALUES FROM (%L) TO (%L)',
+                   name, first || ' 00:00+00', (first + interval '1 month')::date || ' 00:00+00');
+    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.%I
+                    FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change()', name);
+END $function$;
+
+-- Counts a request in: its number and 0, or 0 and the seconds until it is worth asking again.
+CREATE FUNCTION billing.api_enter(of_system text, of_account text, counts integer[],
+    window_seconds double precision[], at_once integer, lease_seconds double precision)
+ RETURNS TABLE(entered bigint, wait_seconds double precision)
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    clock timestamptz;
+    used bigint;
+    free_at timestamptz;
+BEGIN
+    -- One at a time per account; each statement below sees what the one before us did.
+    PERFORM pg_advisory_xact_lock(hashtextextended(of_system || '/' || of_account, 3));
+    clock := clock_timestamp();
+    entered := 0;
+    SELECT greatest(0, extract(epoch FROM r.rest_until - clock)) INTO wait_seconds
+    FROM billing.api_rest r WHERE r.system = of_system AND r.account = of_account;
+    wait_seconds := coalesce(wait_seconds, 0);
+    SELECT count(*) INTO used FROM billing.api_call c
+    WHERE c.system = of_system AND c.account = of_account AND c.counts_from > clock AND NOT c.answered;
+    IF used >= at_once THEN wait_seconds := greatest(wait_seconds, 0.05); END IF;
+    FOR n IN 1 .. cardinality(counts) LOOP
+        SELECT count(*) INTO used FROM billing.api_call c
+        WHERE c.system = of_system AND c.account = of_account
+          AND c.counts_from > clock - make_interval(secs => window_seconds[n]);
+        IF used >= counts[n] THEN
+            SELECT c.counts_from INTO free_at FROM billing.api_call c
+            WHERE c.system = of_system AND c.account = of_account
+              AND c.counts_from > clock - make_interval(secs => window_seconds[n])
+            ORDER BY c.counts_from OFFSET used - counts[n] LIMIT 1;
+            wait_seconds := greatest(wait_seconds, 0.001, window_seconds[n] + extract(epoch FROM least(free_at, clock) - clock));
+        END IF;
+    END LOOP;
+    IF wait_seconds = 0 THEN
+        INSERT INTO billing.api_call (system, account, counts_from)
+        VALUES (of_system, of_account, clock + make_interval(secs => lease_seconds)) RETURNING call_id INTO entered;
+        IF entered % 100 = 0 THEN
+            DELETE FROM billing.api_call c WHERE c.system = of_system AND c.account = of_account
+              AND c.counts_from < clock - make_interval(secs => (SELECT max(s) FROM unnest(window_seconds) s));
+        END IF;
+    END IF;
+    RETURN NEXT;
+END $function$;
+
+-- Adds the partitions of this month and the next, and drops those older than so many months;
+-- returns how many.
+CREATE FUNCTION billing.keep_attempt_months(months_kept integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    today date := (now() AT TIME ZONE 'UTC')::date;
+    oldest text := 'http_attempt_' || to_char(today - make_interval(months => months_kept), 'YYYYMM');
+    dropped integer := 0;
+    name text;
+BEGIN
+    -- One at a time; a second caller finds it done.
+    PERFORM pg_advisory_xact_lock(hashtextextended('billing.http_attempt', 4));
+    PERFORM billing.add_attempt_month(today);
+    PERFORM billing.add_attempt_month((today + interval '1 month')::date);
+    FOR name IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'billing.http_attempt'::regclass AND c.relname < oldest
+    LOOP
+        EXECUTE format('DROP TABLE billing.%I', name);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $function$;
+
+-- Amount in whole units of the currency, from minor units.
+CREATE FUNCTION billing.major_units(amount_minor bigint, currency text)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT CASE
+        WHEN currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND', 'VUV', 'XAF', 'XOF', 'XPF')
+            THEN amount_minor::numeric
+        WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN round(amount_minor::numeric / 1000, 3)
+        WHEN currency IN ('CLF', 'UYW') THEN round(amount_minor::numeric / 10000, 4)
+        ELSE round(amount_minor::numeric / 100, 2) END
+$function$;
+
+-- An id without unseen characters, surplus or odd spaces, or the .0 of a number: as
+-- connectors/kit/mapping/ids.py.
+CREATE FUNCTION billing.normal_id(said text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT regexp_replace(btrim(regexp_replace(normalize(regexp_replace(said,
+        '[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]',
+        '', 'g'), NFC),
+        '[\u0009-\u000d \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+',
+        ' ', 'g'), ' '), '^(-?[0-9]+)[.,]0{1,2}$', '\1')
+$function$;
+
+-- Notes that the run which worked on a synchronisation was interrupted.
+CREATE FUNCTION billing.note_interrupted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO billing.sync_attempt (run_id, system, account, kind, outcome, started_at, finished_at, sync_id, error)
+    VALUES (OLD.run_id, OLD.system, OLD.account,
+            CASE WHEN EXISTS (SELECT FROM jsonb_object_keys(OLD.streams) k WHERE k LIKE 'replay of %') THEN 'replay'
+                 WHEN OLD.requested_since IS NOT NULL OR OLD.requested_until IS NOT NULL THEN 'window' ELSE 'poll' END,
+            'interrupted', OLD.started_at, greatest(OLD.started_at, clock_timestamp()), OLD.sync_id,
+            'Interrupted: its process ended before the run did (killed, out of memory, or the machine restarted). A later run went on.');
+    RETURN NULL;
+END $function$;
+
+-- Points posted for a document, to the member who has it now.
+CREATE FUNCTION billing.points_of(wanted_system text, wanted_account text, wanted_id text)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+AS $function$
+    -- By the member first, as the key of the ledger is; the sales of a merged member are posted
+    -- to the other one.
+    SELECT coalesce(sum(e.points), 0)::bigint
+    FROM billing.invoice i
+    LEFT JOIN loyalty.merged_member m ON m.member_id = i.member_id
+    JOIN loyalty.award_entry e ON e.member_id IN (i.member_id, m.owner_id)
+        AND (e.external_id, e.account, e.system) = (i.external_id, i.account, i.system)
+    WHERE (i.external_id, i.account, i.system) = (wanted_id, wanted_account, wanted_system)
+$function$;
+
+-- Refuses the statement: history is kept as it was written.
+CREATE FUNCTION billing.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION '%.% keeps its history: % is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation';
+END $function$;
+
+-- Takes up to so many requests from a bucket: how many were granted, or 0 and the seconds until one
+-- is.
+CREATE FUNCTION billing.take_tokens(of_subject text, wanted integer, per_second double precision,
+    burst double precision)
+ RETURNS TABLE(granted integer, wait_seconds double precision)
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    clock timestamptz := clock_timestamp();
+    had float8;
+BEGIN
+    INSERT INTO billing.rate_bucket AS b (subject, tokens, filled_at) VALUES (of_subject, burst, clock)
+    ON CONFLICT (subject) DO UPDATE SET
+        tokens = least(burst, b.tokens + per_second * greatest(0, extract(epoch FROM excluded.filled_at - b.filled_at))),
+        filled_at = greatest(b.filled_at, excluded.filled_at)
+    RETURNING b.tokens INTO had;
+    granted := greatest(0, least(wanted, floor(had)::integer));
+    wait_seconds := CASE WHEN granted > 0 THEN 0 ELSE (1 - had) / per_second END;
+    IF granted > 0 THEN UPDATE billing.rate_bucket SET tokens = tokens - granted WHERE subject = of_subject; END IF;
+    RETURN NEXT;
+END $function$;
+
+-- The same without overlaps: each sale's date is in one span at most.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- award_when: issued or paid.
+-- valid_from: First instant.
+-- valid_to: First instant after it; null: open.
+CREATE VIEW billing.award_policy_span AS
+ SELECT system, account, award_when, valid_from, valid_to
+   FROM ( SELECT award_policy.system, award_policy.account,
+            award_policy.award_when, award_policy.valid_from,
+            min(award_policy.valid_from) OVER (PARTITION BY award_policy.system,
+                award_policy.account ORDER BY award_policy.policy_no DESC ROWS BETWEEN UNBOUNDED PRECEDING
+                AND 1 PRECEDING) AS valid_to
+           FROM billing.award_policy) version
+  WHERE valid_to IS NULL OR valid_from < valid_to;
+GRANT SELECT ON billing.award_policy_span TO analyst;
+
+-- How each raw page was read: decides which of two versions of a document counts.
+-- page_id: Raw page.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- asked_at: When the request was sent; of pages of older releases, when the answer had arrived.
+-- fetched_at: When the answer had arrived.
+-- is_read: Whether the vendor was asked for its state of that moment. A webhook or a file may be as
+--     old as it likes.
+CREATE VIEW billing.page_reading AS
+ SELECT page_id, system, account, COALESCE(asked_at, fetched_at) AS asked_at,
+    fetched_at,
+    system <> 'file' AND (request ->> 'method') IS DISTINCT FROM 'WEBHOOK' AS is_read
+   FROM billing.raw_page;
+
+
+-- ==================== loyalty ====================
+
+-- Members, tiers, the points program and the append-only ledger of awards.
+CREATE SCHEMA loyalty;
+GRANT USAGE ON SCHEMA loyalty TO analyst;
+
+-- A customer of the loyalty app, found by phone. The ledger refers to the number only, so the phone
+-- can be erased and the sums stay.
+CREATE TABLE loyalty.member (
+    -- Pseudonymous number used everywhere else.
+    member_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- Personal data. E.164; null once erased.
+    phone text COLLATE "C",
+    -- When the first sale or the loyalty app made the member.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- IANA time zone of the customer, for promotions that look at their clock; null: the program's.
+    timezone text,
+    CONSTRAINT member_pkey PRIMARY KEY (member_id),
+    CONSTRAINT member_phone_key UNIQUE (phone),
+    CONSTRAINT member_phone_check CHECK (phone ~ '^\+[1-9][0-9]{7,14}$'),
+    CONSTRAINT member_timezone_check CHECK (timezone ~ '^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$')
+);
+CREATE TRIGGER member_kept BEFORE DELETE OR TRUNCATE ON loyalty.member FOR EACH STATEMENT
+    EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER member_timezone_marks AFTER UPDATE OF timezone ON loyalty.member FOR EACH ROW
+    WHEN (old.timezone IS DISTINCT FROM new.timezone) EXECUTE FUNCTION loyalty.mark_timezone();
+
+-- The points program, versioned: the highest version that has begun speaks; it replaces all earlier
+-- ones from its valid_from on.
+CREATE TABLE loyalty.program (
+    -- Version number, named by every award.
+    version integer NOT NULL,
+    -- Sales issued from this instant on follow this version.
+    valid_from timestamptz NOT NULL,
+    -- Per currency (ISO 4217): points per whole currency unit, in basis points; 100000 = 10 points.
+    -- A currency not named here is rejected.
+    base_rate_bps jsonb NOT NULL,
+    -- Per tier: multiplier in basis points; 12000 = 1.2x. A tier not named here is refused.
+    tier_rate_bps jsonb NOT NULL,
+    -- Tier of a member who has none recorded yet.
+    entry_tier text NOT NULL,
+    -- How fractions of a point are rounded, once per invoice, on the magnitude.
+    rounding text NOT NULL DEFAULT 'down',
+    -- Amount that earns: the invoice total, or the subtotal without tax.
+    basis text NOT NULL DEFAULT 'total',
+    -- When the version was entered.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Who entered it.
+    created_by text NOT NULL DEFAULT CURRENT_USER,
+    -- issued: open and paid documents earn; paid: paid ones only. Either way by the document's own
+    -- date.
+    award_when text NOT NULL DEFAULT 'issued',
+    -- IANA time zone of days, hours and calendar periods.
+    timezone text NOT NULL DEFAULT 'Africa/Luanda',
+    -- Sales in a currency without a rate are converted to this one at the rate of their date; null:
+    -- they are rejected.
+    base_currency text COLLATE "C",
+    -- Product categories: name to a list of SKU patterns (* and ?).
+    categories jsonb NOT NULL DEFAULT '{}'::jsonb,
+    -- A credit document that names no invoice counts at its own date (own_date), or lowers the
+    -- customer's latest sales (latest_sales).
+    unlinked_credits text NOT NULL DEFAULT 'own_date',
+    -- How tiers are evaluated: metric, currency, window_days, thresholds, period, grace_days; null:
+    -- the loyalty app sets them.
+    tier_policy jsonb,
+    -- When points expire: months, end_of; null: never.
+    expiry jsonb,
+    CONSTRAINT program_pkey PRIMARY KEY (version),
+    CONSTRAINT program_award_when_check CHECK (award_when IN ('issued', 'paid')),
+    CONSTRAINT program_base_rate_bps_check CHECK (jsonb_typeof(base_rate_bps) = 'object'),
+    CONSTRAINT program_basis_check CHECK (basis IN ('total', 'subtotal')),
+    CONSTRAINT program_categories_check CHECK (jsonb_typeof(categories) = 'object'),
+    CONSTRAINT program_check CHECK (tier_rate_bps ? entry_tier),
+    CONSTRAINT program_check1 CHECK (base_rate_bps ? base_currency),
+    CONSTRAINT program_expiry_check CHECK (jsonb_typeof(expiry) = 'object'),
+    CONSTRAINT program_rounding_check CHECK (rounding IN ('down', 'half_up', 'up')),
+    CONSTRAINT program_tier_policy_check CHECK (jsonb_typeof(tier_policy) = 'object'),
+    CONSTRAINT program_tier_rate_bps_check CHECK (jsonb_typeof(tier_rate_bps) = 'object'),
+    CONSTRAINT program_unlinked_credits_check CHECK (unlinked_credits IN ('own_date',
+        'latest_sales')),
+    CONSTRAINT program_valid_from_check CHECK (valid_from < 'infinity'::timestamptz),
+    CONSTRAINT program_version_check CHECK (version >= 1)
+);
+CREATE TRIGGER program_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.program
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER program_audited AFTER INSERT ON loyalty.program FOR EACH ROW
+    EXECUTE FUNCTION audit.on_version();
+CREATE TRIGGER program_marks AFTER INSERT ON loyalty.program FOR EACH STATEMENT
+    EXECUTE FUNCTION loyalty.mark_rejected_awards();
+GRANT SELECT ON loyalty.program TO analyst;
+
+-- Tier history: a tier is in force from valid_from until the member's next row. To correct one,
+-- enter another for the same instant: the last entered counts.
+CREATE TABLE loyalty.member_tier (
+    -- Order of entry.
+    tier_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member.
+    member_id bigint NOT NULL,
+    -- lead, silver, gold or platinum.
+    tier text NOT NULL,
+    -- Sales issued from this instant on use this tier.
+    valid_from timestamptz NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Who entered it.
+    recorded_by text NOT NULL DEFAULT CURRENT_USER,
+    CONSTRAINT member_tier_pkey PRIMARY KEY (tier_no),
+    CONSTRAINT member_tier_tier_check CHECK (tier IN ('lead', 'silver', 'gold', 'platinum')),
+    CONSTRAINT member_tier_valid_from_check CHECK (isfinite(valid_from)),
+    CONSTRAINT member_tier_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+CREATE INDEX member_tier_history ON loyalty.member_tier (member_id, valid_from, tier_no);
+CREATE TRIGGER member_tier_audited AFTER INSERT ON loyalty.member_tier REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION audit.on_tiers();
+CREATE TRIGGER member_tier_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.member_tier
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER member_tier_marks AFTER INSERT ON loyalty.member_tier REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_tier_change();
+GRANT SELECT ON loyalty.member_tier TO analyst;
+
+-- Promotions: the kind of rule is code, its parameters are here, valid in [valid_from, valid_to).
+-- The highest version that has begun speaks.
+CREATE TABLE loyalty.promotion (
+    -- Name of the promotion.
+    promotion_id text COLLATE "C" NOT NULL,
+    -- Version of its parameters.
+    version integer NOT NULL,
+    -- Which rule evaluates it.
+    kind text NOT NULL,
+    -- Parameters of the rule, conditions (when), stacking and limits; see docs/points-rules.md.
+    parameters jsonb NOT NULL DEFAULT '{}'::jsonb,
+    -- First instant of validity.
+    valid_from timestamptz NOT NULL,
+    -- First instant after validity; null: open.
+    valid_to timestamptz,
+    -- When it was entered.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Who entered it.
+    created_by text NOT NULL DEFAULT CURRENT_USER,
+    CONSTRAINT promotion_pkey PRIMARY KEY (promotion_id, version),
+    CONSTRAINT promotion_check CHECK (valid_to IS NULL OR valid_from < valid_to),
+    CONSTRAINT promotion_kind_check CHECK (kind IN ('product_bonus', 'seasonal_multiplier',
+        'purchase_bonus', 'referral_reward')),
+    CONSTRAINT promotion_parameters_check CHECK (jsonb_typeof(parameters) = 'object'),
+    CONSTRAINT promotion_version_check CHECK (version >= 1)
+);
+CREATE TRIGGER promotion_audited AFTER INSERT ON loyalty.promotion FOR EACH ROW
+    EXECUTE FUNCTION audit.on_version();
+CREATE TRIGGER promotion_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.promotion
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+GRANT SELECT ON loyalty.promotion TO analyst;
+
+-- Members whose stored history changed and whose points are still to be recomputed: the work list
+-- of the award step.
+CREATE TABLE loyalty.member_dirty (
+    -- Member.
+    member_id bigint NOT NULL,
+    -- How many changes marked the member since the last award. Each mark updates the row, so that
+    -- marking waits for an award in progress.
+    marks bigint NOT NULL DEFAULT 1,
+    -- When the first change asked for it.
+    marked_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT member_dirty_pkey PRIMARY KEY (member_id)
+);
+
+-- The ledger: append-only. One chain of entries per sale and member; each entry posts the
+-- difference between what is due now and what was posted.
+CREATE TABLE loyalty.award_entry (
+    -- Billing system of the sale.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- The sale's id at the billing system.
+    external_id text COLLATE "C" NOT NULL,
+    -- Member who earns or returns the points.
+    member_id bigint NOT NULL,
+    -- Position in the chain of this sale and member, from 1.
+    entry_no integer NOT NULL,
+    -- Points posted for this sale and member before this entry.
+    due_before bigint NOT NULL,
+    -- Points due for this sale and member from this entry on.
+    due_after bigint NOT NULL,
+    -- due_after - due_before: what this entry adds to (or takes from) the balance.
+    points bigint NOT NULL,
+    -- award: first entry of the sale; edit, refund, void: the document changed so; moved: it
+    -- belongs to another member now; referral: the friend's sale brings the referrer no reward any
+    -- more.
+    reason text NOT NULL,
+    -- How due_after came about: points per rule, e.g. {"base": 1500, "tier": 300}; their sum is
+    -- due_after.
+    breakdown jsonb NOT NULL,
+    -- Amount that earned: total (or subtotal) less refunds, in minor units; negative for credit
+    -- notes and refunds.
+    net_minor bigint NOT NULL,
+    -- Currency of net_minor, ISO 4217.
+    currency text COLLATE "C" NOT NULL,
+    -- Tier in force for the member at event_at.
+    tier text NOT NULL,
+    -- Version of the program that was in force at the sale.
+    program_version integer NOT NULL,
+    -- When the sale happened: decides tier and promotions.
+    event_at timestamptz NOT NULL,
+    -- When we posted it.
+    posted_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run that posted it.
+    run_id text NOT NULL,
+    CONSTRAINT award_entry_pkey PRIMARY KEY (member_id, external_id, account, system, entry_no),
+    CONSTRAINT award_entry_entry_no_check CHECK (entry_no >= 1),
+    CONSTRAINT award_entry_reason_check CHECK (reason IN ('award', 'edit', 'refund', 'void',
+        'moved', 'referral')),
+    CONSTRAINT chain_starts_at_zero CHECK (entry_no > 1 OR due_before = 0),
+    CONSTRAINT no_empty_entry CHECK (points <> 0),
+    CONSTRAINT points_is_the_difference CHECK (points = (due_after - due_before))
+);
+-- Sales with more than one entry: explanations ask by the sale, all else by the member.
+CREATE INDEX award_entry_corrected ON loyalty.award_entry (external_id) WHERE (entry_no > 1);
+CREATE TRIGGER award_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.award_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER award_entry_chain AFTER INSERT ON loyalty.award_entry REFERENCING NEW TABLE
+    AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.check_chain();
+GRANT SELECT ON loyalty.award_entry TO analyst;
+
+-- Who brought whom, as the loyalty app tells: one referrer per friend, for ever.
+CREATE TABLE loyalty.referral (
+    -- Member who was referred.
+    friend_id bigint NOT NULL,
+    -- Member who referred them.
+    referrer_id bigint NOT NULL,
+    -- When: sales of the friend from then on count.
+    referred_at timestamptz NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Who entered it.
+    recorded_by text NOT NULL DEFAULT CURRENT_USER,
+    CONSTRAINT referral_pkey PRIMARY KEY (friend_id),
+    CONSTRAINT no_self_referral CHECK (friend_id <> referrer_id),
+    CONSTRAINT referral_referred_at_check CHECK (isfinite(referred_at)),
+    CONSTRAINT referral_friend_id_fkey FOREIGN KEY (friend_id) REFERENCES loyalty.member(member_id),
+    CONSTRAINT referral_referrer_id_fkey FOREIGN KEY (referrer_id)
+        REFERENCES loyalty.member(member_id)
+);
+CREATE INDEX referral_referrer ON loyalty.referral (referrer_id);
+CREATE TRIGGER referral_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.referral
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_referrers();
+GRANT SELECT ON loyalty.referral TO analyst;
+
+-- Members that are one customer: the sales of member_id count for into_id. The last row of a member
+-- counts; into itself undoes.
+CREATE TABLE loyalty.member_merge (
+    -- Order of entry.
+    merge_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member whose sales go over.
+    member_id bigint NOT NULL,
+    -- Member who has them now; its own phone, tiers and referrals count.
+    into_id bigint NOT NULL,
+    -- Why: a second account, a new phone. No names and no phone numbers: analysts read it.
+    reason text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Who decided it.
+    recorded_by text NOT NULL DEFAULT CURRENT_USER,
+    -- Prefect flow run or command that entered it.
+    run_id text,
+    CONSTRAINT member_merge_pkey PRIMARY KEY (merge_no),
+    CONSTRAINT member_merge_reason_check CHECK (reason <> ''),
+    CONSTRAINT member_merge_into_id_fkey FOREIGN KEY (into_id) REFERENCES loyalty.member(member_id),
+    CONSTRAINT member_merge_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+CREATE INDEX member_merge_into ON loyalty.member_merge (into_id);
+CREATE INDEX member_merge_member ON loyalty.member_merge (member_id, merge_no);
+CREATE TRIGGER member_merge_audited AFTER INSERT ON loyalty.member_merge FOR EACH ROW
+    EXECUTE FUNCTION audit.on_merge();
+CREATE TRIGGER member_merge_checked AFTER INSERT ON loyalty.member_merge REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.check_merge();
+CREATE TRIGGER member_merge_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.member_merge
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_former_owners();
+GRANT SELECT ON loyalty.member_merge TO analyst;
+
+-- What sales would get from promotions with a budget, and what the budget leaves of it. Derived
+-- from the sales: it can be emptied and is made again.
+CREATE TABLE loyalty.promotion_claim (
+    -- Promotion.
+    promotion_id text COLLATE "C" NOT NULL,
+    -- Its version; each has a budget of its own.
+    version integer NOT NULL,
+    -- Member who would get the points.
+    member_id bigint NOT NULL,
+    -- Billing system of the sale.
+    system text COLLATE "C" NOT NULL,
+    -- Account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- The sale's id.
+    external_id text COLLATE "C" NOT NULL,
+    -- When the sale happened: budgets are used up in the order of issued_at, system, account,
+    -- external_id, member_id.
+    issued_at timestamptz NOT NULL,
+    -- Points that the promotion would give for the sale if it had no budget.
+    wanted bigint NOT NULL,
+    -- Points that the budget allows. What is left is given to the sales in the order of issued_at.
+    granted bigint NOT NULL DEFAULT 0,
+    -- The claim changed: the budget has to be divided again among all sales from this instant on.
+    -- Null: the claim is settled.
+    unsettled_from timestamptz,
+    CONSTRAINT promotion_claim_pkey PRIMARY KEY (promotion_id, version, member_id, external_id,
+        account, system),
+    CONSTRAINT promotion_claim_granted_check CHECK (granted >= 0),
+    CONSTRAINT promotion_claim_wanted_check CHECK (wanted >= 0)
+);
+CREATE INDEX promotion_claim_member ON loyalty.promotion_claim (member_id);
+-- The order in which claims use a budget up.
+CREATE INDEX promotion_claim_order ON loyalty.promotion_claim (promotion_id, version, issued_at,
+    system, account, external_id, member_id);
+-- Claims because of which a budget has to be divided again.
+CREATE INDEX promotion_claim_unsettled ON loyalty.promotion_claim (promotion_id, version,
+    unsettled_from) WHERE (unsettled_from IS NOT NULL);
+GRANT SELECT ON loyalty.promotion_claim TO analyst;
+
+-- Points that expired, append-only: one chain per member and instant of expiry, each entry the
+-- difference to what was posted.
+CREATE TABLE loyalty.expiry_entry (
+    -- Member.
+    member_id bigint NOT NULL,
+    -- When the points expired.
+    expires_at timestamptz NOT NULL,
+    -- Position in the chain, from 1: a later correction of a sale changes what expired.
+    entry_no integer NOT NULL,
+    -- Points expired then, as posted before this entry.
+    due_before bigint NOT NULL,
+    -- Points expired then, from this entry on.
+    due_after bigint NOT NULL,
+    -- What it adds to the balance: due_before - due_after, so an expiry is negative.
+    points bigint NOT NULL,
+    -- When it was posted.
+    posted_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run that posted it.
+    run_id text NOT NULL,
+    CONSTRAINT expiry_entry_pkey PRIMARY KEY (member_id, expires_at, entry_no),
+    CONSTRAINT chain_starts_at_zero CHECK (entry_no > 1 OR due_before = 0),
+    CONSTRAINT expiry_entry_entry_no_check CHECK (entry_no >= 1),
+    CONSTRAINT no_empty_entry CHECK (points <> 0),
+    CONSTRAINT points_is_the_difference CHECK (points = (due_before - due_after))
+);
+CREATE TRIGGER expiry_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.expiry_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+GRANT SELECT ON loyalty.expiry_entry TO analyst;
+
+-- Up to when expiries have been asked for: whose points expired since is marked by the next award
+-- step.
+CREATE TABLE loyalty.expiry_watch (
+    -- There is one row.
+    only_row boolean NOT NULL DEFAULT true,
+    -- Every member with points that expired before this instant was marked for the award step.
+    watched_until timestamptz NOT NULL,
+    CONSTRAINT expiry_watch_pkey PRIMARY KEY (only_row),
+    CONSTRAINT expiry_watch_only_row_check CHECK (only_row)
+);
+
+-- Members whose phone was changed by hand, append-only. The numbers themselves are not kept here.
+CREATE TABLE loyalty.phone_change (
+    -- Number of the change.
+    change_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member.
+    member_id bigint NOT NULL,
+    -- Member who holds the former number and was merged into this one, so that sales under it still
+    -- count; null: the number was given up.
+    former_member_id bigint,
+    -- Why. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Who decided it.
+    author text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT phone_change_pkey PRIMARY KEY (change_id),
+    CONSTRAINT phone_change_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT phone_change_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT phone_change_former_member_id_fkey FOREIGN KEY (former_member_id)
+        REFERENCES loyalty.member(member_id),
+    CONSTRAINT phone_change_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+CREATE TRIGGER phone_change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.phone_change
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER phone_change_audited AFTER INSERT ON loyalty.phone_change FOR EACH ROW
+    EXECUTE FUNCTION audit.on_phone_change();
+
+-- Points given or taken by hand, append-only; they count in the balance like ledger entries. To
+-- take one back, a row that voids it is added.
+CREATE TABLE loyalty.adjustment (
+    -- Number of the adjustment.
+    adjustment_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- The same key never counts twice.
+    idempotency_key text COLLATE "C" NOT NULL,
+    -- Member as named when it was entered; after a merge it counts for whoever earns for them
+    -- (loyalty.merged_member).
+    member_id bigint NOT NULL,
+    -- What it adds to the balance; negative: takes.
+    points bigint NOT NULL,
+    -- The adjustment that this row takes back, whole; null: this row is an adjustment.
+    voids_id bigint,
+    -- Why. No names and no phone numbers: analysts read it.
+    reason text NOT NULL,
+    -- Who decided it.
+    author text NOT NULL,
+    -- From when on the points count, for what depends on dates (expiry).
+    event_at timestamptz NOT NULL DEFAULT now(),
+    -- When it was entered.
+    posted_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT adjustment_pkey PRIMARY KEY (adjustment_id),
+    CONSTRAINT adjustment_idempotency_key_key UNIQUE (idempotency_key),
+    CONSTRAINT adjustment_voids_id_key UNIQUE (voids_id),
+    CONSTRAINT adjustment_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT adjustment_event_at_check CHECK (isfinite(event_at)),
+    CONSTRAINT adjustment_idempotency_key_check CHECK (length(idempotency_key) >= 1
+        AND length(idempotency_key) <= 200),
+    CONSTRAINT adjustment_points_check CHECK (points <> 0 AND points >= '-1000000000000'::bigint
+        AND points <= '1000000000000'::bigint),
+    CONSTRAINT adjustment_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT adjustment_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id),
+    CONSTRAINT adjustment_voids_id_fkey FOREIGN KEY (voids_id)
+        REFERENCES loyalty.adjustment(adjustment_id)
+);
+CREATE INDEX adjustment_member ON loyalty.adjustment (member_id, event_at);
+CREATE TRIGGER adjustment_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.adjustment
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER adjustment_audited AFTER INSERT ON loyalty.adjustment FOR EACH ROW
+    EXECUTE FUNCTION audit.on_adjustment();
+CREATE TRIGGER adjustment_marks AFTER INSERT ON loyalty.adjustment REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_adjustment();
+CREATE TRIGGER adjustment_void_is_exact BEFORE INSERT ON loyalty.adjustment FOR EACH ROW
+    EXECUTE FUNCTION loyalty.check_adjustment();
+
+-- Exchange rates, append-only. For a day the one with the latest valid_on counts, and of those the
+-- last entered; a day without one has none.
+CREATE TABLE loyalty.fx_rate (
+    -- Order of entry.
+    rate_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- Currency of the sale, ISO 4217.
+    currency text COLLATE "C" NOT NULL,
+    -- Currency it is converted to.
+    base_currency text COLLATE "C" NOT NULL,
+    -- First day, in the program's time zone.
+    valid_on date NOT NULL,
+    -- Last day: a weekend's days belong to the rate of the Friday only if its source says so.
+    valid_until date NOT NULL,
+    -- Units of base_currency for one unit of currency; nine decimals at most.
+    rate numeric NOT NULL,
+    -- Who says so.
+    source text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT fx_rate_pkey PRIMARY KEY (rate_id),
+    CONSTRAINT fx_rate_base_currency_check CHECK (base_currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT fx_rate_check CHECK (currency <> base_currency),
+    CONSTRAINT fx_rate_check1 CHECK (valid_until >= valid_on AND valid_until <= (valid_on + 366)),
+    CONSTRAINT fx_rate_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT fx_rate_rate_check CHECK (rate > 0::numeric AND rate < 1000000000::numeric
+        AND rate = round(rate, 9)),
+    CONSTRAINT fx_rate_source_check CHECK (btrim(source) <> '' AND length(source) <= 200),
+    CONSTRAINT fx_rate_valid_on_check CHECK (isfinite(valid_on))
+);
+CREATE INDEX fx_rate_day ON loyalty.fx_rate (base_currency, currency, valid_on, rate_id);
+CREATE TRIGGER fx_rate_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.fx_rate
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER fx_rate_audited AFTER INSERT ON loyalty.fx_rate REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.on_fx_rates();
+CREATE TRIGGER fx_rate_marks AFTER INSERT ON loyalty.fx_rate REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_fx_rate();
+GRANT SELECT ON loyalty.fx_rate TO analyst;
+
+-- Changes of the rules, append-only: who, when, why, and the file as it was applied.
+CREATE TABLE loyalty.program_change (
+    -- Number of the change.
+    change_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- Who decided it.
+    author text NOT NULL,
+    -- Why.
+    reason text NOT NULL,
+    -- When it was applied.
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that applied it.
+    run_id text NOT NULL,
+    -- The rules as they were written (points.toml).
+    file_text text NOT NULL,
+    -- The versions it made, e.g. {"program": 2, "black-november": 1}.
+    versions jsonb NOT NULL,
+    -- First instant at which the rules differ from before; null: nowhere.
+    reaches timestamptz,
+    -- Whether past sales were recomputed.
+    recomputed boolean NOT NULL,
+    -- Members whose points for stored sales changed, as found beforehand.
+    members bigint NOT NULL,
+    -- By how many points, all together.
+    points bigint NOT NULL,
+    CONSTRAINT program_change_pkey PRIMARY KEY (change_id),
+    CONSTRAINT program_change_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT program_change_members_check CHECK (members >= 0),
+    CONSTRAINT program_change_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT program_change_versions_check CHECK (jsonb_typeof(versions) = 'object')
+);
+CREATE TRIGGER program_change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
+    ON loyalty.program_change FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER program_change_audited AFTER INSERT ON loyalty.program_change FOR EACH ROW
+    EXECUTE FUNCTION audit.on_program_change();
+GRANT SELECT ON loyalty.program_change TO analyst;
+
+-- Members whose personal data was removed, append-only. Documents that were theirs stay theirs,
+-- also when they are read again.
+CREATE TABLE loyalty.member_erasure (
+    -- Number of the erasure.
+    erasure_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member; whoever was merged into them is erased with them, by a row of their own.
+    member_id bigint NOT NULL,
+    -- Why, e.g. the request's number. No names.
+    reason text NOT NULL,
+    -- Who decided it.
+    author text NOT NULL,
+    -- When.
+    erased_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run, or command.
+    run_id text NOT NULL,
+    CONSTRAINT member_erasure_pkey PRIMARY KEY (erasure_no),
+    CONSTRAINT member_erasure_member_id_key UNIQUE (member_id),
+    CONSTRAINT member_erasure_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT member_erasure_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT member_erasure_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+CREATE TRIGGER member_erasure_audited AFTER INSERT ON loyalty.member_erasure FOR EACH ROW
+    EXECUTE FUNCTION audit.on_erasure();
+CREATE TRIGGER member_erasure_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.member_erasure
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+
+-- Steps of evaluated tiers, append-only: one chain per member and instant; the last entry of a
+-- chain counts. Derived from the stored sales; awards do not read it.
+CREATE TABLE loyalty.tier_entry (
+    -- Member.
+    member_id bigint NOT NULL,
+    -- From when the member has the tier.
+    valid_from timestamptz NOT NULL,
+    -- Position in the chain, from 1: a late or corrected sale changes what the tier was.
+    entry_no integer NOT NULL,
+    -- The tier from valid_from on. Null: an earlier entry for this instant is taken back.
+    tier text,
+    -- When it was found out.
+    posted_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run that did.
+    run_id text NOT NULL,
+    CONSTRAINT tier_entry_pkey PRIMARY KEY (member_id, valid_from, entry_no),
+    CONSTRAINT chain_starts_with_a_tier CHECK (entry_no > 1 OR tier IS NOT NULL),
+    CONSTRAINT tier_entry_entry_no_check CHECK (entry_no >= 1),
+    CONSTRAINT tier_entry_valid_from_check CHECK (isfinite(valid_from)),
+    CONSTRAINT tier_entry_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+CREATE TRIGGER tier_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.tier_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+GRANT SELECT ON loyalty.tier_entry TO analyst;
+
+-- Refuses a void that is not exactly minus its adjustment.
+CREATE FUNCTION loyalty.check_adjustment()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE voided loyalty.adjustment;
+BEGIN
+    IF NEW.voids_id IS NOT NULL THEN
+        SELECT * INTO voided FROM loyalty.adjustment a WHERE a.adjustment_id = NEW.voids_id;
+        IF voided.voids_id IS NOT NULL OR (voided.member_id, -voided.points) <> (NEW.member_id, NEW.points) THEN
+            RAISE EXCEPTION 'row % is no adjustment of member % by % points', NEW.voids_id, NEW.member_id, -NEW.points
+                USING ERRCODE = 'check_violation';
+        END IF;
+    END IF;
+    RETURN NEW;
+END $function$;
+
+-- Refuses an entry whose due_before is not the due_after of the entry before it.
+CREATE FUNCTION loyalty.check_chain()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE broken record;
+BEGIN
+    SELECT n.system, n.external_id, n.member_id, n.entry_no INTO broken
+    FROM posted n
+    LEFT JOIN loyalty.award_entry p
+        ON (p.system, p.account, p.external_id, p.member_id, p.entry_no)
+         = (n.system, n.account, n.external_id, n.member_id, n.entry_no - 1)
+    WHERE n.entry_no > 1 AND p.due_after IS DISTINCT FROM n.due_before
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'entry % of % sale %, member % does not continue its chain',
+            broken.entry_no, broken.system, broken.external_id, broken.member_id
+            USING ERRCODE = 'serialization_failure';
+    END IF;
+    RETURN NULL;
+END $function$;
+
+-- Refuses circles, and marks the members concerned for the next award step.
+CREATE FUNCTION loyalty.check_merge()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- One at a time: two merges that do not see each other could close a circle.
+    PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.member_merge', 3));
+    IF EXISTS (
+        SELECT FROM changed c WHERE c.into_id <> c.member_id
+        AND NOT EXISTS (SELECT FROM loyalty.merged_member m WHERE m.member_id = c.member_id)
+    ) THEN
+        RAISE EXCEPTION 'these members would be merged in a circle: merge into the one that is kept' USING ERRCODE = 'check_violation';
+    END IF;
+    INSERT INTO loyalty.member_dirty (member_id)
+    SELECT m FROM (
+        SELECT member_id FROM changed UNION SELECT into_id FROM changed
+        UNION SELECT owner_id FROM loyalty.merged_member WHERE member_id IN (SELECT member_id FROM changed)
+        UNION SELECT member_id FROM loyalty.member_merge WHERE into_id IN (SELECT member_id FROM changed)
+    ) AS touched(m) ORDER BY m
+    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+    RETURN NULL;
+END $function$;
+
+-- Marks members whose points were adjusted: what depends on the balance is computed again.
+CREATE FUNCTION loyalty.mark_adjustment()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(SELECT DISTINCT member_id FROM changed));
+    RETURN NULL;
+END $function$;
+
+-- Marks members, those who earn for them and who referred them, for the next award step; in order
+-- of number, so that two who mark do not wait for each other.
+CREATE FUNCTION loyalty.mark_dirty(members bigint[])
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    INSERT INTO loyalty.member_dirty (member_id)
+    SELECT m FROM unnest(members) AS m WHERE m IS NOT NULL
+    UNION SELECT o.owner_id FROM loyalty.merged_member o WHERE o.member_id = ANY(members)
+    -- A friend's sales are worth points to who referred them.
+    UNION SELECT r.referrer_id FROM loyalty.referral_owned r WHERE r.friend_id = ANY(members)
+       OR r.friend_id IN (SELECT o.owner_id FROM loyalty.merged_member o WHERE o.member_id = ANY(members))
+    ORDER BY 1
+    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1
+$function$;
+
+-- Marks the members of a merge, and all who earned for them before, for the next award step.
+CREATE FUNCTION loyalty.mark_former_owners()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(
+        SELECT m.into_id FROM loyalty.member_merge m WHERE m.member_id IN (SELECT member_id FROM changed)
+        UNION SELECT member_id FROM changed));
+    RETURN NULL;
+END $function$;
+
+-- Marks members with sales in the currencies and days of new exchange rates, for the next award
+-- step.
+CREATE FUNCTION loyalty.mark_fx_rate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(
+        SELECT DISTINCT i.member_id
+        FROM (SELECT currency, base_currency, min(valid_on) AS first_day, max(valid_until) AS last_day FROM changed GROUP BY 1, 2) c
+        JOIN billing.invoice i ON i.currency = c.currency
+            AND i.issued_at >= (c.first_day - 1)::timestamp AT TIME ZONE 'UTC' AND i.issued_at < (c.last_day + 2)::timestamp AT TIME ZONE 'UTC'
+        WHERE i.member_id IS NOT NULL AND EXISTS (
+            SELECT FROM loyalty.program p WHERE p.base_currency = c.base_currency AND NOT p.base_rate_bps ? c.currency)));
+    RETURN NULL;
+END $function$;
+
+-- Marks both members of a new referral for the next award step.
+CREATE FUNCTION loyalty.mark_referrers()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO loyalty.member_dirty (member_id)
+    SELECT m FROM (
+        SELECT friend_id FROM changed UNION SELECT referrer_id FROM changed
+        UNION SELECT owner_id FROM loyalty.merged_member
+        WHERE member_id IN (SELECT friend_id FROM changed UNION SELECT referrer_id FROM changed)
+    ) AS touched(m) ORDER BY m
+    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+    RETURN NULL;
+END $function$;
+
+-- Marks members whose sales had no rate, for the next award step.
+CREATE FUNCTION loyalty.mark_rejected_awards()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(
+        SELECT DISTINCT i.member_id FROM billing.reject r JOIN billing.invoice i USING (external_id, account, system)
+        WHERE r.stream = 'awards' AND r.resolved_at IS NULL AND i.member_id IS NOT NULL));
+    RETURN NULL;
+END $function$;
+
+-- Marks members whose tier history changed, for the next award step.
+CREATE FUNCTION loyalty.mark_tier_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO loyalty.member_dirty (member_id)
+    SELECT m FROM (
+        SELECT member_id FROM changed
+        UNION SELECT r.referrer_id FROM loyalty.referral r JOIN changed c ON c.member_id = r.friend_id
+    ) AS touched(m) ORDER BY m
+    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+    RETURN NULL;
+END $function$;
+
+-- Marks a member whose time zone changed, for the next award step.
+CREATE FUNCTION loyalty.mark_timezone()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO loyalty.member_dirty (member_id) VALUES (NEW.member_id)
+    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+    RETURN NULL;
+END $function$;
+
+-- Refuses the statement: history is corrected by adding rows.
+CREATE FUNCTION loyalty.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'loyalty.% keeps its history: add a correcting row instead of %', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation';
+END $function$;
+
+-- The tier in force now, and since when (null: from the beginning).
+CREATE FUNCTION loyalty.tier_now(of_member bigint)
+ RETURNS TABLE(tier text, valid_from timestamp with time zone)
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+    SELECT coalesce(s.tier, p.entry_tier), s.valid_from
+    FROM (SELECT entry_tier FROM loyalty.program WHERE program.valid_from <= now() ORDER BY version DESC LIMIT 1) p
+    LEFT JOIN LATERAL (
+        SELECT s.tier, s.valid_from FROM loyalty.tier_step s
+        WHERE s.member_id = of_member AND s.valid_from <= now() ORDER BY s.valid_from DESC LIMIT 1
+    ) s ON true
+$function$;
+
+-- Every entry with its cause: its reason, or "tier" where only the tier differs from the entry
+-- before.
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- external_id: The sale's id at the billing system.
+-- member_id: Member who earns or returns the points.
+-- entry_no: Position in the chain of this sale and member, from 1.
+-- tier: Tier in force at the sale.
+-- due_before: Points posted for the sale before it.
+-- due_after: Points due for the sale from it on.
+-- points: What the entry adds to the balance.
+-- run_id: Prefect flow run that posted it.
+-- cause: award, tier, edit, refund, void, moved or referral.
+-- cause_no: Order of the causes in reports, from 1.
+CREATE VIEW loyalty.entry_cause AS
+ SELECT system, account, external_id, member_id, entry_no, tier, due_before,
+    due_after, points, run_id, cause,
+    array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'], cause)
+        AS cause_no
+   FROM ( SELECT e.system, e.account, e.external_id, e.member_id, e.entry_no,
+            e.due_before, e.due_after, e.points, e.reason, e.breakdown,
+            e.net_minor, e.currency, e.tier, e.program_version, e.event_at,
+            e.posted_at, e.run_id,
+                CASE
+                    WHEN e.reason = 'edit' AND b.tier <> e.tier
+                        AND b.net_minor = e.net_minor THEN 'tier'
+                    ELSE e.reason
+                END AS cause
+           FROM loyalty.award_entry e
+             LEFT JOIN loyalty.award_entry b ON b.system = e.system AND b.account = e.account
+                 AND b.external_id = e.external_id AND b.member_id = e.member_id
+                 AND b.entry_no = (e.entry_no - 1)) c;
+
+-- Every entry with the rates and the rounding of the program version that it followed.
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- external_id: The sale's id at the billing system.
+-- entry_no: Position in the chain of this sale and member, from 1.
+-- member_id: Member who earns or returns the points.
+-- reason: As in loyalty.award_entry.
+-- points: What the entry adds to the balance.
+-- due_before: Points posted for the sale before it.
+-- due_after: Points due for the sale from it on.
+-- breakdown: Points per rule; their sum is due_after.
+-- net_amount: Amount that earned, in whole currency units.
+-- currency: Currency of net_amount, ISO 4217.
+-- tier: Tier in force at the sale.
+-- program_version: Version of the program.
+-- base_rate_bps: Points per currency unit in basis points; null: the amount was converted first.
+-- tier_rate_bps: Multiplier of the tier in basis points.
+-- rounding: How fractions of a point were rounded.
+-- event_at: When the sale happened.
+-- posted_at: When we posted it.
+-- run_id: Prefect flow run that posted it.
+CREATE VIEW loyalty.entry_with_rule AS
+ SELECT e.system, e.account, e.external_id, e.entry_no, e.member_id, e.reason,
+    e.points, e.due_before, e.due_after, e.breakdown,
+    billing.major_units(e.net_minor, e.currency) AS net_amount, e.currency,
+    e.tier, e.program_version, p.base_rate_bps -> e.currency AS base_rate_bps,
+    p.tier_rate_bps -> e.tier AS tier_rate_bps, p.rounding, e.event_at,
+    e.posted_at, e.run_id
+   FROM loyalty.award_entry e
+     LEFT JOIN loyalty.program p ON p.version = e.program_version;
+
+-- Balance of each member: always the sum of the ledger, of the adjustments and of what expired,
+-- never stored.
+-- member_id: Member.
+-- balance_points: Sum of all entries and adjustments; may be negative.
+-- added_points: Sum of those that add points.
+-- taken_back_points: Sum of those that take points, as a positive number.
+-- entries: Number of entries and adjustments.
+-- last_posted_at: When the last one was posted.
+CREATE VIEW loyalty.member_balance AS
+ SELECT member_id, sum(points)::bigint AS balance_points,
+    COALESCE(sum(points) FILTER (WHERE points > 0), 0::numeric)::bigint AS added_points,
+    COALESCE(- sum(points) FILTER (WHERE points < 0), 0::numeric)::bigint AS taken_back_points,
+    count(*) AS entries, max(posted_at) AS last_posted_at
+   FROM ( SELECT award_entry.member_id, award_entry.points,
+            award_entry.posted_at
+           FROM loyalty.award_entry
+        UNION ALL
+         SELECT COALESCE(o.owner_id, a.member_id) AS "coalesce", a.points,
+            a.posted_at
+           FROM loyalty.adjustment a
+             LEFT JOIN loyalty.merged_member o USING (member_id)
+        UNION ALL
+         SELECT expiry_entry.member_id, expiry_entry.points,
+            expiry_entry.posted_at
+           FROM loyalty.expiry_entry) posted
+  GROUP BY member_id;
+GRANT SELECT ON loyalty.member_balance TO analyst;
+
+-- Members that were merged into another, and who has their sales in the end.
+-- member_id: Member that was merged away.
+-- owner_id: Member who has the sales.
+CREATE VIEW loyalty.merged_member AS
+ WITH RECURSIVE link AS (
+         SELECT DISTINCT ON (member_merge.member_id) member_merge.member_id,
+            member_merge.into_id
+           FROM loyalty.member_merge
+          ORDER BY member_merge.member_id, member_merge.merge_no DESC
+        ), path(member_id, into_id) AS (
+         SELECT link.member_id, link.into_id
+           FROM link
+          WHERE link.into_id <> link.member_id
+        UNION
+         SELECT p_1.member_id, l.into_id
+           FROM path p_1
+             JOIN link l ON l.member_id = p_1.into_id
+          WHERE l.into_id <> l.member_id
+        )
+ SELECT member_id, into_id AS owner_id
+   FROM path p
+  WHERE NOT (EXISTS ( SELECT
+           FROM link l
+          WHERE l.member_id = p.into_id AND l.into_id <> l.member_id));
+GRANT SELECT ON loyalty.merged_member TO analyst;
+
+-- Referrals between the members that earn: merges are followed.
+-- friend_id: Member who was referred.
+-- referrer_id: Member who referred them.
+-- referred_at: When.
+CREATE VIEW loyalty.referral_owned AS
+ SELECT friend_id, referrer_id, referred_at
+   FROM ( SELECT DISTINCT ON ((COALESCE(f.owner_id, r.friend_id))) COALESCE(f.owner_id,
+       r.friend_id) AS friend_id,
+            COALESCE(o.owner_id, r.referrer_id) AS referrer_id, r.referred_at
+           FROM loyalty.referral r
+             LEFT JOIN loyalty.merged_member f ON f.member_id = r.friend_id
+             LEFT JOIN loyalty.merged_member o ON o.member_id = r.referrer_id
+          ORDER BY (COALESCE(f.owner_id, r.friend_id)), r.referred_at, r.friend_id) resolved
+  WHERE friend_id <> referrer_id;
+GRANT SELECT ON loyalty.referral_owned TO analyst;
+
+-- When a member's tier changed, and to which: evaluated, or set by the loyalty app.
+-- member_id: Member.
+-- valid_from: From when the member has the tier.
+-- tier: The tier.
+CREATE VIEW loyalty.tier_step AS
+ SELECT last.member_id, last.valid_from, last.tier
+   FROM ( SELECT DISTINCT ON (tier_entry.member_id, tier_entry.valid_from) tier_entry.member_id,
+            tier_entry.valid_from, tier_entry.tier
+           FROM loyalty.tier_entry
+          ORDER BY tier_entry.member_id, tier_entry.valid_from, tier_entry.entry_no DESC) last
+  WHERE last.tier IS NOT NULL
+UNION ALL
+ SELECT given.member_id, given.valid_from, given.tier
+   FROM ( SELECT DISTINCT ON (member_tier.member_id, member_tier.valid_from) member_tier.member_id,
+            member_tier.valid_from, member_tier.tier
+           FROM loyalty.member_tier
+          ORDER BY member_tier.member_id, member_tier.valid_from, member_tier.tier_no DESC) given
+  WHERE NOT (EXISTS ( SELECT
+           FROM loyalty.tier_entry e
+          WHERE e.member_id = given.member_id));
+GRANT SELECT ON loyalty.tier_step TO analyst;
+
+
+-- ==================== analytics ====================
+
+-- Views for analysts: amounts in whole currency units, no personal data, nothing to join.
+CREATE SCHEMA analytics;
+GRANT USAGE ON SCHEMA analytics TO analyst;
+
+-- One row per adjustment by hand.
+-- adjustment_id: Number of the adjustment.
+-- member_id: Member it counts for (pseudonymous).
+-- points: What it adds to or takes from the balance.
+-- voids_id: The adjustment that it takes back; null: none.
+-- voided: Whether another one took it back.
+-- reason: Why.
+-- event_at: From when on it counts.
+-- posted_at: When it was entered.
+-- run_id: Run or command that entered it.
+CREATE VIEW analytics.adjustment AS
+ SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
+    a.points, a.voids_id,
+    (EXISTS ( SELECT
+           FROM loyalty.adjustment v
+          WHERE v.voids_id = a.adjustment_id)) AS voided,
+    a.reason, a.event_at, a.posted_at, a.run_id
+   FROM loyalty.adjustment a
+     LEFT JOIN loyalty.merged_member o USING (member_id);
+GRANT SELECT ON analytics.adjustment TO analyst;
+
+-- One row per operation: who did what, when, with what result.
+-- entry_no: Position in the log, without gaps.
+-- at: When.
+-- actor: Who.
+-- operation: What, e.g. sync, webhooks, points.adjust.
+-- status: success, error, or pending (it began).
+-- subject: What it was done to.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- records: Records processed.
+-- points: Points posted; negative: taken.
+-- error: Why it failed.
+-- run_id: Prefect flow run, or command.
+-- details: More of it.
+CREATE VIEW analytics.audit AS
+ SELECT entry_no, at, actor, operation, status, subject, system, account,
+    records, points, error, run_id, details - 'author' AS details
+   FROM audit.entry;
+GRANT SELECT ON analytics.audit TO analyst;
+
+-- One row per ledger entry, with what explains it.
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- external_id: Id of the sale.
+-- invoice_number: Number printed on the document.
+-- member_id: Member (pseudonymous).
+-- entry_no: Position in the chain of this sale and member.
+-- reason: award, edit, refund, void or moved.
+-- points: What the entry adds to or takes from the balance.
+-- due_before: Points posted for the sale before.
+-- due_after: Points due for the sale after.
+-- breakdown: Points per rule; they sum to due_after.
+-- tier: Tier in force at the sale.
+-- currency: ISO 4217 code.
+-- net_amount: Amount that earned, in whole currency units.
+-- program_version: Version of the program in force at the sale.
+-- event_at: When the sale happened.
+-- posted_at: When the entry was posted.
+-- run_id: Prefect flow run that posted it.
+CREATE VIEW analytics.award AS
+ SELECT e.system, e.account, e.external_id, i.invoice_number, e.member_id,
+    e.entry_no, e.reason, e.points, e.due_before, e.due_after, e.breakdown,
+    e.tier, e.currency,
+    billing.major_units(e.net_minor, e.currency) AS net_amount,
+    e.program_version, e.event_at, e.posted_at, e.run_id
+   FROM loyalty.award_entry e
+     LEFT JOIN billing.invoice i USING (external_id, account, system);
+GRANT SELECT ON analytics.award TO analyst;
+
+-- One row per ledger entry and rule: the points of an entry's rules sum to its due_after. The last
+-- entry of a sale (is_last) is what is due now.
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- external_id: Id of the sale.
+-- member_id: Member (pseudonymous).
+-- entry_no: Position in the chain of this sale and member.
+-- rule: base, tier, or a promotion and its version.
+-- promotion_id: Promotion; null for base and tier.
+-- promotion_version: Its version.
+-- title: Its title, or the rule's name.
+-- points: Points of this rule in due_after.
+-- due_after: Points due for the sale from this entry on.
+-- tier: Tier in force at the sale.
+-- program_version: Version of the program in force at the sale.
+-- event_at: When the sale happened.
+-- posted_at: When the entry was posted.
+-- is_last: Whether it is the last entry of its chain.
+CREATE VIEW analytics.award_rule AS
+ SELECT e.system, e.account, e.external_id, e.member_id, e.entry_no, r.rule,
+    p.promotion_id, p.version AS promotion_version,
+    COALESCE(NULLIF(p.parameters ->> 'title', ''), r.rule) AS title,
+    r.points, e.due_after, e.tier, e.program_version, e.event_at, e.posted_at,
+    e.entry_no = max(e.entry_no) OVER (PARTITION BY e.member_id, e.external_id, e.account,
+        e.system) AS is_last
+   FROM loyalty.award_entry e
+     CROSS JOIN LATERAL ( SELECT jsonb_each_text.key AS rule,
+            jsonb_each_text.value::bigint AS points
+           FROM jsonb_each_text(e.breakdown) jsonb_each_text(key, value)) r
+     LEFT JOIN loyalty.promotion p ON p.promotion_id = split_part(r.rule, '@', 1)
+         AND p.version::text = split_part(r.rule, '@', 2);
+GRANT SELECT ON analytics.award_rule TO analyst;
+
+-- Every request to the HTTP API and every webhook, accepted or refused.
+-- attempt_at: When it was answered.
+-- method: HTTP method.
+-- route: Path as documented.
+-- status: HTTP status.
+-- outcome: stored, duplicate, handshake or ok; or why it was refused.
+-- endpoint_no: Number of the webhook endpoint.
+-- event_no: Event that was stored.
+-- key_no: Number of the API key.
+-- elapsed_ms: Milliseconds to the answer.
+-- repeats: How many attempts the row stands for.
+CREATE VIEW analytics.http_attempt AS
+ SELECT attempt_at, method, route, status, outcome, endpoint_no, event_no,
+    key_no, elapsed_ms, repeats
+   FROM billing.http_attempt;
+GRANT SELECT ON analytics.http_attempt TO analyst;
+
+-- One row per member: tier now and balance. No phone, no name.
+-- member_id: Member (pseudonymous).
+-- tier: Tier in force now.
+-- balance_points: Balance.
+-- added_points: Points added in all.
+-- taken_back_points: Points taken back in all, as a positive number.
+-- entries: Ledger entries.
+-- last_posted_at: When the last entry was posted.
+-- created_at: When the member was first seen.
+-- merged_into: Member who earns for this one since they were merged; null: not merged.
+CREATE VIEW analytics.member AS
+ SELECT m.member_id, t.tier,
+    COALESCE(b.balance_points, 0::bigint) AS balance_points,
+    COALESCE(b.added_points, 0::bigint) AS added_points,
+    COALESCE(b.taken_back_points, 0::bigint) AS taken_back_points,
+    COALESCE(b.entries, 0::bigint) AS entries, b.last_posted_at, m.created_at,
+    o.owner_id AS merged_into
+   FROM loyalty.member m
+     LEFT JOIN loyalty.member_balance b USING (member_id)
+     LEFT JOIN loyalty.merged_member o USING (member_id)
+     CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t(tier, valid_from);
+GRANT SELECT ON analytics.member TO analyst;
+
+-- Everything that moved a balance, one row each, with the balance after it: ledger entries and
+-- adjustments.
+-- member_id: Member (pseudonymous).
+-- posted_at: When it was posted.
+-- event_at: When the sale happened, or from when on the adjustment counts.
+-- kind: award, edit, refund, void or moved (of a sale); adjustment or adjustment void; expiry.
+-- points: What it adds to or takes from the balance.
+-- balance_points: The balance after it.
+-- reason: Why, of an adjustment.
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- external_id: Id of the sale, or number of the adjustment.
+-- entry_no: Position in the chain of the sale.
+-- run_id: Run or command that posted it.
+CREATE VIEW analytics.points_history AS
+ SELECT member_id, posted_at, event_at, kind, points,
+    sum(points) OVER (PARTITION BY member_id ORDER BY posted_at, kind, system, account,
+        external_id, entry_no ROWS UNBOUNDED PRECEDING)::bigint AS balance_points,
+    reason, system, account, external_id, entry_no, run_id
+   FROM ( SELECT e.member_id, e.posted_at, e.event_at, e.reason AS kind,
+            e.points, NULL AS reason, e.system, e.account, e.external_id,
+            e.entry_no, e.run_id
+           FROM loyalty.award_entry e
+        UNION ALL
+         SELECT a.member_id, a.posted_at, a.event_at,
+                CASE
+                    WHEN a.voids_id IS NULL THEN 'adjustment'
+                    ELSE 'adjustment void'
+                END AS "case",
+            a.points, a.reason, NULL, NULL,
+            a.adjustment_id::text AS adjustment_id, NULL, a.run_id
+           FROM analytics.adjustment a
+        UNION ALL
+         SELECT x.member_id, x.posted_at, x.expires_at, 'expiry', x.points,
+            NULL, NULL, NULL, NULL, x.entry_no, x.run_id
+           FROM loyalty.expiry_entry x) posted;
+GRANT SELECT ON analytics.points_history TO analyst;
+
+-- Records that would have taken points back or changed a sale in the ledger, and could not be used:
+-- the old points stand.
+-- reject_id: Number of the reject.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- stream: Which list of the vendor; awards: its points could not be computed.
+-- external_id: Id at the billing system.
+-- invoice_number: Number printed on the stored document.
+-- member_id: Member who has the points (pseudonymous).
+-- reason: Field and cause.
+-- points_at_stake: Points that stand now for the stored version; null where the record names no
+--     stored document, as a credit note of its own.
+-- first_seen_at: When it was refused first.
+-- last_seen_at: When it was refused last.
+-- times_seen: How often it was refused.
+-- resolved_at: When it was accepted after all; null: open.
+CREATE VIEW analytics.refused_correction AS
+ SELECT r.reject_id, r.system, r.account, r.stream, r.external_id,
+    i.invoice_number, i.member_id, r.reason,
+        CASE
+            WHEN i.external_id IS NOT NULL THEN billing.points_of(r.system, r.account,
+                r.external_id)
+            ELSE NULL
+        END AS points_at_stake,
+    r.first_seen_at, r.last_seen_at, r.times_seen, r.resolved_at
+   FROM billing.reject r
+     LEFT JOIN billing.invoice i ON i.external_id = r.external_id AND i.account = r.account
+         AND i.system = r.system
+  WHERE r.class = 'correction';
+GRANT SELECT ON analytics.refused_correction TO analyst;
+
+-- Records that could not be used, and why.
+-- reject_id: Number of the reject.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- stream: Which list of the vendor.
+-- external_id: Id at the billing system, where the record has one.
+-- reason: Field and cause.
+-- first_seen_at: When it was rejected first.
+-- last_seen_at: When it was rejected last.
+-- times_seen: How often it was rejected.
+-- resolved_at: When it was accepted after all; null: open.
+-- file: File the record was in, of a file drop.
+-- record_no: Row of the file (the header is 1), or place of the record in its page, from 0.
+CREATE VIEW analytics.reject AS
+ SELECT reject_id, system, account, stream, external_id, reason, first_seen_at,
+    last_seen_at, times_seen, resolved_at,
+    ( SELECT (p.request -> 'params') ->> 'file'
+           FROM billing.raw_page p
+          WHERE p.page_id = r.page_id) AS file,
+    record_no
+   FROM billing.reject r;
+GRANT SELECT ON analytics.reject TO analyst;
+
+-- One row per sale, credit note or refund with the points it gave its member.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- external_id: Id at the billing system.
+-- invoice_number: Number printed on the document.
+-- kind: invoice, sale, credit_note or refund.
+-- status: draft, open, paid or void.
+-- member_id: Member who earns for it (pseudonymous).
+-- currency: ISO 4217 code.
+-- total: Total with tax, in whole currency units.
+-- subtotal: Total without tax.
+-- tax: Tax.
+-- refunded: Credited or refunded so far.
+-- points: Points posted for it, all corrections included.
+-- entries: Number of ledger entries of its member.
+-- issued_at: When the sale happened.
+-- updated_at: Last change at the vendor.
+-- stored_at: When this version reached us.
+CREATE VIEW analytics.sale AS
+ SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
+    COALESCE(o.owner_id, i.member_id) AS member_id, i.currency,
+    billing.major_units(i.total_minor, i.currency) AS total,
+    billing.major_units(i.subtotal_minor, i.currency) AS subtotal,
+    billing.major_units(i.tax_minor, i.currency) AS tax,
+    billing.major_units(i.amount_refunded_minor, i.currency) AS refunded,
+    COALESCE(p.points, 0::numeric)::bigint AS points,
+    COALESCE(p.entries, 0::bigint)::integer AS entries, i.issued_at,
+    i.updated_at, i.stored_at
+   FROM billing.invoice i
+     LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
+     LEFT JOIN LATERAL ( SELECT sum(e.points) AS points, count(*) AS entries
+           FROM loyalty.award_entry e
+          WHERE e.member_id = COALESCE(o.owner_id, i.member_id) AND e.external_id = i.external_id
+              AND e.account = i.account AND e.system = i.system) p ON true;
+GRANT SELECT ON analytics.sale TO analyst;
+
+-- One row per product line, with the sale's own facts beside it.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- external_id: Id of the sale.
+-- invoice_number: Number printed on the document.
+-- kind: invoice, sale, credit_note or refund.
+-- status: draft, open, paid or void.
+-- member_id: Member (pseudonymous).
+-- issued_at: When the sale happened.
+-- line_no: Position in the sale, from 1.
+-- sku: Stock keeping unit.
+-- name: Product name or description.
+-- quantity: Quantity sold.
+-- unit_price: Price of one.
+-- currency: ISO 4217 code.
+-- amount: Amount of the line in whole currency units; negative for a discount.
+CREATE VIEW analytics.sale_line AS
+ SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
+    i.member_id, i.issued_at, l.line_no, l.sku, l.name, l.quantity, l.unit_price,
+    i.currency, billing.major_units(l.amount_minor, i.currency) AS amount
+   FROM billing.invoice_line l
+     JOIN billing.invoice i USING (page_id, record_no);
+GRANT SELECT ON analytics.sale_line TO analyst;
+
+-- Documents of which something was read otherwise than it is written, e.g. a refund a cent above
+-- the sale.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- external_id: Id of the document.
+-- note: What was read otherwise, in one line.
+-- noted_at: When it was read so last.
+CREATE VIEW analytics.sale_note AS
+ SELECT system, account, external_id, note, noted_at
+   FROM billing.document_note;
+GRANT SELECT ON analytics.sale_note TO analyst;
+
+-- One row per synchronisation: when, how long, what came of it.
+-- sync_id: Number of the synchronisation.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- source: poll: lists were read; webhook: sales that the billing system announced while one run was
+--     listening.
+-- state: extracting, extracted, stored, failed or abandoned.
+-- run_id: Prefect flow run.
+-- started_at: When it began.
+-- finished_at: When it ended.
+-- seconds: How long it took.
+-- fetched_records: Records fetched from the vendor.
+-- new_sales: Sales seen for the first time.
+-- changed_sales: Sales whose stored version changed.
+-- rejected_records: Records that could not be used.
+-- entries: Ledger entries posted.
+-- points: Points posted, corrections included.
+-- error: Why it failed.
+CREATE VIEW analytics.sync AS
+ SELECT sync_id, system, account, source, state, run_id, started_at, finished_at,
+    EXTRACT(epoch FROM finished_at - started_at)::numeric(12,3) AS seconds,
+    (summary ->> 'fetched')::bigint AS fetched_records,
+    (summary ->> 'new')::bigint AS new_sales,
+    (summary ->> 'changed')::bigint AS changed_sales,
+    (summary ->> 'rejected')::bigint AS rejected_records,
+    (summary ->> 'entries')::bigint AS entries,
+    (summary ->> 'points')::bigint AS points, error
+   FROM billing.sync_run;
+GRANT SELECT ON analytics.sync TO analyst;
+
+-- One row per attempt of a run to synchronise: what rates of success and response times are
+-- computed from.
+-- attempt_no: Number of the attempt.
+-- run_id: Prefect flow run.
+-- connection: Name of the connection; null: of an interrupted run.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- kind: poll, window or replay.
+-- outcome: succeeded, failed or interrupted.
+-- started_at: When it began.
+-- finished_at: When it ended, or its interruption was noticed.
+-- seconds: How long it took.
+-- sync_id: Number of the synchronisation.
+-- records: Records read.
+-- new_sales: Sales seen for the first time.
+-- changed_sales: Sales whose stored version changed.
+-- rejected: Records that could not be used.
+-- entries: Ledger entries posted.
+-- points: Points posted, corrections included.
+-- calls: Requests to the billing system.
+-- failed_calls: Requests that were not answered, or with an error.
+-- throttled: Requests that were told to slow down.
+-- response_ms_p50: Half of the requests took no longer, in milliseconds.
+-- response_ms_p95: 95 % of the requests took no longer.
+-- error: Why it did not succeed.
+CREATE VIEW analytics.sync_attempt AS
+ SELECT attempt_no, run_id, connection, system, account, kind, outcome,
+    started_at, finished_at,
+    EXTRACT(epoch FROM finished_at - started_at)::numeric(12,3) AS seconds,
+    sync_id, records, new_sales, changed_sales, rejected, entries, points, calls,
+    failed_calls, throttled,
+    response_ms[(cardinality(response_ms) + 1) / 2] AS response_ms_p50,
+    response_ms[ceil(cardinality(response_ms)::numeric * 0.95)::integer] AS response_ms_p95,
+    error
+   FROM billing.sync_attempt;
+GRANT SELECT ON analytics.sync_attempt TO analyst;
+
+-- One row per member and time with a tier; before the first, the program's entry tier.
+-- member_id: Member (pseudonymous).
+-- tier: Tier in force for sales from valid_from until before valid_to.
+-- valid_from: First instant.
+-- valid_to: First instant after it; null: open.
+CREATE VIEW analytics.tier_history AS
+ SELECT member_id, tier, valid_from,
+    lead(valid_from) OVER (PARTITION BY member_id ORDER BY valid_from) AS valid_to
+   FROM loyalty.tier_step;
+GRANT SELECT ON analytics.tier_history TO analyst;
+
+-- One row per webhook received: what became of it, and how long it took.
+-- event_no: Number of the event, in order of arrival.
+-- system: Billing system.
+-- connection: Connection.
+-- account: Account at the billing system; null: the event names it.
+-- kind: What it is about, e.g. invoice.created.
+-- state: received, claimed, done, failed (tried again) or parked (given up).
+-- attempts: How often a run has claimed it.
+-- received_at: When it arrived.
+-- next_attempt_at: When it is tried (again), unless finished.
+-- finished_at: When it was done or parked.
+-- seconds: From arrival to the end.
+-- reason: Why it failed or was parked.
+-- sync_id: Synchronisation that brought it into the ledger.
+-- run_id: Prefect flow run that claimed it last.
+-- size_bytes: Size of its body, in bytes.
+CREATE VIEW analytics.webhook AS
+ SELECT e.event_no, p.system, p.connection, p.account, e.kind, e.state,
+    e.attempts, e.received_at, e.next_attempt_at, e.finished_at,
+    EXTRACT(epoch FROM e.finished_at - e.received_at)::numeric(12,3) AS seconds,
+    e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes
+   FROM billing.webhook_event e
+     JOIN billing.webhook_endpoint p USING (endpoint_no);
+GRANT SELECT ON analytics.webhook TO analyst;
+
+
+-- ==================== audit ====================
+
+-- Who did what, when, with what result: append-only and chained by hashes.
+CREATE SCHEMA audit;
+
+-- The audit log, append-only. Numbers have no gaps; `twezah audit verify` checks numbers and
+-- hashes. No secrets, no personal data.
+CREATE TABLE audit.entry (
+    -- Position in the chain, from 1, without gaps.
+    entry_no bigint NOT NULL,
+    -- When it was written, just before its transaction was committed; never earlier than the entry
+    -- before.
+    at timestamptz NOT NULL,
+    -- Who: a user of the operating system, schedule, operator (somebody in Prefect's UI), an API
+    -- key's prefix, or a database user.
+    actor text NOT NULL,
+    -- What, e.g. sync, webhooks, key.create, points.adjust, settings.changed, export, member.erase.
+    operation text COLLATE "C" NOT NULL,
+    -- success, error, or pending (it began; its end is an entry of its own).
+    status text COLLATE "C" NOT NULL,
+    -- What it was done to: a connection, member, key, deployment.
+    subject text NOT NULL,
+    -- Billing system, where one is concerned.
+    system text COLLATE "C",
+    -- Account at the billing system.
+    account text COLLATE "C",
+    -- Records processed.
+    records bigint,
+    -- Points posted by it; negative: taken.
+    points bigint,
+    -- Why it failed.
+    error text,
+    -- Prefect flow run, or command.
+    run_id text,
+    -- More of it: numbers of the rows it is about, names of settings that changed.
+    details jsonb NOT NULL DEFAULT '{}'::jsonb,
+    -- Hash of the entry before; zeros for the first.
+    previous_hash bytea NOT NULL,
+    -- SHA-256 over previous_hash and all other columns, in the form that audit.content gives them.
+    hash bytea NOT NULL,
+    CONSTRAINT entry_pkey PRIMARY KEY (entry_no),
+    CONSTRAINT entry_actor_check CHECK (actor <> '' AND length(actor) <= 200),
+    CONSTRAINT entry_at_check CHECK (isfinite(at)),
+    CONSTRAINT entry_details_check CHECK (jsonb_typeof(details) = 'object'
+        AND length(details::text) <= 20000),
+    CONSTRAINT entry_entry_no_check CHECK (entry_no >= 1),
+    CONSTRAINT entry_error_check CHECK (length(error) <= 2000),
+    CONSTRAINT entry_hash_check CHECK (length(hash) = 32),
+    CONSTRAINT entry_operation_check CHECK (operation ~ '^[a-z][a-z0-9_.-]{1,60}$'),
+    CONSTRAINT entry_previous_hash_check CHECK (length(previous_hash) = 32),
+    CONSTRAINT entry_status_check CHECK (status IN ('success', 'error', 'pending')),
+    CONSTRAINT entry_subject_check CHECK (length(subject) <= 300)
+);
+CREATE INDEX audit_entry_at ON audit.entry (at);
+CREATE INDEX audit_entry_operation ON audit.entry (operation, entry_no);
+CREATE TRIGGER entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON audit.entry
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER entry_chained BEFORE INSERT ON audit.entry FOR EACH ROW
+    EXECUTE FUNCTION audit.chain();
+
+-- Entries of a transaction under way. Always empty for others: they join the chain before the
+-- commit.
+CREATE UNLOGGED TABLE audit.pending (
+    -- Order within the transaction.
+    pending_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- As in audit.entry.
+    actor text NOT NULL,
+    -- As in audit.entry.
+    operation text NOT NULL,
+    -- As in audit.entry.
+    status text NOT NULL,
+    -- As in audit.entry.
+    subject text NOT NULL,
+    -- As in audit.entry.
+    system text,
+    -- As in audit.entry.
+    account text,
+    -- As in audit.entry.
+    records bigint,
+    -- As in audit.entry.
+    points bigint,
+    -- As in audit.entry.
+    error text,
+    -- As in audit.entry.
+    run_id text,
+    -- As in audit.entry.
+    details jsonb NOT NULL,
+    CONSTRAINT pending_pkey PRIMARY KEY (pending_no)
+);
+CREATE CONSTRAINT TRIGGER pending_sealed AFTER INSERT
+    ON audit.pending DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.seal();
+
+-- Blocks, deployments and runs in Prefect as they were seen last; what differs at the next look is
+-- recorded in audit.entry.
+CREATE TABLE audit.seen (
+    -- block, deployment, or runs.
+    kind text COLLATE "C" NOT NULL,
+    -- Which.
+    name text COLLATE "C" NOT NULL,
+    -- The setting as it was last seen, to notice changes: numbers, switches and intervals as they
+    -- are, texts and secrets as a keyed fingerprint.
+    state jsonb NOT NULL,
+    -- When it was seen so first.
+    seen_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT seen_pkey PRIMARY KEY (kind, name),
+    CONSTRAINT seen_state_check CHECK (jsonb_typeof(state) = 'object')
+);
+
+-- Who acts in this session, as the program said; or else the database user.
+CREATE FUNCTION audit.actor()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT left(coalesce(nullif(current_setting('twezah.actor', true), ''), 'database user ' || session_user), 200)
+$function$;
+
+-- The first entry, unless it is there.
+CREATE FUNCTION audit.begin()
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    -- What makes the chain of this installation different from any other.
+    INSERT INTO audit.entry (actor, operation, status, subject, details)
+    SELECT audit.actor(), 'audit.begin', 'success', 'audit log', jsonb_build_object('installation', gen_random_uuid())
+    WHERE NOT EXISTS (SELECT FROM audit.entry)
+$function$;
+
+-- Gives a new entry its number, time and hashes, whatever it was said to have; one writer at a
+-- time.
+CREATE FUNCTION audit.chain()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE last audit.entry;
+BEGIN
+    -- Until the transaction ends, which is at once: this runs as the last thing before a commit.
+    PERFORM pg_advisory_xact_lock(hashtextextended('audit.entry', 6));
+    SELECT * INTO last FROM audit.entry ORDER BY entry_no DESC LIMIT 1;
+    NEW.entry_no := coalesce(last.entry_no, 0) + 1;
+    NEW.at := greatest(clock_timestamp(), last.at);
+    NEW.previous_hash := coalesce(last.hash, decode(repeat('00', 32), 'hex'));
+    NEW.hash := sha256(NEW.previous_hash || audit.content(NEW));
+    RETURN NEW;
+END $function$;
+
+-- What the hash of an entry covers, beside the hash before it. `twezah audit verify` computes the
+-- same without this function.
+CREATE FUNCTION audit.content(e audit.entry)
+ RETURNS bytea
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT convert_to(
+        audit.field(e.entry_no::text) || audit.field((extract(epoch FROM e.at) * 1000000)::bigint::text) || audit.field(e.actor)
+        || audit.field(e.operation) || audit.field(e.status) || audit.field(e.subject) || audit.field(e.system)
+        || audit.field(e.account) || audit.field(e.records::text) || audit.field(e.points::text) || audit.field(e.error)
+        || audit.field(e.run_id) || audit.field(e.details::text), 'UTF8')
+$function$;
+
+-- A value in the canonical text of an entry: length in bytes, colon, value; null is a minus sign.
+CREATE FUNCTION audit.field(value text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT CASE WHEN value IS NULL THEN '-' ELSE octet_length(value) || ':' || value END || E'\n'
+$function$;
+
+-- A text without international phone numbers.
+CREATE FUNCTION audit.masked(said text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT regexp_replace(said, '\+[0-9][0-9 ().-]{6,20}[0-9]', '+(masked)', 'g')
+$function$;
+
+-- Records points given or taken by hand.
+CREATE FUNCTION audit.on_adjustment()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(CASE WHEN NEW.voids_id IS NULL THEN 'points.adjust' ELSE 'points.void' END, 'success', 'member ' || NEW.member_id,
+        jsonb_build_object('adjustment_id', NEW.adjustment_id, 'voids_id', NEW.voids_id, 'author', NEW.author),
+        of_records => 1, of_points => NEW.points, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records what happens to API keys, but not their use.
+CREATE FUNCTION audit.on_api_key()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    key billing.api_key := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+    what text := 'key.change';
+BEGIN
+    IF TG_OP = 'INSERT' THEN what := CASE WHEN NEW.rotated_from IS NULL THEN 'key.create' ELSE 'key.rotate' END;
+    ELSIF TG_OP = 'DELETE' THEN what := 'key.delete';
+    ELSIF NEW.revoked_at IS NOT NULL AND OLD.revoked_at IS NULL THEN what := 'key.revoke';
+    END IF;
+    PERFORM audit.record(what, 'success', 'key ' || key.prefix, jsonb_build_object('key_no', key.key_no, 'scopes', to_jsonb(key.scopes),
+        'expires_at', key.expires_at, 'per_minute', key.requests_per_minute, 'replaces', key.rotated_from));
+    RETURN NULL;
+END $function$;
+
+-- Records that the sales of an account earn at another moment.
+CREATE FUNCTION audit.on_award_policy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('policy.change', 'success', NEW.system || '/' || NEW.account,
+        jsonb_build_object('policy_no', NEW.policy_no, 'award_when', NEW.award_when, 'valid_from', NEW.valid_from), NEW.system, NEW.account, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records what happens to webhook endpoints.
+CREATE FUNCTION audit.on_endpoint()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    endpoint billing.webhook_endpoint := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+    changed jsonb;
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        SELECT jsonb_agg(n.key ORDER BY n.key) INTO changed
+        FROM jsonb_each(to_jsonb(NEW)) n WHERE n.value IS DISTINCT FROM to_jsonb(OLD) -> n.key;
+        IF changed IS NULL THEN RETURN NULL; END IF;
+    END IF;
+    PERFORM audit.record(
+        CASE WHEN TG_OP = 'INSERT' THEN 'endpoint.create' WHEN TG_OP = 'DELETE' THEN 'endpoint.delete'
+             WHEN changed ? 'disabled_at' AND NEW.disabled_at IS NOT NULL THEN 'endpoint.disable' ELSE 'endpoint.change' END,
+        'success', 'endpoint ' || left(endpoint.endpoint_id, 8),
+        jsonb_build_object('endpoint_no', endpoint.endpoint_no, 'connection', endpoint.connection, 'changed', changed), endpoint.system, endpoint.account);
+    RETURN NULL;
+END $function$;
+
+-- Records that a member's personal data was removed.
+CREATE FUNCTION audit.on_erasure()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('member.erase', 'success', 'member ' || NEW.member_id,
+        jsonb_build_object('erasure_no', NEW.erasure_no, 'author', NEW.author), of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records that exchange rates were loaded, once per statement.
+CREATE FUNCTION audit.on_fx_rates()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE many bigint; about jsonb; run text;
+BEGIN
+    SELECT count(*), jsonb_build_object('currencies', jsonb_agg(DISTINCT currency), 'first_day', min(valid_on), 'last_day', max(valid_until)), min(run_id)
+    INTO many, about, run FROM changed;
+    IF many > 0 THEN PERFORM audit.record('fx.load', 'success', 'exchange rates', about, of_records => many, of_run_id => run); END IF;
+    RETURN NULL;
+END $function$;
+
+-- Records merges of members, and their undoing.
+CREATE FUNCTION audit.on_merge()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(CASE WHEN NEW.into_id = NEW.member_id THEN 'member.unmerge' ELSE 'member.merge' END, 'success', 'member ' || NEW.member_id,
+        jsonb_build_object('merge_no', NEW.merge_no, 'into', NEW.into_id, 'author', NEW.recorded_by), of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records that a member has another phone, without the numbers.
+CREATE FUNCTION audit.on_phone_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('member.phone', 'success', 'member ' || NEW.member_id,
+        jsonb_build_object('change_id', NEW.change_id, 'former_member', NEW.former_member_id, 'author', NEW.author), of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records changes of the rules.
+CREATE FUNCTION audit.on_program_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('program.change', 'success', 'points program',
+        jsonb_build_object('change_id', NEW.change_id, 'versions', NEW.versions, 'reaches', NEW.reaches, 'recomputed', NEW.recomputed, 'author', NEW.author),
+        of_records => NEW.members, of_points => CASE WHEN NEW.recomputed THEN NEW.points END, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records that a signing secret was entered.
+CREATE FUNCTION audit.on_secret()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('endpoint.secret', 'success', 'endpoint ' || left(p.endpoint_id, 8),
+        jsonb_build_object('endpoint_no', NEW.endpoint_no, 'secret_no', NEW.secret_no), p.system, p.account)
+    FROM billing.webhook_endpoint p WHERE p.endpoint_no = NEW.endpoint_no;
+    RETURN NULL;
+END $function$;
+
+-- Records that a poll began, and how it ended.
+CREATE FUNCTION audit.on_sync_run()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    about jsonb := jsonb_build_object('sync_id', NEW.sync_id, 'since', NEW.requested_since, 'until', NEW.requested_until,
+        'replay', nullif(EXISTS (SELECT FROM jsonb_object_keys(NEW.streams) k WHERE k LIKE 'replay of %'), false));
+    counted jsonb := coalesce(NEW.summary, '{}');
+    ended boolean := NEW.state = 'stored' AND NEW.summary IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.summary IS DISTINCT FROM NEW.summary);
+BEGIN
+    IF NEW.error IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.error IS DISTINCT FROM NEW.error OR OLD.state <> NEW.state) THEN
+        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account, of_error => NEW.error, of_run_id => NEW.run_id);
+    ELSIF ended THEN
+        PERFORM audit.record('sync', 'success', NEW.system || '/' || NEW.account,
+            about || jsonb_build_object('new', counted -> 'new', 'changed', counted -> 'changed', 'rejected', counted -> 'rejected', 'entries', counted -> 'entries'),
+            NEW.system, NEW.account, (counted ->> 'fetched')::bigint, (counted ->> 'points')::bigint, NULL, NEW.run_id);
+    ELSIF NEW.state = 'extracting' AND (TG_OP = 'INSERT' OR OLD.run_id <> NEW.run_id OR OLD.state <> 'extracting') THEN
+        PERFORM audit.record('sync', 'pending', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account, of_run_id => NEW.run_id);
+    ELSIF NEW.state = 'abandoned' AND TG_OP = 'UPDATE' AND OLD.state <> 'abandoned' THEN
+        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account,
+            of_error => 'abandoned: a later synchronisation began anew', of_run_id => NEW.run_id);
+    END IF;
+    RETURN NULL;
+END $function$;
+
+-- Records that tiers were set, once per statement.
+CREATE FUNCTION audit.on_tiers()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE many bigint; one bigint;
+BEGIN
+    SELECT count(DISTINCT member_id), min(member_id) INTO many, one FROM changed;
+    IF many > 0 THEN
+        PERFORM audit.record('tiers', 'success', CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END, of_records => many);
+    END IF;
+    RETURN NULL;
+END $function$;
+
+-- Records the first token of new credentials: a consent, or a login. Renewals are not recorded.
+CREATE FUNCTION audit.on_token()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('connection.login', 'success', NEW.system || '/' || NEW.account, '{}', NEW.system, NEW.account);
+    RETURN NULL;
+END $function$;
+
+-- Records every version of the program and of promotions, also one entered by SQL.
+CREATE FUNCTION audit.on_version()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE added jsonb := to_jsonb(NEW);
+BEGIN
+    PERFORM audit.record('program.version', 'success', coalesce('promotion ' || (added ->> 'promotion_id'), 'points program'),
+        jsonb_build_object('version', added -> 'version', 'valid_from', added -> 'valid_from', 'valid_to', added -> 'valid_to'));
+    RETURN NULL;
+END $function$;
+
+-- An entry, written when this transaction is committed.
+CREATE FUNCTION audit.record(of_operation text, of_status text, of_subject text,
+    of_details jsonb DEFAULT '{}'::jsonb, of_system text DEFAULT NULL,
+    of_account text DEFAULT NULL, of_records bigint DEFAULT NULL, of_points bigint DEFAULT NULL,
+    of_error text DEFAULT NULL, of_run_id text DEFAULT NULL)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    INSERT INTO audit.pending (actor, operation, status, subject, system, account, records, points, error, run_id, details)
+    VALUES (audit.actor(), of_operation, of_status, left(audit.masked(of_subject), 300), of_system, of_account, of_records, of_points,
+            left(audit.masked(of_error), 2000), of_run_id,
+            CASE WHEN length(of_details::text) <= 20000 THEN audit.masked(jsonb_strip_nulls(of_details)::text)::jsonb
+                 ELSE jsonb_build_object('left_out', 'too long') END)
+$function$;
+
+-- Appends a pending entry to the chain.
+CREATE FUNCTION audit.seal()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO audit.entry (actor, operation, status, subject, system, account, records, points, error, run_id, details)
+    VALUES (NEW.actor, NEW.operation, NEW.status, NEW.subject, NEW.system, NEW.account, NEW.records, NEW.points, NEW.error, NEW.run_id, NEW.details);
+    DELETE FROM audit.pending WHERE pending_no = NEW.pending_no;
+    RETURN NULL;
+END $function$;
+
+
+-- ==================== public ====================
+
+-- Migrations applied to this database.
+CREATE TABLE public.schema_migration (
+    -- File name in sql/migrations, without .sql.
+    name text NOT NULL,
+    -- SHA-256 of the text that was applied.
+    digest text NOT NULL,
+    -- When.
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT schema_migration_pkey PRIMARY KEY (name)
+);

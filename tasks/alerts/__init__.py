@@ -1,1 +1,0 @@
-"""Who is told when something is wrong, and what goes on by itself: Prefect's automations, our events, an e-mail block."""

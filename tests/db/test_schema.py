@@ -1,0 +1,75 @@
+"""sql/schema.sql says what the migrations make, and all of it."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from sql.db import connect
+from sql.schema import SCHEMA, SCHEMAS, schema_text
+from tests.support.database import Databases
+from twezah.stack import pginstall
+from twezah.stack.postgres import libpq_environment
+
+#: What a dump says and the text leaves out on purpose: partitions of months, settings of the dump.
+_LEFT_OUT = re.compile(
+    r"http_attempt_\d{6}|^(SET|SELECT pg_catalog|\\|CREATE SCHEMA public|CREATE ROLE)"
+)
+
+
+@pytest.fixture
+def empty(databases: Databases) -> Iterator[str]:
+    """A database without any table."""
+    made = databases.create()
+    yield made
+    databases.drop(made)
+
+
+def load(dsn: str, text: str) -> None:
+    """Runs the statements of the text; those that name a later object wait for it."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET check_function_bodies = off")
+        waiting = re.split(r";\n(?=\n|CREATE|GRANT|REVOKE)", text)
+        while waiting:
+            left = [statement for statement in waiting if not _runs(connection, statement)]
+            assert len(left) < len(waiting), left[0]
+            waiting = left
+
+
+def _runs(connection: psycopg.Connection, statement: str) -> bool:
+    try:
+        with connection.transaction():
+            connection.execute(statement.encode())
+    except psycopg.errors.Error:
+        return False
+    return True
+
+
+def dumped(dsn: str) -> set[str]:
+    """The statements of PostgreSQL's own dump of our schemas, without comments and partitions."""
+    command = [
+        str(pginstall.program("pg_dump")), "--schema-only", "--no-comments", "--no-owner",
+        *(f"--schema={schema}" for schema in SCHEMAS),
+    ]  # fmt: skip
+    dump = subprocess.run(
+        command, env=libpq_environment(dsn), capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    text = re.sub(r"^--.*\n", "", dump, flags=re.MULTILINE)
+    # Neither the brackets in which a condition was written matter, nor the names of NOT NULL.
+    text = re.sub(r"[()]| CONSTRAINT \w+_not_null(?= NOT NULL)", "", text)
+    statements = {part.strip() for part in re.split(r";\n\n", text)}
+    return {part for part in statements if part and not _LEFT_OUT.search(part)}
+
+
+def test_the_text_is_up_to_date(dsn: str) -> None:
+    """If not: `python -m scripts.schema`."""
+    with connect(dsn) as connection:
+        assert schema_text(connection) == SCHEMA.read_text(encoding="utf-8")
+
+
+def test_the_text_leaves_nothing_out(dsn: str, empty: str) -> None:
+    """A database made of the text has the same dump as a migrated one."""
+    load(empty, SCHEMA.read_text(encoding="utf-8"))
+    assert dumped(empty) == dumped(dsn)

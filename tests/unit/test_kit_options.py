@@ -1,0 +1,156 @@
+"""Options of the kit that a vendor may need and the simulated ones do not."""
+
+import hashlib
+import hmac
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from connectors.kit.errors import CredentialsRejected
+from connectors.kit.http.auth import Token, basic_form, refresh_token
+from connectors.kit.http.client import open_client
+from connectors.kit.http.urls import base_url
+from connectors.kit.read.look_up import look_up
+from connectors.kit.read.pagination import by_cursor, by_page
+from connectors.kit.spec import Account, ListMovedError, Lookup, PageRequest, PageView, of_account
+from connectors.kit.spec.fields import phone, text
+from connectors.kit.webhooks.scheme import Refused, Verified, Webhook, verify
+from connectors.kit.webhooks.signatures import Delivery, plain_hmac
+from tests.support.seventh import SPEC
+
+
+class OneToken:
+    """A store that holds one good token."""
+
+    def read(self) -> Token:
+        return Token("t0ken", "", datetime.now(UTC) + timedelta(hours=1))
+
+    def refresh(self, stale: object, renew: object) -> Token:  # noqa: ARG002  the protocol's
+        raise AssertionError("the token is good")
+
+
+def pages() -> Any:
+    request = PageRequest("GET", "/x", {"page": "1", "n": "10"})
+    steps = by_page(request, size_param="n", vendor_size=10, more="more")
+    next(steps)
+    return steps
+
+
+def test_a_list_that_says_whether_there_is_more() -> None:
+    steps = pages()
+    assert steps.send(PageView(3, {"more": True})).params["page"] == "2"
+    with pytest.raises(StopIteration):
+        steps.send(PageView(10, {"more": False}))
+
+
+def test_a_list_that_says_there_is_more_and_gives_nothing_has_moved() -> None:
+    with pytest.raises(ListMovedError):
+        pages().send(PageView(0, {"more": True}))
+
+
+def test_a_list_that_does_not_say_it_ends_with_a_short_page() -> None:
+    with pytest.raises(StopIteration):
+        pages().send(PageView(3, {"more": None}))
+
+
+@pytest.mark.parametrize("last", [{}, {"next": None}, {"next": ""}])
+def test_a_list_with_a_cursor(last: dict[str, Any]) -> None:
+    steps = by_cursor(PageRequest("GET", "/x", {"limit": "10"}), param="cursor", following="next")
+    assert dict(next(steps).params) == {"limit": "10"}
+    second = steps.send(PageView(10, {"next": "c2"}))
+    assert (dict(second.params), second.page_no) == ({"limit": "10", "cursor": "c2"}, 2)
+    with pytest.raises(StopIteration):
+        steps.send(PageView(10, last))
+
+
+def test_every_call_has_the_word_before_its_token_and_the_parameters() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={})
+
+    spec = replace(
+        SPEC,
+        auth=refresh_token(basic_form, word="Zoho-oauthtoken"),
+        params=lambda account: {"organization_id": account.account, "page": "0"},
+    )
+    transport = httpx.MockTransport(answer)
+    with open_client(Account("garrafa", "10"), spec, OneToken(), transport=transport) as client:
+        client.send(PageRequest("GET", "/invoices", {"page": "2"}), "invoices")
+    assert asked[0].headers["authorization"] == "Zoho-oauthtoken t0ken"
+    assert dict(asked[0].url.params) == {"organization_id": "10", "page": "2"}
+
+
+def test_an_error_in_a_200_is_an_error() -> None:
+    spec = replace(
+        SPEC,
+        fault=lambda body: str(body["code"]) if body.get("code") else None,
+        errors={"57": CredentialsRejected},
+    )
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"code": 57}))
+    with (
+        open_client(Account("garrafa", "10"), spec, OneToken(), transport=transport) as client,
+        pytest.raises(CredentialsRejected, match="code 57"),
+    ):
+        client.send(PageRequest("GET", "/invoices"), "invoices")
+
+
+def test_a_look_up_that_answers_one_object() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        key = request.url.path.rpartition("/")[2]
+        if key == "gone":
+            return httpx.Response(404, json={"error": {"code": "unknown"}})
+        return httpx.Response(200, json={"contact": {"id": key, "mobile": "923 456 789"}})
+
+    lookup = Lookup(
+        "customers",
+        lambda _account, _ids: (),
+        "/contacts",
+        {"external_id": text("/id"), "phone": phone("/mobile")},
+        fallback=lambda _account, key: PageRequest("GET", f"/contacts/{key}"),
+        fallback_record="/contact",
+    )
+    spec = replace(SPEC, lookups=(lookup,))
+    transport = httpx.MockTransport(answer)
+    with open_client(Account("garrafa", "10"), spec, OneToken(), transport=transport) as client:
+        found = sorted(page.body for page in look_up(spec, lookup, client, ["1", "2", "gone"]))
+    assert found == [
+        b'{"contact":{"id":"1","mobile":"923 456 789"}}',
+        b'{"contact":{"id":"2","mobile":"923 456 789"}}',
+    ]
+
+
+def sorted_query_and_body(received: Delivery) -> bytes:
+    """As Zoho signs: the query's names and values, sorted by name, then the body."""
+    pairs = sorted(parse_qsl(received.query, keep_blank_values=True))
+    return "".join(name + value for name, value in pairs).encode() + received.body
+
+
+@pytest.mark.parametrize(("query", "good"), [("b=2&a=1", True), ("a=1&b=3", False), ("", False)])
+def test_a_webhook_that_signs_its_query(query: str, *, good: bool) -> None:
+    scheme = plain_hmac("x-signature", "hex", content=sorted_query_and_body)
+    webhook = Webhook("garrafa", scheme, lambda _: [])
+    signature = hmac.new(b"a-secret-of-twelve", b'a1b2{"id":1}', hashlib.sha256).hexdigest()
+    outcome = verify(
+        webhook,
+        [SecretStr("a-secret-of-twelve")],
+        {"x-signature": signature},
+        b'{"id":1}',
+        datetime.now(UTC),
+        query=query,
+    )
+    assert isinstance(outcome, Verified if good else Refused)
+
+
+def test_an_address_per_data_centre() -> None:
+    account = Account("garrafa", "10", options={"data_centre": "eu"})
+    spec = replace(SPEC, base_url="https://www.zohoapis.{data_centre}")
+    assert base_url(account, spec).host == "www.zohoapis.eu"
+    token_url = "https://accounts.zoho.{data_centre}/oauth/v2/token"
+    assert of_account(token_url, account) == "https://accounts.zoho.eu/oauth/v2/token"
