@@ -16,31 +16,15 @@ from typing import Any, Final
 import polars as pl
 
 from loyalty.award import HISTORY, TIERS
+from loyalty.difference import POSTED
 from loyalty.program import Program
 from loyalty.promotions import Promotion
-from loyalty.schema import UTC_US
 from loyalty.types import BEGINNING, spans
 from sql.copying import copy_in
 from sql.corrections import earning_for, owners
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 
-#: The last entry of each chain: how much is posted for a sale and member.
-POSTED: Final = pl.Schema(
-    {
-        "system": pl.String(),
-        "account": pl.String(),
-        "external_id": pl.String(),
-        "member_id": pl.Int64(),
-        "entry_no": pl.Int32(),
-        "due_after": pl.Int64(),
-        "currency": pl.String(),
-        "tier": pl.String(),
-        "program_version": pl.Int32(),
-        "event_at": UTC_US,
-        "net_minor": pl.Int64(),
-    }
-)
 #: A new entry; `posted_at` is the database's.
 ENTRY: Final = (
     "system", "account", "external_id", "member_id", "entry_no", "due_before", "due_after",
