@@ -31,7 +31,17 @@ from connectors.kit.http.urls import base_url
 from connectors.kit.mapping import map_lookup, map_pages, missing
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
-from connectors.kit.spec import Account, ConnectorSpec, Consent, Page, RetryPolicy, Stream, Window
+from connectors.kit.spec import (
+    Account,
+    ConnectorSpec,
+    Consent,
+    Page,
+    RequestAuth,
+    RetryPolicy,
+    Stream,
+    Window,
+    of_account,
+)
 from panel.blocks import BillingConnection
 from panel.blocks.settings_check import check_settings
 from panel.markdown import table
@@ -182,8 +192,6 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
 
     Never raises for anything that an operator can correct.
 
-    Never raises for what an operator can see to.
-
     Args:
         block: The connection, complete or not.
         dsn: The ledger database: tokens and the shared limit.
@@ -254,7 +262,7 @@ def who_must_act(error: ConnectorError) -> str:
 def _check_reachable(result: CheckReport, vendor: Account, spec: ConnectorSpec) -> None:
     """Tries to reach both servers, and compares their clock with ours."""
     answers: list[Reached] = []
-    base, token_url = str(base_url(vendor, spec)), (vendor.token_url or spec.token_url).strip()
+    base, token_url = str(base_url(vendor, spec)), _token_server(vendor, spec)
     for name, url in (("reach the API", base), ("reach the token server", token_url)):
         if not url or (answers and urlsplit(url).netloc == urlsplit(base).netloc):
             continue
@@ -274,6 +282,17 @@ def _check_reachable(result: CheckReport, vendor: Account, spec: ConnectorSpec) 
             )
             raise Failed(f"{detail}; switch on time synchronisation (NTP)", ADMINISTRATOR)
         say(f"within {max(1, round(abs(seconds)))} s of the vendor's")
+
+
+def _token_server(vendor: Account, spec: ConnectorSpec) -> str:
+    """Where tokens are renewed; "" where each request is signed and there is no such server."""
+    try:
+        auth = spec.auth(vendor)
+    except ConnectorError:  # the check of the credentials says what is wrong with them
+        auth = None
+    if isinstance(auth, RequestAuth):
+        return ""
+    return (vendor.token_url or of_account(spec.token_url, vendor)).strip()
 
 
 def _check_api(result: CheckReport, client: Client) -> None:

@@ -9,6 +9,7 @@ was.
 
 import math
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -78,8 +79,9 @@ def extract_pages(job: Job, open_store: OpenStore | None = None) -> Extracted:
 
     Raises ConnectorError: what is stored by then stays, and the next run continues there.
     """
-    with job.transaction() as connection:
+    with job.transaction() as connection, ExitStack() as unless_extracted:
         extracted = _begin(job, connection)
+        unless_extracted.callback(extracted.close)
         try:
             with job.client() as client, PageMapper(job, extracted.sync_id, open_store) as mapper:
                 for stream in job.spec.streams:
@@ -104,12 +106,9 @@ def extract_pages(job: Job, open_store: OpenStore | None = None) -> Extracted:
             sync.set_state(connection, extracted.sync_id, "abandoned")
             job.commit(connection)
             raise
-        try:
-            sync.set_state(connection, extracted.sync_id, "extracted")
-            job.commit(connection)
-        except BaseException:
-            extracted.close()
-            raise
+        sync.set_state(connection, extracted.sync_id, "extracted")
+        job.commit(connection)
+        unless_extracted.pop_all()
     return extracted
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from connectors.kit.errors import CredentialsRejected
+from connectors.kit.errors import CredentialsRejected, Misconfigured
 from connectors.kit.http.auth import Token, basic_form, refresh_token
 from connectors.kit.http.client import open_client
 from connectors.kit.http.urls import base_url
@@ -154,3 +154,10 @@ def test_an_address_per_data_centre() -> None:
     assert base_url(account, spec).host == "www.zohoapis.eu"
     token_url = "https://accounts.zoho.{data_centre}/oauth/v2/token"
     assert of_account(token_url, account) == "https://accounts.zoho.eu/oauth/v2/token"
+
+
+@pytest.mark.parametrize("value", [None, "", "evil.example/", "x@evil.example", "{other}", "a:1"])
+def test_an_option_is_a_part_of_the_address_and_nothing_else(value: str | None) -> None:
+    options = {"other": "eu"} if value is None else {"other": "eu", "data_centre": value}
+    with pytest.raises(Misconfigured, match="data_centre"):
+        of_account("https://www.zohoapis.{data_centre}", Account("garrafa", "10", options=options))

@@ -253,9 +253,9 @@ def _refresh_prefect() -> None:
 
 def _refresh_others() -> None:
     """Resets state that a fork copies and a fresh interpreter would not share."""
-    import settings
-
-    settings.settings.cache_clear()
+    settings: Any = sys.modules.get("settings")  # ours: a run's folder may hold another of its name
+    if settings is not None:
+        settings.settings.cache_clear()
     numpy: Any = sys.modules.get("numpy")  # random and tempfile take care of themselves
     if numpy is not None:
         numpy.random.seed()

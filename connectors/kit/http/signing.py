@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: A private key in PEM form, with its kind and its body.
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.DOTALL)
 #: JWT algorithms by the size of the curve in bits.
-_CURVES: Final = {256: "ES256", 384: "ES384", 521: "ES512"}
+_CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
 def oauth1_hmac_sha256(
@@ -91,7 +91,7 @@ def private_key(text: str) -> "SigningKey":
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError("it cannot be read: a part of it is missing or changed") from None
     if isinstance(key, RSAPrivateKey) or (
-        isinstance(key, EllipticCurvePrivateKey) and key.curve.key_size in _CURVES
+        isinstance(key, EllipticCurvePrivateKey) and key.curve.name in _CURVES
     ):
         return key
     raise ValueError("it is neither an RSA key nor one of the curves P-256, P-384 and P-521")
@@ -117,7 +117,7 @@ def assertion(
     if isinstance(key, RSAPrivateKey):
         algorithm, signer = "PS256", RSAKey.import_key(key)
     else:
-        algorithm, signer = _CURVES[key.curve.key_size], ECKey.import_key(key)
+        algorithm, signer = _CURVES[key.curve.name], ECKey.import_key(key)
     times = {"iat": int(now.timestamp()), "exp": int((now + life).timestamp())}
     header = {"alg": algorithm, "kid": key_id}
     return jwt.encode(header, {**claims, **times}, signer, algorithms=[algorithm])

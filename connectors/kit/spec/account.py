@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
+from connectors.kit.errors import Misconfigured
+
 NO_SECRET: Final = SecretStr("")
 
 
@@ -64,9 +66,20 @@ def of_account(url: str, account: Account) -> str:
     `{account}` is the account as a host label: lower case, hyphens for everything but letters and
     digits. Other names are options of the account, e.g. `{data_centre}`, where a vendor has an
     address for each country.
+
+    Raises:
+        Misconfigured: An option is missing, or holds more than a part of a host name: it must not
+            send credentials to another host.
     """
-    label = re.sub(r"[^a-z0-9]+", "-", account.account.lower()).strip("-")
-    filled = url.replace("{account}", label)
-    for name, value in account.options.items():
-        filled = filled.replace(f"{{{name}}}", str(value))
-    return filled
+
+    def value_of(place: re.Match[str]) -> str:
+        name = place[1]
+        if name == "account":
+            return re.sub(r"[^a-z0-9]+", "-", account.account.lower()).strip("-")
+        value = str(account.options.get(name, ""))
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", value):
+            detail = f"the setting {name!r} must be a part of the address: letters, digits, dots"
+            raise Misconfigured(account.system, "connect", detail)
+        return value
+
+    return re.sub(r"\{(\w+)\}", value_of, url)

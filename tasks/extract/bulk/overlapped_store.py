@@ -70,7 +70,14 @@ class OverlappedStore:
         what the store's `finish` raised.
         """
         self._order.set_result(streams)
-        return self._result.result()
+        try:
+            return self._result.result()
+        except BaseException:
+            # Interrupted, by a time limit or a signal: what is not committed yet is rolled back,
+            # or it would be committed by a run that has ended and is no longer alone.
+            self._given_up.set()
+            self._thread.join()
+            raise
 
     def abandon(self) -> None:
         """Rolls back, and waits for it: the read failed, or nobody wants what it read."""
@@ -86,10 +93,10 @@ class OverlappedStore:
             with self._open_store() as store:
                 self._take_all(store)
                 streams = self._order.result()
-                if streams is not None:
+                if streams is not None and not self._given_up.is_set():
                     ending = True
                     stored = store.finish(streams)
-        except Exception as error:  # noqa: BLE001  the load raises it, or meets it again
+        except BaseException as error:  # noqa: BLE001  the load raises it, or meets it again; it waits
             if ending:
                 self._result.set_exception(error)
                 return
