@@ -133,10 +133,10 @@ def await_automations(stack: Settings, block: str) -> None:
         found = call(stack, "POST", "/automations/filter", {})
         return any(block in json.dumps(one["actions"]) for one in found)
 
-    eventually(known, 45)
+    eventually(known, 240)
 
 
-def eventually(attempt: Callable[[], T], seconds: float = 30) -> T:
+def eventually(attempt: Callable[[], T], seconds: float = 240) -> T:
     """The first result that is something."""
     deadline = time.monotonic() + seconds
     while not (result := attempt()):

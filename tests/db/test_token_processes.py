@@ -108,7 +108,7 @@ def test_two_processes_renew_once_and_both_go_on(
             records = [line(worker) for worker in workers]
             assert records[0] == records[1] != "0"
             assert grants.refreshes == before + 1
-        assert [worker.wait(20) for worker in workers] == [0, 0]
+        assert [worker.wait(120) for worker in workers] == [0, 0]
     finally:
         for worker in workers:
             worker.kill()

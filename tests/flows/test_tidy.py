@@ -133,7 +133,7 @@ def test_a_run_that_died_unseen_is_ended(client: SyncPrefectClient, deployment_i
         for run_id, pid in ((dead[0], gone.pid), (dead[1], stranger.pid), (living, alive.pid)):
             client.update_flow_run(run_id, infrastructure_pid=str(pid))
         say_alive(heard)
-        eventually(lambda: tidy._runs_with_heartbeat(client, [heard], LONG_AGO) == {heard}, 60)
+        eventually(lambda: tidy._runs_with_heartbeat(client, [heard], LONG_AGO) == {heard}, 180)
         soon = datetime.now(UTC) + timedelta(seconds=100)
         assert tidy.end_dead_runs(client, soon, soon - timedelta(seconds=30)) == [], (
             "it was away itself"

@@ -164,6 +164,6 @@ def test_stop_of_the_worker_and_of_its_parent_ends_everything(worker_prefect: Pr
         pid = eventually(lambda: worker_prefect.pid(run_id))
         forkservers = children_of(child.pid)
         parent.kill()
-        assert child.wait(25) == 0
+        assert child.wait(120) == 0
         assert worker_prefect.wait(run_id).state_name == "Crashed"
         eventually(lambda: not any(is_running(p) for p in [pid, *forkservers]))

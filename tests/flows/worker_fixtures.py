@@ -20,7 +20,7 @@ from prefect.states import Cancelling, Scheduled
 T = TypeVar("T")
 
 POOL = "warm-test"
-WAIT_SECONDS = 40.0
+WAIT_SECONDS = 120.0
 
 FLOWS = """
 import os, sys, time

@@ -187,7 +187,7 @@ def test_the_server_stops_cleanly_and_carries_on_from_its_state(tmp_path: Path) 
         rotated = refresh(hello["url"], seed_refresh_token("freshbooks")).json()["refresh_token"]
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
     process, hello = start_server("--state", str(state))
@@ -197,7 +197,7 @@ def test_the_server_stops_cleanly_and_carries_on_from_its_state(tmp_path: Path) 
         assert json.loads(state.read_text())["evolved"]
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_one_request_lets_things_happen_and_they_are_remembered(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_one_request_lets_things_happen_and_they_are_remembered(tmp_path: Path) 
         assert httpx.get(f"{hello['url']}/evolve?steps=1").status_code == 404
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert len(json.loads((tmp_path / "state.json").read_text())["evolved"]) == 40
 
 
@@ -225,7 +225,7 @@ def test_what_happened_is_remembered_before_anybody_hears_of_it(tmp_path: Path) 
             assert len(json.loads(kept.read_text())["evolved"]) == count
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
     assert link.is_symlink()
 
 
@@ -241,7 +241,7 @@ def test_faults_come_and_go_while_it_serves() -> None:
         assert httpx.get(f"{url}/custom/v1/sales").status_code < 500
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_the_server_ends_with_its_parent() -> None:
@@ -250,6 +250,6 @@ def test_the_server_ends_with_its_parent() -> None:
     parent.kill()
     parent.wait()
     try:
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
