@@ -2,10 +2,9 @@
 
 import json
 import re
-import time
 import urllib.request
-from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,14 +13,16 @@ from playwright.sync_api import expect
 import simulator
 from settings import Settings
 from tests.browser.conftest import Inbox, Vendor
+from tests.support import waiting
 from tests.support.desk import Desk
 from tests.support.prefect_login import login_headers
 from tests.sync.conftest import expected
 
+eventually = partial(waiting.wait_until, seconds=240)
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 WRONG_KEY = "wr0ng-s3cret"
-T = TypeVar("T")
 
 
 def test_connect_run_read_break_be_told_repair_and_retry(
@@ -133,16 +134,7 @@ def await_automations(stack: Settings, block: str) -> None:
         found = call(stack, "POST", "/automations/filter", {})
         return any(block in json.dumps(one["actions"]) for one in found)
 
-    eventually(known, 240)
-
-
-def eventually(attempt: Callable[[], T], seconds: float = 240) -> T:
-    """The first result that is something."""
-    deadline = time.monotonic() + seconds
-    while not (result := attempt()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
-    return result
+    eventually(known)
 
 
 def rows(stack: Settings, statement: str) -> list[tuple[Any, ...]]:

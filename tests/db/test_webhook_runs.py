@@ -6,8 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 import pytest
@@ -21,6 +21,9 @@ from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
 from tasks.webhooks.listener import Listening, Pace, listen
 from tasks.webhooks.process import Connections
+from tests.support import waiting
+
+until = partial(waiting.wait_until, seconds=120)
 
 KEY = Fernet.generate_key()
 #: Claims everything for a second, says so, and does nothing more.
@@ -89,13 +92,6 @@ def points(dsn: str) -> dict[str, int]:
                 "SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1"
             ).fetchall()
         )
-
-
-def until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_only_one_listens_and_it_stays_for_what_comes(dsn: str, endpoint_no: int) -> None:

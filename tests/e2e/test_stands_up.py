@@ -7,15 +7,15 @@ import signal
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from settings import Settings
+from tests.support import waiting
 from tests.support.ports import free_ports
 from twezah.stack.leftover_processes import MARK, end_marked
 from twezah.stack.prefect_health import is_healthy
@@ -35,12 +35,7 @@ PARTS = {
 }
 
 
-def wait_until(is_true: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (value := is_true()):
-        assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.1)
-    return value
+wait_until = partial(waiting.wait_until, seconds=WAIT_SECONDS)
 
 
 def kept(text: str) -> dict[str, list[str]]:

@@ -7,20 +7,23 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import waiting
 from tests.support.ports import free_ports
 from tests.support.prefect_login import auth_string, login_headers
 from tests.support.private import readable_by_others
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
+
+wait_until = partial(waiting.wait_until, seconds=240)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 READY = "Ctrl-C stops everything."
@@ -78,14 +81,6 @@ def started(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
             process.communicate(timeout=180)
             wait_until(lambda: not left_behind(environment))
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 240.0) -> None:
-    """Poll a condition."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
 
 
 def left_behind(environment: dict[str, str]) -> dict[int, str]:

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 import simulator
 from simulator.postman import Postman
 from simulator.server import Application
+from tests.support import waiting
+
+wait_until = partial(waiting.wait_until, seconds=10)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -44,15 +48,6 @@ def mailbox(answers: list[int]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def wait_until(true: Any) -> None:
-    ended = threading.Event()
-    for _ in range(500):
-        if true():
-            return
-        ended.wait(0.02)
-    raise AssertionError("waited too long")
 
 
 def test_what_happens_is_sent_and_sent_again_until_it_is_taken() -> None:

@@ -5,18 +5,21 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from settings import Settings, embedded_dsn
+from tests.support import waiting
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import explain, python_environment
 from twezah.stack.postgres import is_running, libpq_environment, running
+
+wait_until = partial(waiting.wait_until, seconds=15)
 
 USER = """
 import sys, time
@@ -49,15 +52,6 @@ def user(home: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
         process.kill()
     wait_until(FileLock(home / "pg.keeper").is_free)
-
-
-def wait_until(true: object, seconds: float = 15.0) -> None:
-    """Poll a condition."""
-    assert callable(true)
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 def server_pid(home: Path) -> int:

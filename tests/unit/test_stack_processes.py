@@ -7,18 +7,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.support import waiting
 from twezah.stack import processes
 from twezah.stack.errors import PortTaken
 from twezah.stack.leftover_processes import MARK, end_marked, mark, marked
 from twezah.stack.pginstall import python_environment
 from twezah.stack.processes import FAILURES_LOUD, Child, require_free
+
+wait_until = partial(waiting.wait_until, seconds=20)
 
 GRANDCHILD = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
 SUPERVISOR = """
@@ -36,13 +40,6 @@ while True:
     watchdog.tend(lambda text: print(watchdog.pid, text, flush=True))
     time.sleep(0.05)
 """
-
-
-def wait_until(is_true: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 def is_alive(pid: int) -> bool:
