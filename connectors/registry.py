@@ -50,16 +50,16 @@ DESCRIBED_WEBHOOKS: Final[Mapping[str, Callable[[Account], Webhook]]] = MappingP
 )
 
 
-def spec_for(connection: Account) -> ConnectorSpec:
-    """The description of the connection's billing system.
+def spec_for(account: Account) -> ConnectorSpec:
+    """The description of the account's billing system.
 
     Raises:
         KeyError: If there is none of that name.
-        Misconfigured: If the system is described by the connection's options, and they cannot be as
+        Misconfigured: If the system is described by the account's options, and they cannot be as
             they are.
     """
-    describe = DESCRIBED.get(connection.system)
-    return describe(connection) if describe else SYSTEMS[connection.system]
+    describe = DESCRIBED.get(account.system)
+    return describe(account) if describe else SYSTEMS[account.system]
 
 
 def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
@@ -74,22 +74,22 @@ def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
 
 
 def webhook_for(
-    connection: Account, options: Mapping[str, Any] = MappingProxyType({})
+    account: Account, options: Mapping[str, Any] = MappingProxyType({})
 ) -> Webhook | None:
-    """How the connection's webhooks work at an address.
+    """How the account's webhooks work at an address.
 
     This is the one place where the settings are put together, for the API that verifies and for the
     run that reads. None: the system sends no webhooks that could be verified.
 
     Args:
-        connection: The block's values; those of an API, which knows no block, are empty.
+        account: The block's values; those of an API, which knows no block, are empty.
         options: What is said of the address itself (`twezah webhooks create --option`): it counts
             before the block.
 
     Raises:
         Misconfigured: If they describe webhooks that cannot be as they are.
     """
-    describe = DESCRIBED_WEBHOOKS.get(connection.system)
+    describe = DESCRIBED_WEBHOOKS.get(account.system)
     if describe is None:
-        return WEBHOOKS.get(connection.system)
-    return describe(replace(connection, options={**connection.options, **options}))
+        return WEBHOOKS.get(account.system)
+    return describe(replace(account, options={**account.options, **options}))

@@ -11,7 +11,7 @@ import polars as pl
 
 from loyalty.currency import exponents_frame
 from loyalty.inputs import HISTORY, SALE, Facts
-from loyalty.program import Program, rates_frame, versions_frame
+from loyalty.program import VERSIONS, Program, rates_frame, versions_frame
 from loyalty.rounding import Rounding, rounded_ratio
 from loyalty.schema import IDLE, NEGATIVE_KINDS, UTC_US
 from loyalty.tiers import evaluated, tier_set
@@ -24,20 +24,8 @@ EARNED: Final = pl.Schema(
         #: The sale's place in the history that was asked for.
         "_row": pl.UInt32(),
         **HISTORY,
-        #: The version of the program in force at the sale; null: none was.
-        "program_version": pl.Int32(),
-        #: From when on that version is in force.
-        "valid_from": UTC_US,
-        #: That version's tier of a member who has none.
-        "entry_tier": pl.String(),
-        #: That version's rule for fractions of a point.
-        "rounding": pl.String(),
-        #: That version's amount that earns: `total` (with tax) or `subtotal`.
-        "basis": pl.String(),
-        #: That version's time of earning: `issued` or `paid`.
-        "award_when": pl.String(),
-        #: That version's currency for sales in a currency without a rate of its own.
-        "base_currency": pl.String(),
+        #: The version of the program in force at the sale; all null: none was.
+        **VERSIONS,
         #: The amount that earns, in the sale's currency: after refunds, negative for credits.
         "net_minor": pl.Int64(),
         #: Of the total, with tax, what was not given back; without sign.

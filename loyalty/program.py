@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -91,22 +91,33 @@ TIER_RATE_BPS = MappingProxyType(
 )
 
 
+#: One row for each version of the program.
+VERSIONS: Final = pl.Schema(
+    {
+        "program_version": pl.Int32(),
+        #: From when on that version is in force.
+        "valid_from": UTC_US,
+        #: That version's tier of a member who has none.
+        "entry_tier": pl.String(),
+        #: That version's rule for fractions of a point.
+        "rounding": pl.String(),
+        #: That version's amount that earns: `total` (with tax) or `subtotal`.
+        "basis": pl.String(),
+        #: That version's time of earning: `issued` or `paid`.
+        "award_when": pl.String(),
+        #: That version's currency for sales in a currency without a rate of its own.
+        "base_currency": pl.String(),
+    }
+)
+
+
 def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
     """One row per version that is in force at any time, sorted by its beginning."""
     rows = [
         (p.version, start, p.entry_tier, p.rounding, p.basis, p.award_when, p.base_currency)
         for p, start, _ in spans(programs)
     ]
-    schema = {
-        "program_version": pl.Int32(),
-        "valid_from": UTC_US,
-        "entry_tier": pl.String(),
-        "rounding": pl.String(),
-        "basis": pl.String(),
-        "award_when": pl.String(),
-        "base_currency": pl.String(),
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row").sort("valid_from")
+    return pl.DataFrame(rows, schema=VERSIONS, orient="row").sort("valid_from")
 
 
 def rates_frame(

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.sorting import DeploymentSort
-from prefect.exceptions import ObjectNotFound
 
 from panel.blocks import BLOCKS
+from panel.blocks.connected import documents
 from sql import audit
 from sql.actor import acting_as
 from sql.db import DbConnection, connect
@@ -85,13 +85,7 @@ def _plain(value: Any) -> Any:
 def _blocks(client: SyncPrefectClient, key: bytes) -> dict[tuple[str, str], State]:
     states: dict[tuple[str, str], State] = {}
     for system, block in BLOCKS.items():
-        try:
-            documents = client.read_block_documents_by_type(
-                block.get_block_type_slug(), limit=_PAGE, include_secrets=True
-            )
-        except ObjectNotFound:  # the type is not registered yet
-            continue
-        for document in documents:
+        for document in documents(client, block, include_secrets=True):
             if document.name:
                 values = {name: fingerprint(value, key) for name, value in document.data.items()}
                 states["block", document.name] = {"system": system, **values}

@@ -113,19 +113,22 @@ def not_void(
     connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
 ) -> set[str]:
     """Which of the documents are stored and not void."""
-    rows = connection.execute(
-        query("webhook_documents", "not_void"), account.parameters(ids=list(external_ids))
-    ).fetchall()
-    return {row[0] for row in rows}
+    return _which(connection, "not_void", account, external_ids)
 
 
 def void_documents(
     connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
 ) -> set[str]:
     """Which of the documents are stored as void."""
-    rows = connection.execute(
-        query("webhook_documents", "void_documents"), account.parameters(ids=list(external_ids))
-    ).fetchall()
+    return _which(connection, "void_documents", account, external_ids)
+
+
+def _which(
+    connection: DbConnection, name: str, account: AccountKey, external_ids: Sequence[str]
+) -> set[str]:
+    """Those of the ids that the query `name` finds."""
+    parameters = account.parameters(ids=list(external_ids))
+    rows = connection.execute(query("webhook_documents", name), parameters).fetchall()
     return {row[0] for row in rows}
 
 

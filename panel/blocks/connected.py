@@ -8,7 +8,8 @@ both spellings are understood.)
 from collections.abc import Mapping
 from typing import cast
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
@@ -81,19 +82,25 @@ def load_block(name: str) -> BillingConnection:
     return block
 
 
+def documents(
+    client: SyncPrefectClient, block: type[BillingConnection], *, include_secrets: bool
+) -> list[BlockDocument]:
+    """What operators saved in blocks of this kind; none where the type is not registered yet."""
+    try:
+        return client.read_block_documents_by_type(
+            block.get_block_type_slug(), limit=_CONNECTIONS_MAX, include_secrets=include_secrets
+        )
+    except ObjectNotFound:
+        return []
+
+
 def connections() -> dict[str, str]:
     """The system of every connection, by its name, complete or not."""
     systems: dict[str, str] = {}
     with get_client(sync_client=True) as client:
         for system, block in BLOCKS.items():
-            try:
-                documents = client.read_block_documents_by_type(
-                    block.get_block_type_slug(), limit=_CONNECTIONS_MAX, include_secrets=False
-                )
-            except ObjectNotFound:  # the type is not registered yet
-                continue
             of_others = {*map(block_name, BLOCKS)} - {block_name(system)}
-            for document in documents:
+            for document in documents(client, block, include_secrets=False):
                 if document.name and document.name not in of_others:
                     systems[document.name] = system
     return systems
