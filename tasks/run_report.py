@@ -58,6 +58,7 @@ class RunReport:
             "older": loaded.stored.older,
             "ahead": loaded.ahead,
             "rejected": loaded.rejected + awarded.rejected,
+            "walk_ins": loaded.walk_ins,
             "reasons": dict(loaded.reasons + awarded.reasons),
             "resolved": loaded.resolved,
             "tried_again": loaded.tried_again,

@@ -137,6 +137,7 @@ def _results(report: RunReport) -> str:
     if_any = [
         ["Seen again in the overlap, unchanged", stored.unchanged],
         ["Different, but older than what is stored: left out", stored.older],
+        ["Sales to nobody (no customer and no phone): left out", report.loaded.walk_ins],
         ["With a time of change in the future", report.loaded.ahead],
         ["Deleted at the vendor, now void", stored.voided],
         ["Earlier rejects tried again from their stored pages", report.loaded.tried_again],

@@ -95,6 +95,8 @@ class Loaded:
     accepted: int = 0
     #: Records that could not be used.
     rejected: int = 0
+    #: Sales to nobody (guests, passers-by), which were left out.
+    walk_ins: int = 0
     #: Open rejects that are closed now.
     resolved: int = 0
     #: Earlier rejects that were mapped anew from their stored pages.
@@ -149,6 +151,8 @@ class Batch:
     taking: Sequence[tuple[int, int]] = ()
     #: NOTED.
     notes: pl.DataFrame = field(default_factory=NOTED.to_frame)
+    #: Sales to nobody, which were left out.
+    walk_ins: int = 0
 
 
 def load_pages(job: Job, extracted: Extracted) -> Loaded:
@@ -364,6 +368,7 @@ def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
         void_ones(mapped, problems),
         taking(mapped.invoices, rejects),
         notes,
+        mapped.walk_ins.height,
     )
 
 
@@ -455,6 +460,7 @@ def _store(
     loaded.records += batch.records
     loaded.accepted += batch.invoices.height + batch.voided.height
     loaded.rejected += batch.rejects.height
+    loaded.walk_ins += batch.walk_ins
     _note_claims(batch.invoices, loaded)
     _add_notes(batch, loaded)
     _add_reasons(batch, loaded, job.vendor.region)

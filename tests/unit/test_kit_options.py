@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,13 +16,14 @@ from connectors.kit.errors import CredentialsRejected, Misconfigured
 from connectors.kit.http.auth import Token, basic_form, refresh_token
 from connectors.kit.http.client import open_client
 from connectors.kit.http.urls import base_url
+from connectors.kit.mapping import map_page
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pagination import by_cursor, by_page
 from connectors.kit.spec import Account, ListMovedError, Lookup, PageRequest, PageView, of_account
 from connectors.kit.spec.fields import phone, text
 from connectors.kit.webhooks.scheme import Refused, Verified, Webhook, verify
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
-from tests.support.seventh import SPEC
+from tests.support.seventh import SPEC, receipts
 
 
 class OneToken:
@@ -161,3 +163,22 @@ def test_an_option_is_a_part_of_the_address_and_nothing_else(value: str | None) 
     options = {"other": "eu"} if value is None else {"other": "eu", "data_centre": value}
     with pytest.raises(Misconfigured, match="data_centre"):
         of_account("https://www.zohoapis.{data_centre}", Account("garrafa", "10", options=options))
+
+
+def test_a_sale_to_nobody_is_counted_where_those_are_usual() -> None:
+    stream = replace(SPEC.streams[0], walk_ins=True)
+    bodies = receipts(3)
+    bodies[0]["buyer"] = None
+    bodies[1]["buyer"] = {"id": None, "mobile": "no phone"}
+    account = Account("garrafa", "4711", {}, "UTC")
+    page = json.dumps({"receipts": bodies, "pages": 1}).encode()
+    mapped = map_page(SPEC, stream, account, page, page_id=7)
+    assert mapped.walk_ins.rows() == [("1", 7, 0)]
+    # A phone that cannot be read is somebody's.
+    assert mapped.problems["field"].unique().to_list() == ["customer_phone"]
+    assert mapped.invoices["external_id"].to_list() == ["2", "3"]
+    lines = mapped.lines["external_id"].to_list()
+    assert lines == ["2", "3"]
+    rejected = map_page(SPEC, SPEC.streams[0], account, page, page_id=7)
+    assert rejected.walk_ins.is_empty()
+    assert rejected.invoices["external_id"].to_list() == ["1", "2", "3"]

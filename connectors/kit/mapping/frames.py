@@ -42,6 +42,10 @@ IDENTITY: Final = pl.Schema(
         "row_key": pl.String(),
     }
 )
+#: Sales to nobody, left out; `Stream.walk_ins`.
+WALK_IN: Final = pl.Schema(
+    {"external_id": pl.String(), "page_id": pl.Int64(), "record_no": pl.Int32()}
+)
 _REFUNDED: Final = "amount_refunded_minor"
 _NOT_NEGATIVE = ("total_minor", _REFUNDED)
 
@@ -67,6 +71,8 @@ class Mapped:
     identities: pl.DataFrame = field(default_factory=IDENTITY.to_frame)
     #: Schema PROBLEM: what was read otherwise than it is written, in records that are used.
     notes: pl.DataFrame = field(default_factory=PROBLEM.to_frame)
+    #: Schema WALK_IN: sales to nobody, which are no invoices of ours.
+    walk_ins: pl.DataFrame = field(default_factory=WALK_IN.to_frame)
 
     @classmethod
     def empty(cls) -> Self:
@@ -165,6 +171,7 @@ def assemble(
         invoices = without_sign(every, invoices)
     invoices = computed(plan.fields, invoices)
     raw, invoices = _inside(window, raw, invoices)
+    raw, invoices, walk_ins = _of_customers(stream, raw, invoices)
     invoices = _known(invoices)
     lines, line_problems = _lines(plan, raw, invoices, account)
     lines = lines_without_sign(lines, invoices)
@@ -185,6 +192,7 @@ def assemble(
         count,
         identities=_identities(raw.records, invoices, broken),
         notes=notes,
+        walk_ins=walk_ins,
     )
 
 
@@ -258,6 +266,29 @@ def _inside(window: Window | None, raw: Raw, invoices: pl.DataFrame) -> tuple[Ra
         inside = inside & ((changed < window.until) | (changed > datetime.now(UTC) + _FUTURE))
     mask = invoices.select(inside.fill_null(value=True)).to_series()
     return raw.only(mask), invoices.filter(mask)
+
+
+def _of_customers(
+    stream: Stream, raw: Raw, invoices: pl.DataFrame
+) -> tuple[Raw, pl.DataFrame, pl.DataFrame]:
+    """Splits off the sales to nobody (WALK_IN), where the stream has them.
+
+    A phone that cannot be read is somebody's: its record stays, and is rejected by name.
+    """
+    if not stream.walk_ins:
+        return raw, invoices, WALK_IN.to_frame()
+    is_nobody = (
+        invoices["customer_external_id"].is_null()
+        & raw.records["customer_phone"].is_null()
+        & invoices["external_id"].is_not_null()
+    )
+    if not is_nobody.any():
+        return raw, invoices, WALK_IN.to_frame()
+    walk_ins = invoices.filter(is_nobody).select("external_id")
+    walk_ins = walk_ins.with_columns(
+        raw.places.filter(is_nobody).get_column(name) for name in ("page_id", "record_no")
+    )
+    return raw.only(~is_nobody), invoices.filter(~is_nobody), walk_ins.cast(WALK_IN)
 
 
 def _lines(

@@ -26,6 +26,9 @@ _SAMPLE: Final = Decoder(Any, lambda number: msgspec.Raw(number.encode()))
 #: A list, and the records that a sample holds of it.
 Match = tuple[Stream, list[Any]]
 #: The fields by which a record of a list is recognised.
+#: Why a record that is read well is left out.
+_OTHER_TYPE: Final = "a document of another type than this list takes"
+_NOBODY: Final = "a sale to nobody: it names no customer and no phone"
 _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
 
 
@@ -198,7 +201,8 @@ def _result(
     if not rows and not problems and not mapped.deletions.is_empty():
         return _deletion(stream)
     if not rows and not problems:
-        return _left_out(stream)
+        nobodys = mapped.walk_ins.filter(this).height > 0
+        return _left_out(stream, _NOBODY if nobodys else _OTHER_TYPE)
     invoice = rows[0] if rows else None
     lines: list[dict[str, Any]] = []
     if invoice is not None:
@@ -234,12 +238,12 @@ def _deletion(stream: Stream) -> dict[str, Any]:
     }
 
 
-def _left_out(stream: Stream) -> dict[str, Any]:
+def _left_out(stream: Stream, why: str) -> dict[str, Any]:
     """A record that is read well and is none of ours, such as a supplier's bill.
 
     Nothing is wrong with it.
     """
-    notes = ["left out on purpose: a document of another type than this list takes"]
+    notes = [f"left out on purpose: {why}"]
     return {
         "stream": stream.name, "ok": True, "left_out": True, "invoice": None, "lines": [],
         "problems": [], "notes": notes,
