@@ -5,6 +5,7 @@ from expectations.run import (
     ExpectationNotEvaluatedError,
     preload,
     validate_awards,
+    validate_each,
     validate_invoices,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
     "Result",
     "preload",
     "validate_awards",
+    "validate_each",
     "validate_invoices",
 ]

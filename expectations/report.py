@@ -1,6 +1,9 @@
 """What a validation says: which rows failed what, and one line per expectation for the operator."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Final
 
 import polars as pl
@@ -50,6 +53,24 @@ class Report:
     def ok(self) -> bool:
         """Whether every row met every expectation."""
         return self.failed.is_empty()
+
+    def divided(self, heights: Sequence[int]) -> list["Report"]:
+        """This report as one per part: the frame was made of parts of these heights, in order."""
+        begins = [0, *accumulate(heights)]
+        return [self._part(begin, height) for begin, height in zip(begins, heights, strict=False)]
+
+    def _part(self, begin: int, height: int) -> "Report":
+        if not height:
+            return Report(0, FAILED.to_frame(), ())
+        row_no = pl.col("row_no")
+        failed = self.failed.filter(row_no.is_between(begin, begin + height, closed="left"))
+        failed = failed.with_columns(row_no - begin)
+        failures = Counter(failed.select("column", "expectation").rows())
+        results = tuple(
+            replace(result, checked=height, failed=failures[result.column, result.expectation])
+            for result in self.results
+        )
+        return Report(height, failed, results)
 
     @property
     def failed_rows(self) -> pl.Series:

@@ -11,6 +11,8 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ import polars as pl
 from connectors.kit.errors import block_name
 from connectors.kit.mapping import Mapped, fill, phone_place
 from connectors.kit.spec import Stream
-from expectations import FAILED, Report, Result, validate_invoices
+from expectations import Report, Result, validate_each
 from loyalty.masking import identifier
 from loyalty.schema import INVOICE, PROBLEM, UTC_US
 from sql import policy, refused, store, sync
@@ -214,11 +216,15 @@ class StoreTransaction:
         """
         account = self._job.account
         with self._job.transaction() as reader:
-            for stream, mapped in _gathered(batches):
-                pages = readings(reader, mapped.invoices["page_id"])
-                whole = completed(reader, account, filled(self._job, reader, stream, mapped))
-                batch = judged(self._job.spec.stream(stream), whole, pages)
-                yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
+            for group in _gathered(batches):
+                readings_of_lists = []
+                for stream, mapped in group:
+                    pages = readings(reader, mapped.invoices["page_id"])
+                    whole = completed(reader, account, filled(self._job, reader, stream, mapped))
+                    readings_of_lists.append((self._job.spec.stream(stream), whole, pages))
+                for batch in judged_together(readings_of_lists):
+                    invoices = store.with_members(batch.invoices, self._job.aside)
+                    yield replace(batch, invoices=invoices)
 
     def take(self, batch: Batch) -> None:
         """Stores a batch."""
@@ -282,26 +288,30 @@ class StoreTransaction:
         self._connection.commit()
 
 
-def _gathered(batches: Iterable[MappedBatch]) -> Iterator[tuple[str, Mapped]]:
-    """Batches of one stream put together: (stream, records).
+def _gathered(batches: Iterable[MappedBatch]) -> Iterator[list[tuple[str, Mapped]]]:
+    """Batches put together, to be judged at once: (stream, its records) in the order of reading.
 
-    A validation costs as much as reading thousands of rows, however few it checks.
+    A validation costs as much as reading thousands of rows, however few it checks. So the lists of
+    a usual poll, which are short, are validated together.
     """
-    waiting: list[Mapped] = []
-    stream, records = "", 0
+    waiting: list[MappedBatch] = []
+    records = 0
     for batch in batches:
-        if waiting and batch.stream != stream:
-            yield stream, Mapped.together(waiting)
-            waiting, records = [], 0
-        stream = batch.stream
-        waiting.append(batch.mapped)
+        waiting.append(batch)
         records += batch.mapped.record_count
         # At once, not when the next one comes: the database waits for it.
         if records >= RECORDS_AT_ONCE:
-            yield stream, Mapped.together(waiting)
+            yield _by_stream(waiting)
             waiting, records = [], 0
     if waiting:
-        yield stream, Mapped.together(waiting)
+        yield _by_stream(waiting)
+
+
+def _by_stream(batches: Iterable[MappedBatch]) -> list[tuple[str, Mapped]]:
+    return [
+        (stream, Mapped.together([batch.mapped for batch in of_stream]))
+        for stream, of_stream in groupby(batches, key=attrgetter("stream"))
+    ]
 
 
 def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mapped:
@@ -322,19 +332,37 @@ def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mappe
 
 
 def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
-    """Splits a mapped batch into what can be stored and what is rejected, each with its reasons.
+    """Splits a mapped batch into what can be stored and what is rejected; see `judged_together`."""
+    return judged_together([(stream, mapped, pages)])[0]
 
-    Of several versions of one document only the newest is judged; `pages` says how they were read
-    (READING).
+
+def judged_together(parts: Sequence[tuple[Stream, Mapped, pl.DataFrame]]) -> list[Batch]:
+    """Splits mapped batches into what can be stored and what is rejected, each with its reasons.
+
+    Of several versions of one document only the newest of a batch is judged.
+
+    Args:
+        parts: (list, its records, how their pages were read: READING).
+
+    Raises:
+        ExpectationNotEvaluatedError: Nothing may be concluded about the records.
     """
+    candidates = [_candidates(mapped, pages) for _, mapped, pages in parts]
+    reports = validate_each(candidates)
+    return [
+        _judged(stream, mapped, frame, report)
+        for (stream, mapped, _), frame, report in zip(parts, candidates, reports, strict=True)
+    ]
+
+
+def _candidates(mapped: Mapped, pages: pl.DataFrame) -> pl.DataFrame:
+    """The newest version of each document, and the records that name none (ACCEPTED)."""
     every = with_plausible_times(mapped.invoices, pages, "updated_at")
     has_id = pl.col("external_id").is_not_null()
-    candidates = pl.concat([newest(every.filter(has_id), pages), every.filter(~has_id)])
-    # An empty batch, the usual one of a poll, must not cost a cold process the import of Great
-    # Expectations.
-    report = (
-        Report(0, FAILED.to_frame(), ()) if candidates.is_empty() else validate_invoices(candidates)
-    )
+    return pl.concat([newest(every.filter(has_id), pages), every.filter(~has_id)])
+
+
+def _judged(stream: Stream, mapped: Mapped, candidates: pl.DataFrame, report: Report) -> Batch:
     problems = pl.concat([mapped.problems, _failures(candidates, report, mapped.problems)])
     key = ["page_id", "record_no"]
     accepted = candidates.join(problems, on=key, how="anti")

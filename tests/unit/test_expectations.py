@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from expectations import FAILED, Report, validate_awards, validate_invoices
+from expectations import FAILED, Report, validate_awards, validate_each, validate_invoices
 from loyalty.schema import INVOICE, KINDS, STATUSES, UTC_US
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -328,3 +328,37 @@ def _child() -> list[int]:
 
     with run._lock:
         return [0]
+
+
+def lists(*counts_of_bad: int) -> list[pl.DataFrame]:
+    """One list per number: two good invoices and so many without a phone; keys differ."""
+    frames = []
+    for number, bad in enumerate(counts_of_bad):
+        rows = [invoice(number * 100 + at) for at in range(2)]
+        rows += [
+            invoice(number * 100 + 50 + at, customer_phone=None, currency="kz") for at in range(bad)
+        ]
+        frames.append(pl.DataFrame(rows, schema=INVOICE))
+    return frames
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(lists(0, 0), id="all good"),
+        pytest.param(lists(2, 0, 1), id="some bad"),
+        pytest.param([lists(1)[0], lists(1)[0].clear(), lists(0, 3)[1]], id="an empty list"),
+        pytest.param([lists(1)[0], lists(0)[0]], id="one key in two lists"),
+        pytest.param([lists(1)[0].clear()], id="nothing"),
+        pytest.param([], id="no list"),
+    ],
+)
+def test_lists_that_are_checked_together_get_the_reports_of_each_alone(
+    frames: list[pl.DataFrame],
+) -> None:
+    together = validate_each(frames)
+    assert len(together) == len(frames)
+    for report, frame in zip(together, frames, strict=True):
+        alone = validate_each([frame])[0]
+        assert report.failed.equals(alone.failed)
+        assert (report.checked, report.results) == (alone.checked, alone.results)
