@@ -1,6 +1,6 @@
 """`python -m scripts.systems`: writes what is made of the folders in connectors/.
 
-- the deployments `sync-<system>` in prefect.yaml
+- the deployments `sync-<system>` and `connect` in prefect.yaml
 - the table of systems in README.md
 - docs/systems/<system>.md, from `guide.md` and `form.py` (links in a `guide.md` are therefore
   written as from docs/systems/)
@@ -30,6 +30,10 @@ DEPLOYMENTS: Final = "prefect.yaml"
 CONFIGURATION: Final = "docs/configuration.md"
 PAGES: Final = "docs/systems"
 _README_MARKS: Final = ("<!-- systems: begin -->\n", "<!-- systems: end -->")
+_CONSENT_MARKS: Final = (
+    "  # consent: begin. Written by `python -m scripts.systems`: edit connectors/ instead.\n",
+    "  # consent: end\n",
+)
 _YAML_MARKS: Final = (
     "  # systems: begin. Written by `python -m scripts.systems`: edit connectors/ instead.\n",
     "  # systems: end\n",
@@ -56,11 +60,36 @@ Running it twice never counts a sale twice.
 - **Older sales**: *Run, Custom run*, and set `since` (and `until`).
 """
 
+#: The deployment of those systems that someone lets us into with a browser.
+_CONNECT: Final = """\
+  - <<: *by_hand
+    name: connect
+    entrypoint: flows/connect.py:connect
+    # They listen on one port.
+    concurrency_limit: {{ limit: 1, collision_strategy: ENQUEUE }}
+    tags: [billing, connection]
+    description: |
+      **Connects an account of {titles}**: consent in the browser, then a test.
+
+      1. Register an application at the vendor and note its client ID and secret ({links}).
+      2. Create its [block](/blocks/catalog): client ID and client secret are enough, and what the \
+form marks as needed. Name it after the system (`xero`), a further account as you like \
+(`xero-lisboa`).
+      3. *Run, Custom run* with the block's name. Open the link in the run's artifact and allow \
+access, in a browser on the machine that runs this.
+
+      The run ends with the account found and the result of [the test](/deployments). Its schedule \
+then starts by itself within half a minute.
+
+      **A run failed**: its message says what to correct, and where; then press **Retry**. \
+*Refused*: nothing was changed; start another run with other values.
+"""
+
 
 def generated() -> dict[str, str]:
     """Every file that is made of the folders, whole, by its path in the project."""
     return {
-        DEPLOYMENTS: _between(_read(DEPLOYMENTS), _YAML_MARKS, "".join(_deployments())),
+        DEPLOYMENTS: _prefect_yaml(_read(DEPLOYMENTS)),
         README: _between(_read(README), _README_MARKS, f"\n{_overview()}\n\n"),
         CONFIGURATION: guide.renewed(_read(CONFIGURATION)),
         **{f"{PAGES}/{name}.md": _page(name, form) for name, form in forms().items()},
@@ -77,6 +106,26 @@ def stale() -> list[str]:
 def title(system: str, form: Form) -> str:
     """What people call the system."""
     return SYSTEMS[system].title if system in SYSTEMS else form.block.removesuffix(" Connection")
+
+
+def _prefect_yaml(text: str) -> str:
+    text = _between(text, _CONSENT_MARKS, _connect())
+    return _between(text, _YAML_MARKS, "".join(_deployments()))
+
+
+def _connect() -> str:
+    consents = {
+        title(system, form): SYSTEMS[system].consent
+        for system, form in forms().items()
+        if form.access == "consent"
+    }
+    links = [
+        f"[{name}]({consent.register_url})"
+        for name, consent in consents.items()
+        if consent and consent.register_url
+    ]
+    *names, last = consents
+    return _CONNECT.format(titles=f"{', '.join(names)} or {last}", links=", ".join(links))
 
 
 def _deployments() -> Iterator[str]:

@@ -262,6 +262,7 @@ SPEC = ConnectorSpec(
     # Redirect URIs of applications must be https, so the operator pastes the answer.
     consent=Consent(
         "https://auth.freshbooks.com/oauth/authorize",
+        register_url="https://my.freshbooks.com/#/developer",
         scopes=tuple(
             f"user:{name}:read"
             for name in ("profile", "invoices", "clients", "credit_notes", "billable_items")

@@ -317,6 +317,7 @@ SPEC = ConnectorSpec(
     # keys only.
     consent=Consent(
         "https://appcenter.intuit.com/connect/oauth2",
+        register_url="https://developer.intuit.com",
         scopes=("com.intuit.quickbooks.accounting",),
         account_param="realmId",
     ),

@@ -294,6 +294,7 @@ SPEC = ConnectorSpec(
     # redirect URIs are allowed is not documented.
     consent=Consent(
         authorize_url="https://api.intacct.com/ia/api/v1/oauth2/authorize",
+        register_url="https://developer.sage.com/intacct/",
         scopes=("offline_access",),
         pkce=True,
         secret_in_body=True,

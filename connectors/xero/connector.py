@@ -225,6 +225,7 @@ SPEC = ConnectorSpec(
         "https://login.xero.com/identity/connect/authorize",
         # Applications registered since March 2026 may not ask for accounting.transactions. The
         # narrower scope is known to all.
+        register_url="https://developer.xero.com/app/manage",
         scopes=("offline_access", "accounting.invoices.read", "accounting.contacts.read"),
         older={"accounting.invoices.read": "accounting.transactions.read"},
         pkce=True,

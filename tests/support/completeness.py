@@ -129,9 +129,11 @@ def _tested(spec: ConnectorSpec) -> Iterator[str]:
 
 
 def _documented(spec: ConnectorSpec) -> Iterator[str]:
-    connect = next(entry for entry in project_deployments() if entry["name"] == "connect")
-    if spec.consent is not None and spec.title not in connect["description"]:
-        yield f"prefect.yaml: the description of connect does not name {spec.title}"
+    if spec.consent is not None and not spec.consent.register_url:
+        yield (
+            f"connectors/{spec.name}/connector.py: consent has no register_url: "
+            "where does an operator register an application?"
+        )
     for file, what in (
         ("README.md", "how it is connected"),
         ("docs/points.md", "what is given back, and how that counts"),

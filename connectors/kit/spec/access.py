@@ -75,6 +75,8 @@ class Consent:
 
     authorize_url: str
     scopes: tuple[str, ...]
+    #: The vendor's page where an operator registers an application; "": the guide says where.
+    register_url: str = ""
     #: Whether the vendor knows PKCE (RFC 7636).
     pkce: bool = False
     #: Whether client id and secret go into the body, instead of HTTP Basic.
