@@ -113,10 +113,9 @@ def _allocated(allocations: Any) -> str:
     return str(sum((Decimal(str(entry["amount"])) for entry in allocations), Decimal(0)))
 
 
-def _shop(name: str, snake: str, *, plain: bool = True) -> tuple[str, ...]:
-    """Where an amount in the shop's currency stands, in both spellings."""
-    sets = (f"/{name}Set/shopMoney/amount", f"/{snake}_set/shop_money/amount")
-    return (*sets, f"/{snake}") if plain else sets
+def _shop(name: str, snake: str) -> tuple[str, ...]:
+    """Where an amount in the shop's currency stands: in GraphQL, and in the old API."""
+    return (f"/{name}Set/shopMoney/amount", f"/{snake}_set/shop_money/amount", f"/{snake}")
 
 
 _STATES = status_map(
@@ -158,8 +157,10 @@ def _finished(orders: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
         pl.coalesce(money_back, (whole - now).clip(lower_bound=0), unsaid).alias("_back"),
     )
     is_void = (pl.col("status") == "void").fill_null(value=False)
+    # A total that cannot be read stays unknown, though the other amounts would give one.
     come_to = pl.min_horizontal("_whole", pl.col("_now") + pl.col("_back"))
-    total = pl.when(is_void | pl.col("_now").is_null()).then("_whole").otherwise(come_to)
+    as_written = is_void | pl.any_horizontal(pl.col("_whole", "_now", "_back").is_null())
+    total = pl.when(as_written).then("_whole").otherwise(come_to)
     frame = frame.with_columns(total.alias("total_minor"))
     back = pl.when(pl.col("_back").is_not_null()).then(pl.min_horizontal("_back", _TOTAL))
     tax = pl.when(pl.col("_whole") == _TOTAL).then(_TAX).otherwise(pl.col("current_tax_minor"))
@@ -296,7 +297,7 @@ SPEC = ConnectorSpec(
                 "test": replace(text("/test"), pick=_flag),
                 "current_minor": money(*_shop("currentTotalPrice", "current_total_price")),
                 "current_tax_minor": money(*_shop("currentTotalTax", "current_total_tax")),
-                "tip_minor": money(*_shop("totalTipReceived", "total_tip_received")),
+                "tip_minor": money("/totalTipReceivedSet/shopMoney/amount", "/total_tip_received"),
             },
             # Orders of the test gateway are no sales.
             keep=pl.col("test").is_null(),
