@@ -44,7 +44,9 @@ class ShopifyShop(BaseModel):
     access_token: SecretStr = Field(
         default=NO_SECRET,
         title="Access token",
-        description="Access token: shown once when the app was installed, shpat_... Kept encrypted.",
+        description=(
+            "Access token: shown once when the app was installed, shpat_... Kept encrypted."
+        ),
     )
     read_deletions: bool = Field(
         default=True,

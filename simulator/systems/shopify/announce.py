@@ -1,4 +1,4 @@
-"""Shopify's webhooks: one delivery for each topic, in the spelling of the old API, signed over the body."""
+"""Shopify's webhooks: one delivery for each topic, in the old API's spelling, signed over the body."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Shopify's Admin API: its token endpoint, and GraphQL with points of cost, cursors and errors in 200."""
+"""Shopify's Admin API: tokens, and GraphQL with points of cost, cursors and errors in 200."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The part of GraphQL's language that clients of lists use: queries with variables and fragments."""
+"""The part of GraphQL's language that lists need: queries with variables and fragments."""
 
 import json
 import re
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 _TOKEN: Final = re.compile(
-    r'[\s,]+|#[^\n]*|(\.\.\.|[!$():=@\[\]{|}])|([_A-Za-z]\w*)|(-?\d+(?:\.\d+)?)|("(?:[^"\\\n]|\\.)*")'
+    r"[\s,]+|#[^\n]*|(\.\.\.|[!$():=@\[\]{|}])|([_A-Za-z]\w*)|(-?\d+(?:\.\d+)?)"
+    r'|("(?:[^"\\\n]|\\.)*")'
 )
 
 

@@ -171,6 +171,7 @@ def _refund(document: Document, refund: Document) -> dict[str, Any]:
         "refundLineItems": [
             {
                 "__typename": "RefundLineItem",
+                "id": gid("RefundLineItem", f"{refund.id}{line.id:0>3}"),
                 "quantity": line.quantity,
                 "subtotalSet": _bag(refund, refund.line_net_minor(line)),
                 "totalTaxSet": _bag(refund, refund.line_tax_minor(line)),
@@ -182,7 +183,7 @@ def _refund(document: Document, refund: Document) -> dict[str, Any]:
 
 
 def customer(buyer: Customer) -> dict[str, Any]:
-    """A customer; a phone that was checked is the customer's own, any other stands in the address."""
+    """A customer; a checked phone is the customer's own, any other stands in the address."""
     own = buyer.phone_slot == 0 and buyer.person.national is not None
     number = f"+244{buyer.person.national}" if own else None
     return {

@@ -1,4 +1,4 @@
-"""What can be asked of the simulated shop: a part of the Admin API's schema, what it costs, and how it is answered."""
+"""A part of the Admin API's schema: what can be asked, what it costs, how it is answered."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ TYPES: Final[Mapping[str, Mapping[str, str]]] = {
     "RefundLineItemConnection": _connection("RefundLineItem"),
     "RefundLineItemEdge": {"cursor": _SCALAR, "node": "RefundLineItem"},
     "RefundLineItem": {
-        "quantity": _SCALAR,
+        **_scalars("id quantity"),
         "subtotalSet": "MoneyBag",
         "totalTaxSet": "MoneyBag",
         "lineItem": "LineItem",
@@ -151,7 +151,8 @@ class Query:
                 raise QueryError(message, "argumentNotAccepted")
             if isinstance(value, Variable):
                 if value.name not in self.variables:
-                    raise QueryError(f"Variable ${value.name} is used but not declared", "variableNotDefined")  # fmt: skip
+                    message = f"Variable ${value.name} is used but not declared"
+                    raise QueryError(message, "variableNotDefined")
                 value = self.variables[value.name]
             values[name] = value
         return values
@@ -172,7 +173,8 @@ class Query:
                 raise QueryError(message, "undefinedField")
             arguments = self.arguments(selected)
             if (of == _SCALAR) == bool(selected.inner):
-                raise QueryError(f"Field '{selected.name}' of type '{kind}' is asked for in the wrong way", "selectionMismatch")  # fmt: skip
+                message = f"Field '{selected.name}' must have selections, or must have none"
+                raise QueryError(message, "selectionMismatch")
             if of == _SCALAR:
                 continue
             below = self._cost(selected.inner, of.strip("[]"))
