@@ -346,7 +346,7 @@ SPEC = ConnectorSpec(
     ),
     # What counts are points of cost, which every answer tells (`rest_seconds`); this only keeps
     # many small queries apart.
-    rate=RateLimit(((2, 1.0),), concurrency=2, retry_after_seconds=2),
+    rate=RateLimit(((4, 1.0),), concurrency=2, retry_after_seconds=2),
     page_size=ORDERS_MAX,
     fault=fault,
     errors_beside_records=True,

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import eq, ge, gt, le, lt
 from typing import Any, Final
 
 import httpx
@@ -102,9 +103,9 @@ class Shopify:
         except QueryError as error:
             return json_response(_errors(error))
         left = self._left()
-        if self.world.limits[self.name].scale and query.requested_cost > left:
-            body = {"errors": [_error("Throttled", "THROTTLED")]}
-            return json_response(body | self._cost(query, left, throttled=True))
+        if query.requested_cost > left:
+            refused = {"errors": [_error("Throttled", "THROTTLED")]}
+            return json_response(refused | self._cost(query, left, throttled=True))
         denied: list[dict[str, Any]] = []
         try:
             data = query.answer(self._resolver(denied))
@@ -115,7 +116,9 @@ class Shopify:
         return json_response(body | self._cost(query, self._points, throttled=False))
 
     def _left(self) -> float:
-        """The points in the bucket now."""
+        """The points in the bucket now; it stays full where limits are not enforced."""
+        if not self.world.limits[self.name].scale:
+            return BUCKET
         now = self.world.now()
         seconds = (now - self._counted_at).total_seconds()
         self._points = min(BUCKET, self._points + max(0.0, seconds) * RESTORE_RATE)
@@ -258,13 +261,8 @@ def _comparable(value: Any) -> Any:
 
 
 def _holds(value: Any, operator: str, bound: Any) -> bool:
-    return {
-        ">=": value >= bound,
-        "<=": value <= bound,
-        ">": value > bound,
-        "<": value < bound,
-        "": value == bound,
-    }[operator]
+    compare = {"<": lt, "<=": le, ">": gt, ">=": ge, "": eq}[operator]
+    return bool(compare(value, bound))
 
 
 def _page(
