@@ -13,9 +13,11 @@ from pydantic import SecretStr
 import simulator
 from connectors import SYSTEMS
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
+from connectors.kit.http.client import Timing, open_client
 from connectors.kit.http.retry import RetryDecision
 from connectors.kit.mapping import map_page, map_pages, try_record
 from connectors.kit.read.fetch import fetch
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Account, RetryPolicy, Window
 from connectors.shopify.graphql import (
     EVENTS_MAX,
@@ -306,17 +308,46 @@ def test_throttled_by_cost_waits_as_long_as_the_points_take(bench: Any) -> None:
     assert RetryDecision(RetryPolicy()).backoff(caught.value) == pytest.approx(1.72)
 
 
-def test_an_empty_bucket_is_waited_for(benches: Callable[..., Any]) -> None:
-    """With the waits that the answers ask for, a bucket that is too small for two pages loses nothing."""
-    bench = benches("shopify", limit_scale=1, invoices=150)
-    bench.page_size = 25
+class Resting:
+    """Counts as the database does: after an answer nobody is let in for as long as it asked."""
 
-    def wait(request: httpx.Request) -> None:
-        bench.clock.advance(seconds=9)
+    def __init__(self, clock: simulator.ManualClock) -> None:
+        self.clock, self.until, self.rests = clock, clock(), 0
 
-    bench.before = wait
-    read = bench.pages("orders")
-    assert sum(page.record_count for page in read) > 130
+    def enter(self) -> tuple[int, float]:
+        return 1, max(0.0, (self.until - self.clock()).total_seconds())
+
+    def leave(self, _number: int, rest_seconds: float) -> None:
+        self.rests += rest_seconds > 0
+        self.until = self.clock() + timedelta(seconds=rest_seconds)
+
+
+def test_whole_pages_stay_within_the_points_of_the_smallest_plan(
+    benches: Callable[..., Any],
+) -> None:
+    """Every answer says how long to wait for the next one, so that not one is throttled."""
+    bench = benches("shopify", limit_scale=1, invoices=400)
+    limit = Resting(bench.clock)
+    timing = Timing(lambda: bench.clock().timestamp(), bench.clock.sleep, bench.clock)
+    transport = httpx.MockTransport(simulator.handler(bench.world, "shopify"))
+    with open_client(
+        bench.connection, SPEC, bench.tokens, transport=transport, timing=timing,
+        on_call=bench.calls.append, shared_limit=limit,
+    ) as client:  # fmt: skip
+        pages = list(extract(SPEC, SPEC.streams[0], client, Window()))
+    assert sum(page.record_count for page in pages) > 350
+    assert limit.rests > 5
+    assert not [call for call in bench.calls if call.throttled]
+
+
+def test_a_call_that_is_throttled_by_cost_is_counted_as_such(bench: Any) -> None:
+    bench.with_spec(retry=RetryPolicy(attempts=1))
+    bench.before = lambda request: (
+        None if "token" in request.url.path else httpx.Response(200, json=THROTTLED)
+    )
+    with pytest.raises(RateLimited):
+        bench.pages("orders")
+    assert [call.throttled for call in bench.calls if call.operation == "orders"] == [True]
 
 
 def test_a_token_that_does_not_end(bench: Any) -> None:

@@ -244,14 +244,16 @@ class Client:
 
     def _sent(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
         """Sends a request and reads the whole answer; the call is reported whatever happens."""
-        started, status = self.timing.monotonic(), 0
+        started, status, throttled = self.timing.monotonic(), 0, False
         try:
             response = self._http.send(request, stream=True)
             status = response.status_code
+            throttled = status == httpx.codes.TOO_MANY_REQUESTS
             try:
                 body = self._body(response, operation, started)
             finally:
                 response.close()
+            throttled = throttled or self._throttles(body)
         except httpx.UnsupportedProtocol as error:
             raise Misconfigured(
                 self.spec.name, operation, "the base URL is not an http(s) URL"
@@ -266,12 +268,19 @@ class Client:
             raise Transient(self.spec.name, operation, detail, call=shown(request)) from None
         finally:
             elapsed_ms = round((self.timing.monotonic() - started) * 1000)
-            self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
+            self._on_call(Call(self.spec.name, operation, status, elapsed_ms, throttled))
         content_type = response.headers.get("content-type", "")
         if self.spec.transport is None:  # files keep their encoding
             body = utf8(body, content_type)
         link = response.headers.get("link", "")
         return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status, link)
+
+    def _throttles(self, body: bytes) -> bool:
+        """Whether a body says that the limit is reached, of vendors that say so in bodies."""
+        if self.spec.rest_seconds is None or len(body) > ERROR_BYTES_MAX:
+            return False
+        kind = self.spec.errors.get(fault_code(self.spec, body) or "")
+        return kind is not None and issubclass(kind, RateLimited)
 
     def _rest_seconds(self, response: httpx.Response, answer: Answer) -> float:
         """For how many seconds nobody may ask for this account, as the answer says."""
