@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
 
-from simulator.books import Books
+from simulator.books import KEEP_REFUNDS, Books
 from simulator.catalog import make_number, write_phone
 from simulator.model import Customer, Document, Person, Product
 
@@ -22,6 +22,8 @@ class Activity:
         self._suppliers = [customer for customer in books.customers.values() if customer.supplier]
         self._recent: list[Document] = []
         self._draws = self._weighted()
+        if books.system in KEEP_REFUNDS:
+            self._draws += ["exchange"] * 3
 
     def sale(self, at: datetime) -> Document:
         """A new sale of one to four lines."""
@@ -40,6 +42,8 @@ class Activity:
             status = "draft"
         elif books.system == "sage_intacct" and (draw < 0.05 or draw > 0.97):
             status, entity = ("draft", entity) if draw < 0.05 else ("open", "DebitMemo")
+        elif books.system in KEEP_REFUNDS and draw < 0.05:
+            entity = "GuestOrder" if draw < 0.03 else "TestOrder"
         discount_bps = self.random.choice(_DISCOUNTS_BPS) if self.random.random() < 0.06 else 0
         document = books.record(
             entity,
@@ -134,6 +138,13 @@ class Activity:
         if self.books.system == "netsuite" and self.random.random() < 0.5:
             self.books.pay_out(credit, at)
         return True
+
+    def exchange(self, document: Document, at: datetime) -> bool:
+        """Swaps a line for another product; only shops do."""
+        line_no = self.random.randrange(len(document.lines))
+        product = self.random.choice(list(self.books.products.values()))
+        quantity = self.random.choice(_QUANTITIES)
+        return self.books.exchange(document, line_no, product, quantity, at)
 
     def allocate(self, document: Document, at: datetime) -> bool:
         """Applies what is left of a credit to the invoice it came from."""

@@ -34,6 +34,8 @@ _REVERSALS = {
     "CreditMemo": "MemoReversal",
     "DebitMemo": "MemoReversal",
 }
+#: Shops whose orders keep their refunds: no document of its own tells of them.
+KEEP_REFUNDS = ("shopify",)
 
 
 class Books:
@@ -201,8 +203,10 @@ class Books:
         return True
 
     def unpay(self, payment: Payment, at: datetime) -> bool:
-        """Deletes a payment."""
+        """Deletes a payment; a shop's payments can only be given back."""
         document = payment.document
+        if self.system in KEEP_REFUNDS:
+            return False
         if payment.deleted or payment.credit is not None or not self._live(document):
             return False
         payment.deleted = True
@@ -242,6 +246,8 @@ class Books:
 
         Sage Intacct reverses: the status changes, and a document of the opposite sign is written.
         """
+        if self.system in KEEP_REFUNDS:
+            return self._cancel(document, at)
         if (
             self.system == "freshbooks"
             or document.status != "open"
@@ -266,6 +272,35 @@ class Books:
                 tax_bps=document.tax_bps,
                 discount_bps=document.discount_bps,
             )
+        return True
+
+    def _cancel(self, document: Document, at: datetime) -> bool:
+        """Cancels an order; what was paid is given back."""
+        if not self._live(document) or document.taken_back or document.entity == "Refund":
+            return False
+        document.status = "void"
+        document.credited_minor += document.paid_minor
+        document.paid_minor = 0
+        document.touch(at)
+        return True
+
+    def exchange(
+        self, document: Document, line_no: int, product: Product, quantity: int, at: datetime
+    ) -> bool:
+        """Swaps a line of a paid order for another product that costs as much, or more.
+
+        It is the one return that an order can have here. The difference is still to be paid.
+        """
+        if self.system not in KEEP_REFUNDS or not document.settled or document.taken_back:
+            return False
+        line = document.lines[line_no]
+        if document.credited_minor or quantity * product.unit_minor < line.gross_minor:
+            return False
+        number = len(document.lines) + len(document.removed) + 1
+        document.removed.append(line)
+        document.lines[line_no] = Line(str(number), product, quantity, product.unit_minor)
+        document.taken_back = True
+        document.touch(at)
         return True
 
     def delete(self, document: Document, at: datetime) -> bool:
@@ -303,6 +338,8 @@ class Books:
         ]
         if self.system == "custom":  # its contract knows no credits
             return None
+        if self.system in KEEP_REFUNDS:
+            return self._refund(document, rows, at)
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
         entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
@@ -318,6 +355,28 @@ class Books:
             tax_bps=document.tax_bps,
             discount_bps=document.discount_bps,
         )
+
+    def _refund(
+        self, document: Document, rows: list[tuple[Product, int, int]], at: datetime
+    ) -> Document | None:
+        """Gives back money for lines of a paid order; the order keeps the refund."""
+        if not rows or not document.settled or document.taken_back or document.deleted:
+            return None
+        refund = self.record(
+            "Refund",
+            document.customer,
+            rows,
+            at,
+            number=f"{document.number}-R",
+            source=document,
+            tax_bps=document.tax_bps,
+            discount_bps=document.discount_bps,
+        )
+        document.taken_back = refund.taken_back = True
+        document.credited_minor += refund.total_minor
+        document.paid_minor -= refund.total_minor
+        document.touch(at)
+        return refund
 
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""

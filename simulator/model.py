@@ -152,6 +152,8 @@ class Document:
     net_minor: int = 0
     tax_minor: int = 0
     cache: dict[str, bytes] = field(default_factory=dict)
+    #: Lines that were swapped for others, where the document keeps them (Shopify).
+    removed: list[Line] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.recompute()

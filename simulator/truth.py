@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from simulator.books import Books
+from simulator.books import KEEP_REFUNDS, Books
 from simulator.model import CURRENCY, Document
 
 _KINDS: Final = {
@@ -25,8 +25,8 @@ class Truth:
     """One document that counts towards a member's points (supplier bills do not appear).
 
     Amounts are decimal text with two places, positive for credits as well. `refunded` is what Xero
-    reports as credited against an invoice, or as allocated of a credit note, and "0.00" in the
-    other systems, where credits are documents of their own; all of a customer refund of NetSuite,
+    reports as credited against an invoice, or as allocated of a credit note, what a shop's order
+    gave back, and "0.00" in the other systems, where credits are documents of their own; all of a customer refund of NetSuite,
     which pays out what a credit memo took back. `deleted` rows are gone from QuickBooks' queries
     (tombstone in CDC), DELETED in Xero, vis_state 1 in FreshBooks, and in NetSuite's deletedrecord
     only.
@@ -49,6 +49,8 @@ class Truth:
     updated_at: datetime
     deleted: bool
     skus: tuple[tuple[str | None, int], ...]  # (sku, quantity) per line
+    #: The moment of the sale, where the vendor tells it; elsewhere only the day is known.
+    sold_at: datetime | None = None
 
 
 def text(minor: int) -> str:
@@ -70,7 +72,7 @@ def _row(books: Books, document: Document) -> Truth:
         account=books.account,
         external_id=external_id(books.system, document),
         invoice_number=document.number,
-        kind=_kind(document),
+        kind="sale" if books.system in KEEP_REFUNDS else _kind(document),
         customer_id=document.customer.id,
         phone=document.customer.phone,
         phone_e164=f"+244{national}" if national else None,
@@ -83,6 +85,7 @@ def _row(books: Books, document: Document) -> Truth:
         updated_at=document.updated_at,
         deleted=document.deleted,
         skus=tuple((line.product.sku, line.quantity) for line in document.lines),
+        sold_at=document.created_at if books.system in KEEP_REFUNDS else None,
     )
 
 
@@ -94,6 +97,8 @@ def _kind(document: Document) -> str:
 
 
 def _refunded(books: Books, document: Document) -> int:
+    if books.system in KEEP_REFUNDS:
+        return document.credited_minor
     if document.entity == "CustomerRefund":
         return document.total_minor
     return document.credited_minor if books.system == "xero" else 0

@@ -63,6 +63,7 @@ def test_expired_token_is_renewed_once_and_the_rotated_one_kept(bench: Any) -> N
         "quickbooks",
         "netsuite",
         "custom",
+        "shopify",
     ):  # one keeps the refresh token for a day, the others have none
         assert bench.tokens.held.refresh_token != first.refresh_token
 
@@ -139,6 +140,7 @@ def refused_in_200(bench: Any) -> dict[str, Any]:
         "freshbooks": {"error": "unauthenticated", "error_description": "expired"},
         "sage_intacct": {"ia::result": {"ia::error": {"code": "x", "message": "Invalid token"}}},
         "custom": {"error": "invalid_token"},
+        "shopify": {"errors": [{"message": "m", "extensions": {"code": "invalid_token"}}]},
     }.get(bench.spec.name, {})
 
 

@@ -22,6 +22,7 @@ STAMPS: dict[str, Callable[[dict[str, Any], datetime], None]] = {
         UpdatedDateUTC=f"/Date({int(at.timestamp() * 1000)}+0000)/"
     ),
     "freshbooks": lambda record, at: record.update(updated=f"{at:%Y-%m-%d %H:%M:%S}"),
+    "shopify": lambda record, at: record.update(updatedAt=at.isoformat()),
 }
 FAR = datetime(2062, 1, 24, 10, tzinfo=UTC)
 #: From then on everything is read, so that only what is stored decides.

@@ -38,6 +38,7 @@ from tests.sync.conftest import START, Shop, expected
 __all__ = ["databases", "dsn"]
 SECRETS = {
     "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "shopify": "hush",
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
 
@@ -83,7 +84,8 @@ class Mailbox:
                 if check:
                     outcome = verify(hook, [SecretStr(SECRETS[one.system])], headers, one.body, now)
                     assert isinstance(outcome, Verified), outcome
-                kept = {name: value for name, value in headers.items() if name in HTTP_HEADERS}
+                stored_headers = (*HTTP_HEADERS, *hook.kept_headers)
+                kept = {name: value for name, value in headers.items() if name in stored_headers}
                 key = delivery_key(hook, headers, one.body, now)
                 event = NewEvent(self.endpoint(one.system), key, "test", kept, one.body, None, now)
                 new += stored.store_event(connection, event) is not None
@@ -125,7 +127,7 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
     return announcer.changes()
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom"])
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom", "shopify"])
 def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     box: Mailbox, system: str
 ) -> None:
@@ -152,7 +154,7 @@ def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
 
 def test_changes_that_arrive_in_any_order_and_twice_leave_polls_ledger(box: Mailbox) -> None:
     """A polled past, then edits, voids, refunds and deletions, told by all vendors in disorder, in several rounds."""
-    systems = ("quickbooks", "xero", "freshbooks", "custom")
+    systems = ("quickbooks", "xero", "freshbooks", "custom", "shopify")
     for system in systems:
         box.shop.sync(system)
     announcer = Announcer(

@@ -12,14 +12,30 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from connectors.kit.errors import CredentialsRejected, Misconfigured
-from connectors.kit.http.auth import Token, basic_form, refresh_token
+from connectors.kit.errors import (
+    CredentialsRejected,
+    Misconfigured,
+    PaginationLoop,
+    PermissionMissing,
+    RateLimited,
+)
+from connectors.kit.http.auth import Token, basic_form, client_credentials, refresh_token
 from connectors.kit.http.client import open_client
 from connectors.kit.http.urls import base_url
 from connectors.kit.mapping import map_page
+from connectors.kit.read.continued import continued
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pagination import by_cursor, by_page
-from connectors.kit.spec import Account, ListMovedError, Lookup, PageRequest, PageView, of_account
+from connectors.kit.spec import (
+    Account,
+    Continued,
+    ListMovedError,
+    Lookup,
+    PageRequest,
+    PageView,
+    TokenAuth,
+    of_account,
+)
 from connectors.kit.spec.fields import phone, text
 from connectors.kit.webhooks.scheme import Refused, Verified, Webhook, verify
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
@@ -87,6 +103,110 @@ def test_every_call_has_the_word_before_its_token_and_the_parameters() -> None:
         client.send(PageRequest("GET", "/invoices", {"page": "2"}), "invoices")
     assert asked[0].headers["authorization"] == "Zoho-oauthtoken t0ken"
     assert dict(asked[0].url.params) == {"organization_id": "10", "page": "2"}
+
+
+def test_a_token_in_a_header_of_its_own() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={})
+
+    auth = TokenAuth(client_credentials(), seeded=False, word="", header="x-access-token")
+    spec = replace(SPEC, auth=lambda _: auth)
+    transport = httpx.MockTransport(answer)
+    with open_client(Account("garrafa", "10"), spec, OneToken(), transport=transport) as client:
+        client.send(PageRequest("GET", "/invoices"), "invoices")
+    assert asked[0].headers["x-access-token"] == "t0ken"
+    assert "authorization" not in asked[0].headers
+
+
+def one_answer(body: Any, **changes: Any) -> Any:
+    """What a client makes of an answer with status 200."""
+    spec = replace(SPEC, **changes)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=body))
+    with open_client(Account("garrafa", "10"), spec, OneToken(), transport=transport) as client:
+        return client.send(PageRequest("GET", "/invoices"), "invoices")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_error_beside_records_counts_where_the_vendor_sends_parts(*, beside: bool) -> None:
+    """However long the answer is."""
+    body = {"error": {"code": "DENIED"}, "receipts": [{"id": "1", "text": "x" * 9000}]}
+    changes = {"errors_beside_records": beside, "errors": {"DENIED": PermissionMissing}}
+    if not beside:
+        assert one_answer(body, **changes).status == 200
+        return
+    with pytest.raises(PermissionMissing, match="an error answer, code DENIED"):
+        one_answer(body, **changes)
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"), [(0.5, 4.5), ("?", None), (float("1e9"), 0.0), (None, None)]
+)
+def test_a_wait_that_the_body_asks_for(left: Any, seconds: float | None) -> None:
+    body = {"error": {"code": "SLOW"}, "left": left}
+    with pytest.raises(RateLimited) as caught:
+        one_answer(
+            body,
+            errors_beside_records=True,
+            errors={"SLOW": RateLimited},
+            rest_seconds=lambda answer: 5 - float(answer["left"]),
+        )
+    assert caught.value.retry_after_seconds == seconds
+
+
+def long_lists(parts: dict[str, Any]) -> httpx.MockTransport:
+    """A server with a receipt whose items come in parts, by cursor."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        part = parts[request.url.params.get("after", "")]
+        return httpx.Response(200, json={"receipt": {"id": 1, "items": part}})
+
+    return httpx.MockTransport(answer)
+
+
+def part_of(*numbers: int, after: str | None = None) -> dict[str, Any]:
+    return {"list": [{"n": number} for number in numbers], "more": after is not None, "after": after}  # fmt: skip
+
+
+CONTINUED = Continued(
+    list="/items/list",
+    more="/items/more",
+    cursor="/items/after",
+    record="/id",
+    request=lambda _, record, cursor: PageRequest("GET", f"/r/{record}", {"after": cursor}),
+    answer="/receipt",
+)
+
+
+def whole(transport: httpx.MockTransport, body: bytes) -> bytes:
+    spec = replace(SPEC, streams=(replace(SPEC.streams[0], continued=CONTINUED),))
+    with open_client(Account("garrafa", "10"), spec, OneToken(), transport=transport) as client:
+        return continued(spec, spec.streams[0], client, body)
+
+
+def test_a_list_inside_a_record_is_read_to_its_end() -> None:
+    records = [
+        {"id": 1, "total": "1.50", "items": part_of(1, 2, after="b")},
+        {"id": 2, "items": part_of(9)},
+    ]
+    body = json.dumps({"receipts": records}).encode()
+    server = long_lists({"b": part_of(3, after="c"), "c": part_of(4)})
+    long, short = json.loads(whole(server, body))["receipts"]
+    assert [item["n"] for item in long["items"]["list"]] == [1, 2, 3, 4]
+    assert (long["total"], short["items"]["list"]) == ("1.50", [{"n": 9}])
+
+
+def test_a_page_of_whole_lists_stays_as_it_is() -> None:
+    body = json.dumps({"receipts": [{"id": 2, "items": part_of(9)}], "pages": 1}).encode()
+    assert whole(long_lists({}), body) == body
+
+
+def test_a_list_inside_a_record_that_never_ends() -> None:
+    body = json.dumps({"receipts": [{"id": 1, "items": part_of(1, after="b")}]}).encode()
+    with pytest.raises(PaginationLoop):
+        whole(long_lists({"b": part_of(1, after="b")}), body)
 
 
 def test_an_error_in_a_200_is_an_error() -> None:

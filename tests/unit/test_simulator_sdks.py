@@ -1,5 +1,6 @@
 """The vendors' own Python SDKs read the served simulator, with nothing but the base URL changed."""
 
+import json
 import threading
 import time
 import warnings
@@ -200,3 +201,43 @@ def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(freshbooks.FreshBooksError) as caught:
         client.clients.get(account, 9)
     assert (caught.value.status_code, caught.value.error_code) == (404, 1012)
+
+
+def test_shopify_python(url: str, world: World) -> None:
+    """The vendor's library sends GraphQL as it is given: pages by cursor, and an order with its refunds."""
+    shopify = pytest.importorskip("shopify")
+    token = world.grants["shopify"].issue_access()
+    shopify.ShopifyResource.clear_session()
+    shopify.ShopifyResource.set_site(f"{url}/shopify/admin/api/2026-10")
+    shopify.ShopifyResource.headers["X-Shopify-Access-Token"] = token
+    query = """
+    query Orders($first: Int!, $after: String) {
+      shop { currencyCode }
+      orders(first: $first, after: $after, sortKey: UPDATED_AT) {
+        edges { cursor node { ...Shown } }
+        pageInfo { hasNextPage endCursor }
+      }
+    }
+    fragment Shown on Order {
+      id name test customer { id } totalPriceSet { shopMoney { amount currencyCode } }
+      refunds(first: 2) { totalRefundedSet { shopMoney { amount } } }
+    }
+    """
+    found, after = {}, None
+    while True:
+        answer = json.loads(shopify.GraphQL().execute(query, {"first": 60, "after": after}))
+        orders = answer["data"]["orders"]
+        found |= {edge["node"]["id"].rpartition("/")[2]: edge["node"] for edge in orders["edges"]}
+        after = orders["pageInfo"]["endCursor"]
+        if not orders["pageInfo"]["hasNextPage"]:
+            break
+    assert answer["data"]["shop"] == {"currencyCode": "AOA"}
+    assert answer["extensions"]["cost"]["requestedQueryCost"] < 1000
+    sales = {key for key, node in found.items() if node["customer"] and not node["test"]}
+    assert sorted(sales) == alive(world, "shopify", "sale")
+    refunded = {key for key, node in found.items() if node["refunds"]}
+    assert refunded <= {row.external_id for row in world.truth() if row.refunded != "0.00"}
+    assert refunded
+    wrong = json.loads(shopify.GraphQL().execute("{ orders(first: 1) { nodes { total } } }"))
+    assert wrong["errors"][0]["extensions"]["code"] == "undefinedField"
+    shopify.ShopifyResource.clear_session()

@@ -268,6 +268,58 @@ def test_half_a_character_and_a_number_that_is_none_cost_their_fields_only() -> 
     assert json.loads(event.record) == opened(body)["data"]
 
 
+def shopify(topic: str, body: Any, **headers: str) -> list[Event]:
+    named = {
+        "X-Shopify-Topic": topic,
+        "X-Shopify-Shop-Domain": "agua-twezah.myshopify.com",
+        "X-Shopify-Event-Id": "e-1",
+        "X-Shopify-Webhook-Id": "w-1",
+    }
+    return read("shopify", body, named | headers)
+
+
+@pytest.mark.parametrize(
+    ("topic", "body", "kind", "ids"),
+    [
+        ("orders/create", {"id": 450789469}, "changed", ("450789469",)),
+        ("orders/updated", {"id": 450789469}, "changed", ("450789469",)),
+        ("orders/edited", {"order_edit": {"id": 1, "order_id": 7}}, "changed", ("7",)),
+        ("orders/delete", {"id": 7}, "deleted", ("7",)),
+        ("refunds/create", {"id": 509562969, "order_id": 450789469}, "changed", ("450789469",)),
+        ("order_transactions/create", {"id": 1, "order_id": 7}, "changed", ("7",)),
+        ("customers/redact", {"shop_id": 1}, "ignored", ()),
+        ("products/update", {"id": 1}, "ignored", ()),
+    ],
+)
+def test_shopify_names_the_order_by_topic(
+    topic: str, body: Any, kind: str, ids: tuple[str, ...]
+) -> None:
+    (event,) = shopify(topic, body)
+    assert (event.kind, event.external_ids, event.account) == (kind, ids, "agua-twezah")
+    assert event.record is None  # it may be hours old: the order is read again
+
+
+def test_shopify_tells_one_action_under_several_topics() -> None:
+    (updated,), (paid,) = (shopify(topic, {"id": 7}) for topic in ("orders/updated", "orders/paid"))
+    assert updated.event_id != paid.event_id
+    again = shopify("orders/updated", {"id": 7}, **{"X-Shopify-Webhook-Id": "w-2"})
+    assert again[0].event_id == updated.event_id
+
+
+def test_shopifys_times_have_the_shops_offset() -> None:
+    (event,) = shopify("orders/paid", {"id": 7, "updated_at": "2026-01-10T09:00:00-05:00"})
+    assert event.occurred_at == datetime(2026, 1, 10, 14, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("topic", "body"),
+    [("", {"id": 7}), ("orders/paid", {}), ("orders/paid", {"id": "7/../8"}), ("orders/edited", {"id": 7})],
+)  # fmt: skip
+def test_shopify_deliveries_that_name_no_order_are_bad(topic: str, body: Any) -> None:
+    with pytest.raises(BadBody):
+        shopify(topic, body)
+
+
 VENDORS_HOSTILE = {
     "no notifications": ("quickbooks", b"{}", "it is neither a list of CloudEvents nor an object with eventNotifications"),
     "entities are missing": ("quickbooks", b'{"eventNotifications":[{"realmId":"1"}]}', "/dataChangeEvent/entities is not a list of objects"),
@@ -320,7 +372,7 @@ KEYS = st.sampled_from(
 
 
 @given(
-    st.sampled_from(["custom", "quickbooks", "xero", "freshbooks"]),
+    st.sampled_from(["custom", "quickbooks", "xero", "freshbooks", "shopify"]),
     st.dictionaries(KEYS, JSON) | st.lists(JSON, max_size=3),
 )
 def test_any_body_gives_events_or_is_named_bad(system: str, body: Any) -> None:
@@ -336,7 +388,7 @@ def test_any_body_gives_events_or_is_named_bad(system: str, body: Any) -> None:
 
 @given(st.binary(max_size=40))
 def test_any_bytes_give_events_or_are_named_bad(body: bytes) -> None:
-    for system in ("custom", "quickbooks", "xero", "freshbooks"):
+    for system in ("custom", "quickbooks", "xero", "freshbooks", "shopify"):
         try:
             read(system, body)
         except BadBody:

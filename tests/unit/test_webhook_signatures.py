@@ -131,6 +131,18 @@ def test_freshbooks_vectors_sign_the_fields_and_not_the_body() -> None:
         )
 
 
+def test_shopify_is_signed_with_either_secret() -> None:
+    """Of the vendor's own library (shopify-api-js, validate.test.ts)."""
+    headers = {"X-Shopify-Hmac-SHA256": "B23tXN681gZ0qIWNRrgtzBE9XSDo5yaUu6wfmhu3a7g="}
+    hook, body = declared.WEBHOOKS["shopify"], b'{"foo": "bar"}'
+    secrets = [SecretStr("the new one"), SecretStr("test_secret_key")]
+    outcome = verify(hook, secrets, headers, body, NOW)
+    assert isinstance(outcome, Verified)
+    assert outcome.secret_no == 1  # for an hour after a rotation the old one signs
+    assert isinstance(verify(hook, secrets, headers, body + b" ", NOW), Refused)
+    assert isinstance(verify(hook, secrets, {}, body, NOW), Refused)
+
+
 def test_stripes_vector() -> None:
     path = SAMPLES / "stripe" / "webhook_signature_vectors.json"
     if not path.exists():

@@ -28,6 +28,7 @@ from connectors.kit.http.responses import (
     failure,
     fault_code,
     refuses_proof,
+    rest_seconds,
     retry_after_seconds,
 )
 from connectors.kit.http.urls import base_url, join_url, shown
@@ -157,7 +158,7 @@ class Client:
         response, answer, used = self._exchange(request, operation)
         if self._proof_refused(response, answer) and self._session.renewed(used):
             response, answer, _ = self._exchange(request, operation)
-        refused = response.is_success and self._proof_refused(response, answer)
+        refused = response.is_success and self._is_error(response, answer)
         if refused or (not response.is_success and not _unchanged(response, request)):
             raise failure(
                 self.spec,
@@ -176,9 +177,16 @@ class Client:
         """
         if response.status_code == 401:
             return True
-        if response.is_success and len(answer.body) > ERROR_BYTES_MAX:
+        is_long = len(answer.body) > ERROR_BYTES_MAX and not self.spec.errors_beside_records
+        if response.is_success and is_long:
             return False
         return refuses_proof(self.spec, fault_code(self.spec, answer.body))
+
+    def _is_error(self, response: httpx.Response, answer: Answer) -> bool:
+        """Whether an answer with a status of success is an error all the same."""
+        if self._proof_refused(response, answer):
+            return True
+        return self.spec.errors_beside_records and fault_code(self.spec, answer.body) is not None
 
     def _exchange(
         self, request: PageRequest, operation: str
@@ -222,7 +230,7 @@ class Client:
         try:
             with self._limiter.slot() as turn:
                 response, answer = self._sent(request, operation)
-                turn.rest_seconds = self._rest_seconds(response)
+                turn.rest_seconds = self._rest_seconds(response, answer)
         except TooLong as late:
             raise RateLimited(
                 self.spec.name,
@@ -236,14 +244,16 @@ class Client:
 
     def _sent(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
         """Sends a request and reads the whole answer; the call is reported whatever happens."""
-        started, status = self.timing.monotonic(), 0
+        started, status, throttled = self.timing.monotonic(), 0, False
         try:
             response = self._http.send(request, stream=True)
             status = response.status_code
+            throttled = status == httpx.codes.TOO_MANY_REQUESTS
             try:
                 body = self._body(response, operation, started)
             finally:
                 response.close()
+            throttled = throttled or self._throttles(body)
         except httpx.UnsupportedProtocol as error:
             raise Misconfigured(
                 self.spec.name, operation, "the base URL is not an http(s) URL"
@@ -258,14 +268,21 @@ class Client:
             raise Transient(self.spec.name, operation, detail, call=shown(request)) from None
         finally:
             elapsed_ms = round((self.timing.monotonic() - started) * 1000)
-            self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
+            self._on_call(Call(self.spec.name, operation, status, elapsed_ms, throttled))
         content_type = response.headers.get("content-type", "")
         if self.spec.transport is None:  # files keep their encoding
             body = utf8(body, content_type)
         link = response.headers.get("link", "")
         return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status, link)
 
-    def _rest_seconds(self, response: httpx.Response) -> float:
+    def _throttles(self, body: bytes) -> bool:
+        """Whether a body says that the limit is reached, of vendors that say so in bodies."""
+        if self.spec.rest_seconds is None or len(body) > ERROR_BYTES_MAX:
+            return False
+        kind = self.spec.errors.get(fault_code(self.spec, body) or "")
+        return kind is not None and issubclass(kind, RateLimited)
+
+    def _rest_seconds(self, response: httpx.Response, answer: Answer) -> float:
         """For how many seconds nobody may ask for this account, as the answer says."""
         rate = self.spec.rate
         if response.status_code == 429:
@@ -275,7 +292,7 @@ class Client:
             bool(rate.day_left_header)
             and response.headers.get(rate.day_left_header, "").strip() == "0"
         )
-        return DAY_USED_UP_SECONDS if used_up else 0.0
+        return DAY_USED_UP_SECONDS if used_up else rest_seconds(self.spec, answer.body) or 0.0
 
     def _body(self, response: httpx.Response, operation: str, started: float) -> bytes:
         """The body, within the limits of size and time.

@@ -115,8 +115,13 @@ def failure(
         usual = refused if refuses_proof(spec, code) else _kind(response)
         kind = spec.errors.get(code or "") or spec.errors.get(status) or usual
     detail = f"code {code}" if code else (response.reason_phrase or "refused")
+    if response.is_success:
+        kind = spec.error_answer if kind is UnexpectedShape else kind
+        detail = f"an error answer, {detail}"
     if issubclass(kind, RateLimited):
         wait_seconds = retry_after_seconds(response, now)
+        if wait_seconds is None:
+            wait_seconds = rest_seconds(spec, body)
         return RateLimited(
             spec.name,
             operation,
@@ -164,6 +169,19 @@ def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
         return error_code(spec, _WHOLE.decode(body))
     except UNREADABLE:
         return None
+
+
+def rest_seconds(spec: ConnectorSpec, body: bytes) -> float | None:
+    """For how many seconds nobody should ask, as a body says; None where it does not."""
+    if spec.rest_seconds is None:
+        return None
+    try:
+        seconds = spec.rest_seconds(_WHOLE.decode(body))
+    except (*UNREADABLE, LookupError, TypeError, ValueError, AttributeError):
+        return None
+    if seconds is None or math.isnan(seconds):
+        return None
+    return min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
 
 
 def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:

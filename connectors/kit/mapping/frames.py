@@ -177,6 +177,8 @@ def assemble(
     lines = lines_without_sign(lines, invoices)
     if stream.finish is not None:
         invoices = _with_unread(raw.records, invoices, stream.finish(invoices, lines))
+    if plan.lines is not None and plan.lines.finish is not None:
+        lines = plan.lines.finish(lines, invoices)
     invoices, notes = settled(
         invoices.with_columns(raw.places.get_columns()), plan.fields["amount_refunded_minor"].source
     )

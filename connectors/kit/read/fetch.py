@@ -15,9 +15,10 @@ from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
+from connectors.kit.read.continued import continued
 from connectors.kit.read.hydrate import UNKNOWN
 from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Stream
-from connectors.kit.webhooks.bodies import list_page, opened, raw_at
+from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
     page = Page(
         stream.name,
         request.page_no,
-        body,
+        continued(spec, stream, client, body),
         answer.content_type,
         answer.fetched_at,
         request,
@@ -86,11 +87,17 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
 
 
 def _listed(spec: ConnectorSpec, stream: Stream, body: bytes) -> bytes:
-    """An answer that is one document, as a page of the list.
+    """An answer that is one document, or lists some elsewhere, as a page of the list.
 
-    The document is in the page byte for byte.
+    The documents are in the page byte for byte.
     """
     single = stream.by_id.single if stream.by_id else ()
+    records = stream.by_id.records if stream.by_id else ""
+    if records:
+        listed = raw_at(body, segments(records))
+        if listed is None or not listed.startswith(b"["):
+            raise unexpected(spec, stream.name, records, body)
+        return list_page(stream.records, [raw for raw in raw_list(listed) if raw != b"null"])
     if not single:
         return body
     for pointer in single:

@@ -169,5 +169,6 @@ def _goes_on(request: PageRequest, view: PageView, more: str) -> bool:
     has_more = view.info.get(more)
     if has_more is True and view.record_count == 0:
         raise ListMovedError  # it says that there are more
-    full = view.record_count >= int(request.param("limit"))
-    return view.record_count > 0 and (has_more if isinstance(has_more, bool) else full)
+    if isinstance(has_more, bool):
+        return has_more
+    return view.record_count > 0 and view.record_count >= int(request.param("limit"))

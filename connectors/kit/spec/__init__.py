@@ -30,6 +30,7 @@ from connectors.kit.spec.requests import (
 )
 from connectors.kit.spec.streams import (
     ById,
+    Continued,
     Deleted,
     Details,
     Lines,
@@ -45,6 +46,7 @@ __all__ = [
     "ById",
     "ConnectorSpec",
     "Consent",
+    "Continued",
     "Deleted",
     "Details",
     "Grant",

@@ -29,8 +29,10 @@ class TokenAuth:
     seeded: bool = True
     #: The error, with its advice, when the vendor refuses the token.
     refused: type[CredentialsRejected] = CredentialsRejected
-    #: The word before the token in the header `authorization`, where it is not the usual one.
+    #: The word before the token, where it is not the usual one; "": the token alone.
     word: str = "Bearer"
+    #: The header that takes the token, where it is not the usual one.
+    header: str = "authorization"
 
 
 @dataclass(frozen=True)

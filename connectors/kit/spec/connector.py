@@ -71,6 +71,12 @@ class ConnectorSpec:
     fault: Callable[[Any], str | None] = lambda _: None
     #: Which error a code or status means, where the usual reading would be wrong.
     errors: Mapping[int | str, type[ConnectorError]] = field(default_factory=dict)
+    #: Whether an error code counts also where records came with it: parts of them are missing then
+    #: (GraphQL).
+    errors_beside_records: bool = False
+    #: Reads in the body of any answer for how many seconds nobody should ask for this account;
+    #: None: it does not say. It may raise LookupError, TypeError, ValueError or AttributeError.
+    rest_seconds: Callable[[Any], float | None] | None = None
     #: Which error an answer without its list is.
     no_list: type[UnexpectedShape] = UnexpectedShape
     #: Which error an answer with any other error code is.

@@ -31,6 +31,9 @@ class Lines:
     adjust: Callable[[pl.DataFrame], pl.DataFrame] | None = None
     #: Other pointers, looked at where `path` holds nothing.
     also: tuple[str, ...] = ()
+    #: Is given the lines, with `row`, the place of their document, and the finished documents with
+    #: their helpers, and drops or changes lines.
+    finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,30 @@ class ById:
     requests: Callable[[Account, Sequence[str]], Iterable[PageRequest]]
     #: Pointers at which an answer holds its one document ("": it is the answer).
     single: tuple[str, ...] = ()
+    #: Pointer to the list of documents in an answer, where that is not the list's own pointer; null
+    #: stands there for an id that the vendor does not know.
+    records: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Continued:
+    """A list inside a record that can be longer than the page of it which comes with the record.
+
+    What is left is asked for before the page is stored, and put behind what came.
+    """
+
+    #: Pointer to the list in a record.
+    list: str
+    #: Pointer in a record to the mark that the list goes on: true.
+    more: str
+    #: Pointer in a record to what the next page is asked for with.
+    cursor: str
+    #: Pointer to a record's id.
+    record: str
+    #: The request for the page behind a cursor, from the account, the record's id and the cursor.
+    request: Callable[[Account, str, str], PageRequest]
+    #: Pointer to the record in the answer; the other pointers hold in it as well.
+    answer: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +176,8 @@ class Stream:
     split: Callable[[PageRequest, PageView], Sequence[PageRequest]] | None = None
     #: Asks for lines that the list leaves out.
     details: Details | None = None
+    #: Asks for the rest of a list inside a record.
+    continued: Continued | None = None
     #: The helper that marks a record of this list as a deleted document; it holds the time of the
     #: deletion, or any other value.
     gone: str | None = None
