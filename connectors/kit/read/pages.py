@@ -24,7 +24,7 @@ from connectors.kit.http.responses import Answer, page_of
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
-from connectors.kit.read.hydrate import completed
+from connectors.kit.read.hydrate import completed, rest_completed
 from connectors.kit.read.look_up import concurrently
 from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
 from connectors.kit.spec import (
@@ -204,7 +204,7 @@ class _Reading:
             body = with_details(body, [page.body for page in details])
         if stream.incomplete and ids:
             body = completed(spec, stream, client, body, ids)
-        return body
+        return rest_completed(spec, stream, client, body)
 
     def _following(self, page: PageView) -> PageRequest | Special | None:
         """What to ask for after a page; None after the last page.

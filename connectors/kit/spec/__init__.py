@@ -35,6 +35,7 @@ from connectors.kit.spec.streams import (
     Lines,
     Lookup,
     MissingIsEmpty,
+    Rest,
     Stream,
 )
 
@@ -60,6 +61,7 @@ __all__ = [
     "Param",
     "RateLimit",
     "RequestAuth",
+    "Rest",
     "Resume",
     "RetryPolicy",
     "Special",
