@@ -279,6 +279,7 @@ def _invoice(at: str) -> dict[str, Any]:
         "helpers": {
             "what": text(f"{at}/object"),
             "state": text(f"{at}/status"),
+            "charge": text(f"{at}/charge/id", f"{at}/charge"),
             "paid_minor": _minor(f"{at}/amount_paid"),
             "credited_before": _minor(f"{at}/pre_payment_credit_notes_amount"),
             "credited_after": _minor(f"{at}/post_payment_credit_notes_amount"),

@@ -25,7 +25,9 @@ def ids_on(bench: Any, pages: list[Any], lookup: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"])
+@pytest.mark.parametrize(
+    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "stripe"]
+)
 def test_stays_within_the_vendors_limits(benches: Callable[..., Any], system: str) -> None:
     """Where the simulator enforces the published limits, not one call is throttled."""
     bench = benches(system, limit_scale=1, invoices=200)

@@ -38,6 +38,7 @@ from tests.sync.conftest import START, Shop, expected
 __all__ = ["databases", "dsn"]
 SECRETS = {
     "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "stripe": "whsec_test",
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
 
@@ -125,7 +126,7 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
     return announcer.changes()
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom"])
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom", "stripe"])
 def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     box: Mailbox, system: str
 ) -> None:
@@ -152,7 +153,7 @@ def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
 
 def test_changes_that_arrive_in_any_order_and_twice_leave_polls_ledger(box: Mailbox) -> None:
     """A polled past, then edits, voids, refunds and deletions, told by all vendors in disorder, in several rounds."""
-    systems = ("quickbooks", "xero", "freshbooks", "custom")
+    systems = ("quickbooks", "xero", "freshbooks", "custom", "stripe")
     for system in systems:
         box.shop.sync(system)
     announcer = Announcer(
