@@ -1,16 +1,17 @@
 """A shop's day at Stripe: after each thing that happens, the ledger is what the books say."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+import simulator
 from simulator.systems.stripe.books import StripeBooks
-from tests.sync.conftest import Shop, expected
+from tests.sync.conftest import START, Shop, expected
 
 
 class Day:
-    """One customer, one product of 100.00, and the clock of the machine."""
+    """One customer, and one product of 100.00."""
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
@@ -21,12 +22,11 @@ class Day:
             row for row in books.customers.values() if row.person.national and row.phone
         )
         self.product = next(item for item in books.products.values() if item.sku == "ATW-5L")
-        self.now = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=20)
         shop.sync("stripe")
 
     def later(self) -> datetime:
-        self.now += timedelta(seconds=30)
-        return self.now
+        """Now: the vendor tells seconds, and several things may happen in one."""
+        return datetime.now(UTC).replace(microsecond=0)
 
     def sell(self, entity: str = "Invoice", **more: Any) -> Any:
         rows = [(self.product, 10, 10_000)]
@@ -41,6 +41,8 @@ class Day:
 
 @pytest.fixture
 def day(shop: Shop) -> Day:
+    """After a first read, so that only what happens today is asked for."""
+    shop.world = simulator.World(seed=11, customers=12, invoices=10, start=START)
     return Day(shop)
 
 
