@@ -245,7 +245,7 @@ def _invoice(at: str) -> dict[str, Any]:
     """How an invoice is read that stands at a pointer of a record."""
     transitions = f"{at}/status_transitions"
     return {
-        "keep": pl.col("what") == "invoice",
+        "keep": pl.col("what").eq_missing(pl.lit("invoice")),
         "walk_ins": True,
         "fields": {
             "external_id": text(f"{at}/id", required=True),
@@ -373,7 +373,7 @@ def _payment(at: str) -> dict[str, Any]:
     """How a payment without an invoice is read that stands at a pointer of a record."""
     none = computed(pl.lit(None, dtype=pl.Int64), required=False)
     return {
-        "keep": (pl.col("what") == "charge") & pl.col("invoice").is_null(),
+        "keep": pl.col("what").eq_missing(pl.lit("charge")) & pl.col("invoice").is_null(),
         "walk_ins": True,
         "fields": {
             "external_id": text(f"{at}/id", required=True),

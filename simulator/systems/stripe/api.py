@@ -1,4 +1,4 @@
-"""Stripe's API v1: lists by creation, newest first; single objects; events of the last thirty days."""
+"""Stripe's API v1: lists by creation, newest first; single objects; events of thirty days."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""Stripe's objects: amounts are whole minor units, times seconds since 1970, currencies in lower case.
+"""Stripe's objects: whole minor units, seconds since 1970, currencies in lower case.
 
 An object is written as the version of the request asks: since 2025-03-31 invoices do not name their
 charge, nor charges their invoice.
