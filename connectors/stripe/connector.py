@@ -490,7 +490,6 @@ SPEC = ConnectorSpec(
             _paged,
             records="/data",
             info=_INFO,
-            single=("",),
             # A draft can be deleted.
             shrinks=True,
             by_id=ById(_INVOICES, ("",)),

@@ -57,7 +57,7 @@ class TestForm:
             name for name in kind.model_fields if any(word in name for word in SECRET_WORDS)
         } - set(PLAIN)
         assert named <= secret
-        needed: dict[str, Any] = {"account_id": "1"} if kind is NetSuiteConnection else kind.sample_values() if hasattr(kind, "sample_values") else {"client_id": "i"}  # fmt: skip
+        needed: dict[str, Any] = dict(kind.made_from.simulated) if kind.made_from.access == "key" and kind.made_from.simulated else kind.sample_values() if hasattr(kind, "sample_values") else {"client_id": "i"}  # fmt: skip
         block = kind(**needed | dict.fromkeys(secret, "s3cr3t-value"))
         shown = [repr(block), str(block), block.model_dump_json(), json.dumps(block.model_dump(mode="json")), repr(block.connection())]  # fmt: skip
         assert not [text for text in shown if "s3cr3t-value" in text]
