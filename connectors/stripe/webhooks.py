@@ -7,6 +7,7 @@ other. So the document is asked for by its id: its state of that moment is never
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -59,15 +60,16 @@ def _document(name: str) -> tuple[str, tuple[str, ...]]:
     return _DOCUMENTS.get(entity, ("id", ()))
 
 
-def webhook_from(account: Account) -> Webhook:
-    """The webhooks of an account: with or without payments that have no invoice.
+#: The secret is that of the endpoint, as text, with its `whsec_`.
+WEBHOOK: Final = Webhook(
+    "stripe",
+    timestamped_list("stripe-signature"),
+    partial(_read, payments=True),
+    answer_seconds=10,
+)
 
-    The secret is that of the endpoint, as text, with its `whsec_`.
-    """
+
+def webhook_of(account: Account) -> Webhook:
+    """The webhooks of an account: with or without payments that have no invoice."""
     payments = bool(account.options.get("payments", True))
-    return Webhook(
-        "stripe",
-        timestamped_list("stripe-signature"),
-        partial(_read, payments=payments),
-        answer_seconds=10,
-    )
+    return replace(WEBHOOK, read=partial(_read, payments=payments))

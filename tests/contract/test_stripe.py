@@ -493,6 +493,14 @@ def test_keys_that_the_form_takes(key: str, said: str, *, test_data: bool) -> No
     assert "live_x" not in missing and "test_x" not in missing
 
 
+def test_many_customers_are_read_as_a_list() -> None:
+    """There is no way to ask for several by their ids."""
+    requests = SPEC.lookup("customers").requests
+    assert list(requests(ACCOUNT, [f"cus_{n}" for n in range(499)])) == []
+    (request,) = requests(ACCOUNT, [f"cus_{n}" for n in range(500)])
+    assert (request.path, request.params) == ("/v1/customers", {"limit": "100"})
+
+
 def test_products_give_the_sku_and_customers_the_phone(benches: Callable[..., Bench]) -> None:
     """In batches of products; customers one by one, and as a list where they are many."""
     bench = benches("stripe", customers=40)
