@@ -1,8 +1,9 @@
 """Finds the billing systems: each folder beside `kit/` that has a `connector.py` is one.
 
 `connector.py` gives `SPEC`, or `NAME` and `spec_from` where an operator describes the system in a
-block. `webhooks.py`, where the system announces sales, gives `WEBHOOK` or `webhook_from`. What an
-operator fills in is `connectors.forms`.
+block. `webhooks.py`, where the system announces sales, gives `WEBHOOK` (and `webhook_of`, where an
+account's settings matter), or `webhook_from` where an operator describes it. What an operator fills
+in is `connectors.forms`.
 """
 
 import importlib
@@ -36,7 +37,7 @@ SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
 DESCRIBED: Final[Mapping[str, Callable[[Account], ConnectorSpec]]] = MappingProxyType(
     {name: module.spec_from for name, module in _CONNECTORS.items() if name not in SYSTEMS}
 )
-#: Webhooks of the systems that are described in code, by name.
+#: Webhooks of the systems that are described in code, by name, as far as no setting matters.
 WEBHOOKS: Final[Mapping[str, Webhook]] = MappingProxyType(
     {
         name: module.WEBHOOK
@@ -47,6 +48,14 @@ WEBHOOKS: Final[Mapping[str, Webhook]] = MappingProxyType(
 #: Systems whose webhooks an operator describes in a block.
 DESCRIBED_WEBHOOKS: Final[Mapping[str, Callable[[Account], Webhook]]] = MappingProxyType(
     {name: module.webhook_from for name, module in _WEBHOOK_MODULES.items() if name not in WEBHOOKS}
+)
+#: How they are read for an account, where that depends on its settings.
+_ACCOUNT_WEBHOOKS: Final[Mapping[str, Callable[[Account], Webhook]]] = MappingProxyType(
+    {
+        name: module.webhook_of
+        for name, module in _WEBHOOK_MODULES.items()
+        if hasattr(module, "webhook_of")
+    }
 )
 
 
@@ -91,5 +100,6 @@ def webhook_for(
     """
     describe = DESCRIBED_WEBHOOKS.get(account.system)
     if describe is None:
-        return WEBHOOKS.get(account.system)
+        of_account = _ACCOUNT_WEBHOOKS.get(account.system)
+        return of_account(account) if of_account else WEBHOOKS.get(account.system)
     return describe(replace(account, options={**account.options, **options}))

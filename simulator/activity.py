@@ -33,10 +33,12 @@ class Activity:
             if books.system in ("quickbooks", "netsuite") and draw < 0.25
             else "Invoice"
         )
+        if books.system == "stripe" and draw > 0.75:
+            entity = "Charge"
         status = "open"
         if books.system == "xero" and draw < 0.06:
             status = "draft" if draw < 0.04 else "submitted"
-        elif (books.system in ("freshbooks", "custom") and draw < 0.05) or (
+        elif (books.system in ("freshbooks", "custom", "stripe") and draw < 0.05) or (
             books.system == "netsuite" and 0.25 <= draw < 0.29
         ):
             status = "draft"

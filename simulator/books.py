@@ -395,6 +395,10 @@ class Books:
         credit.touch(at)
         return refund
 
+    def refunded_minor(self, document: Document) -> int:
+        """What was given back on the sale itself; elsewhere credits are documents of their own."""
+        return document.credited_minor if self.system == "xero" else 0
+
     def change_phone(self, customer: Customer, phone: str | None, at: datetime) -> bool:
         """Rewrites a customer's phone; their invoices do not move."""
         if customer.phone == phone:

@@ -17,6 +17,7 @@ _KINDS: Final = {
     "CustomerRefund": "refund",
     "DebitMemo": "invoice",
     "InvoiceReversal": "invoice",
+    "Charge": "sale",
 }
 
 
@@ -61,6 +62,8 @@ def text(minor: int) -> str:
 def truth_of(books: Books) -> Iterator[Truth]:
     """The rows of one set of books, in the order of the books."""
     for document in books.all():
+        if books.system == "stripe" and document.entity == "CreditNote":
+            continue  # it lowers its invoice, and is no document of its own
         if document.entity in _KINDS or document.entity == "MemoReversal":
             yield _row(books, document)
 
@@ -101,12 +104,12 @@ def _refunded(books: Books, document: Document) -> int:
         return document.credited_minor
     if document.entity == "CustomerRefund":
         return document.total_minor
-    return document.credited_minor if books.system == "xero" else 0
+    return books.refunded_minor(document)
 
 
 def external_id(system: str, document: Document) -> str:
     """The vendor's id, behind the kind's name where ids of several kinds could meet."""
-    if system in ("xero", "netsuite") or document.entity == "Invoice":
+    if system in ("xero", "netsuite", "stripe") or document.entity == "Invoice":
         return document.id
     if system == "sage_intacct":
         return document.id if document.entity == "InvoiceReversal" else f"adjustment/{document.id}"
@@ -119,5 +122,5 @@ def _status(document: Document) -> str:
         return "void"
     if document.status in ("draft", "submitted"):
         return "draft"
-    immediate = document.entity in ("SalesReceipt", "RefundReceipt", "CustomerRefund")
+    immediate = document.entity in ("SalesReceipt", "RefundReceipt", "CustomerRefund", "Charge")
     return "paid" if immediate or document.settled else "open"

@@ -18,6 +18,7 @@ from simulator.faults import FaultPlan, Faults
 from simulator.limits import Limits
 from simulator.model import ACCOUNTS, SYSTEMS, Customer, Person
 from simulator.oauth import Grants
+from simulator.registry import books_class
 from simulator.truth import Truth, truth_of
 
 EXAMPLE_AT: Final = datetime(2024, 1, 15, 14, 30, tzinfo=UTC)
@@ -75,7 +76,10 @@ class World:
         lives = access_token_seconds or {}
         self.grants = {name: Grants(name, seed, self.now, lives.get(name)) for name in SYSTEMS}
         self.limits = {name: Limits(name, self.now, limit_scale) for name in SYSTEMS}
-        self.books = {name: Books(name, Random(f"{seed}/ids/{name}")) for name in SYSTEMS}
+        self.books: dict[str, Books] = {
+            name: (books_class(name) or Books)(name, Random(f"{seed}/ids/{name}"))
+            for name in SYSTEMS
+        }
         self.freshbooks_callbacks = Callbacks(seed)
         self._activity: dict[str, Activity] = {}
         self._evolving = Random(f"{seed}/evolve")

@@ -18,12 +18,20 @@ from tests.support.systems import SIMULATED
 
 LUANDA = ZoneInfo("Africa/Luanda")
 #: Systems whose deleted documents are gone from the lists and named in a list of their own.
-LISTS_DELETIONS = ("quickbooks", "netsuite", "custom", "shopify")
+LISTS_DELETIONS = ("quickbooks", "netsuite", "stripe", "custom", "shopify")
 #: Systems that forget deleted documents, and list what is left.
 LISTS_THE_REST = ("sage_intacct",)
 #: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of
 #: one's own.
 KEEPS = ("xero", "custom")
+#: Systems that do not say when a document was changed: lists tell what they can, events the rest.
+WITHOUT_TIME_OF_CHANGE = ("stripe",)
+#: Systems that let drafts alone be deleted; see their own tests.
+DELETES_DRAFTS = ("stripe",)
+#: Systems that give a sale's instant and not its day.
+INSTANTS = ("stripe",)
+#: Kinds of documents of which a system says the total alone.
+WITHOUT_LINES = (("stripe", "sale"),)
 #: Systems whose lines say what was sold for how much, and not how many.
 WITHOUT_QUANTITIES = ("sage_intacct",)
 
@@ -51,13 +59,17 @@ def test_full_read_agrees_with_the_books(bench: Any) -> None:
             truth.status,
             truth.currency,
         ), key
-        assert row["invoice_number"] == truth.invoice_number
+        assert (row["invoice_number"] or "") == truth.invoice_number
         assert row["customer_external_id"] == truth.customer_id
         assert row["total_minor"] == int(Decimal(truth.total) * 100), key
         assert row["amount_refunded_minor"] == int(Decimal(truth.refunded) * 100), key
         midnight = datetime.combine(truth.date, time(), LUANDA).astimezone(UTC)
-        assert row["issued_at"] == (truth.sold_at or midnight)
-        assert abs(row["updated_at"] - truth.updated_at) < timedelta(seconds=1)
+        if bench.spec.name in INSTANTS:
+            assert row["issued_at"].astimezone(LUANDA).date() == truth.date
+        else:
+            assert row["issued_at"] == (truth.sold_at or midnight)
+        if bench.spec.name not in WITHOUT_TIME_OF_CHANGE:
+            assert abs(row["updated_at"] - truth.updated_at) < timedelta(seconds=1)
         assert row["customer_phone"] in (truth.phone_e164, None)
 
 
@@ -67,6 +79,8 @@ def test_tax_and_lines_agree_with_the_books(bench: Any) -> None:
     lines = mapped.lines.unique(["external_id", "line_no"], maintain_order=True)
     for key, truth in truths(bench).items():
         if key not in rows or rows[key]["status"] == "void":
+            continue
+        if (bench.spec.name, truth.kind) in WITHOUT_LINES:
             continue
         # A customer refund of NetSuite is a payment: no lines, and nothing said about tax.
         assert rows[key]["tax_minor"] == (int(Decimal(truth.tax) * 100) if truth.skus else None), (
@@ -167,6 +181,8 @@ def test_overlap_reads_the_edge_again(bench: Any) -> None:
 def test_until_is_applied_after_reading(bench: Any, since: datetime) -> None:
     """An upper bound is not sent (records would leave the list while it is paged): map_page applies it."""
     stream = bench.spec.streams[0]
+    if not stream.windowed:
+        pytest.skip("its records are kept whatever their time of change")
     until = since + timedelta(days=2)
     for page in bench.pages(stream.name, Window(since, until)):
         window = Window(since, until)
@@ -221,8 +237,8 @@ def test_no_sale_is_lost_when_documents_are_deleted_while_paging(
 ) -> None:
     """Later records move up when earlier ones leave a list: onto a page that was read already."""
     stream = bench.spec.streams[0]
-    if bench.spec.name in KEEPS:
-        pytest.skip("this vendor keeps its documents in the list")
+    if bench.spec.name in (*KEEPS, *DELETES_DRAFTS):
+        pytest.skip("this vendor keeps its documents in the list, or all but drafts")
     before = {key for key, row in truths(bench).items() if not row.deleted}
     pages = []
     with bench.client() as client:

@@ -35,6 +35,7 @@ ERRORS_IN_200: dict[str, Any] = {
     },
     "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
     "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
+    "stripe": {"error": {"type": "api_error", "code": "610", "message": "secret"}},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
     "shopify": {"errors": [{"message": "secret", "extensions": {"code": "undefinedField"}}]},
 }

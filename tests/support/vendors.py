@@ -51,6 +51,8 @@ def credentials(
             "options": {"login": login, "certificate_id": certificate},
             "secrets": {"private_key": SecretStr(private)},
         }
+    if system == "stripe":
+        return {"secrets": {"api_key": SecretStr("sk_live_simulated")}}
     options = {"options": {"deletions_hours": 0}} if system == "sage_intacct" else {}
     return options | {
         "client_id": simulator.CLIENT_ID,

@@ -12,11 +12,14 @@ from sql.db import connect
 from tests.support.systems import SIMULATED
 from tests.sync.conftest import Shop, expected
 
+#: Systems that let drafts alone be deleted, which have no points; each has a test of its own.
+DRAFTS_ONLY = ("stripe",)
 STREAMS = [
     (system, stream.name)
     for system, spec in sorted(SIMULATED.items())
     for stream in spec.streams
     if stream.deleted is None and not stream.name.startswith("deleted_")
+    if system not in DRAFTS_ONLY
 ]
 
 

@@ -28,6 +28,7 @@ LISTS = {
     "freshbooks": ("/invoices/invoices", ("response", "result", "invoices"), "invoice_number"),
     "netsuite": ("'CustInvc'", ("items",), "tranid"),
     "sage_intacct": ('accounts-receivable/invoice"', ("ia::result",), "invoiceNumber"),
+    "stripe": ("/v1/invoices?", ("data",), "amount_paid"),
     "custom": ("/invoices", ("data",), "amount_due"),
     "shopify": ("orders(first", ("data", "orders", "nodes"), "name"),
 }

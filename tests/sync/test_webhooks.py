@@ -39,6 +39,7 @@ __all__ = ["databases", "dsn"]
 SECRETS = {
     "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "shopify": "hush",
+    "stripe": "whsec_test",
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
 
@@ -127,7 +128,7 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
     return announcer.changes()
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom", "shopify"])
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom", "shopify", "stripe"])
 def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     box: Mailbox, system: str
 ) -> None:
@@ -154,7 +155,7 @@ def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
 
 def test_changes_that_arrive_in_any_order_and_twice_leave_polls_ledger(box: Mailbox) -> None:
     """A polled past, then edits, voids, refunds and deletions, told by all vendors in disorder, in several rounds."""
-    systems = ("quickbooks", "xero", "freshbooks", "custom", "shopify")
+    systems = ("quickbooks", "xero", "freshbooks", "custom", "shopify", "stripe")
     for system in systems:
         box.shop.sync(system)
     announcer = Announcer(

@@ -23,6 +23,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "sage_intacct": {"client_id": "c", "client_secret": "s"},
     "netsuite": {"account_id": "1234567"},
     "shopify": {"shop": "agua-twezah"},
+    "stripe": {"account_id": "acct_1", "api_key": "k"},
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
 }

@@ -110,3 +110,46 @@ def test_minor_units_are_those_of_the_currency(exponent: int | None, plain: str)
         {"value": ["15000"], "_e": [exponent]}, schema={"value": pl.String, "_e": pl.Int8}
     )
     assert rewritten(frame, {"value": "minor"}, "_e")["value"].to_list() == [plain]
+
+
+@pytest.mark.parametrize(
+    ("written", "digits", "plain"),
+    [
+        ("500", 2, "5."),
+        ("12.5", 2, "0.125"),
+        ("-0.5", 2, "-0.005"),
+        ("13333.333333333333", 2, "133.333333"),
+        ("5", 0, "5."),
+        ("0.000000000001", 0, "0."),
+        ("1.5", 3, "0.0015"),
+        ("1e3", 2, "?"),
+        (None, 2, None),
+    ],
+)
+def test_unit_prices_in_minor_units(written: str | None, digits: int, plain: str | None) -> None:
+    """They may have decimals; six of the major unit are kept."""
+    raw = pl.DataFrame(
+        {"price": [written], "digits": [digits]}, schema={"price": pl.String, "digits": pl.Int8}
+    )
+    assert rewritten(raw, {"price": "minor_price"}, "digits")["price"].to_list() == [plain]
+
+
+def test_minor_units_of_a_vendor_with_decimals_of_its_own() -> None:
+    """Only for the currencies that it counts otherwise, however they are written."""
+    raw = pl.DataFrame(
+        {
+            "total": ["500", "500", "500", None],
+            "currency": ["isk", "AOA", None, "ISK"],
+            "digits": pl.Series([0, 2, None, 0], dtype=pl.Int8),
+        }
+    )
+    plain = rewritten(raw, {"total": "minor"}, "digits", {"total": {"ISK": 2}})
+    assert plain["total"].to_list() == ["5.00", "5.00", "?", None]
+    assert rewritten(raw, {"total": "minor"}, "digits")["total"].to_list()[0] == "500"
+
+
+def test_seconds_since_1970_alone_are_read_as_among_other_times() -> None:
+    for others in ([], ["2026-01-31"]):
+        raw = pl.DataFrame({"at": ["1779832114", None, *others], "digits": 2})
+        plain = rewritten(raw, {"at": "time"}, "digits")["at"].to_list()
+        assert plain == ["/Date(1779832114000)/", None, *others]

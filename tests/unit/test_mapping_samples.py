@@ -41,7 +41,8 @@ def test_published_payloads_are_survived(path: Path) -> None:
         if path.parent.name == "points-cases":  # whole documents, made for another test
             continue
         for result in results:
-            assert result["ok"] is False
+            # (A list of one type among others leaves a record of another type out.)
+            assert result["ok"] is False or result.get("left_out")
             assert all(problem["reason"] and problem["path"] for problem in result["problems"])
 
 

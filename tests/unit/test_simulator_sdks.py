@@ -5,7 +5,9 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import uvicorn
@@ -171,6 +173,39 @@ def test_sage_intacct_rest_sdk(url: str, world: World, monkeypatch: pytest.Monke
     world.grants["sage_intacct"].expire_access()
     with pytest.raises(InvalidTokenError):
         invoices.count()
+
+
+def test_stripe(url: str, world: World) -> None:
+    """It sends a later version than we do, and its parameters with brackets."""
+    stripe = pytest.importorskip("stripe")
+    from simulator.systems.stripe.system import API_KEY
+
+    def client(key: str) -> Any:
+        return stripe.StripeClient(
+            key, base_addresses={"api": f"{url}/stripe"}, max_network_retries=0
+        )
+
+    api = client(API_KEY).v1
+    found = list(api.invoices.list({"limit": 40}).auto_paging_iter())
+    truth = {row.external_id: row for row in world.truth() if row.system == "stripe"}
+    assert sorted(row.id for row in found) == alive(world, "stripe", "invoice")
+    assert all(row.total == int(Decimal(truth[row.id].total) * 100) for row in found)
+    assert all(row.lines.data and "charge" not in row for row in found)
+    one = api.invoices.retrieve(found[0].id, {"expand": ["customer"]})
+    assert one.customer.object == "customer"
+    lines = api.invoices.line_items.list(found[0].id)
+    assert [line.id for line in lines.data] == [line.id for line in found[0].lines.data]
+    charges = list(api.charges.list({"limit": 100}).auto_paging_iter())
+    assert set(alive(world, "stripe", "sale")) < {row.id for row in charges}
+    since = int(world.now().timestamp()) - 29 * 86_400
+    events = api.events.list({"types": ["invoice.paid"], "created": {"gte": since}, "limit": 5})
+    assert {event.type for event in events.data} == {"invoice.paid"}
+    assert api.customers.retrieve(found[0].customer).id == found[0].customer
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        api.invoices.retrieve("in_nothing")
+    assert (caught.value.http_status, caught.value.code) == (404, "resource_missing")
+    with pytest.raises(stripe.AuthenticationError):
+        client("sk_live_other").v1.invoices.list()
 
 
 def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

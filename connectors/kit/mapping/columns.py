@@ -117,7 +117,12 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, account: Account) -> p
         raw: Columns of text, and `EXPONENT` if there is money among them.
         account: For the time zone and the country of phone numbers.
     """
-    raw = rewritten(raw, {name: field.notation for name, field in fields.items()}, EXPONENT)
+    raw = rewritten(
+        raw,
+        {name: field.notation for name, field in fields.items()},
+        EXPONENT,
+        {name: field.minor_digits for name, field in fields.items()},
+    )
     numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]
     simple = simple_numbers(raw, numeric)
     raw = plain_numbers(raw, [name for name in numeric if name not in simple])
@@ -228,7 +233,7 @@ def _bad_rows(field: Field, raw: pl.Series, value: pl.Series, exponent: pl.Serie
     empty = value.is_null()
     wrong = empty if field.required else empty & raw.is_not_null()
     # Without a currency no amount can be read: that is the currency's problem, not the amount's.
-    if field.kind == "money" or field.notation == "minor":
+    if field.kind == "money" or field.notation in ("minor", "minor_price"):
         wrong = wrong & (exponent.is_not_null() | raw.is_null())
     return wrong.arg_true().to_list()
 

@@ -4,6 +4,7 @@ Examples: decimal commas, minor units, dates with the day first, seconds since 1
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import polars as pl
@@ -64,7 +65,12 @@ DATES: Final[Mapping[str, Notation]] = {
 }
 
 
-def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: str) -> pl.DataFrame:
+def rewritten(
+    raw: pl.DataFrame,
+    notations: Mapping[str, Notation],
+    exponent: str,
+    minor_digits: Mapping[str, Mapping[str, int] | None] = MappingProxyType({}),
+) -> pl.DataFrame:
     """The same columns in plain notation.
 
     What does not fit is left as it is; it is refused later, with its field's name.
@@ -73,16 +79,38 @@ def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: st
         raw: Columns of text, `exponent`, and "currency" if signs at amounts are to be those of it.
         notations: Notation per column.
         exponent: Column with the decimals of each row's currency.
+        minor_digits: Per column, the decimals of currencies in which minor units differ from that.
     """
     currency = pl.col("currency") if "currency" in raw.columns else None
+
+    def plain(name: str, notation: Notation) -> pl.Expr:
+        column = raw[name]
+        if notation in DATES.values() and _all_seconds(column):
+            return _seconds(pl.col(name))
+        digits = _digits(raw, exponent, minor_digits.get(name))
+        if notation == "minor_price":
+            return _major_price(pl.col(name), digits)
+        return _plain(_bare(column, notation, currency), notation, digits)
+
     columns = [
-        _plain(_bare(raw[name], notation, currency), notation, exponent).alias(name)
+        plain(name, notation).alias(name)
         for name, notation in notations.items()
         if notation != "plain"
         and name in raw.columns
         and not (notation == "point" and _simple(raw[name]))
     ]
     return raw.with_columns(columns) if columns else raw
+
+
+def _digits(raw: pl.DataFrame, exponent: str, others: Mapping[str, int] | None) -> pl.Expr:
+    """The decimals of each row's currency, as the vendor counts them."""
+    digits = pl.col(exponent).cast(pl.Int64)
+    if not others or "currency" not in raw.columns:
+        return digits
+    if not raw["currency"].str.to_uppercase().is_in(list(others)).any():
+        return digits
+    code = pl.col("currency").str.to_uppercase()
+    return pl.coalesce(code.replace_strict(others, default=None, return_dtype=pl.Int64), digits)
 
 
 def unmarked(raw: pl.DataFrame, notations: Mapping[str, Notation]) -> pl.DataFrame:
@@ -107,6 +135,15 @@ def _simple(column: pl.Series) -> bool:
     return bool(column.str.contains(_SIMPLE).all())
 
 
+def _all_seconds(column: pl.Series) -> bool:
+    """Whether a column holds seconds since 1970 alone: they are read in a tenth of the time."""
+    return bool(column.str.contains(r"^\d{9,10}$").all())
+
+
+def _seconds(text: pl.Expr) -> pl.Expr:
+    return "/Date(" + text + "000)/"
+
+
 def _bare(column: pl.Series, notation: Notation, currency: pl.Expr | None) -> pl.Expr:
     """Amounts without gaps and currency signs.
 
@@ -117,14 +154,14 @@ def _bare(column: pl.Series, notation: Notation, currency: pl.Expr | None) -> pl
     return bare(signed(text), currency) if odd else text
 
 
-def _plain(text: pl.Expr, notation: Notation, exponent: str) -> pl.Expr:
+def _plain(text: pl.Expr, notation: Notation, digits: pl.Expr) -> pl.Expr:
     match notation:
         case "point" | "grouped":
             return _without_commas(text, _BY_COMMAS if notation == "grouped" else _SURELY_BY_COMMAS)
         case "comma":
             return _with_point(text)
         case "minor":
-            return _major(text, pl.col(exponent).cast(pl.Int64))
+            return _major(text, digits)
         case "day_first":
             return _iso(text, day=1, month=2)
         case "month_first":
@@ -166,6 +203,18 @@ def _major(text: pl.Expr, digits: pl.Expr) -> pl.Expr:
     sign = pl.when(text.str.starts_with("-")).then(pl.lit("-")).otherwise(pl.lit(""))
     amount = sign + whole + point + padded.str.slice(padded.str.len_bytes().cast(pl.Int64) - digits)
     return pl.when(text.is_not_null()).then(amount.fill_null("?"))
+
+
+def _major_price(text: pl.Expr, digits: pl.Expr) -> pl.Expr:
+    """Minor units with decimals to major ones with six decimals at most: 12.5 cents are 0.125."""
+    number = pl.when(text.str.contains(r"^[+-]?\d+(?:\.\d*)?$")).then(text)
+    whole = number.str.extract(r"^[+-]?(\d+)", 1).str.pad_start(digits + 1, "0")
+    point = whole.str.len_bytes().cast(pl.Int64) - digits
+    fraction = number.str.extract(r"\.(\d*)$", 1).fill_null("")
+    fraction = (whole.str.slice(point) + fraction).str.slice(0, 6).str.strip_chars_end("0")
+    sign = pl.when(text.str.starts_with("-")).then(pl.lit("-")).otherwise(pl.lit(""))
+    price = sign + whole.str.slice(0, point) + pl.lit(".") + fraction
+    return pl.when(text.is_not_null()).then(price.fill_null("?"))
 
 
 def _iso(text: pl.Expr, *, day: int, month: int) -> pl.Expr:

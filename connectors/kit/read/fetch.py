@@ -3,6 +3,7 @@
 So the code that reads, maps and replays lists reads them as well.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
 from connectors.kit.read.continued import continued
-from connectors.kit.read.hydrate import UNKNOWN
+from connectors.kit.read.hydrate import UNKNOWN, rest_completed
 from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
 
@@ -62,7 +63,7 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
     """The page for one request; None where the vendor does not know the id."""
 
     def read(_: PageRequest, answer: Answer) -> tuple[bytes, Sequence[Any], int]:
-        body = _listed(spec, stream, answer.body)
+        body = rest_completed(spec, stream, client, _listed(spec, stream, answer.body))
         seen = view(spec, stream, body)
         return body, seen.ids, seen.record_count
 
@@ -103,8 +104,14 @@ def _listed(spec: ConnectorSpec, stream: Stream, body: bytes) -> bytes:
     for pointer in single:
         raw = raw_at(body, segments(pointer))
         if raw is not None and raw.startswith(b"{"):
-            return list_page(stream.records, [raw])
+            return list_page(stream.records, [_record(stream, raw)])
     raise unexpected(spec, stream.name, single[0], body)
+
+
+def _record(stream: Stream, document: bytes) -> bytes:
+    """A document as a record of its list."""
+    under = stream.by_id.under if stream.by_id else ""
+    return b"{%s:%s}" % (json.dumps(under).encode(), document) if under else document
 
 
 def pushed_page(stream: Stream, records: Sequence[bytes]) -> bytes:

@@ -1,6 +1,6 @@
-"""Completes documents of which a list says too little.
+"""Completes documents of which a list says too little, and lists inside documents.
 
-Each is asked for by its id, before the page is stored.
+What is missing is asked for by the document's id, before the page is stored.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.json_text import Decoder
-from connectors.kit.mapping.pointers import segments
+from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, error_code, unexpected
-from connectors.kit.spec import ConnectorSpec, PageRequest, Stream
+from connectors.kit.read.look_up import all_pages
+from connectors.kit.spec import ById, ConnectorSpec, PageRequest, Rest, Stream
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
 
 #: Statuses that say that there is no such document.
@@ -50,29 +51,107 @@ def completed(
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
-    numbered_ids = [
-        (at, str(vendor_id)) for at, vendor_id in enumerate(ids) if vendor_id is not None
-    ]
-    requests = stream.by_id.requests(client.account, [vendor_id for _, vendor_id in numbered_ids])
+    by_id = stream.by_id
+    named = [_named(by_id, _opened(record)) for record in records] if by_id.named else list(ids)
+    named = [None if vendor_id is None else str(vendor_id) for vendor_id in named]
+    # A list of changes may name a document several times; it is asked for once.
+    wanted = list(dict.fromkeys(vendor_id for vendor_id in named if vendor_id is not None))
+    requests = by_id.requests(client.account, wanted)
     size = len(body)
     with ThreadPoolExecutor(
         spec.rate.concurrency, thread_name_prefix=f"{spec.name}-complete"
     ) as pool:
-        running = [pool.submit(_asked, spec, stream, client, request) for request in requests]
+        running = {
+            vendor_id: pool.submit(_asked, spec, stream, client, request)
+            for vendor_id, request in zip(wanted, requests, strict=True)
+        }
         try:
-            for (at, _), future in zip(numbered_ids, running, strict=True):
-                document = future.result()
+            for at, vendor_id in enumerate(named):
+                document = running[vendor_id].result() if vendor_id is not None else None
                 size += len(document or b"")
                 if size > spec.body_bytes_limit:
                     raise UnexpectedShape(
                         spec.name, stream.name, "the documents of one page are too large together"
                     )
                 if document is not None:
-                    records[at] = _merged(records[at], _with_lines(stream, document))
+                    document = _with_lines(stream, document)
+                    records[at] = _merged(records[at], document, by_id.under)
+        finally:
+            for future in running.values():
+                future.cancel()
+    return list_page(stream.records, records)
+
+
+def _named(by_id: ById, record: Any) -> Any:
+    """The id by which a record's document is asked for; None where it names none."""
+    candidates = (dig(record, segments(pointer)) for pointer in by_id.named)
+    return next((vendor_id for vendor_id in candidates if vendor_id), None)
+
+
+def _opened(record: bytes) -> Any:
+    """A record's JSON; None where it is none, which is said when the page is mapped."""
+    try:
+        return _WHOLE.decode(record)
+    except UNREADABLE:
+        return None
+
+
+def rest_completed(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes) -> bytes:
+    """The page, with the lists inside its records whole (`Stream.rest`).
+
+    Entries stay byte for byte as received. Where the vendor no longer has a document, its record
+    stays as it is.
+
+    Raises:
+        ConnectorError: As `extract`.
+    """
+    if not stream.rest:
+        return body
+    records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
+    values = [_opened(record) for record in records]
+    asked = [
+        (at, rest, str(dig(value, segments(rest.owner))))
+        for at, value in enumerate(values)
+        for rest in stream.rest
+        if _lacks(dig(value, segments(rest.when)))
+    ]
+    if not asked:
+        return body
+    with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-rest") as pool:
+        running = [pool.submit(_whole_list, spec, rest, client, key) for _, rest, key in asked]
+        try:
+            for (at, rest, _), future in zip(asked, running, strict=True):
+                entries = future.result()
+                if entries is not None:
+                    records[at] = _put(records[at], segments(rest.at), entries)
         finally:
             for future in running:
                 future.cancel()
     return list_page(stream.records, records)
+
+
+def _lacks(flag: Any) -> bool:
+    return flag not in (None, False, "", 0, "0")
+
+
+def _whole_list(spec: ConnectorSpec, rest: Rest, client: Client, owner: str) -> bytes | None:
+    """The JSON of all entries of a list; None where the vendor does not know the document."""
+    entries: list[bytes] = []
+    known = False
+    for request in rest.lookup.requests(client.account, [owner]):
+        for page in all_pages(spec, rest.lookup, client, request, forgiving=True):
+            known = True
+            entries += raw_list(raw_at(page.body, segments(rest.lookup.records)) or b"[]")
+    return b"[" + b",".join(entries) + b"]" if known else None
+
+
+def _put(record: bytes, parts: Sequence[str], value: bytes) -> bytes:
+    """The record with another value at a pointer's parts; objects on the way are made."""
+    if not parts:
+        return value
+    entries = _ENTRIES.decode(record) if record.startswith(b"{") else {}
+    inner = bytes(entries.get(parts[0], b"{}")).strip()
+    return msgspec.json.encode({**entries, parts[0]: msgspec.Raw(_put(inner, parts[1:], value))})
 
 
 def _asked(
@@ -108,5 +187,6 @@ def _with_lines(stream: Stream, document: bytes) -> bytes:
     return list_page(stream.lines.path, raw_list(document))
 
 
-def _merged(listed: bytes, document: bytes) -> bytes:
-    return msgspec.json.encode({**_ENTRIES.decode(listed), **_ENTRIES.decode(document)})
+def _merged(listed: bytes, document: bytes, under: str) -> bytes:
+    added = {under: msgspec.Raw(document)} if under else _ENTRIES.decode(document)
+    return msgspec.json.encode({**_ENTRIES.decode(listed), **added})

@@ -93,7 +93,7 @@ def concurrently(
             while True:
                 for request in waiting:
                     running.add(
-                        pool.submit(_all_pages, spec, lookup, client, request, forgiving=forgiving)
+                        pool.submit(all_pages, spec, lookup, client, request, forgiving=forgiving)
                     )
                     if len(running) >= spec.rate.concurrency:
                         break
@@ -107,10 +107,13 @@ def concurrently(
                 future.cancel()
 
 
-def _all_pages(
+def all_pages(
     spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
 ) -> list[Page]:
-    """All pages that follow from one request; read again where records moved past the reader."""
+    """All pages that follow from one request; read again where records moved past the reader.
+
+    `forgiving`: there are none where the vendor does not know the id.
+    """
     failed_readings: list[list[bytes]] = []
     for _ in range(READ_AGAIN_LIMIT + 1):
         bodies: list[bytes] = []

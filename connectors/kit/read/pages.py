@@ -25,7 +25,7 @@ from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
 from connectors.kit.read.continued import continued
-from connectors.kit.read.hydrate import completed
+from connectors.kit.read.hydrate import completed, rest_completed
 from connectors.kit.read.look_up import concurrently
 from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
 from connectors.kit.spec import (
@@ -207,7 +207,7 @@ class _Reading:
             body = completed(spec, stream, client, body, ids)
         if stream.continued is not None and ids:
             body = continued(spec, stream, client, body)
-        return body
+        return rest_completed(spec, stream, client, body)
 
     def _following(self, page: PageView) -> PageRequest | Special | None:
         """What to ask for after a page; None after the last page.

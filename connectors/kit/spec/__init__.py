@@ -36,6 +36,7 @@ from connectors.kit.spec.streams import (
     Lines,
     Lookup,
     MissingIsEmpty,
+    Rest,
     Stream,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "Param",
     "RateLimit",
     "RequestAuth",
+    "Rest",
     "Resume",
     "RetryPolicy",
     "Special",

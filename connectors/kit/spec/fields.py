@@ -30,10 +30,10 @@ FieldKind = Literal[
 ]
 #: How numbers and dates are written. "plain": as in JSON. "point": 1234.50, also with groups where
 #: they can be nothing else. "comma": 1.234,56. "grouped": 1,234.56 and 1,234. "minor": whole minor
-#: units. "time": ISO 8601, or seconds or milliseconds since 1970. "day_first" and "month_first":
+#: units. "minor_price": minor units that may have decimals, as unit prices have. "time": ISO 8601, or seconds or milliseconds since 1970. "day_first" and "month_first":
 #: as "time", and besides 31/01/2026 or 01/31/2026.
 Notation = Literal[
-    "plain", "point", "comma", "grouped", "minor", "time", "day_first", "month_first"
+    "plain", "point", "comma", "grouped", "minor", "minor_price", "time", "day_first", "month_first"
 ]
 
 
@@ -58,6 +58,8 @@ class Field:
     prefix: str = ""
     #: How the numbers and dates are written.
     notation: Notation = "plain"
+    #: For minor units: the decimals of currencies in which the vendor does not follow ISO 4217.
+    minor_digits: Mapping[str, int] | None = None
     #: For "word": our word for each of the vendor's, which are in lower case.
     words: Mapping[str, str] | None = None
     #: For "word": our word where the vendor says nothing.

@@ -64,6 +64,12 @@ class ById:
     #: Pointer to the list of documents in an answer, where that is not the list's own pointer; null
     #: stands there for an id that the vendor does not know.
     records: str = ""
+    #: The key under which the document is put into a record of its list; "": it is the record, or
+    #: completes it. Where the records are about documents, as those of a list of changes are.
+    under: str = ""
+    #: Pointers in a record to the id by which its document is asked for, where that is not the
+    #: record's own; the first that holds something counts.
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +140,24 @@ class Details:
 
 
 @dataclass(frozen=True, eq=False)
+class Rest:
+    """A list inside a record of which entries are missing, such as the lines after the first ten.
+
+    Where the record says so, the whole list is asked for before the page is stored, and put into
+    the record.
+    """
+
+    #: Pointer in a record to what says that entries are missing: true, or a number other than 0.
+    when: str
+    #: Pointer in a record to the id by which they are asked for.
+    owner: str
+    #: Asks for the whole list, and pages it; its external_id tells the entries apart.
+    lookup: Lookup
+    #: Pointer in a record to where the list is put, in place of what is there.
+    at: str
+
+
+@dataclass(frozen=True, eq=False)
 class Stream:
     """One list of a vendor, and how its records become invoices."""
 
@@ -178,6 +202,8 @@ class Stream:
     details: Details | None = None
     #: Asks for the rest of a list inside a record.
     continued: Continued | None = None
+    #: Lists inside a record that may be longer than the record shows.
+    rest: tuple[Rest, ...] = ()
     #: The helper that marks a record of this list as a deleted document; it holds the time of the
     #: deletion, or any other value.
     gone: str | None = None
