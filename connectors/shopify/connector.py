@@ -104,8 +104,8 @@ def _flag(value: Any) -> str | None:
     return "true" if value is True else None
 
 
-def _upper(value: Any) -> str:
-    return str(value).upper()
+def _upper(value: str) -> str:
+    return value.upper()
 
 
 def _allocated(allocations: Any) -> str:

@@ -139,7 +139,13 @@ def global_id(kind: str, number: str) -> str:
 
 
 def plain_id(value: Any) -> str | None:
-    """The number in an id of either API; None where there is none."""
+    """The number in an id of either API; None where there is none.
+
+    Raises:
+        TypeError: If it is no id at all.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError("an id is a text or a number")
     number = str(value).rpartition("/")[2].partition("?")[0]
     return number or None
 

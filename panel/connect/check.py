@@ -386,9 +386,11 @@ def _check_mapping(
             raise Failed(
                 f"{rejected} of {page.record_count} records: {text}", f"{OPERATOR}: field mapping"
             )
+        nobodys = mapped.walk_ins.height
         say(
             f"{mapped.invoices.height} of {page.record_count} records are sales, "
             f"{mapped.lines.height} lines"
+            + (f"; {nobodys} are to nobody: no customer and no phone" if nobodys else "")
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 import simulator
@@ -188,6 +190,33 @@ def test_a_state_that_is_missing_or_new_is_a_reject() -> None:
     for state in (None, "PAID_BY_DREAM"):
         read = mapped(order(A, total="100.00", displayFinancialStatus=state))
         assert read.problems["field"].to_list() == ["status"]
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(value=ANYTHING, data=st.data())
+def test_any_value_anywhere_is_survived(value: Any, data: st.DataObject) -> None:
+    """The order is read, named as a reject, left out as a test's or nobody's, and never lost."""
+    one = order(A, total="100.00")
+    name = data.draw(st.sampled_from(sorted(one)))
+    one[name] = value
+    if name == "lineItems":
+        one[name] = {"nodes": [A | {data.draw(st.sampled_from(sorted(A))): value}]}
+    read = mapped(one, order(total="1.00", legacyResourceId="2"))
+    assert read.record_count == 2
+    assert "2" in read.invoices["external_id"].to_list()
+    told = {*read.invoices["record_no"], *read.problems["record_no"], *read.walk_ins["record_no"]}
+    assert 0 in told or (name, value) == ("test", True)
 
 
 def test_every_query_costs_less_than_shopify_allows() -> None:

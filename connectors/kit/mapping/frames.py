@@ -275,12 +275,14 @@ def _of_customers(
 ) -> tuple[Raw, pl.DataFrame, pl.DataFrame]:
     """Splits off the sales to nobody (WALK_IN), where the stream has them.
 
-    A phone that cannot be read is somebody's: its record stays, and is rejected by name.
+    A phone or a customer's id that cannot be read is somebody's: its record stays, and is rejected
+    by name.
     """
     if not stream.walk_ins:
         return raw, invoices, WALK_IN.to_frame()
     is_nobody = (
         invoices["customer_external_id"].is_null()
+        & raw.records["customer_external_id"].is_null()
         & raw.records["customer_phone"].is_null()
         & invoices["external_id"].is_not_null()
     )
