@@ -1,8 +1,8 @@
 """Finds the simulated vendors: each folder of `systems/` that has a `system.py` is one.
 
 `system.py` gives `SYSTEM`, the vendor's values; `api.py` gives `API`, how it answers;
-`announce.py`, where the vendor sends webhooks, gives `deliveries`; `books.py`, where the vendor lets
-other things happen to a document than most do, gives `BOOKS`.
+`announce.py`, where the vendor sends webhooks, gives `deliveries`; `books.py`, where the vendor
+lets other things happen to a document than most do, gives `BOOKS`.
 """
 
 import importlib

@@ -4,7 +4,7 @@ https://docs.stripe.com/api
 
 Lists can be filtered by the time of creation only. What changes later (a payment, a void, a credit
 note, a refund) is told by events, which Stripe keeps for thirty days: each event names a document,
-which is then asked for by its id. After a longer pause all lists are read from their beginning.
+which is then asked for by its id. After a long pause all lists are read from their beginning.
 
 One version of the API is pinned, the last one in which an invoice names its payment and a payment
 its invoice. Without that, nobody could tell which payments are of invoices that earn already, nor
@@ -57,18 +57,19 @@ from connectors.kit.spec.fields import (
 #: charges.
 _VERSION: Final = "2025-02-24.acacia"
 _PAGE_SIZE: Final = 100
-#: How far events go back, less a margin.
-_EVENT_DAYS: Final = timedelta(days=30) - timedelta(hours=1)
+#: How far events go back, less a margin. Lists are read from their beginning long before that: a
+#: read that was interrupted must still find its events when it goes on days later.
+_EVENTS_REACH: Final = timedelta(days=30) - timedelta(minutes=5)
+_LISTS_REACH: Final = timedelta(days=20)
 #: Decimals of minor units, where Stripe does not follow ISO 4217. The shilling and the krona have
 #: no decimals any more, and are still written in hundredths.
 _MINOR_DIGITS: Final = {"ISK": 2, "UGX": 2, "MGA": 0}
-#: Events after which an invoice may be worth something else. Those of credit notes and payments
-#: name the invoice.
+#: Events after which an invoice may be worth something else, all of them known to the version.
+#: Those of credit notes name the invoice.
 _INVOICE_EVENTS: Final = (
     *("invoice.created", "invoice.finalized", "invoice.updated", "invoice.paid"),
-    *("invoice.payment_succeeded", "invoice.overpaid", "invoice.voided"),
-    *("invoice.marked_uncollectible", "credit_note.created", "credit_note.updated"),
-    *("credit_note.voided", "invoice_payment.paid"),
+    *("invoice.payment_succeeded", "invoice.voided", "invoice.marked_uncollectible"),
+    *("credit_note.created", "credit_note.updated", "credit_note.voided"),
 )
 _REFUND_EVENTS: Final = (
     *("charge.refunded", "charge.refund.updated"),
@@ -82,7 +83,7 @@ _PAYMENT_EVENTS: Final = (
 #: Under which a list of events has the documents that were asked for.
 _DOCUMENT: Final = "document"
 _INFO: Final = {"more": "/has_more"}
-#: More customers than this are read as a list: there is no way to ask for many by their ids.
+#: So many customers, or more, are read as a list: none can be asked for by several ids.
 _CUSTOMERS_AT_ONCE: Final = 500
 
 
@@ -105,9 +106,9 @@ def _paged(first: PageRequest) -> Pages:
     return by_last_id(first, _after, more="more")
 
 
-def _since(window: Window, now: datetime) -> datetime | None:
-    """The beginning of the window, as far as events go back; None: everything is to be read."""
-    recent = window.since is not None and now - window.since <= _EVENT_DAYS
+def _since(window: Window, now: datetime, reach: timedelta) -> datetime | None:
+    """The beginning of the window; None where it has none, or it is longer ago than `reach`."""
+    recent = window.since is not None and now - window.since <= reach
     return window.since if recent else None
 
 
@@ -125,7 +126,7 @@ def _list(resource: str, *expand: str, only_if: str = "") -> First:
         if only_if and not account.options.get(only_if, True):
             return None
         params: dict[str, str | Sequence[str]] = {"limit": str(SPEC.size(account))}
-        if since := _since(window, now):
+        if since := _since(window, now, _LISTS_REACH):
             params["created[gte]"] = _seconds(since)
         if expand:
             params["expand[]"] = [f"data.{path}" for path in expand]
@@ -135,10 +136,10 @@ def _list(resource: str, *expand: str, only_if: str = "") -> First:
 
 
 def _events(*types: str, only_if: str = "") -> First:
-    """The request for events; none where the lists are read from their beginning."""
+    """The request for events; none where they do not go back far enough."""
 
     def first(account: Account, window: Window, now: datetime) -> PageRequest | None:
-        since = _since(window, now)
+        since = _since(window, now, _EVENTS_REACH)
         if since is None or (only_if and not account.options.get(only_if, True)):
             return None
         params = {

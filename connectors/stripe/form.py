@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field, SecretStr
 
-from connectors.kit.spec.form import Form, overlap
+from connectors.kit.spec.form import Form
 
 
 class StripeAccount(BaseModel):
@@ -46,12 +46,6 @@ class StripeAccount(BaseModel):
     )
 
 
-class StripeChanges(BaseModel):
-    """Events may be listed some minutes late."""
-
-    overlap_minutes: int = overlap(30, least=15)
-
-
 def _missing(form: StripeAccount) -> str:
     key = form.api_key.get_secret_value().strip()
     if key.startswith("pk_"):
@@ -77,7 +71,6 @@ FORM: Final = Form(
     ),
     fields=StripeAccount,
     account_field="account_id",
-    changed=StripeChanges,
     webhook_secret=True,
     webhook_steps=(
         "1. [dashboard.stripe.com](https://dashboard.stripe.com/webhooks), *Add destination*: "

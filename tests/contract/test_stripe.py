@@ -338,7 +338,10 @@ def asked(bench: Bench) -> list[tuple[str, dict[str, str]]]:
 
 
 def test_lists_and_events_are_asked_for_as_far_as_events_go() -> None:
-    """The first read has no window; after a pause of a month everything is read, and no event."""
+    """The first read has no window; after a pause of a month everything is read, and no event.
+
+    In between, a read that began before goes on with its events.
+    """
     bench = make_bench("stripe", invoices=3)
     since = bench.clock() - timedelta(days=2)
     bench.read(Window(since))
@@ -352,6 +355,11 @@ def test_lists_and_events_are_asked_for_as_far_as_events_go() -> None:
         assert {"/v1/invoices", "/v1/charges"} <= paths
         assert "/v1/events" not in paths
         assert not any("created[gte]" in params for _, params in asked(bench))
+    bench.requests.clear()
+    bench.read(Window(bench.clock() - timedelta(days=25)))
+    listed = [params for path, params in asked(bench) if path == "/v1/invoices"]
+    assert not any("created[gte]" in params for params in listed)
+    assert "/v1/events" in {path for path, _ in asked(bench)}
     assert {r.headers["stripe-version"] for r in bench.requests} == {"2025-02-24.acacia"}
     assert not any("stripe-account" in r.headers for r in bench.requests)
 

@@ -128,7 +128,9 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
     return announcer.changes()
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom", "shopify", "stripe"])
+@pytest.mark.parametrize(
+    "system", ["quickbooks", "xero", "freshbooks", "custom", "shopify", "stripe"]
+)
 def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     box: Mailbox, system: str
 ) -> None:

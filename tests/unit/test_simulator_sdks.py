@@ -1,10 +1,13 @@
 """The vendors' own Python SDKs read the served simulator, with nothing but the base URL changed."""
 
+import inspect
 import json
+import re
 import threading
 import time
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +15,11 @@ from typing import Any
 import pytest
 import uvicorn
 
+from connectors import SYSTEMS
+from connectors.kit.spec import Account, Window
 from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, World, seed_refresh_token
 from simulator.server import Application
+from simulator.webhooks import Announcer
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +212,40 @@ def test_stripe(url: str, world: World) -> None:
     assert (caught.value.http_status, caught.value.code) == (404, "resource_missing")
     with pytest.raises(stripe.AuthenticationError):
         client("sk_live_other").v1.invoices.list()
+
+
+def test_stripe_webhooks() -> None:
+    """Its client takes the simulator's deliveries, and none with another secret."""
+    stripe = pytest.importorskip("stripe")
+    told = World(seed=11, customers=20, invoices=5)
+    announcer = Announcer(told, {"stripe": "whsec_test"})
+    told.evolve(steps=120)
+    deliveries = announcer.changes()
+    assert len(deliveries) > 5
+    for delivery in deliveries:
+        signature = delivery.headers(datetime.now(UTC))["stripe-signature"]
+        event = stripe.Webhook.construct_event(delivery.body, signature, "whsec_test")
+        assert event.type in stripe_events()
+        with pytest.raises(stripe.SignatureVerificationError):
+            stripe.Webhook.construct_event(delivery.body, signature, "whsec_other")
+
+
+def stripe_events() -> set[str]:
+    """The names of events that an endpoint can choose, as the client declares them."""
+    from stripe.params import _webhook_endpoint_create_params as declared
+
+    return set(re.findall(r'"([a-z_]+(?:\.[a-z_]+)+)"', inspect.getsource(declared)))
+
+
+def test_stripe_knows_the_events_that_we_ask_for() -> None:
+    pytest.importorskip("stripe")
+    spec, now = SYSTEMS["stripe"], datetime.now(UTC)
+    asked = set[str]()
+    for stream in spec.streams:
+        request = stream.first(Account("stripe", "acct_1"), Window(now), now)
+        asked.update(request.params.get("types[]", ()) if request else ())
+    assert len(asked) > 20
+    assert asked - stripe_events() == set()
 
 
 def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
