@@ -35,6 +35,7 @@ ERRORS_IN_200: dict[str, Any] = {
     },
     "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
     "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
+    "zoho_books": {"code": 1012, "message": "secret"},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
 }
 
@@ -47,6 +48,8 @@ class Scene:
     records: str
     sleep: Callable[[float], None]
     memory: dict[str, Any] = field(default_factory=dict)
+    #: What is asked for now.
+    path: str = ""
 
 
 #: Turns the vendor's own answer to a request for a list into a hostile one.
@@ -164,7 +167,7 @@ def _error_in_200(scene: Scene, _: httpx.Response) -> httpx.Response:
 
 
 def _same_page(scene: Scene, response: httpx.Response) -> httpx.Response:
-    body = scene.memory.setdefault("first", response.content)
+    body = scene.memory.setdefault(f"first of {scene.path}", response.content)
     return httpx.Response(200, content=body, headers=_headers(response))
 
 

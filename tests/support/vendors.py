@@ -51,7 +51,8 @@ def credentials(
             "options": {"login": login, "certificate_id": certificate},
             "secrets": {"private_key": SecretStr(private)},
         }
-    options = {"options": {"deletions_hours": 0}} if system == "sage_intacct" else {}
+    rare = ("sage_intacct", "zoho_books")
+    options = {"options": {"deletions_hours": 0}} if system in rare else {}
     return options | {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),

@@ -3,20 +3,22 @@
 Each is asked for by its id, before the page is stored.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import polars as pl
 
-from connectors.kit.errors import UnexpectedShape
+from connectors.kit.errors import UnexpectedShape, UnknownDocument
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.parse import instants
 from connectors.kit.mapping.pointers import segments
-from connectors.kit.mapping.reader import UNREADABLE, error_code, unexpected
-from connectors.kit.spec import ConnectorSpec, PageRequest, Stream
+from connectors.kit.mapping.reader import UNREADABLE, error_code, plan_for, unexpected
+from connectors.kit.spec import Account, ConnectorSpec, PageRequest, PageView, Stream
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
 
 #: Statuses that say that there is no such document.
@@ -26,7 +28,12 @@ _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
 
 def completed(
-    spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, ids: Sequence[Any]
+    spec: ConnectorSpec,
+    stream: Stream,
+    client: Client,
+    body: bytes,
+    page: PageView,
+    since: datetime | None = None,
 ) -> bytes:
     """The page, completed by what the answers about its documents add.
 
@@ -34,14 +41,17 @@ def completed(
 
     Where the list and a document's own answer both have a value, that of the answer counts. A
     document that the vendor no longer has stays as the list had it. An answer that is a list holds
-    the document's lines.
+    the document's lines. A document that says that it was not changed since then is left out: it
+    is outside the window, and is not worth a call.
 
     Args:
         spec: The billing system.
         stream: The list; its `by_id` asks for one document at a time.
         client: See `open_client`.
         body: A page, read before.
-        ids: The vendor's ids of its records, in their order; None where a record has none.
+        page: What was seen of it: the vendor's ids of its records, in their order (None where a
+            record has none), and when they were changed.
+        since: The beginning of the window, UTC; None: there is none.
 
     Raises:
         ConnectorError: As `extract`; also where the documents of one page are larger together than
@@ -50,8 +60,11 @@ def completed(
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
+    changed = _changed(spec, stream, client.account, page, since)
     numbered_ids = [
-        (at, str(vendor_id)) for at, vendor_id in enumerate(ids) if vendor_id is not None
+        (at, str(vendor_id))
+        for at, vendor_id in enumerate(page.ids)
+        if vendor_id is not None and changed[at]
     ]
     requests = stream.by_id.requests(client.account, [vendor_id for _, vendor_id in numbered_ids])
     size = len(body)
@@ -72,7 +85,26 @@ def completed(
         finally:
             for future in running:
                 future.cancel()
-    return list_page(stream.records, records)
+    kept = records if all(changed) else [records[at] for at, new in enumerate(changed) if new]
+    return list_page(stream.records, kept)
+
+
+def _changed(
+    spec: ConnectorSpec,
+    stream: Stream,
+    account: Account,
+    page: PageView,
+    since: datetime | None,
+) -> list[bool]:
+    """Which records of a page may have been changed since then: all that do not say otherwise."""
+    source = plan_for(spec, stream, account).fields["updated_at"]
+    is_told = len(page.versions) == len(page.ids) and source is stream.fields["updated_at"]
+    if since is None or not is_told or (source.kind, source.notation) != ("instant", "plain"):
+        return [True] * len(page.ids)
+    written = [None if version is None else str(version) for version in page.versions]
+    column = pl.Series("updated_at", written, dtype=pl.String)
+    times = instants(column, source.zone or account.timezone, whole_days=False)
+    return [time is None or time >= since for time in times]
 
 
 def _asked(
@@ -96,9 +128,14 @@ def _asked(
     try:
         return send_with_retry(client, request, stream.name, read)[1]
     except UnexpectedShape as error:
-        if error.status in UNKNOWN:
+        if is_unknown(error):
             return None
         raise
+
+
+def is_unknown(error: UnexpectedShape) -> bool:
+    """Whether the error says that the vendor does not have the document that was asked for."""
+    return isinstance(error, UnknownDocument) or error.status in UNKNOWN
 
 
 def _with_lines(stream: Stream, document: bytes) -> bytes:

@@ -5,10 +5,10 @@ Nothing else sends requests.
 
 import logging
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
-from typing import Any
 
 import httpx
 import polars as pl
@@ -75,7 +75,7 @@ def extract(
     if beginning is None:
         return
     seen = _Seen(spec, stream, resumed=resume is not None)
-    reading = _Reading(stream, client, seen)
+    reading = _Reading(stream, client, seen, window.since)
     reading.begin(beginning)
     if resume is not None:
         reading.resume(beginning, resume)
@@ -93,7 +93,7 @@ def extract(
             stream.name,
         )
         last, seen = seen, _Seen(spec, stream)
-        reading = _Reading(stream, client, seen)
+        reading = _Reading(stream, client, seen, window.since)
         reading.begin(replace(beginning, page_no=last.last_page_no + 1))
     if moved:
         raise moves_too_fast(spec.name, stream.name)
@@ -127,8 +127,10 @@ class _Reading:
     It drives the stream's generator: asks for the page it wants, and sends it what came back.
     """
 
-    def __init__(self, stream: Stream, client: Client, seen: "_Seen") -> None:
-        self._stream, self._client, self._seen = stream, client, seen
+    def __init__(
+        self, stream: Stream, client: Client, seen: "_Seen", since: datetime | None
+    ) -> None:
+        self._stream, self._client, self._seen, self._since = stream, client, seen, since
         #: Requests that `Stream.split` made of one, each read from its beginning.
         self._todo: list[PageRequest] = []
         self._steps: Pages | None = None
@@ -184,7 +186,7 @@ class _Reading:
             if isinstance(self._asked, Special) and self._asked.purpose == "again":
                 continue  # it does not fit to the page before, to which the reading goes back
             seen.note(seen_page)
-            body = self._completed(answer.body, seen_page.ids)
+            body = self._completed(answer.body, seen_page)
             following = self._asked.request if isinstance(self._asked, Special) else self._asked
             yield page_of(
                 stream.name,
@@ -194,16 +196,18 @@ class _Reading:
                 seen_page.record_count,
             )
 
-    def _completed(self, body: bytes, ids: Sequence[Any]) -> bytes:
+    def _completed(self, body: bytes, page: PageView) -> bytes:
         """A page, with what the list leaves out of its documents, where the stream says so."""
         spec, stream, client = self._seen.spec, self._stream, self._client
+        ids = page.ids
         if stream.details is not None and ids:
             lookup = stream.details.lookup
             requests = list(lookup.requests(client.account, list(map(str, ids))))
             details = concurrently(spec, lookup, client, requests)
             body = with_details(body, [page.body for page in details])
         if stream.incomplete and ids:
-            body = completed(spec, stream, client, body, ids)
+            since = self._since if stream.windowed else None
+            body = completed(spec, stream, client, body, page, since)
         return body
 
     def _following(self, page: PageView) -> PageRequest | Special | None:
