@@ -58,8 +58,23 @@ _CENSUS_HOURS: Final = 24
 #: Up to so many customers or items are asked for one by one. For more, the whole list is read: 200
 #: a call.
 _SINGLE_MAX: Final = 20
-_INFO: Final = {"more": "/page_context/has_more_page"}
-_PAGED: Final = partial(by_page, size_param="per_page", vendor_size=_PAGE_SIZE, more="more")
+_INFO: Final = {"context": "/page_context"}
+
+
+def _has_more(context: Any) -> Any:
+    """Whether there are more pages; the vendor's description shows a list of one context."""
+    if isinstance(context, list):
+        context = context[0] if context else None
+    return context.get("has_more_page") if isinstance(context, dict) else None
+
+
+_PAGED: Final = partial(
+    by_page,
+    size_param="per_page",
+    vendor_size=_PAGE_SIZE,
+    more="context",
+    read_more=_has_more,
+)
 
 #: Whether a list is read for an account.
 _Wanted = Callable[[Account], bool]

@@ -28,6 +28,7 @@ LISTS = {
     "freshbooks": ("/invoices/invoices", ("response", "result", "invoices"), "invoice_number"),
     "netsuite": ("'CustInvc'", ("items",), "tranid"),
     "sage_intacct": ('accounts-receivable/invoice"', ("ia::result",), "invoiceNumber"),
+    "zoho_books": ("/invoices", ("invoices",), "invoice_number"),
     "custom": ("/invoices", ("data",), "amount_due"),
 }
 
@@ -50,6 +51,8 @@ class Altered:
         records = body
         for part in place:
             records = records.get(part, {}) if isinstance(records, dict) else {}
+        if isinstance(body.get("invoice"), dict):
+            records = [body["invoice"]]  # of a system whose lists leave fields out
         for record in records if isinstance(records, list) else ():
             self.change(record)
             self.changed += 1

@@ -38,6 +38,7 @@ from tests.sync.conftest import START, Shop, expected
 __all__ = ["databases", "dsn"]
 SECRETS = {
     "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "zoho_books": "abcdef123456",
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
 
@@ -125,7 +126,7 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
     return announcer.changes()
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom"])
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "zoho_books", "custom"])
 def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     box: Mailbox, system: str
 ) -> None:

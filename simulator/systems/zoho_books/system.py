@@ -19,6 +19,7 @@ SYSTEM: Final = System(
     # Per organization: 100 a minute; a day from 1,000 (free) to 10,000; 5 at once (free).
     rules=(Rule("minute", 100, 60), Rule("day", 10_000, 86_400)),
     concurrent=5,
+    sales_max=30,
     number_formats={"Invoice": "INV-{:06d}", "CreditMemo": "CN-{:05d}"},
     first_ids={
         "transaction": 260815000000103001,
