@@ -157,6 +157,9 @@ class RateLimited(Retriable):
 class NeedsOperator(ConnectorError):
     """Fails until someone changes the account's settings."""
 
+    #: Who must act, for the test of a connection; "": the kind of the error says it.
+    who: ClassVar[str] = ""
+
 
 class CredentialsRejected(NeedsOperator):
     """The vendor refuses the credentials, and renewing the token did not help."""

@@ -84,11 +84,12 @@ class NotAuthorised(CredentialsRejected):
     """Zoho refuses the token, or the user behind it: it answers both with the same code."""
 
     advice = (
-        'Check "Data centre" and "Organization ID" in the block "{block}", then connect it anew '
-        'with `twezah connect` or the deployment "connect". If that does not help, the user who '
-        "consented may not see invoices, credit notes, contacts or items: an administrator of the "
-        "organization gives that user the role in Zoho Books."
+        'Check "Data centre", "Organization ID", client ID and client secret in the block '
+        '"{block}", then connect it anew with `twezah connect` or the deployment "connect". If '
+        "that does not help, the user who consented may not see invoices, credit notes, contacts "
+        "or items: an administrator of the organization gives that user the role in Zoho Books."
     )
+    who = "operator: the block, or a new consent; then an administrator at the vendor: the role"
 
 
 def _always(_account: Account) -> bool:
@@ -315,6 +316,9 @@ def _fault(body: Any) -> str | None:
 
 
 _CREDIT, _RECEIPT = "credit_note/", "sales_receipt/"
+_SCOPES = tuple(
+    f"ZohoBooks.{name}.READ" for name in ("invoices", "creditnotes", "contacts", "settings")
+)
 
 SPEC = ConnectorSpec(
     name="zoho_books",
@@ -325,10 +329,9 @@ SPEC = ConnectorSpec(
     auth=lambda _: TokenAuth(form_body, word="Zoho-oauthtoken", refused=NotAuthorised),
     consent=Consent(
         "https://accounts.{accounts_domain}/oauth/v2/auth",
-        scopes=tuple(
-            f"ZohoBooks.{name}.READ" for name in ("invoices", "creditnotes", "contacts", "settings")
-        ),
+        scopes=_SCOPES,
         scope_separator=",",
+        older=dict.fromkeys(_SCOPES, "ZohoBooks.fullaccess.all"),
         # Without these, Zoho gives no refresh token, or only the first time.
         params={"access_type": "offline", "prompt": "consent"},
         secret_in_body=True,

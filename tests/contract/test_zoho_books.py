@@ -20,8 +20,10 @@ from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import Account, RetryPolicy, Window, of_account
 from connectors.kit.webhooks.scheme import Refused, Verified, events, verify
 from connectors.kit.webhooks.signatures import Delivery
+from connectors.zoho_books.connector import NotAuthorised
 from connectors.zoho_books.webhooks import WEBHOOK, signed
 from panel.blocks import ZohoBooksConnection
+from panel.connect.check import Failed, _require_scopes, who_must_act
 from tests.unit.test_mapping_records import ZOHO_BOOKS, mapped, one
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples" / "zoho_books"
@@ -170,6 +172,14 @@ def test_a_dead_token_and_a_missing_permission_look_the_same(bench: Any) -> None
     ):
         bench.pages("invoices")
     assert len(bench.tokens.kept) == 2
+
+
+def test_who_must_act_when_a_connection_is_tested() -> None:
+    who = who_must_act(NotAuthorised("zoho_books", "invoices", "code 57"))
+    assert who.startswith("operator: the block, or a new consent; then an administrator")
+    _require_scopes(["ZohoBooks.fullaccess.all"], SPEC.consent)
+    with pytest.raises(Failed, match=r"lacks ZohoBooks.creditnotes.READ"):
+        _require_scopes(["ZohoBooks.invoices.READ", "ZohoBooks.settings.READ"], SPEC.consent)
 
 
 def test_a_few_customers_are_asked_for_alone_and_many_are_listed(
