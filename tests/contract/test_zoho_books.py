@@ -100,8 +100,8 @@ def test_a_document_that_does_not_say_when_it_changed_is_asked_for(
     bench: Any, since: datetime
 ) -> None:
     old = ZOHO_BOOKS | {"last_modified_time": "2024-01-01T00:00:00+0100"}
-    silent = {key: value for key, value in old.items() if not key.endswith("_time")}
-    listed = [old, silent | {"invoice_id": "2", "date": ""}]
+    silent = {key: value for key, value in old.items() if key != "last_modified_time"}
+    listed = [old, silent | {"invoice_id": "2", "created_time": "2024-01-01T00:00:00+0100"}]
     context = {"page": 1, "per_page": 200, "has_more_page": False}
     bench.before = answers(
         "/invoices", 200, {"code": 0, "invoices": listed, "page_context": context}
@@ -425,6 +425,29 @@ def test_the_published_list_maps() -> None:
     assert found.problems.is_empty()
     assert found.invoices["total_minor"].to_list() == [1000000]
     assert found.invoices["updated_at"][0] == datetime(2013, 11, 18, 10, 2, 51, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_the_last_page_is_the_one_that_says_so(bench: Any, *, described: bool) -> None:
+    """In an object, as real replies have it, or in the list of the description."""
+
+    def page(request: httpx.Request) -> httpx.Response | None:
+        if not request.url.path.endswith("/invoices"):
+            return None
+        number, size = (int(request.url.params[name]) for name in ("page", "per_page"))
+        rows = [ZOHO_BOOKS | {"invoice_id": str(key)} for key in range(60)]
+        shown = rows[(number - 1) * size : number * size]
+        context = {"page": number, "has_more_page": number * size < len(rows)}
+        body = {"code": 0, "invoices": shown, "page_context": [context] if described else context}
+        return httpx.Response(200, json=body)
+
+    bench.before = page
+    read = {
+        row["invoice_id"]
+        for page in bench.pages("invoices")
+        for row in json.loads(page.body)["invoices"]
+    }
+    assert read == {str(key) for key in range(60)}
 
 
 @needs_samples

@@ -3,6 +3,7 @@
 Each is asked for by its id, before the page is stored.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final
@@ -18,7 +19,7 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.parse import instants
 from connectors.kit.mapping.pointers import segments
 from connectors.kit.mapping.reader import UNREADABLE, error_code, plan_for, unexpected
-from connectors.kit.spec import Account, ConnectorSpec, PageRequest, PageView, Stream
+from connectors.kit.spec import Account, ConnectorSpec, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
 
 #: Statuses that say that there is no such document.
@@ -32,7 +33,7 @@ def completed(
     stream: Stream,
     client: Client,
     body: bytes,
-    page: PageView,
+    ids: Sequence[Any],
     since: datetime | None = None,
 ) -> bytes:
     """The page, completed by what the answers about its documents add.
@@ -49,8 +50,7 @@ def completed(
         stream: The list; its `by_id` asks for one document at a time.
         client: See `open_client`.
         body: A page, read before.
-        page: What was seen of it: the vendor's ids of its records, in their order (None where a
-            record has none), and when they were changed.
+        ids: The vendor's ids of its records, in their order; None where a record has none.
         since: The beginning of the window, UTC; None: there is none.
 
     Raises:
@@ -60,10 +60,10 @@ def completed(
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
-    changed = _changed(spec, stream, client.account, page, since)
+    changed = _changed(spec, stream, client.account, records, since)
     numbered_ids = [
         (at, str(vendor_id))
-        for at, vendor_id in enumerate(page.ids)
+        for at, vendor_id in enumerate(ids)
         if vendor_id is not None and changed[at]
     ]
     requests = stream.by_id.requests(client.account, [vendor_id for _, vendor_id in numbered_ids])
@@ -93,18 +93,32 @@ def _changed(
     spec: ConnectorSpec,
     stream: Stream,
     account: Account,
-    page: PageView,
+    records: Sequence[bytes],
     since: datetime | None,
 ) -> list[bool]:
-    """Which records of a page may have been changed since then: all that do not say otherwise."""
+    """Which records of a page may have been changed since then: all that do not say otherwise.
+
+    Only the first path of the time of change counts: the others stand in for it, as the time of
+    creation does.
+    """
     source = plan_for(spec, stream, account).fields["updated_at"]
-    is_told = len(page.versions) == len(page.ids) and source is stream.fields["updated_at"]
-    if since is None or not is_told or (source.kind, source.notation) != ("instant", "plain"):
-        return [True] * len(page.ids)
-    written = [None if version is None else str(version) for version in page.versions]
+    is_plain = (source.kind, source.notation) == ("instant", "plain")
+    if since is None or source is not stream.fields["updated_at"] or not is_plain:
+        return [True] * len(records)
+    place = segments(source.paths[0])
+    written = [_text(raw_at(record, place)) for record in records]
     column = pl.Series("updated_at", written, dtype=pl.String)
     times = instants(column, source.zone or account.timezone, whole_days=False)
     return [time is None or time >= since for time in times]
+
+
+def _text(raw: bytes | None) -> str | None:
+    """The text of a JSON value; None where it is none."""
+    try:
+        value = _WHOLE.decode(raw) if raw is not None else None
+    except UNREADABLE:
+        return None
+    return value if isinstance(value, str) else None
 
 
 def _asked(

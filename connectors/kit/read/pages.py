@@ -5,10 +5,11 @@ Nothing else sends requests.
 
 import logging
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import httpx
 import polars as pl
@@ -186,7 +187,7 @@ class _Reading:
             if isinstance(self._asked, Special) and self._asked.purpose == "again":
                 continue  # it does not fit to the page before, to which the reading goes back
             seen.note(seen_page)
-            body = self._completed(answer.body, seen_page)
+            body = self._completed(answer.body, seen_page.ids)
             following = self._asked.request if isinstance(self._asked, Special) else self._asked
             yield page_of(
                 stream.name,
@@ -196,10 +197,9 @@ class _Reading:
                 seen_page.record_count,
             )
 
-    def _completed(self, body: bytes, page: PageView) -> bytes:
+    def _completed(self, body: bytes, ids: Sequence[Any]) -> bytes:
         """A page, with what the list leaves out of its documents, where the stream says so."""
         spec, stream, client = self._seen.spec, self._stream, self._client
-        ids = page.ids
         if stream.details is not None and ids:
             lookup = stream.details.lookup
             requests = list(lookup.requests(client.account, list(map(str, ids))))
@@ -207,7 +207,7 @@ class _Reading:
             body = with_details(body, [page.body for page in details])
         if stream.incomplete and ids:
             since = self._since if stream.windowed else None
-            body = completed(spec, stream, client, body, page, since)
+            body = completed(spec, stream, client, body, ids, since)
         return body
 
     def _following(self, page: PageView) -> PageRequest | Special | None:
