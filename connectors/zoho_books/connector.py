@@ -187,7 +187,7 @@ def _of_people(value: Any, keys: Sequence[str] = ("mobile", "phone")) -> str | N
     return next((str(number) for number in numbers if number), None)
 
 
-def _tax(invoices: pl.DataFrame, _lines: pl.DataFrame) -> pl.DataFrame:
+def _subtotal(invoices: pl.DataFrame, _lines: pl.DataFrame) -> pl.DataFrame:
     """The amount without tax: the sum of the lines that Zoho sends has no discount or shipping."""
     return invoices.with_columns(
         (pl.col("total_minor") - pl.col("tax_minor")).alias("subtotal_minor")
@@ -250,7 +250,7 @@ def _documents(
             "currency": currency("/currency_code"),
             "total_minor": money("/total", required=True),
             "subtotal_minor": _NONE,
-            "tax_minor": money("/tax_total"),
+            "tax_minor": money("/tax_total", exact=False),
             "amount_refunded_minor": _NOTHING,
             "status": computed(_STATUS, "/status"),
             "issued_at": day("/date", required=True),
@@ -259,9 +259,9 @@ def _documents(
             ),
             **fields,
         },
-        helpers={"state": text("/status"), "balance_minor": money("/balance")},
+        helpers={"state": text("/status"), "balance_minor": money("/balance", exact=False)},
         lines=_LINES,
-        finish=_tax,
+        finish=_subtotal,
         by_id=_by_id(resource, single),
         incomplete=True,
     )
@@ -292,7 +292,10 @@ def _census(name: str, resource: str, read: Callable[[Any], Deleted]) -> Stream:
 
 
 def _receipts_listed(body: Any) -> Deleted:
-    """The receipts that exist, as a list of one kind: a census must be read by every account."""
+    """The receipts that exist, as documents of one kind.
+
+    This is no census: those are complete only together, and not every account reads receipts.
+    """
     read = _listed("salesreceipts", "sales_receipt_id", _RECEIPT, "sale")(body)
     return Deleted((), (), read.record_count, read.external_ids, "sale")
 
@@ -348,9 +351,9 @@ SPEC = ConnectorSpec(
             deletions="invoice_census",
             external_id=text("/invoice_id", required=True),
             invoice_number=text("/invoice_number"),
-            amount_paid_minor=money("/payment_made"),
+            amount_paid_minor=money("/payment_made", exact=False),
             # What was written off is never paid.
-            amount_refunded_minor=money("/write_off_amount"),
+            amount_refunded_minor=money("/write_off_amount", exact=False),
         ),
         _documents(
             "sales_receipts",

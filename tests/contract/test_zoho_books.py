@@ -13,6 +13,7 @@ from pydantic import SecretStr
 import simulator
 from connectors import SYSTEMS
 from connectors.kit.errors import CredentialsRejected, RateLimited, Transient
+from connectors.kit.http.client import DAY_USED_UP_SECONDS
 from connectors.kit.http.urls import base_url
 from connectors.kit.mapping import map_lookup, map_page, try_record
 from connectors.kit.read.fetch import fetch
@@ -135,6 +136,23 @@ def test_the_days_calls_are_used_up_until_zoho_begins_anew(bench: Any) -> None:
     with pytest.raises(RateLimited, match=r"come back at 2026-05-20 18:26:58 UTC") as caught:
         bench.pages("invoices")
     assert caught.value.retry_after_seconds == 23218
+
+
+@pytest.mark.parametrize(
+    ("headers", "rest_seconds"),
+    [
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "23218"}, 23218),
+        ({"x-rate-limit-remaining": "0"}, DAY_USED_UP_SECONDS),
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "soon"}, DAY_USED_UP_SECONDS),
+        ({"x-rate-limit-remaining": "1", "x-rate-limit-reset": "23218"}, 0),
+    ],
+)
+def test_nobody_asks_after_the_days_last_call(
+    bench: Any, headers: dict[str, str], rest_seconds: float
+) -> None:
+    """The last call of the day succeeds, and says that it is the last."""
+    with bench.client() as client:
+        assert client._rest_seconds(httpx.Response(200, headers=headers)) == rest_seconds
 
 
 @pytest.mark.parametrize(
