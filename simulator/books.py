@@ -3,7 +3,7 @@
 Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
     CustomerRefund); Invoice, Bill, CreditNote,
 SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
-reverses them (Sage Intacct); Invoice (custom). Operations return False, and change nothing, where
+reverses them (Sage Intacct); Invoice (custom); Invoice, CreditMemo (Zoho Books). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 

@@ -42,6 +42,8 @@ class Tokens:
     single: bool = False
     #: What client credentials get: nothing, an access token, or a refresh token as well.
     client_credentials: Literal["refused", "access", "access and refresh"] = "refused"
+    #: The words that are taken before an access token, in lower case.
+    words: tuple[str, ...] = ("bearer",)
     #: What an answer holds besides, from the scope and the time.
     answer: Callable[[str, datetime], Mapping[str, Any]] = _nothing_more
 
@@ -54,6 +56,8 @@ class ConsentPage:
     path: str
     #: Every scope that may be asked for.
     scopes: Collection[str]
+    #: What stands between scopes; None: spaces.
+    scope_separator: str | None = None
     #: Whether PKCE is looked at; otherwise its parameters are ignored.
     pkce: bool = False
     #: Whether redirect URIs must be https.
@@ -80,6 +84,9 @@ class System:
     first_ids: Mapping[str, int] = field(default_factory=dict)
     #: Number of the first document.
     first_number: int = 1
+    #: Sales of the past that `python -m simulator` gives it at most, where each sale costs its
+    #: readers a call; None: as many as the others have.
+    sales_max: int | None = None
     #: Requests at once; 0: no limit.
     concurrent: int = 0
     consent: ConsentPage | None = None

@@ -46,6 +46,7 @@ class World:
         consent: What the vendors' consent pages do: "ask" with two links, or "allow" or "deny" at
             once.
         accounts: More accounts per system than the one of `ACCOUNTS`; they show the same books.
+        sales_max: Most sales in the past per system, where it should have fewer than `invoices`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class World:
         sleep: Sleep = system_sleep,
         consent: Decision = "ask",
         accounts: Mapping[str, Sequence[str]] | None = None,
+        sales_max: Mapping[str, int] | None = None,
     ) -> None:
         self.seed, self.now, self.sleep, self.lock = seed, now or system_now, sleep, RLock()
         self.consent: Decision = consent
@@ -89,7 +91,8 @@ class World:
         }
         start = start or self.anchor - timedelta(days=days)
         for name in SYSTEMS:
-            self._populate(name, customers, invoices, min(start, self.anchor), example=example)
+            sales = min(invoices, (sales_max or {}).get(name, invoices))
+            self._populate(name, customers, sales, min(start, self.anchor), example=example)
 
     def _populate(
         self, system: str, customers: int, invoices: int, start: datetime, *, example: bool

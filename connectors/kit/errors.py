@@ -12,6 +12,7 @@
     │       └── ListedTooFew
     └── ContractBroken       the vendor, or us: the answer is not what was agreed
         ├── UnexpectedShape  not JSON, another envelope, an error body; see `body`
+        │   └── UnknownDocument  one document was asked for, and the vendor does not have it
         ├── PaginationLoop   a page that was read before
         └── TooManyPages     more pages than the spec's limit
 
@@ -156,6 +157,9 @@ class RateLimited(Retriable):
 class NeedsOperator(ConnectorError):
     """Fails until someone changes the account's settings."""
 
+    #: Who must act, for the test of a connection; "": the kind of the error says it.
+    who: ClassVar[str] = ""
+
 
 class CredentialsRejected(NeedsOperator):
     """The vendor refuses the credentials, and renewing the token did not help."""
@@ -228,6 +232,13 @@ class UnexpectedShape(ContractBroken):
     """The answer cannot be read; `body` keeps it (never part of the message)."""
 
     body: bytes | None = None
+
+
+class UnknownDocument(UnexpectedShape):
+    """The vendor does not have the document that was asked for by its id.
+
+    Vendors that say so with another status than 404 and 410 have a code for it.
+    """
 
 
 class PaginationLoop(ContractBroken):

@@ -22,6 +22,7 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, RateLimited
 from connectors.kit.http.auth import client_credentials, form_body
+from connectors.kit.read.intervals import is_due
 from connectors.kit.spec import (
     Account,
     ConnectorSpec,
@@ -54,7 +55,6 @@ from connectors.sage_intacct.query_service import (
     by_last_key,
     changed_since,
     field_names,
-    is_due,
     queries_by_ids,
     query,
 )

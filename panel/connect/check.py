@@ -249,7 +249,8 @@ def who_must_act(error: ConnectorError) -> str:
         return _VENDOR_ADMIN
     if isinstance(error, NeedsOperator):
         # Systems without a consent raise subclasses: for them a new consent is no remedy.
-        return f"{OPERATOR}, or a new consent" if type(error) is CredentialsRejected else OPERATOR
+        consent = ", or a new consent" if type(error) is CredentialsRejected else ""
+        return error.who or f"{OPERATOR}{consent}"
     if isinstance(error, RateLimited):
         return f"{NOBODY}: wait"
     if isinstance(error, RecordsElsewhere | ApiFailed):
@@ -308,7 +309,7 @@ def _check_api(result: CheckReport, client: Client) -> None:
         return
     if token is not None and token.scope and client.spec.consent is not None:
         with _check(result, "scopes") as say:
-            _require_scopes(token.scope.split(), client.spec.consent)
+            _require_scopes(token.scope.replace(",", " ").split(), client.spec.consent)
             say("as asked for")
     customers: set[str] = set()
     for stream in client.spec.streams:

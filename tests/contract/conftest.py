@@ -138,6 +138,7 @@ class Bench:
                 *frames["customers"],
             ]
         )
+        customers = customers.unique("external_id", keep="last", maintain_order=True)
         empty = pl.DataFrame(schema={"external_id": pl.String, "name": pl.String, "sku": pl.String})
         return fill(mapped, customers, pl.concat([empty, *frames["items"]]))
 

@@ -32,6 +32,7 @@ def play(bench: Any, fault: Fault) -> None:
         if "token" in request.url.path:
             return None
         response = api(request)
+        scene.path = request.url.path
         return fault.spoil(scene, response) if response.is_success else response
 
     bench.before = spoiled
@@ -137,7 +138,8 @@ def test_half_a_character_costs_nothing_where_nobody_reads_it(bench: Any) -> Non
     again = bench.read()
     assert again.invoices.equals(calm.invoices)
     assert again.lines.equals(calm.lines)
-    assert rb'"\ud83d","_rate":NaN' in bench.pages(stream)[0].body
+    if not bench.spec.streams[0].incomplete:  # such pages are put together of records
+        assert rb'"\ud83d","_rate":NaN' in bench.pages(stream)[0].body
 
 
 def test_only_what_can_be_unpacked_safely_is_asked_for(bench: Any) -> None:

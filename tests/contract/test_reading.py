@@ -20,7 +20,7 @@ LUANDA = ZoneInfo("Africa/Luanda")
 #: Systems whose deleted documents are gone from the lists and named in a list of their own.
 LISTS_DELETIONS = ("quickbooks", "netsuite", "stripe", "custom", "shopify")
 #: Systems that forget deleted documents, and list what is left.
-LISTS_THE_REST = ("sage_intacct",)
+LISTS_THE_REST = ("sage_intacct", "zoho_books")
 #: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of
 #: one's own.
 KEEPS = ("xero", "custom")
@@ -199,6 +199,8 @@ def test_resumed_read_goes_on_where_it_stopped(bench: Any) -> None:
     assert len(whole) > 2
     asked = len(bench.api_requests())
     rest = bench.pages(stream, resume=stopped_after(whole[0]))
+    if bench.spec.streams[0].incomplete:  # each document is a request of its own
+        asked += sum(page.record_count for page in rest)
     per_page = 1 if bench.spec.streams[0].details is None else 2
     assert (
         len(bench.api_requests()) - asked
@@ -292,7 +294,8 @@ def test_no_row_is_lost_when_rows_change_while_paging(bench: Any) -> None:
 def test_calls_are_reported(bench: Any) -> None:
     pages = bench.pages(bench.spec.streams[0].name)
     calls = [call for call in bench.calls if call.operation not in ("token", "lines")]
-    assert len(calls) == len(pages)
+    documents = sum(page.record_count for page in pages) if bench.spec.streams[0].incomplete else 0
+    assert len(calls) == len(pages) + documents
     assert {(call.status, call.throttled, call.system) for call in calls} == {
         (200, False, bench.spec.name)
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from simulator import SYSTEMS
 from tests.support.ports import free_ports
 from twezah.stack.pginstall import python_environment
 
@@ -53,8 +54,7 @@ def counted(environment: dict[str, str]) -> list[dict[str, Any]]:
 
 def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[str, str]) -> None:
     first = json.loads(twezah(environment, "demo", "--json"))
-    systems = {"quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom", "shopify"}
-    assert {row["system"] for row in first["systems"]} == systems
+    assert {row["system"] for row in first["systems"]} == set(SYSTEMS)
     assert all(run["ok"] for run in first["runs"])
     shown = [
         {name: row[name] for name in ("system", "sales", "entries", "points")}

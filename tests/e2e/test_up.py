@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from simulator import SYSTEMS
+from simulator.registry import announcing
 from tests.support import waiting
 from tests.support.ports import free_ports
 from tests.support.prefect_login import auth_string, login_headers
@@ -127,7 +129,7 @@ def schedules_of(deployment: dict[str, Any]) -> list[tuple[str, bool]]:
     return [(one["slug"], one["active"]) for one in deployment["schedules"]]
 
 
-CONNECTED = ["custom", "freshbooks", "netsuite", "quickbooks", "sage-intacct", "shopify", "xero"]
+CONNECTED = sorted(name.replace("_", "-") for name in SYSTEMS)
 BY_HAND = [
     "connect",
     "test-connection",
@@ -193,8 +195,7 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(
         assert (code, out.strip()) == (0, "1")
         assert first.stderr is not None
         assert any(
-            "send webhooks: custom, freshbooks, quickbooks, shopify, xero" in line
-            for line in first.stderr
+            f"send webhooks: {', '.join(sorted(announcing()))}" in line for line in first.stderr
         )
         vendors = f"http://127.0.0.1:{environment['TWEZAH_SIMULATOR_PORT']}/evolve?steps=5"
         with urllib.request.urlopen(

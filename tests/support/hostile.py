@@ -36,6 +36,7 @@ ERRORS_IN_200: dict[str, Any] = {
     "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
     "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
     "stripe": {"error": {"type": "api_error", "code": "610", "message": "secret"}},
+    "zoho_books": {"code": 1012, "message": "secret"},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
     "shopify": {"errors": [{"message": "secret", "extensions": {"code": "undefinedField"}}]},
 }
@@ -49,6 +50,8 @@ class Scene:
     records: str
     sleep: Callable[[float], None]
     memory: dict[str, Any] = field(default_factory=dict)
+    #: What is asked for now.
+    path: str = ""
 
 
 #: Turns the vendor's own answer to a request for a list into a hostile one.
@@ -166,7 +169,7 @@ def _error_in_200(scene: Scene, _: httpx.Response) -> httpx.Response:
 
 
 def _same_page(scene: Scene, response: httpx.Response) -> httpx.Response:
-    body = scene.memory.setdefault("first", response.content)
+    body = scene.memory.setdefault(f"first of {scene.path}", response.content)
     return httpx.Response(200, content=body, headers=_headers(response))
 
 

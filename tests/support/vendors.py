@@ -53,7 +53,8 @@ def credentials(
         }
     if system == "stripe":
         return {"secrets": {"api_key": SecretStr("sk_live_simulated")}}
-    options = {"options": {"deletions_hours": 0}} if system == "sage_intacct" else {}
+    rare = ("sage_intacct", "zoho_books")
+    options = {"options": {"deletions_hours": 0}} if system in rare else {}
     return options | {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),

@@ -18,8 +18,11 @@ STREAMS = [
     (system, stream.name)
     for system, spec in sorted(SIMULATED.items())
     for stream in spec.streams
-    if stream.deleted is None and not stream.name.startswith("deleted_")
     if system not in DRAFTS_ONLY
+    and stream.deleted is None
+    and not stream.name.startswith("deleted_")
+    # The simulator has no sales receipts of Zoho Books; test_zoho_books has a server that does.
+    and (system, stream.name) != ("zoho_books", "sales_receipts")
 ]
 
 

@@ -29,6 +29,7 @@ LISTS = {
     "netsuite": ("'CustInvc'", ("items",), "tranid"),
     "sage_intacct": ('accounts-receivable/invoice"', ("ia::result",), "invoiceNumber"),
     "stripe": ("/v1/invoices?", ("data",), "amount_paid"),
+    "zoho_books": ("/invoices", ("invoices",), "invoice_number"),
     "custom": ("/invoices", ("data",), "amount_due"),
     "shopify": ("orders(first", ("data", "orders", "nodes"), "name"),
 }
@@ -52,6 +53,8 @@ class Altered:
         records = body
         for part in place:
             records = records.get(part, {}) if isinstance(records, dict) else {}
+        if isinstance(body.get("invoice"), dict):
+            records = [body["invoice"]]  # of a system whose lists leave fields out
         for record in records if isinstance(records, list) else ():
             self.change(record)
             self.changed += 1

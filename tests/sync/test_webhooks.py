@@ -22,6 +22,7 @@ from connectors.registry import webhook_for
 from panel.blocks import NotConnectedError
 from panel.reports.webhooks import headline, markdown
 from simulator.deliveries import Delivery
+from simulator.registry import announcing
 from simulator.systems.freshbooks.announce import verification
 from simulator.systems.xero.announce import intent
 from simulator.webhooks import Announcer, Disorder
@@ -40,6 +41,7 @@ SECRETS = {
     "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "shopify": "hush",
     "stripe": "whsec_test",
+    "zoho_books": "abcdef123456",
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
 
@@ -128,9 +130,7 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
     return announcer.changes()
 
 
-@pytest.mark.parametrize(
-    "system", ["quickbooks", "xero", "freshbooks", "custom", "shopify", "stripe"]
-)
+@pytest.mark.parametrize("system", announcing())
 def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     box: Mailbox, system: str
 ) -> None:
@@ -157,7 +157,7 @@ def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
 
 def test_changes_that_arrive_in_any_order_and_twice_leave_polls_ledger(box: Mailbox) -> None:
     """A polled past, then edits, voids, refunds and deletions, told by all vendors in disorder, in several rounds."""
-    systems = ("quickbooks", "xero", "freshbooks", "custom", "shopify", "stripe")
+    systems = announcing()
     for system in systems:
         box.shop.sync(system)
     announcer = Announcer(

@@ -21,6 +21,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "xero": {"client_id": "c", "client_secret": "s"},
     "freshbooks": {"client_id": "c", "client_secret": "s"},
     "sage_intacct": {"client_id": "c", "client_secret": "s"},
+    "zoho_books": {"client_id": "c", "client_secret": "s"},
     "netsuite": {"account_id": "1234567"},
     "shopify": {"shop": "agua-twezah"},
     "stripe": {"account_id": "acct_1", "api_key": "k"},

@@ -49,6 +49,15 @@ PAGES: Mapping[tuple[str, str], Any] = {
             }
         }
     },
+    ("zoho_books", "credit_notes"): lambda s: {
+        "creditnotes": [
+            {
+                "creditnote_id": "1", "creditnote_number": "CN-1", "status": "open", "customer_id": "7", "date": "2026-01-02",
+                "last_modified_time": "2026-01-03T10:00:00+0100", "currency_code": "AOA", "total": s * 115, "balance": s * 115,
+                "tax_total": s * 15, "line_items": [{"name": "A", "quantity": 2, "rate": s * 50, "item_total": s * 100}],
+            }
+        ]
+    },
 }  # fmt: skip
 
 

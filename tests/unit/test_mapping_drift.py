@@ -17,6 +17,7 @@ from connectors.kit.spec import Account
 from loyalty.schema import INVOICE
 from sql.versions import READING
 from tasks.load.invoices import judged
+from tests.contract.test_stripe import INVOICE as STRIPE
 from tests.support.systems import SIMULATED
 from tests.unit.test_mapping_records import QBO, RECORDS, XERO, connection
 
@@ -35,7 +36,13 @@ SHOPIFY = {
     "totalPriceSet": {"shopMoney": {"amount": "108.00"}}, "currentTotalPriceSet": {"shopMoney": {"amount": "108.00"}},
     "totalRefundedSet": {"shopMoney": {"amount": "0.0"}},
 }  # fmt: skip
-ALL = {**RECORDS, "netsuite": NETSUITE, "custom": CUSTOM, "shopify": SHOPIFY}
+ALL = {
+    **RECORDS,
+    "netsuite": NETSUITE,
+    "custom": CUSTOM,
+    "shopify": SHOPIFY,
+    "stripe": STRIPE,
+}
 #: Fields that a record must have. (A phone number stands in for a customer's number, and the other
 #: way round.)
 NEEDED = ("external_id", "customer_external_id", "total_minor", "issued_at", "currency", "status")

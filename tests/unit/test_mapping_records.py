@@ -132,7 +132,54 @@ SAGE_INTACCT = {
         }
     ],
 }
-RECORDS = {"quickbooks": QBO, "xero": XERO, "freshbooks": FRESHBOOKS, "sage_intacct": SAGE_INTACCT}
+#: An invoice of the list, with what its own answer adds.
+ZOHO_BOOKS = {
+    "invoice_id": "982000000567114",
+    "invoice_number": "INV-00003",
+    "status": "partially_paid",
+    "customer_id": "982000000567001",
+    "customer_name": "Nobody",
+    "phone": "",
+    "date": "2026-05-01",
+    "due_date": "2026-05-16",
+    "currency_code": "USD",
+    "exchange_rate": 850,
+    "price_precision": 2,
+    "is_inclusive_tax": False,
+    "sub_total": 120,
+    "discount_total": 10,
+    "shipping_charge": 5.5,
+    "adjustment": 0,
+    "tax_total": 14.35,
+    "total": 129.85,
+    "balance": 102.94,
+    "payment_made": 26.91,
+    "credits_applied": 0,
+    "write_off_amount": 0,
+    "created_time": "2026-05-01T12:17:40+0100",
+    "last_modified_time": "2026-05-20T09:30:00+0100",
+    "contact_persons_associated": [],
+    "billing_address": {"city": "Luanda", "phone": ""},
+    "line_items": [
+        {
+            "line_item_id": "982000000567021",
+            "item_id": "982000000030049",
+            "name": "Water",
+            "description": "5 litres",
+            "quantity": 2,
+            "rate": 60,
+            "bcy_rate": 51000,
+            "item_total": 120,
+        }
+    ],
+}
+RECORDS = {
+    "quickbooks": QBO,
+    "xero": XERO,
+    "freshbooks": FRESHBOOKS,
+    "sage_intacct": SAGE_INTACCT,
+    "zoho_books": ZOHO_BOOKS,
+}
 
 
 def connection(system: str, **changes: Any) -> Account:
@@ -193,8 +240,16 @@ def one(system: str, stream: str = "invoices", /, **changes: Any) -> dict[str, A
              "updated_at": datetime(2026, 5, 20, 8, 30, tzinfo=UTC)},
             {"item_external_id": None, "sku": "SKU1", "name": "Water", "amount_minor": 10000},
         ),
+        (
+            "zoho_books",
+            {"external_id": "982000000567114", "invoice_number": "INV-00003", "customer_external_id": "982000000567001",
+             "total_minor": 12985, "subtotal_minor": 11550, "tax_minor": 1435, "amount_paid_minor": 2691,
+             "amount_refunded_minor": 0, "status": "open", "issued_at": datetime(2026, 4, 30, 23, tzinfo=UTC),
+             "updated_at": datetime(2026, 5, 20, 8, 30, tzinfo=UTC)},
+            {"item_external_id": "982000000030049", "sku": None, "name": "Water", "amount_minor": 12000},
+        ),
     ],
-    ids=["quickbooks", "xero", "freshbooks", "sage_intacct"],
+    ids=["quickbooks", "xero", "freshbooks", "sage_intacct", "zoho_books"],
 )  # fmt: skip
 def test_a_record_and_what_it_becomes(
     system: str, expected: dict[str, Any], line: dict[str, Any]

@@ -64,6 +64,7 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
         "xero": ("XeroConnection", "Xero Connection", "xero-connection"),
         "shopify": ("ShopifyConnection", "Shopify Connection", "shopify-connection"),
         "stripe": ("StripeConnection", "Stripe Connection", "stripe-connection"),
+        "zoho_books": ("ZohoBooksConnection", "Zoho Books Connection", "zoho-books-connection"),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
     }

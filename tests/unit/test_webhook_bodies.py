@@ -14,6 +14,8 @@ from connectors.kit.spec import Account
 from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
 from connectors.kit.webhooks.scheme import BadBody, Event, Webhook, events
 
+#: Every system that sends webhooks.
+ANNOUNCING = ["custom", *declared.WEBHOOKS]
 QBO = {
     "eventNotifications": [
         {
@@ -372,7 +374,7 @@ KEYS = st.sampled_from(
 
 
 @given(
-    st.sampled_from(["custom", "quickbooks", "xero", "freshbooks", "shopify"]),
+    st.sampled_from(ANNOUNCING),
     st.dictionaries(KEYS, JSON) | st.lists(JSON, max_size=3),
 )
 def test_any_body_gives_events_or_is_named_bad(system: str, body: Any) -> None:
@@ -388,7 +390,7 @@ def test_any_body_gives_events_or_is_named_bad(system: str, body: Any) -> None:
 
 @given(st.binary(max_size=40))
 def test_any_bytes_give_events_or_are_named_bad(body: bytes) -> None:
-    for system in ("custom", "quickbooks", "xero", "freshbooks", "shopify"):
+    for system in ANNOUNCING:
         try:
             read(system, body)
         except BadBody:

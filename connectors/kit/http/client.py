@@ -25,11 +25,13 @@ from connectors.kit.http.ratelimit import Limiter, SharedLimit, TooLong
 from connectors.kit.http.responses import (
     Answer,
     Call,
+    day_reset_seconds,
+    day_used_up,
     failure,
     fault_code,
+    refused_for_seconds,
     refuses_proof,
     rest_seconds,
-    retry_after_seconds,
 )
 from connectors.kit.http.urls import base_url, join_url, shown
 from connectors.kit.spec import Account, ConnectorSpec, Grant, PageRequest, of_account
@@ -286,13 +288,12 @@ class Client:
         """For how many seconds nobody may ask for this account, as the answer says."""
         rate = self.spec.rate
         if response.status_code == 429:
-            wait_seconds = retry_after_seconds(response, self.timing.now())
-            return (rate.retry_after_seconds or 0.0) if wait_seconds is None else wait_seconds
-        used_up = (
-            bool(rate.day_left_header)
-            and response.headers.get(rate.day_left_header, "").strip() == "0"
-        )
-        return DAY_USED_UP_SECONDS if used_up else rest_seconds(self.spec, answer.body) or 0.0
+            now = self.timing.now()
+            return refused_for_seconds(self.spec, response, answer.body, now) or 0.0
+        if not day_used_up(rate, response):
+            return rest_seconds(self.spec, answer.body) or 0.0
+        reset_seconds = day_reset_seconds(rate, response)
+        return DAY_USED_UP_SECONDS if reset_seconds is None else reset_seconds
 
     def _body(self, response: httpx.Response, operation: str, started: float) -> bytes:
         """The body, within the limits of size and time.

@@ -57,6 +57,11 @@ _AT_THE_EXCHANGE = {
         "the vendor no longer takes the code: it is a few minutes old or was used before, or the "
         "redirect URI is not exactly the one registered for the application"
     ),
+    "invalid_code": (
+        "the vendor no longer takes the code: it is a few minutes old or was used before, it "
+        "belongs to another data centre than the block names, or the redirect URI is not exactly "
+        "the one registered for the application"
+    ),
     "invalid_client": (
         "the vendor does not know the client id or refuses the client secret; correct them"
     ),
@@ -139,8 +144,9 @@ class ConsentLink:
             self._account.client_id,
             "code",
             redirect_uri=self.redirect_uri,
-            scope=list(self._consent.scopes),
+            scope=self._consent.scope_separator.join(self._consent.scopes),
             state=self._state,
+            **self._consent.params,
             **challenge,
         )
         return asked

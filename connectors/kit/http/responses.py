@@ -19,7 +19,7 @@ from connectors.kit.http.probe import clock_skew_seconds
 from connectors.kit.http.urls import shown
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.reader import UNREADABLE, error_code
-from connectors.kit.spec import ConnectorSpec, Page, PageRequest
+from connectors.kit.spec import ConnectorSpec, Page, PageRequest, RateLimit
 
 #: The longest wait that is believed: the vendors' longest limit is a day. After it the vendor is
 #: asked again.
@@ -119,15 +119,10 @@ def failure(
         kind = spec.error_answer if kind is UnexpectedShape else kind
         detail = f"an error answer, {detail}"
     if issubclass(kind, RateLimited):
-        wait_seconds = retry_after_seconds(response, now)
-        if wait_seconds is None:
-            wait_seconds = rest_seconds(spec, body)
         return RateLimited(
             spec.name,
             operation,
-            retry_after_seconds=spec.rate.retry_after_seconds
-            if wait_seconds is None
-            else wait_seconds,
+            retry_after_seconds=refused_for_seconds(spec, response, body, now),
             now=now,
             call=call,
             status=status,
@@ -196,3 +191,36 @@ def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None
         behind = clock_skew_seconds(value, now)
         seconds = math.nan if behind is None else -behind
     return None if math.isnan(seconds) else min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
+
+
+def day_used_up(rate: RateLimit, response: httpx.Response) -> bool:
+    """Whether the answer says that no request of today is left."""
+    left = response.headers.get(rate.day_left_header, "") if rate.day_left_header else ""
+    return left.strip() == "0"
+
+
+def day_reset_seconds(rate: RateLimit, response: httpx.Response) -> float | None:
+    """In how many seconds the limit of the day begins anew; None where the answer does not say."""
+    value = response.headers.get(rate.day_reset_header, "") if rate.day_reset_header else ""
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return None if math.isnan(seconds) else min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
+
+
+def refused_for_seconds(
+    spec: ConnectorSpec, response: httpx.Response, body: bytes, now: datetime
+) -> float | None:
+    """How long nobody may ask after a refusal for the rate; None where nothing says so.
+
+    The answer's own word for it counts, in its header or else in its body; then the beginning of
+    the vendor's next day where today's requests are used up; then what the system's description
+    says.
+    """
+    wait_seconds = retry_after_seconds(response, now)
+    if wait_seconds is None:
+        wait_seconds = rest_seconds(spec, body)
+    if wait_seconds is None and day_used_up(spec.rate, response):
+        wait_seconds = day_reset_seconds(spec.rate, response)
+    return spec.rate.retry_after_seconds if wait_seconds is None else wait_seconds

@@ -17,7 +17,7 @@ from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
 from connectors.kit.read.continued import continued
-from connectors.kit.read.hydrate import UNKNOWN, rest_completed
+from connectors.kit.read.hydrate import is_unknown, rest_completed
 from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
 
@@ -70,7 +70,7 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
     try:
         answer, (body, ids, count) = send_with_retry(client, request, stream.name, read)
     except UnexpectedShape as error:
-        if error.status in UNKNOWN:
+        if is_unknown(error):
             return None
         raise
     page = Page(

@@ -5,19 +5,22 @@ What is missing is asked for by the document's id, before the page is stored.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import polars as pl
 
-from connectors.kit.errors import UnexpectedShape
+from connectors.kit.errors import UnexpectedShape, UnknownDocument
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.parse import instants
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE, error_code, unexpected
+from connectors.kit.mapping.reader import UNREADABLE, error_code, plan_for, unexpected
 from connectors.kit.read.look_up import all_pages
-from connectors.kit.spec import ById, ConnectorSpec, PageRequest, Rest, Stream
+from connectors.kit.spec import Account, ById, ConnectorSpec, PageRequest, Rest, Stream
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
 
 #: Statuses that say that there is no such document.
@@ -27,7 +30,12 @@ _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
 
 def completed(
-    spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, ids: Sequence[Any]
+    spec: ConnectorSpec,
+    stream: Stream,
+    client: Client,
+    body: bytes,
+    ids: Sequence[Any],
+    since: datetime | None = None,
 ) -> bytes:
     """The page, completed by what the answers about its documents add.
 
@@ -35,7 +43,8 @@ def completed(
 
     Where the list and a document's own answer both have a value, that of the answer counts. A
     document that the vendor no longer has stays as the list had it. An answer that is a list holds
-    the document's lines.
+    the document's lines. A document that says that it was not changed since then is left out: it
+    is outside the window, and is not worth a call.
 
     Args:
         spec: The billing system.
@@ -43,6 +52,7 @@ def completed(
         client: See `open_client`.
         body: A page, read before.
         ids: The vendor's ids of its records, in their order; None where a record has none.
+        since: The beginning of the window, UTC; None: there is none.
 
     Raises:
         ConnectorError: As `extract`; also where the documents of one page are larger together than
@@ -52,8 +62,12 @@ def completed(
         raise ValueError(f"{stream.name} has no documents by id")
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
     by_id = stream.by_id
+    changed = _changed(spec, stream, client.account, records, since)
     named = [_named(by_id, _opened(record)) for record in records] if by_id.named else list(ids)
-    named = [None if vendor_id is None else str(vendor_id) for vendor_id in named]
+    named = [
+        str(vendor_id) if vendor_id is not None and new else None
+        for vendor_id, new in zip(named, changed, strict=True)
+    ]
     # A list of changes may name a document several times; it is asked for once.
     wanted = list(dict.fromkeys(vendor_id for vendor_id in named if vendor_id is not None))
     requests = by_id.requests(client.account, wanted)
@@ -79,7 +93,8 @@ def completed(
         finally:
             for future in running.values():
                 future.cancel()
-    return list_page(stream.records, records)
+    kept = records if all(changed) else [records[at] for at, new in enumerate(changed) if new]
+    return list_page(stream.records, kept)
 
 
 def _named(by_id: ById, record: Any) -> Any:
@@ -130,6 +145,38 @@ def rest_completed(spec: ConnectorSpec, stream: Stream, client: Client, body: by
     return list_page(stream.records, records)
 
 
+def _changed(
+    spec: ConnectorSpec,
+    stream: Stream,
+    account: Account,
+    records: Sequence[bytes],
+    since: datetime | None,
+) -> list[bool]:
+    """Which records of a page may have been changed since then: all that do not say otherwise.
+
+    Only the first path of the time of change counts: the others stand in for it, as the time of
+    creation does.
+    """
+    source = plan_for(spec, stream, account).fields["updated_at"]
+    is_plain = (source.kind, source.notation) == ("instant", "plain")
+    if since is None or source is not stream.fields["updated_at"] or not is_plain:
+        return [True] * len(records)
+    place = segments(source.paths[0])
+    written = [_text(raw_at(record, place)) for record in records]
+    column = pl.Series("updated_at", written, dtype=pl.String)
+    times = instants(column, source.zone or account.timezone, whole_days=False)
+    return [time is None or time >= since for time in times]
+
+
+def _text(raw: bytes | None) -> str | None:
+    """The text of a JSON value; None where it is none."""
+    try:
+        value = _WHOLE.decode(raw) if raw is not None else None
+    except UNREADABLE:
+        return None
+    return value if isinstance(value, str) else None
+
+
 def _lacks(flag: Any) -> bool:
     return flag not in (None, False, "", 0, "0")
 
@@ -175,9 +222,14 @@ def _asked(
     try:
         return send_with_retry(client, request, stream.name, read)[1]
     except UnexpectedShape as error:
-        if error.status in UNKNOWN:
+        if is_unknown(error):
             return None
         raise
+
+
+def is_unknown(error: UnexpectedShape) -> bool:
+    """Whether the error says that the vendor does not have the document that was asked for."""
+    return isinstance(error, UnknownDocument) or error.status in UNKNOWN
 
 
 def _with_lines(stream: Stream, document: bytes) -> bytes:

@@ -9,10 +9,11 @@ from connectors.kit.errors import PaginationLoop, TooManyPages, UnexpectedShape
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import page_of
 from connectors.kit.http.retry import send_with_retry
-from connectors.kit.mapping.lookups import lookup_ids
+from connectors.kit.mapping.lookups import lookup_ids, map_lookup
 from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
 from connectors.kit.read.pagination import single
 from connectors.kit.spec import (
+    Account,
     ConnectorSpec,
     ListMovedError,
     Lookup,
@@ -54,7 +55,7 @@ def look_up(
         for page in concurrently(
             spec, lookup, client, list(lookup.requests(client.account, sorted(missing)))
         ):
-            received.update(lookup_ids(spec, lookup, page.body)[0])
+            received.update(_answered(spec, lookup, client.account, page.body))
             yield replace(page, page_no=next(numbers))
         # An answer may hold fewer than were asked for: the others are asked for again, as long as
         # each round brings some.
@@ -69,6 +70,14 @@ def look_up(
         spec, replace(lookup, paginate=None), client, single_requests, forgiving=True
     ):
         yield replace(page, page_no=next(numbers))
+
+
+def _answered(spec: ConnectorSpec, lookup: Lookup, account: Account, body: bytes) -> list[str]:
+    """The ids of a page about which nothing more is to be asked."""
+    if not lookup.sparse:
+        return lookup_ids(spec, lookup, body)[0]
+    customers = map_lookup(spec, lookup, account, body)
+    return customers.drop_nulls("phone")["external_id"].to_list()
 
 
 def concurrently(

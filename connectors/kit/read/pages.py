@@ -7,6 +7,7 @@ import logging
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -76,7 +77,7 @@ def extract(
     if beginning is None:
         return
     seen = _Seen(spec, stream, resumed=resume is not None)
-    reading = _Reading(stream, client, seen)
+    reading = _Reading(stream, client, seen, window.since)
     reading.begin(beginning)
     if resume is not None:
         reading.resume(beginning, resume)
@@ -94,7 +95,7 @@ def extract(
             stream.name,
         )
         last, seen = seen, _Seen(spec, stream)
-        reading = _Reading(stream, client, seen)
+        reading = _Reading(stream, client, seen, window.since)
         reading.begin(replace(beginning, page_no=last.last_page_no + 1))
     if moved:
         raise moves_too_fast(spec.name, stream.name)
@@ -128,8 +129,10 @@ class _Reading:
     It drives the stream's generator: asks for the page it wants, and sends it what came back.
     """
 
-    def __init__(self, stream: Stream, client: Client, seen: "_Seen") -> None:
-        self._stream, self._client, self._seen = stream, client, seen
+    def __init__(
+        self, stream: Stream, client: Client, seen: "_Seen", since: datetime | None
+    ) -> None:
+        self._stream, self._client, self._seen, self._since = stream, client, seen, since
         #: Requests that `Stream.split` made of one, each read from its beginning.
         self._todo: list[PageRequest] = []
         self._steps: Pages | None = None
@@ -204,7 +207,8 @@ class _Reading:
             details = concurrently(spec, lookup, client, requests)
             body = with_details(body, [page.body for page in details])
         if stream.incomplete and ids:
-            body = completed(spec, stream, client, body, ids)
+            since = self._since if stream.windowed else None
+            body = completed(spec, stream, client, body, ids, since)
         if stream.continued is not None and ids:
             body = continued(spec, stream, client, body)
         return rest_completed(spec, stream, client, body)

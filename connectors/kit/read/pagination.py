@@ -13,6 +13,7 @@ worst, and never lost. A record that leaves the list moves the later ones up in 
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from connectors.kit.read.positions import Numbers, Offsets, guarded
 from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView
@@ -62,7 +63,14 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
         )
 
 
-def by_page(first: PageRequest, *, size_param: str, vendor_size: int, more: str = "") -> Pages:
+def by_page(
+    first: PageRequest,
+    *,
+    size_param: str,
+    vendor_size: int,
+    more: str = "",
+    read_more: Callable[[Any], Any] = lambda value: value,
+) -> Pages:
     """The parameter `page` from 1, with or without the number of pages in the answer.
 
     Without that number, an empty page or a short one ends the list. Lists that move are guarded by
@@ -75,6 +83,8 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int, more: str 
             if it is shorter than both.
         more: The name in `info` under which the answer says whether there are more pages; where it
             says so, that counts instead.
+        read_more: Reads that out of the value under `more`, where it is not true or false itself;
+            anything else: the answer does not say so.
 
     Raises:
         ListMovedError: The list must be read again.
@@ -88,7 +98,7 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int, more: str 
 
     def ended(request: PageRequest, view: PageView, _behind: int) -> bool:
         page, size = int(request.param("page")), int(request.param(size_param))
-        has_more = view.info.get(more)
+        has_more = read_more(view.info.get(more))
         if isinstance(has_more, bool):
             if has_more and view.record_count == 0:
                 raise ListMovedError  # it says that there are more

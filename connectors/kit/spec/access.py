@@ -79,6 +79,10 @@ class Consent:
     scopes: tuple[str, ...]
     #: The vendor's page where an operator registers an application; "": the guide says where.
     register_url: str = ""
+    #: What the vendor wants between scopes, where that is no space (RFC 6749, section 3.3).
+    scope_separator: str = " "
+    #: Further parameters of the link, e.g. those without which the vendor gives no refresh token.
+    params: Mapping[str, str] = field(default_factory=dict)
     #: Whether the vendor knows PKCE (RFC 7636).
     pkce: bool = False
     #: Whether client id and secret go into the body, instead of HTTP Basic.

@@ -26,6 +26,8 @@ class RateLimit:
     #: The header in which the vendor says how many requests are left today; "": none. The day's
     #: limit depends on the customer's plan.
     day_left_header: str = ""
+    #: The header in which the vendor says in how many seconds that limit begins anew; "": none.
+    day_reset_header: str = ""
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,9 @@ class Lookup:
     info: Mapping[str, str] = field(default_factory=dict)
     #: Whether an answer without its list is an empty one.
     missing_is_empty: bool = False
+    #: Whether the list says less of a customer than the customer alone: then those without a phone
+    #: in it are asked for with `fallback`.
+    sparse: bool = False
 
 
 @dataclass(frozen=True, eq=False)
