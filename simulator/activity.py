@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
 
-from simulator.books import KEEP_REFUNDS, Books
+from simulator.books import Books
 from simulator.catalog import make_number, write_phone
 from simulator.model import Customer, Document, Person, Product
 
@@ -22,30 +22,12 @@ class Activity:
         self._suppliers = [customer for customer in books.customers.values() if customer.supplier]
         self._recent: list[Document] = []
         self._draws = self._weighted()
-        if books.system in KEEP_REFUNDS:
-            self._draws += ["exchange"] * 3
+        self._draws += ["exchange"] * books.exchange_weight
 
     def sale(self, at: datetime) -> Document:
         """A new sale of one to four lines."""
-        draw, books = self.random.random(), self.books
-        entity = (
-            "SalesReceipt"
-            if books.system in ("quickbooks", "netsuite") and draw < 0.25
-            else "Invoice"
-        )
-        if books.system == "stripe" and draw > 0.75:
-            entity = "Charge"
-        status = "open"
-        if books.system == "xero" and draw < 0.06:
-            status = "draft" if draw < 0.04 else "submitted"
-        elif (books.system in ("freshbooks", "custom", "stripe", "zoho_books") and draw < 0.05) or (
-            books.system == "netsuite" and 0.25 <= draw < 0.29
-        ):
-            status = "draft"
-        elif books.system == "sage_intacct" and (draw < 0.05 or draw > 0.97):
-            status, entity = ("draft", entity) if draw < 0.05 else ("open", "DebitMemo")
-        elif books.system in KEEP_REFUNDS and draw < 0.05:
-            entity = "GuestOrder" if draw < 0.03 else "TestOrder"
+        books = self.books
+        entity, status = books.new_sale(self.random.random())
         discount_bps = self.random.choice(_DISCOUNTS_BPS) if self.random.random() < 0.06 else 0
         document = books.record(
             entity,

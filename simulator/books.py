@@ -34,12 +34,16 @@ _REVERSALS = {
     "CreditMemo": "MemoReversal",
     "DebitMemo": "MemoReversal",
 }
-#: Shops whose orders keep their refunds: no document of its own tells of them.
-KEEP_REFUNDS = ("shopify",)
 
 
 class Books:
-    """Everything one company recorded in one system."""
+    """Everything one company recorded in one system.
+
+    What a vendor does otherwise is in a subclass, the `BOOKS` of `systems/<name>/books.py`.
+    """
+
+    #: How often `Activity` swaps a line of an order for another product, beside its other changes.
+    exchange_weight = 0
 
     def __init__(self, system: str, random: Random) -> None:
         self.system, self.account = system, ACCOUNTS[system]
@@ -164,6 +168,18 @@ class Books:
         self.documents.setdefault(entity, {})[key] = document
         return document
 
+    def new_sale(self, draw: float) -> tuple[str, str]:
+        """What a new sale is, its entity and status, for a number drawn between 0 and 1."""
+        if self.system in ("quickbooks", "netsuite") and draw < 0.25:
+            return "SalesReceipt", "open"
+        if self.system == "netsuite" and draw < 0.29:
+            return "Invoice", "draft"
+        if self.system == "xero" and draw < 0.06:
+            return "Invoice", "draft" if draw < 0.04 else "submitted"
+        if self.system == "sage_intacct" and draw > 0.97:
+            return "DebitMemo", "open"
+        return "Invoice", "draft" if draw < VENDORS[self.system].drafts else "open"
+
     def approve(self, document: Document, at: datetime) -> bool:
         """Turns a draft into an open document."""
         if document.deleted or document.status not in ("draft", "submitted"):
@@ -203,10 +219,8 @@ class Books:
         return True
 
     def unpay(self, payment: Payment, at: datetime) -> bool:
-        """Deletes a payment; a shop's payments can only be given back."""
+        """Deletes a payment."""
         document = payment.document
-        if self.system in KEEP_REFUNDS:
-            return False
         if payment.deleted or payment.credit is not None or not self._live(document):
             return False
         payment.deleted = True
@@ -246,8 +260,6 @@ class Books:
 
         Sage Intacct reverses: the status changes, and a document of the opposite sign is written.
         """
-        if self.system in KEEP_REFUNDS:
-            return self._cancel(document, at)
         if (
             self.system == "freshbooks"
             or document.status != "open"
@@ -272,35 +284,6 @@ class Books:
                 tax_bps=document.tax_bps,
                 discount_bps=document.discount_bps,
             )
-        return True
-
-    def _cancel(self, document: Document, at: datetime) -> bool:
-        """Cancels an order; what was paid is given back."""
-        if not self._live(document) or document.taken_back or document.entity == "Refund":
-            return False
-        document.status = "void"
-        document.credited_minor += document.paid_minor
-        document.paid_minor = 0
-        document.touch(at)
-        return True
-
-    def exchange(
-        self, document: Document, line_no: int, product: Product, quantity: int, at: datetime
-    ) -> bool:
-        """Swaps a line of a paid order for another product that costs as much, or more.
-
-        It is the one return that an order can have here. The difference is still to be paid.
-        """
-        if self.system not in KEEP_REFUNDS or not document.settled or document.taken_back:
-            return False
-        line = document.lines[line_no]
-        if document.credited_minor or quantity * product.unit_minor < line.gross_minor:
-            return False
-        number = len(document.lines) + len(document.removed) + 1
-        document.removed.append(line)
-        document.lines[line_no] = Line(str(number), product, quantity, product.unit_minor)
-        document.taken_back = True
-        document.touch(at)
         return True
 
     def delete(self, document: Document, at: datetime) -> bool:
@@ -338,8 +321,6 @@ class Books:
         ]
         if self.system == "custom":  # its contract knows no credits
             return None
-        if self.system in KEEP_REFUNDS:
-            return self._refund(document, rows, at)
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
         entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
@@ -355,28 +336,6 @@ class Books:
             tax_bps=document.tax_bps,
             discount_bps=document.discount_bps,
         )
-
-    def _refund(
-        self, document: Document, rows: list[tuple[Product, int, int]], at: datetime
-    ) -> Document | None:
-        """Gives back money for lines of a paid order; the order keeps the refund."""
-        if not rows or not document.settled or document.taken_back or document.deleted:
-            return None
-        refund = self.record(
-            "Refund",
-            document.customer,
-            rows,
-            at,
-            number=f"{document.number}-R",
-            source=document,
-            tax_bps=document.tax_bps,
-            discount_bps=document.discount_bps,
-        )
-        document.taken_back = refund.taken_back = True
-        document.credited_minor += refund.total_minor
-        document.paid_minor -= refund.total_minor
-        document.touch(at)
-        return refund
 
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""
@@ -394,6 +353,16 @@ class Books:
         credit.credited_minor += left_minor
         credit.touch(at)
         return refund
+
+    def exchange(
+        self, _document: Document, _line_no: int, _product: Product, _quantity: int, _at: datetime
+    ) -> bool:
+        """Swaps a line of an order for another product; only some shops can."""
+        return False
+
+    def sold_at(self, _document: Document) -> datetime | None:
+        """The moment of a sale, where the vendor tells it; None where it tells the day alone."""
+        return None
 
     def refunded_minor(self, document: Document) -> int:
         """What was given back on the sale itself; elsewhere credits are documents of their own."""

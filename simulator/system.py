@@ -92,5 +92,14 @@ class System:
     consent: ConsentPage | None = None
     #: An error body that the vendor sends with status 200; None: it never does.
     error_in_200: Any = None
+    #: Share of the sales that begin as drafts.
+    drafts: float = 0
+    #: What we expect a document to be, by entity, where it is not the usual (`truth`); None: no
+    #: document of its own.
+    kinds: Mapping[str, str | None] = field(default_factory=dict)
+    #: What we expect before a document's id, by entity, where ids of several kinds could meet.
+    prefixes: Mapping[str, str] = field(
+        default_factory=lambda: dict.fromkeys(("CreditMemo", "CreditNote"), "credit_note/")
+    )
     #: Whether the body alone says which list is asked for, and the path does not.
     asks_in_body: bool = False

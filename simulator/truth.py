@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from simulator.books import KEEP_REFUNDS, Books
+from simulator.books import Books
 from simulator.model import CURRENCY, Document
+from simulator.registry import VENDORS
 
 _KINDS: Final = {
     "Invoice": "invoice",
@@ -62,9 +63,7 @@ def text(minor: int) -> str:
 def truth_of(books: Books) -> Iterator[Truth]:
     """The rows of one set of books, in the order of the books."""
     for document in books.all():
-        if books.system == "stripe" and document.entity == "CreditNote":
-            continue  # it lowers its invoice, and is no document of its own
-        if document.entity in _KINDS or document.entity == "MemoReversal":
+        if _kind(books.system, document) is not None:
             yield _row(books, document)
 
 
@@ -75,7 +74,7 @@ def _row(books: Books, document: Document) -> Truth:
         account=books.account,
         external_id=external_id(books.system, document),
         invoice_number=document.number,
-        kind="sale" if books.system in KEEP_REFUNDS else _kind(document),
+        kind=_kind(books.system, document) or "",
         customer_id=document.customer.id,
         phone=document.customer.phone,
         phone_e164=f"+244{national}" if national else None,
@@ -88,20 +87,21 @@ def _row(books: Books, document: Document) -> Truth:
         updated_at=document.updated_at,
         deleted=document.deleted,
         skus=tuple((line.product.sku, line.quantity) for line in document.lines),
-        sold_at=document.created_at if books.system in KEEP_REFUNDS else None,
+        sold_at=books.sold_at(document),
     )
 
 
-def _kind(document: Document) -> str:
-    """What undoes a credit memo adds, and the other way round."""
+def _kind(system: str, document: Document) -> str | None:
+    """What we expect a document to be; None: no document of its own.
+
+    What undoes a credit memo adds, and the other way round.
+    """
     if document.entity == "MemoReversal" and document.source is not None:
         return "invoice" if document.source.entity == "CreditMemo" else "credit_note"
-    return _KINDS[document.entity]
+    return {**_KINDS, **VENDORS[system].kinds}.get(document.entity)
 
 
 def _refunded(books: Books, document: Document) -> int:
-    if books.system in KEEP_REFUNDS:
-        return document.credited_minor
     if document.entity == "CustomerRefund":
         return document.total_minor
     return books.refunded_minor(document)
@@ -109,12 +109,7 @@ def _refunded(books: Books, document: Document) -> int:
 
 def external_id(system: str, document: Document) -> str:
     """The vendor's id, behind the kind's name where ids of several kinds could meet."""
-    if system in ("xero", "netsuite", "stripe") or document.entity == "Invoice":
-        return document.id
-    if system == "sage_intacct":
-        return document.id if document.entity == "InvoiceReversal" else f"adjustment/{document.id}"
-    prefix = document.entity if system == "quickbooks" else "credit_note"
-    return f"{prefix}/{document.id}"
+    return f"{VENDORS[system].prefixes.get(document.entity, '')}{document.id}"
 
 
 def _status(document: Document) -> str:

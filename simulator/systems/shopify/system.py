@@ -28,4 +28,5 @@ SYSTEM: Final = System(
         ]
     },
     asks_in_body=True,
+    kinds={"Invoice": "sale"},
 )

@@ -77,6 +77,14 @@ class StripeBooks(Books):
         credited = facts.credited_before_minor + facts.credited_after_minor
         return credited + facts.refunded_minor - by_notes
 
+    def new_sale(self, draw: float) -> tuple[str, str]:
+        """An invoice, or a payment without one."""
+        return ("Charge", "open") if draw > 0.75 else super().new_sale(draw)
+
+    def sold_at(self, document: Document) -> datetime | None:
+        """When an invoice was finalized, or a payment made."""
+        return self.facts[document.id].times.get("finalized_at", document.created_at)
+
     def record(
         self,
         entity: str,

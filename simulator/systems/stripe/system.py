@@ -19,4 +19,7 @@ SYSTEM: Final = System(
         "CreditNote": "A1B2C3D4-CN-{:02d}",
         "Refund": "R-{:04d}",
     },
+    kinds={"CreditNote": None},  # it lowers its invoice
+    prefixes={},
+    drafts=0.05,
 )

@@ -41,4 +41,5 @@ SYSTEM: Final = System(
             ),
         },
     ),
+    prefixes={},
 )

@@ -38,4 +38,5 @@ SYSTEM: Final = System(
         },
     ),
     error_in_200={"code": 1000, "message": "Internal error"},
+    drafts=0.05,
 )
