@@ -3,7 +3,7 @@
 Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
     CustomerRefund); Invoice, Bill, CreditNote,
 SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
-reverses them (Sage Intacct); Invoice (custom). Operations return False, and change nothing, where
+reverses them (Sage Intacct); Invoice (custom); Invoice and CreditMemo (Business Central). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -34,6 +34,8 @@ _REVERSALS = {
     "CreditMemo": "MemoReversal",
     "DebitMemo": "MemoReversal",
 }
+#: What Business Central posts to cancel a document: one of the other list, over the same lines.
+_CORRECTIONS = {"Invoice": "CreditMemo", "CreditMemo": "Invoice"}
 
 
 class Books:
@@ -54,16 +56,20 @@ class Books:
             self.system == "netsuite"
         ):  # whose items all have a name that is unique, and is their SKU
             return [replace(item, sku=item.sku or item.name) for item in products()]
-        if self.system != "xero":
+        if not self._has_guids:
             return products()
         return [
             Product(self.new_id("item"), item.sku, item.name, item.unit_minor)
             for item in products()
         ]
 
+    @property
+    def _has_guids(self) -> bool:
+        return VENDORS[self.system].guids
+
     def new_id(self, sequence: str) -> str:
-        """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in most others."""
-        if self.system == "xero":
+        """An id as this vendor makes them: GUIDs, or one sequence for all transactions in most others."""
+        if self._has_guids:
             return str(UUID(int=self._random.getrandbits(128), version=4))
         if self.system != "freshbooks" and sequence not in ("customer", "item"):
             sequence = "transaction"
@@ -241,6 +247,7 @@ class Books:
         """Voids: QuickBooks zeroes the amounts, Xero only changes the status, NetSuite does either, FreshBooks cannot.
 
         Sage Intacct reverses: the status changes, and a document of the opposite sign is written.
+        Business Central cancels: the status changes, and a document of the other list is posted.
         """
         if (
             self.system == "freshbooks"
@@ -253,6 +260,8 @@ class Books:
             for line in document.lines:
                 line.quantity = line.unit_minor = 0
         document.touch(at)
+        if self.system == "business_central":
+            self._correct(document, at)
         if self.system == "sage_intacct":
             rows = [(line.product, line.quantity, line.unit_minor) for line in document.lines]
             self.record(
@@ -267,6 +276,20 @@ class Books:
                 discount_bps=document.discount_bps,
             )
         return True
+
+    def _correct(self, document: Document, at: datetime) -> None:
+        """Posts the document that cancels another one."""
+        rows = [(line.product, line.quantity, line.unit_minor) for line in document.lines]
+        self.record(
+            _CORRECTIONS[document.entity],
+            document.customer,
+            rows,
+            at,
+            status="void",
+            source=document,
+            tax_bps=document.tax_bps,
+            discount_bps=document.discount_bps,
+        )
 
     def delete(self, document: Document, at: datetime) -> bool:
         """Deletes, where the vendor lets one: Xero only deletes what was never approved."""

@@ -87,3 +87,5 @@ class System:
     error_in_200: Any = None
     #: Whether the body alone says which list is asked for, and the path does not.
     asks_in_body: bool = False
+    #: Whether ids are GUIDs; otherwise they are counted.
+    guids: bool = False

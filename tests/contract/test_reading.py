@@ -20,7 +20,7 @@ LUANDA = ZoneInfo("Africa/Luanda")
 #: Systems whose deleted documents are gone from the lists and named in a list of their own.
 LISTS_DELETIONS = ("quickbooks", "netsuite", "custom")
 #: Systems that forget deleted documents, and list what is left.
-LISTS_THE_REST = ("sage_intacct",)
+LISTS_THE_REST = ("sage_intacct", "business_central")
 #: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of
 #: one's own.
 KEEPS = ("xero", "custom")

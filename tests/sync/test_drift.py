@@ -29,6 +29,7 @@ LISTS = {
     "netsuite": ("'CustInvc'", ("items",), "tranid"),
     "sage_intacct": ('accounts-receivable/invoice"', ("ia::result",), "invoiceNumber"),
     "custom": ("/invoices", ("data",), "amount_due"),
+    "business_central": ("salesInvoices?", ("value",), "phoneNumber"),
 }
 
 

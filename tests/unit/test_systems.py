@@ -44,6 +44,7 @@ def test_every_system_has_its_deployment_and_the_names_stay() -> None:
         "sync-sage-intacct",
         "sync-custom",
         "sync-file",
+        "sync-business-central",
     }
 
 
@@ -64,6 +65,11 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
         "xero": ("XeroConnection", "Xero Connection", "xero-connection"),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
+        "business_central": (
+            "BusinessCentralConnection",
+            "Business Central Connection",
+            "business-central-connection",
+        ),
     }
     assert set(BLOCKS.values()) == {getattr(blocks, block.__name__) for block in BLOCKS.values()}
 

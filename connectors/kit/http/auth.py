@@ -78,10 +78,14 @@ def form_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
     return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
 
 
-def client_credentials(username: str) -> Grant:
-    """The application acts for a user of the company, without a consent (Sage Intacct).
+def client_credentials(username: str = "", *, scope: str = "") -> Grant:
+    """The application acts for itself, or for a user of the company, without a consent.
 
     There is no refresh token: a new token is asked for each time.
+
+    Args:
+        username: The user it acts for (Sage Intacct); "" where the vendor wants none.
+        scope: What is asked for; "" where the vendor wants none.
     """
 
     def grant(account: Account, url: str, _refresh_token: str) -> httpx.Request:
@@ -89,7 +93,8 @@ def client_credentials(username: str) -> Grant:
             "grant_type": "client_credentials",
             "client_id": account.client_id,
             "client_secret": account.client_secret.get_secret_value(),
-            "username": username,
+            **({"username": username} if username else {}),
+            **({"scope": scope} if scope else {}),
         }
         return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
 

@@ -105,7 +105,11 @@ def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
     ):
         return None
     try:
-        value = dig(Decoder(Any).decode(body), segments(lookup.fallback_record))
+        whole = Decoder(Any).decode(body)
+        # Where the whole answer is the record, an answer with a list looks like one, too.
+        if isinstance(dig(whole, segments(lookup.records)), list):
+            return None
+        value = dig(whole, segments(lookup.fallback_record))
         return (
             [opened.record.decode(msgspec.json.encode(value))] if isinstance(value, dict) else None
         )

@@ -13,6 +13,7 @@ worst, and never lost. A record that leaves the list moves the later ones up in 
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 
 from connectors.kit.read.positions import Numbers, Offsets, guarded
 from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView
@@ -117,6 +118,33 @@ def by_cursor(first: PageRequest, *, param: str, following: str) -> Pages:
         if cursor is None or cursor == "":
             return
         request = request.turn(**{param: str(cursor)})
+
+
+def by_next_link(first: PageRequest, *, following: str = "next") -> Pages:
+    """The answer holds the address of the next page (`@odata.nextLink` of OData 4).
+
+    The query of that address is sent as it came. Host, path and headers stay those of the first
+    request, so that an address in an answer cannot send the credentials elsewhere.
+
+    Args:
+        first: The first request.
+        following: The name in `info` under which the answer gives the address; nothing there: the
+            last page.
+
+    Raises:
+        ListMovedError: The address is that of the page it stands on.
+    """
+    request = first
+    while True:
+        view = yield request
+        address = view.info.get(following)
+        if not isinstance(address, str) or not address:
+            return
+        query = parse_qs(urlsplit(address).query, keep_blank_values=True)
+        params = {name: values[0] if len(values) == 1 else values for name, values in query.items()}
+        if params == dict(request.params):
+            raise ListMovedError
+        request = replace(request, params=params, page_no=request.page_no + 1)
 
 
 def by_offset(first: PageRequest, *, more: str) -> Pages:
