@@ -203,7 +203,8 @@ class BusinessCentral:
         params = request.url.params
         if strange := unsupported(params, *_OPTIONS):
             raise QueryError(f"The query parameter '{strange}' is not supported.")
-        names, order = tuple(rows[0]) if rows else (), params.get("$orderby", "")
+        names, usual = tuple(rows[0]) if rows else (), "sequence" if name in _LINES.values() else ""
+        order = params.get("$orderby", usual)
         if rows:
             rows = ordered(filtered(rows, params.get("$filter", ""), names), order, names)
         count, body = len(rows), dict[str, Any]({"@odata.context": self._context(name)})
