@@ -3,7 +3,8 @@
 Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
     CustomerRefund); Invoice, Bill, CreditNote,
 SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
-reverses them (Sage Intacct); Invoice (custom); Invoice and CreditMemo (Business Central). Operations return False, and change nothing, where
+reverses them (Sage Intacct); Invoice (custom); Invoice and CreditMemo (Business Central, SAP
+S/4HANA). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -34,7 +35,8 @@ _REVERSALS = {
     "CreditMemo": "MemoReversal",
     "DebitMemo": "MemoReversal",
 }
-#: What Business Central posts to cancel a document: one of the other list, over the same lines.
+#: What Business Central and SAP S/4HANA post to cancel a document: one of the opposite kind, over
+#: the same lines.
 _CORRECTIONS = {"Invoice": "CreditMemo", "CreditMemo": "Invoice"}
 
 
@@ -134,6 +136,8 @@ class Books:
     ) -> Document:
         """Enters a document of lines (product, quantity, unit price)."""
         record_key = key = self.new_id(entity)
+        if self.system == "sap_s4hana":  # whose documents have no id beside their number
+            number = key
         number = number or self._new_number(entity)
         if (
             self.system == "sage_intacct" and entity == "Invoice" and int(key) % 3
@@ -247,7 +251,8 @@ class Books:
         """Voids: QuickBooks zeroes the amounts, Xero only changes the status, NetSuite does either, FreshBooks cannot.
 
         Sage Intacct reverses: the status changes, and a document of the opposite sign is written.
-        Business Central cancels: the status changes, and a document of the other list is posted.
+        Business Central and SAP S/4HANA cancel: the status changes, and a document of the opposite
+        kind is posted.
         """
         if (
             self.system == "freshbooks"
@@ -260,7 +265,7 @@ class Books:
             for line in document.lines:
                 line.quantity = line.unit_minor = 0
         document.touch(at)
-        if self.system == "business_central":
+        if self.system in ("business_central", "sap_s4hana"):
             self._correct(document, at)
         if self.system == "sage_intacct":
             rows = [(line.product, line.quantity, line.unit_minor) for line in document.lines]
@@ -292,8 +297,10 @@ class Books:
         )
 
     def delete(self, document: Document, at: datetime) -> bool:
-        """Deletes, where the vendor lets one: Xero only deletes what was never approved."""
+        """Deletes, where the vendor lets one: SAP S/4HANA does not, Xero only deletes what was never approved."""
         if not self._untouched(document):
+            return False
+        if self.system == "sap_s4hana":
             return False
         if self.system == "xero" and document.status not in ("draft", "submitted"):
             return False

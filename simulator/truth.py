@@ -101,7 +101,7 @@ def _refunded(books: Books, document: Document) -> int:
 
 def external_id(system: str, document: Document) -> str:
     """The vendor's id, behind the kind's name where ids of several kinds could meet."""
-    if system in ("xero", "netsuite") or document.entity == "Invoice":
+    if system in ("xero", "netsuite", "sap_s4hana") or document.entity == "Invoice":
         return document.id
     if system == "sage_intacct":
         return document.id if document.entity == "InvoiceReversal" else f"adjustment/{document.id}"

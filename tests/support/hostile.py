@@ -36,6 +36,7 @@ ERRORS_IN_200: dict[str, Any] = {
     "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
     "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
     "business_central": {"error": {"code": "Internal_ServerError", "message": "secret"}},
+    "sap_s4hana": {"error": {"code": "/IWBEP/CM_MGW_RT/021", "message": {"value": "secret"}}},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
 }
 

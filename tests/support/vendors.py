@@ -66,6 +66,8 @@ def credentials(
     if system == "business_central":
         places = {"tenant_id": "aguatwezah.onmicrosoft.com", "environment": "Production"}
         options = {"options": {"deletions_hours": 0} | places}
+    if system == "sap_s4hana":
+        options = {"options": {"login": "oauth_client", "host": simulator.ACCOUNTS[system]}}
     return options | {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),

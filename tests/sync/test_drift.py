@@ -29,6 +29,7 @@ LISTS = {
     "netsuite": ("'CustInvc'", ("items",), "tranid"),
     "sage_intacct": ('accounts-receivable/invoice"', ("ia::result",), "invoiceNumber"),
     "custom": ("/invoices", ("data",), "amount_due"),
+    "sap_s4hana": ("A_BillingDocument?", ("d", "results"), "InvoiceClearingStatus"),
     "business_central": ("salesInvoices?", ("value",), "phoneNumber"),
 }
 

@@ -21,6 +21,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "xero": {"client_id": "c", "client_secret": "s"},
     "freshbooks": {"client_id": "c", "client_secret": "s"},
     "sage_intacct": {"client_id": "c", "client_secret": "s"},
+    "sap_s4hana": {"host": "my300000-api.s4hana.cloud.sap"},
     "business_central": {"company_id": "7dbba574-5f69-4167-a43e-fb975045de15"},
     "netsuite": {"account_id": "1234567"},
     "custom": {"base_url": "https://vendor.example"},

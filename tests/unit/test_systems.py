@@ -45,6 +45,7 @@ def test_every_system_has_its_deployment_and_the_names_stay() -> None:
         "sync-custom",
         "sync-file",
         "sync-business-central",
+        "sync-sap-s4hana",
     }
 
 
@@ -69,6 +70,11 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
             "BusinessCentralConnection",
             "Business Central Connection",
             "business-central-connection",
+        ),
+        "sap_s4hana": (
+            "SAPS4HANAConnection",
+            "SAP S4HANA Connection",
+            "sap-s4hana-connection",
         ),
     }
     assert set(BLOCKS.values()) == {getattr(blocks, block.__name__) for block in BLOCKS.values()}

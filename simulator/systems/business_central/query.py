@@ -15,7 +15,8 @@ from typing import Any, Final
 
 Row = Mapping[str, Any]
 Test = Callable[[Row], bool]
-_TOKEN: Final = re.compile(r"\s*(?:(\()|(\))|('(?:[^']|'')*')|([^\s()']+))")
+#: Brackets, quoted literals (of OData 2 with a word for their type before them), and words.
+_TOKEN: Final = re.compile(r"\s*(?:(\()|(\))|((?:[a-z]+)?'(?:[^']|'')*')|([^\s()']+))")
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _COMPARE: Final[Mapping[str, Callable[[int], bool]]] = {
     "eq": lambda sign: sign == 0,
@@ -31,15 +32,21 @@ class QueryError(Exception):
     """The vendor would refuse the query; the message is its own."""
 
 
-def filtered(rows: Sequence[Row], text: str, names: Sequence[str]) -> list[Row]:
-    """The rows that a `$filter` lets through.
+#: Turns a literal into a value, given one of the property and its name.
+Literal = Callable[[str, Any, str], Any]
+
+
+def filtered(
+    rows: Sequence[Row], text: str, names: Sequence[str], literal: Literal | None = None
+) -> list[Row]:
+    """The rows that a `$filter` lets through; `literal` reads literals of another notation.
 
     Raises:
         QueryError: If it cannot be read.
     """
     if not text:
         return list(rows)
-    parser = _Filter(_tokens(text), names)
+    parser = _Filter(_tokens(text), names, literal or _value)
     test = parser.disjunction()
     if parser.at < len(parser.tokens):
         raise QueryError(f"Syntax error at position {parser.at} in '{text}'.")
@@ -60,8 +67,8 @@ def _tokens(text: str) -> list[str]:
 class _Filter:
     """Reads a filter from left to right."""
 
-    def __init__(self, tokens: Sequence[str], names: Sequence[str]) -> None:
-        self.tokens, self.names, self.at = tokens, names, 0
+    def __init__(self, tokens: Sequence[str], names: Sequence[str], literal: Literal) -> None:
+        self.tokens, self.names, self.at, self._literal = tokens, names, 0, literal
 
     def _take(self) -> str:
         if self.at >= len(self.tokens):
@@ -102,7 +109,7 @@ class _Filter:
         if operator not in _COMPARE:
             raise QueryError(f"Syntax error: '{operator}' is no operator.")
         fits = _COMPARE[operator]
-        return lambda row: fits(_order(row[name], _value(literal, row[name], name)))
+        return lambda row: fits(_order(row[name], self._literal(literal, row[name], name)))
 
 
 def _value(literal: str, like: Any, name: str) -> Any:
