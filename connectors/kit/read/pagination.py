@@ -11,12 +11,12 @@ worst, and never lost. A record that leaves the list moves the later ones up in 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 from connectors.kit.read.positions import Numbers, Offsets, guarded
-from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView
+from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView, Param
 
 _POSITION = re.compile(r" STARTPOSITION (\d+) MAXRESULTS (\d+)$")
 
@@ -150,9 +150,7 @@ def by_next_link(
         address = view.info.get(following)
         if isinstance(address, str) and address:
             query = parse_qs(urlsplit(address).query, keep_blank_values=True)
-            params = {
-                name: values[0] if len(values) == 1 else values for name, values in query.items()
-            }
+            params = {name: _one_or_all(values) for name, values in query.items()}
         elif not size_param or (counted and received < int(first.param(size_param))):
             return
         elif not counted:
@@ -163,6 +161,10 @@ def by_next_link(
         if params == dict(request.params):
             raise ListMovedError
         request = replace(request, params=params, page_no=request.page_no + 1)
+
+
+def _one_or_all(values: Sequence[str]) -> Param:
+    return values[0] if len(values) == 1 else values
 
 
 def by_offset(first: PageRequest, *, more: str) -> Pages:

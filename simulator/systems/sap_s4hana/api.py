@@ -12,6 +12,7 @@ from simulator.limits import Throttled
 from simulator.model import Customer, Document
 from simulator.oauth import Denied, basic_client, form_client, read_form
 from simulator.systems.business_central.query import QueryError, filtered, ordered
+from simulator.systems.sap_s4hana.metadata import metadata
 from simulator.systems.sap_s4hana.render import (
     BILLING,
     PARTNERS,
@@ -32,6 +33,7 @@ _OPTIONS: Final = (
     "$format", "$filter", "$orderby", "$select", "$expand", "$top", "$skip", "$inlinecount",
     "$skiptoken", "sap-client",
 )  # fmt: skip
+_PHONES: Final = ("to_PhoneNumber", "to_MobilePhoneNumber")
 _TYPED: Final = re.compile(r"(datetimeoffset|datetime|guid)?'(.*)'", re.DOTALL)
 _LOGIN_PAGE: Final = "<html><head><title>Logon</title></head><body>Anmeldung</body></html>"
 
@@ -69,6 +71,8 @@ class S4Hana:
             return self._error(403, "/IWFND/MED/170", "No service found for the namespace")
         if request.method != "GET":
             return self._error(403, "CX_XSRF", "CSRF token validation failed")
+        if path.endswith("/$metadata"):
+            return self._metadata(path)
         if request.url.params.get("$format") != "json" and "json" not in request.headers.get(
             "accept", ""
         ):
@@ -99,6 +103,42 @@ class S4Hana:
             "innererror": inner,
         }
         return json_response({"error": error}, status)
+
+    def _metadata(self, path: str) -> httpx.Response:
+        """The description of a service; it can be made once there is a record of each kind."""
+        records: dict[str, dict[str, Any]]
+        if path.startswith(BILLING):
+            document = next(iter(self.books.all("Invoice")))
+            records = {
+                "A_BillingDocument": document_json(document),
+                "A_BillingDocumentItem": items_json(document)[0],
+            }
+            links = {"A_BillingDocument/to_Item": "A_BillingDocumentItem"}
+            service = "API_BILLING_DOCUMENT_SRV"
+        else:
+            customer = next(one for one in self.books.customers.values() if one.phone)
+            (address,) = addresses_json(customer, frozenset(_PHONES))
+            phones = [phone for name in _PHONES for phone in address[name]["results"]]
+            records = {
+                "A_BusinessPartner": partner_json(customer),
+                "A_BusinessPartnerAddress": address,
+                "A_AddressPhoneNumber": phones[0],
+            }
+            links = {"A_BusinessPartner/to_BusinessPartnerAddress": "A_BusinessPartnerAddress"}
+            links |= {
+                f"A_BusinessPartnerAddress/{name}": "A_AddressPhoneNumber" for name in _PHONES
+            }
+            service = "API_BUSINESS_PARTNER"
+        plain = {
+            name: {
+                field: value
+                for field, value in record.items()
+                if field != "__metadata" and not field.startswith("to_")
+            }
+            for name, record in records.items()
+        }
+        text = metadata(service, plain, links)
+        return httpx.Response(200, text=text, headers={"content-type": "application/xml"})
 
     def _routed(self, request: httpx.Request, path: str) -> httpx.Response:
         matched = re.fullmatch(r".*/(A_\w+)(?:\('([^']*)'\))?(?:/(to_\w+))?", path)
