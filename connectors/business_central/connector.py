@@ -181,12 +181,19 @@ def _customer(account: Account, vendor_id: str) -> PageRequest:
 def decoded(value: Any) -> str | None:
     """A word of the vendor without its escapes: `In_x0020_Review` is "In Review"."""
     if not isinstance(value, str):
-        return None
+        raise TypeError("it is no text")
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value).strip() or None
 
 
 def _unless(empty: str) -> Callable[[Any], str | None]:
-    return lambda value: None if value is None or str(value).startswith(empty) else str(value)
+    """Reads a text, and nothing where it says that it is empty."""
+
+    def read(value: Any) -> str | None:
+        if not isinstance(value, str):
+            raise TypeError("it is no text")
+        return None if value.startswith(empty) else value
+
+    return read
 
 
 def _word(*paths: str) -> Field:

@@ -122,7 +122,9 @@ def _customers(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
 
 def _plain(value: Any) -> str | None:
     """A number without leading zeros: some services send them, others do not."""
-    written = "" if value is None else str(value).strip()
+    if not isinstance(value, str | int):
+        raise TypeError("it is neither a text nor a number")
+    written = str(value).strip()
     return (written.lstrip("0") if written.isdigit() else written) or None
 
 
@@ -176,7 +178,9 @@ _STATUS: Final = (
 
 def _boolean(value: Any) -> str | None:
     """OData sends true or false; other tools write a text."""
-    return None if value is None else str(value).lower()
+    if not isinstance(value, str | bool):
+        raise TypeError("it is neither true nor false")
+    return str(value).lower()
 
 
 def _priced(lines: pl.DataFrame) -> pl.DataFrame:
@@ -241,13 +245,13 @@ SPEC = ConnectorSpec(
             info=_INFO,
             single=("/d",),
             fields={
-                "external_id": _number("/BillingDocument", required=True),
+                "external_id": text("/BillingDocument", required=True),
                 "invoice_number": text("/BillingDocument"),
                 "kind": computed(
                     _CATEGORY.replace_strict(_KINDS, default=None, return_dtype=pl.String),
                     "/SDDocumentCategory",
                 ),
-                "customer_external_id": _number("/SoldToParty"),
+                "customer_external_id": _number("/SoldToParty", required=True),
                 "customer_phone": phone(),
                 "currency": currency("/TransactionCurrency"),
                 "total_minor": money("/TotalGrossAmount", required=True),

@@ -29,7 +29,7 @@ ITEM = {
     "BillingQuantity": "3", "NetAmount": "100.00", "TransactionCurrency": "AOA",
 }  # fmt: skip
 DOCUMENT = {
-    "BillingDocument": "0090000007", "SDDocumentCategory": "M", "BillingDocumentType": "ZF2",
+    "BillingDocument": "90000007", "SDDocumentCategory": "M", "BillingDocumentType": "ZF2",
     "CreationDate": "/Date(1777593600000)/", "CreationTime": "PT15H51M04S", "LastChangeDate": None,
     "LastChangeDateTime": "/Date(1777650664000+0000)/", "BillingDocumentDate": "/Date(1777593600000)/",
     "BillingDocumentIsCancelled": False, "CancelledBillingDocument": "", "TotalNetAmount": "100.000",
