@@ -252,7 +252,7 @@ def _stream(
         fields={
             "external_id": external_id,
             "invoice_number": text("/number"),
-            "customer_external_id": _reference("/customerId"),
+            "customer_external_id": replace(_reference("/customerId"), required=True),
             "customer_phone": phone("/phoneNumber"),
             "currency": currency("/currencyCode"),
             "total_minor": money("/totalAmountIncludingTax", required=True),
@@ -271,8 +271,6 @@ def _stream(
         },
         lines=Lines(lines, _LINE, adjust=_sold),
         shrinks=True,
-        # Drafts may have no customer yet.
-        walk_ins=True,
         deletions=("invoice_census", "credit_memo_census"),
         by_id=_by_id(resource),
     )

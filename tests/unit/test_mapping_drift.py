@@ -91,8 +91,7 @@ CASES = [
     for field in NEEDED
     if paths(system, field)
     and not (system in DESCRIBED and field in ("status", "customer_external_id"))
-    # Who names nobody is left out there, and this status follows from what the document is.
-    and not (field == "customer_external_id" and spec_for(link(system)).streams[0].walk_ins)
+    # This status follows from what the document is.
     and (system, field) != ("sap_s4hana", "status")
 ]
 
