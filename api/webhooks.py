@@ -165,7 +165,8 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in request.scope["headers"]
     ]
-    if (greeting := kit.handshake(webhook, headers, body)) is not None:
+    query = request.scope["query_string"].decode("latin-1")
+    if (greeting := kit.handshake(webhook, headers, body, query)) is not None:
         return await _greet(state, endpoint, attempt, refusals, body, greeting, now)
     url = f"{state.config.public_url}{request.scope['path']}"
     outcome = kit.verify(
@@ -175,7 +176,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         body,
         now,
         url,
-        request.scope["query_string"].decode("latin-1"),
+        query,
     )
     if isinstance(outcome, kit.Refused):
         return await _refuse(state, endpoint, attempt, refusals, outcome)

@@ -3,7 +3,7 @@
 Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
     CustomerRefund); Invoice, Bill, CreditNote,
 SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
-reverses them (Sage Intacct); Invoice (custom); Invoice, CreditMemo (Zoho Books). Operations return False, and change nothing, where
+reverses them (Sage Intacct); Invoice (custom); Invoice, CreditMemo (others). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -34,6 +34,8 @@ _REVERSALS = {
     "CreditMemo": "MemoReversal",
     "DebitMemo": "MemoReversal",
 }
+#: What cancels a posted document: one of the opposite kind, over the same lines.
+_CORRECTIONS = {"Invoice": "CreditMemo", "CreditMemo": "Invoice"}
 
 
 class Books:
@@ -60,7 +62,7 @@ class Books:
             self.system == "netsuite"
         ):  # whose items all have a name that is unique, and is their SKU
             return [replace(item, sku=item.sku or item.name) for item in products()]
-        if self.system != "xero":
+        if not VENDORS[self.system].guids:
             return products()
         return [
             Product(self.new_id("item"), item.sku, item.name, item.unit_minor)
@@ -68,8 +70,8 @@ class Books:
         ]
 
     def new_id(self, sequence: str) -> str:
-        """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in most others."""
-        if self.system == "xero":
+        """An id as this vendor makes them: GUIDs, or one sequence for all transactions in most others."""
+        if VENDORS[self.system].guids:
             return str(UUID(int=self._random.getrandbits(128), version=4))
         if self.system != "freshbooks" and sequence not in ("customer", "item"):
             sequence = "transaction"
@@ -134,6 +136,8 @@ class Books:
     ) -> Document:
         """Enters a document of lines (product, quantity, unit price)."""
         record_key = key = self.new_id(entity)
+        if VENDORS[self.system].ids_are_numbers:
+            number = key
         number = number or self._new_number(entity)
         if (
             self.system == "sage_intacct" and entity == "Invoice" and int(key) % 3
@@ -382,3 +386,28 @@ class Books:
     def _untouched(self, document: Document) -> bool:
         applied = document.paid_minor or document.credited_minor or document.taken_back
         return not document.deleted and document.status != "void" and not applied
+
+
+class PostedBooks(Books):
+    """Books in which a posted document is cancelled by another one, of the opposite kind."""
+
+    def void(self, document: Document, at: datetime) -> bool:
+        """Cancels: the status changes, and the document that cancels it is posted."""
+        if not super().void(document, at):
+            return False
+        self._correct(document, at)
+        return True
+
+    def _correct(self, document: Document, at: datetime) -> None:
+        """Posts the document that cancels another one."""
+        rows = [(line.product, line.quantity, line.unit_minor) for line in document.lines]
+        self.record(
+            _CORRECTIONS[document.entity],
+            document.customer,
+            rows,
+            at,
+            status="void",
+            source=document,
+            tax_bps=document.tax_bps,
+            discount_bps=document.discount_bps,
+        )

@@ -103,3 +103,7 @@ class System:
     )
     #: Whether the body alone says which list is asked for, and the path does not.
     asks_in_body: bool = False
+    #: Whether ids are GUIDs; otherwise they are counted.
+    guids: bool = False
+    #: Whether documents have no id beside their number.
+    ids_are_numbers: bool = False

@@ -22,7 +22,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, RateLimited
 from connectors.kit.http.auth import client_credentials, form_body
-from connectors.kit.read.intervals import is_due
 from connectors.kit.spec import (
     Account,
     ConnectorSpec,
@@ -36,6 +35,7 @@ from connectors.kit.spec import (
     Stream,
     TokenAuth,
     Window,
+    is_due,
 )
 from connectors.kit.spec.fields import (
     Field,

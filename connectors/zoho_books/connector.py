@@ -21,7 +21,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, RateLimited, Transient, UnknownDocument
 from connectors.kit.http.auth import form_body
-from connectors.kit.read.intervals import is_due
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
     Account,
@@ -37,6 +36,7 @@ from connectors.kit.spec import (
     Stream,
     TokenAuth,
     Window,
+    is_due,
 )
 from connectors.kit.spec.fields import (
     Field,

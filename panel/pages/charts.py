@@ -8,11 +8,15 @@ from typing import Final
 from xml.etree import ElementTree  # noqa: ICN001 - as elsewhere, by its name
 
 import pygal
+from pygal.etree import etree
 from pygal.style import Style
 
 # pygal leaves an outdated import hook behind, which makes every later import warn. Only pygal's
 # plugins need it, and we use none.
 sys.meta_path[:] = [hook for hook in sys.meta_path if type(hook).__name__ != "PluginImportFixer"]
+
+# pygal prefers lxml where that is installed, whose elements the code below could not write.
+etree.to_etree()
 
 #: Grey that can be read on the light and on the dark theme.
 _GREY: Final = "#858c97"

@@ -216,6 +216,30 @@ def test_a_verification_is_stored_only_where_it_is_awaited(office: Office) -> No
     assert office.events(known) == []
 
 
+def test_business_centrals_handshake_and_notices(office: Office) -> None:
+    """The token in the address is repeated as plain text; a notice counts with its clientState."""
+    at = office.endpoint("a client state nobody can guess", system="business_central")
+    answer = office.http.post(f"/api/webhooks/billing/{at}?validationToken=a%2Bb%3D%3D")
+    assert (answer.status_code, answer.text) == (200, "a+b==")
+    assert answer.headers["content-type"].startswith("text/plain")
+    resource = (
+        "api/v2.0/companies(7dbba574-5f69-4167-a43e-fb975045de15)"
+        "/salesInvoices(9e0f5c9c-44e3-ea11-bb43-000d3a2feca1)"
+    )
+    notice = {
+        "subscriptionId": "s1", "resource": resource, "changeType": "updated",
+        "lastModifiedDateTime": "2026-05-01T10:00:00.1Z",
+    }  # fmt: skip
+    headers = {"content-type": "application/json"}
+    for state, status in (("a client state nobody can guess", 200), ("another", 401)):
+        body = json.dumps({"value": [notice | {"clientState": state}]}).encode()
+        assert office.post(at, body, headers).status_code == status
+    assert len(office.events(at)) == 1
+    assert office.attempts(at) == [
+        ("handshake", 1), ("signature_does_not_match", 1), ("stored", 1),
+    ]  # fmt: skip
+
+
 def test_who_proves_nothing_too_often_is_not_listened_to_for_a_while(office: Office) -> None:
     at, body = office.endpoint(), sale("INV-1")
     bad = {**signed(body, "m"), "webhook-signature": "v1,AAAA"}

@@ -20,10 +20,10 @@ LUANDA = ZoneInfo("Africa/Luanda")
 #: Systems whose deleted documents are gone from the lists and named in a list of their own.
 LISTS_DELETIONS = ("quickbooks", "netsuite", "stripe", "custom", "shopify")
 #: Systems that forget deleted documents, and list what is left.
-LISTS_THE_REST = ("sage_intacct", "zoho_books")
+LISTS_THE_REST = ("sage_intacct", "zoho_books", "business_central")
 #: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of
 #: one's own.
-KEEPS = ("xero", "custom")
+KEEPS = ("xero", "custom", "sap_s4hana")
 #: Systems that do not say when a document was changed: lists tell what they can, events the rest.
 WITHOUT_TIME_OF_CHANGE = ("stripe",)
 #: Systems that let drafts alone be deleted; see their own tests.

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+import httpx
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -13,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 import simulator
+from connectors import DESCRIBED, SYSTEMS
+from connectors.forms import forms
 
 #: NetSuite's signed requests, as `Connection.secrets`.
 NETSUITE_TBA = {
@@ -21,6 +24,14 @@ NETSUITE_TBA = {
     "token_id": SecretStr(simulator.NETSUITE_TOKEN[0]),
     "token_secret": SecretStr(simulator.NETSUITE_TOKEN[1]),
 }
+
+
+def token_path(system: str) -> str:
+    """Where a simulated vendor gives tokens, with the places of its address filled in."""
+    if system in DESCRIBED:
+        return "/oauth/token"
+    simulated = forms()[system].simulated or {}
+    return simulated.get("token_url") or httpx.URL(SYSTEMS[system].token_url).path
 
 
 @cache
@@ -37,12 +48,41 @@ def key_pair(kind: str) -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
+#: What a system is connected with besides a consent, or in its place. Lists of what still exists
+#: are read in every run.
+OWN: dict[str, dict[str, Any]] = {
+    "custom": {"secrets": {"api_key": SecretStr(simulator.CLIENT_SECRET)}},
+    "sage_intacct": {"options": {"deletions_hours": 0}},
+    "zoho_books": {"options": {"deletions_hours": 0}},
+    "stripe": {"secrets": {"api_key": SecretStr("sk_live_simulated")}},
+    "business_central": {
+        "options": {
+            "deletions_hours": 0,
+            "tenant_id": "aguatwezah.onmicrosoft.com",
+            "environment": "Production",
+        }
+    },
+    "sap_s4hana": {
+        "options": {"login": "oauth_client", "host": simulator.ACCOUNTS["sap_s4hana"]},
+    },
+}
+#: Systems whose requests carry their own proof: they have no tokens.
+WITHOUT_TOKENS = ("stripe",)
+#: What signs requests instead of tokens, where a system has both.
+SIGNED: dict[str, dict[str, Any]] = {
+    "netsuite": {"options": {"login": "token_based"}, "secrets": NETSUITE_TBA},
+}
+
+
 def credentials(
     world: simulator.World, system: str, *, login: str = "machine_to_machine"
 ) -> dict[str, Any]:
-    """Values of `Connection` for one system; NetSuite's `login` is machine_to_machine or token_based."""
-    if system == "netsuite" and login == "token_based":
-        return {"options": {"login": login}, "secrets": NETSUITE_TBA}
+    """Values of `Connection` for one system.
+
+    `login`: machine_to_machine, or token_based where a system has both (`SIGNED`).
+    """
+    if login == "token_based" and system in SIGNED:
+        return SIGNED[system]
     if system == "netsuite":
         private, public = key_pair("P-256")
         certificate = world.grants[system].upload_certificate(public)
@@ -51,17 +91,11 @@ def credentials(
             "options": {"login": login, "certificate_id": certificate},
             "secrets": {"private_key": SecretStr(private)},
         }
-    if system == "stripe":
-        return {"secrets": {"api_key": SecretStr("sk_live_simulated")}}
-    rare = ("sage_intacct", "zoho_books")
-    options = {"options": {"deletions_hours": 0}} if system in rare else {}
-    return options | {
+    if system in WITHOUT_TOKENS:
+        return OWN[system]
+    return {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),
         "refresh_token": SecretStr(simulator.seed_refresh_token(system)),
-        **(
-            {"secrets": {"api_key": SecretStr(simulator.CLIENT_SECRET)}}
-            if system == "custom"
-            else {}
-        ),
+        **OWN.get(system, {}),
     }

@@ -13,7 +13,7 @@ import stamina
 from cryptography.fernet import Fernet
 
 import simulator
-from connectors import DESCRIBED, SYSTEMS
+from connectors import DESCRIBED
 from connectors.kit.http.client import Client, open_client
 from connectors.kit.http.responses import Call
 from connectors.kit.spec import Account, ConnectorSpec
@@ -24,7 +24,7 @@ from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
 from tasks.sync import synchronise
 from tests.support.database import databases, dsn
-from tests.support.vendors import credentials
+from tests.support.vendors import credentials, token_path
 
 __all__ = ["databases", "dsn"]
 
@@ -58,11 +58,8 @@ class Shop:
     ) -> Job:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
         origin = "https://" if system in DESCRIBED else "http://"
-        token_path = (
-            "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
-        )
         vendor = Account(
-            system, simulator.ACCOUNTS[system], f"{origin}{system}.test", f"{origin}{system}.test{token_path}",
+            system, simulator.ACCOUNTS[system], f"{origin}{system}.test", f"{origin}{system}.test{token_path(system)}",
             page_size=page_size, paths=paths or {}, **credentials(self.world, system, login=self.netsuite_login),
         )  # fmt: skip
         serve = simulator.handler(self.world, system)

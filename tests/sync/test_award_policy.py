@@ -10,7 +10,17 @@ AWAITING = Policy(award=Wanted("paid"))
 
 
 @pytest.mark.parametrize(
-    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom"]
+    "system",
+    [
+        "quickbooks",
+        "xero",
+        "freshbooks",
+        "netsuite",
+        "sage_intacct",
+        "custom",
+        "business_central",
+        "sap_s4hana",
+    ],
 )
 def test_only_paid_sales_earn(shop: Shop, system: str) -> None:
     def oracle() -> dict[tuple[str, str], int]:

@@ -32,6 +32,8 @@ LISTS = {
     "zoho_books": ("/invoices", ("invoices",), "invoice_number"),
     "custom": ("/invoices", ("data",), "amount_due"),
     "shopify": ("orders(first", ("data", "orders", "nodes"), "name"),
+    "sap_s4hana": ("A_BillingDocument?", ("d", "results"), "InvoiceClearingStatus"),
+    "business_central": ("salesInvoices?", ("value",), "phoneNumber"),
 }
 
 

@@ -22,6 +22,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "freshbooks": {"client_id": "c", "client_secret": "s"},
     "sage_intacct": {"client_id": "c", "client_secret": "s"},
     "zoho_books": {"client_id": "c", "client_secret": "s"},
+    "sap_s4hana": {"host": "my300000-api.s4hana.cloud.sap"},
+    "business_central": {"company_id": "7dbba574-5f69-4167-a43e-fb975045de15"},
     "netsuite": {"account_id": "1234567"},
     "shopify": {"shop": "agua-twezah"},
     "stripe": {"account_id": "acct_1", "api_key": "k"},

@@ -18,6 +18,7 @@ from panel.blocks.guide import renewed
 from panel.blocks.settings_check import check_settings
 from panel.reports.reject_advice import fix
 from settings import PROJECT_ROOT
+from tests.unit.test_block_addresses import REQUIRED
 
 GUIDE = PROJECT_ROOT / "docs" / "configuration.md"
 #: Words of a field's name that say it is not for everybody's eyes.
@@ -57,13 +58,8 @@ class TestForm:
             name for name in kind.model_fields if any(word in name for word in SECRET_WORDS)
         } - set(PLAIN)
         assert named <= secret
-        form = kind.made_from
         needed: dict[str, Any] = (
-            dict(form.simulated)
-            if form.access == "key" and form.simulated
-            else kind.sample_values()
-            if hasattr(kind, "sample_values")
-            else {name: "1" for name, field in kind.model_fields.items() if field.is_required()}
+            kind.sample_values() if hasattr(kind, "sample_values") else REQUIRED[kind.system]
         )
         block = kind(**needed | dict.fromkeys(secret, "s3cr3t-value"))
         shown = [repr(block), str(block), block.model_dump_json(), json.dumps(block.model_dump(mode="json")), repr(block.connection())]  # fmt: skip

@@ -58,6 +58,16 @@ PAGES: Mapping[tuple[str, str], Any] = {
             }
         ]
     },
+    ("business_central", "credit_memos"): lambda s: {
+        "value": [
+            {
+                "id": "b1", "number": "CR-1", "creditMemoDate": "2026-01-02", "customerId": "c1", "currencyCode": "AOA", "status": "Open",
+                "totalAmountExcludingTax": s * 100, "totalTaxAmount": s * 15, "totalAmountIncludingTax": s * 115,
+                "lastModifiedDateTime": _AT,
+                "salesCreditMemoLines": [{"lineType": "Item", "quantity": 2, "unitPrice": s * 50, "netAmount": s * 100}],
+            }
+        ]
+    },
 }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ needs_samples = pytest.mark.skipif(not FILES, reason=f"no published samples in {
 WHOLE = {
     ("netsuite", "record_api_invoice_sample.json"),
     ("shopify", "rest_fixture_order.json"),
+    ("business_central", "docs_v2_salesinvoice_get.json"),
+    ("business_central", "docs_v2_salescreditmemo_get.json"),
 }
 
 

@@ -18,6 +18,10 @@ SHEETS = Path(__file__).parents[3] / "shared" / "vendors"
 XERO = "/api.xro/2.0"
 BOOKS = f"/accounting/account/{ACCOUNTS['freshbooks']}"
 COMPANY = f"/v3/company/{ACCOUNTS['quickbooks']}"
+SAP_DOCUMENTS = "/sap/opu/odata/sap/API_BILLING_DOCUMENT_SRV/A_BillingDocument"
+BC_INVOICES = (
+    "/v2.0/Production/api/v2.0/companies(7dbba574-5f69-4167-a43e-fb975045de15)/salesInvoices"
+)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +138,15 @@ def test_freshbooks_serves_its_searches(world: World, params: Mapping[str, str])
         ("netsuite", "/services/rest/record/v1/invoice", {"ids": "1,2", "expandRecords": "true"}),
         ("sage_intacct", "/ia/api/v1/objects/accounts-receivable/invoice", {"filter": "x"}),
         ("custom", "/invoices", {"status": "paid"}),
+        ("sap_s4hana", SAP_DOCUMENTS, {"$search": "x"}),
+        ("sap_s4hana", SAP_DOCUMENTS, {"$filter": "CreationDate ge '2026-01-01'"}),
+        ("sap_s4hana", SAP_DOCUMENTS, {"$filter": "Nothing eq '1'"}),
+        ("sap_s4hana", SAP_DOCUMENTS, {"$expand": "to_Nothing"}),
+        ("business_central", BC_INVOICES, {"$search": "x"}),
+        ("business_central", BC_INVOICES, {"$filter": "lastModifiedDateTime ge '2026-01-01'"}),
+        ("business_central", BC_INVOICES, {"$filter": "nothing eq 1"}),
+        ("business_central", BC_INVOICES, {"$orderby": "nothing"}),
+        ("business_central", BC_INVOICES, {"$expand": "nothing"}),
     ],
 )
 def test_what_is_not_served_is_refused(

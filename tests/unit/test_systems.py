@@ -44,6 +44,8 @@ def test_every_system_has_its_deployment_and_the_names_stay() -> None:
         "sync-sage-intacct",
         "sync-custom",
         "sync-file",
+        "sync-business-central",
+        "sync-sap-s4hana",
     }
 
 
@@ -67,6 +69,16 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
         "zoho_books": ("ZohoBooksConnection", "Zoho Books Connection", "zoho-books-connection"),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
+        "business_central": (
+            "BusinessCentralConnection",
+            "Business Central Connection",
+            "business-central-connection",
+        ),
+        "sap_s4hana": (
+            "SAPS4HANAConnection",
+            "SAP S4HANA Connection",
+            "sap-s4hana-connection",
+        ),
     }
     assert set(BLOCKS.values()) == {getattr(blocks, block.__name__) for block in BLOCKS.values()}
 

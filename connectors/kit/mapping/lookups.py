@@ -106,7 +106,7 @@ def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
         return None
     try:
         whole = Decoder(Any).decode(body)
-        # Where the whole answer is the record ("" as pointer), a list is none.
+        # Where the whole answer is the record (""), an answer with a list looks like one as well.
         if isinstance(dig(whole, segments(lookup.records)), list):
             return None
         value = dig(whole, segments(lookup.fallback_record))

@@ -534,7 +534,10 @@ def _picked(
     )
     keys = list(map(bytes, sent))
     for key in set(keys).difference(picked):
-        picked[key] = _text_of(pick, _ANY.decode(key))
+        try:
+            picked[key] = _text_of(pick, _ANY.decode(key))
+        except UNREADABLE:  # it was not decoded with its record, so it costs this value alone
+            picked[key] = NOT_TEXT
     return list(map(picked.__getitem__, keys))
 
 

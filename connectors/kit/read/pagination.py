@@ -11,12 +11,13 @@ worst, and never lost. A record that leaves the list moves the later ones up in 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from connectors.kit.read.positions import Numbers, Offsets, guarded
-from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView
+from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView, Param
 
 _POSITION = re.compile(r" STARTPOSITION (\d+) MAXRESULTS (\d+)$")
 
@@ -127,6 +128,53 @@ def by_cursor(first: PageRequest, *, param: str, following: str) -> Pages:
         if cursor is None or cursor == "":
             return
         request = request.turn(**{param: str(cursor)})
+
+
+def by_next_link(
+    first: PageRequest, *, following: str = "next", size_param: str = "", skip_param: str = ""
+) -> Pages:
+    """The answer holds the address of the next page (`@odata.nextLink` and `__next` of OData).
+
+    The query of that address is sent as it came. Host, path and headers stay those of the first
+    request, so that an address in an answer cannot send the credentials elsewhere.
+
+    Args:
+        first: The first request.
+        following: The name in `info` under which the answer gives the address; nothing there: the
+            last page.
+        size_param: The parameter with the number of records wanted (`$top`), where the last
+            address leads to that number of records and not to the end. Then the next ones are asked
+            for by how many came before.
+        skip_param: The parameter that says how many come before (`$skip`); the first request has it
+            too.
+
+    Raises:
+        ListMovedError: The address is that of the page it stands on; or a reading that went on
+            behind an address cannot tell how many records came before, so it must begin again.
+    """
+    counted = skip_param in first.params and not any("skiptoken" in name for name in first.params)
+    request, behind, received = first, int(first.param(skip_param)) if counted else 0, 0
+    while True:
+        view = yield request
+        received += view.record_count
+        address = view.info.get(following)
+        if isinstance(address, str) and address:
+            query = parse_qs(urlsplit(address).query, keep_blank_values=True)
+            params = {name: _one_or_all(values) for name, values in query.items()}
+        elif not size_param or (counted and received < int(first.param(size_param))):
+            return
+        elif not counted:
+            raise ListMovedError
+        else:
+            behind, received = behind + received, 0
+            params = {**first.params, skip_param: str(behind)}
+        if params == dict(request.params):
+            raise ListMovedError
+        request = replace(request, params=params, page_no=request.page_no + 1)
+
+
+def _one_or_all(values: Sequence[str]) -> Param:
+    return values[0] if len(values) == 1 else values
 
 
 def by_offset(first: PageRequest, *, more: str) -> Pages:

@@ -106,6 +106,9 @@ class Scheme:
     asymmetric: Callable[[str, Delivery, bytes], bool] | None = None
     #: Why a delivery is refused of which `content` cannot be built.
     lacking: Reason = "address not known"
+    #: Nothing is signed: `signatures` are the secret itself, as often as the delivery holds it.
+    #: Each must be one of ours.
+    in_clear: bool = False
 
 
 def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -> int | Reason:
@@ -116,6 +119,8 @@ def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -
     usable = list(_usable(scheme, secrets[:_SECRETS_MAX]))
     if not usable:
         return "no secret to check with"
+    if scheme.in_clear:
+        return _matching_in_clear(usable, scheme.signatures(received))
     signatures = [signature for signature in scheme.signatures(received) if signature]
     if not signatures:
         return "signature missing"
@@ -138,6 +143,26 @@ def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -
             if fits and fitting_no is None:
                 fitting_no = number
     return "signature does not match" if fitting_no is None else fitting_no
+
+
+def _matching_in_clear(
+    usable: Sequence[tuple[int, str, bytes | None]], values: Sequence[str]
+) -> int | Reason:
+    """The place of the oldest secret that the values hold, or why one of them is none of ours."""
+    if not values:
+        return "signature missing"
+    oldest_no = 0
+    # During a rotation some values are the old secret, so there can be as many as secrets.
+    for value in set(values):
+        fitting = [
+            number
+            for number, text, _ in usable
+            if hmac.compare_digest(text.encode(), value.encode("utf-8", "replace"))
+        ]
+        if not fitting:
+            return "signature does not match"
+        oldest_no = max(oldest_no, fitting[0])
+    return oldest_no
 
 
 def _usable(
@@ -349,3 +374,22 @@ def timestamped_list(
 def url_and_body(received: Delivery) -> bytes | None:
     """The signed bytes of schemes that sign the registered address and the body (Square)."""
     return received.url.encode() + received.body if received.url and received.body else None
+
+
+def secret_in_clear(read: Callable[[Delivery], Sequence[str]]) -> Scheme:
+    """No signature: the secret itself comes with the delivery (Business Central's `clientState`).
+
+    Whoever sees one delivery can forge the next: what it says must be read again at the vendor.
+
+    Args:
+        read: The secret, as often as the delivery holds it; "" where it is missing in one place.
+            It raises nothing, whatever the body is.
+    """
+    return Scheme(
+        headers=(),
+        signatures=read,
+        content=lambda _: b"",
+        encoding="hex",
+        key=text_key,
+        in_clear=True,
+    )
