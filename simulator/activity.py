@@ -34,7 +34,7 @@ class Activity:
         status = "open"
         if books.system == "xero" and draw < 0.06:
             status = "draft" if draw < 0.04 else "submitted"
-        elif (books.system in ("freshbooks", "custom") and draw < 0.05) or (
+        elif (books.system in ("freshbooks", "custom", "magento") and draw < 0.05) or (
             books.system == "netsuite" and 0.25 <= draw < 0.29
         ):
             status = "draft"

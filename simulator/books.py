@@ -3,7 +3,8 @@
 Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
     CustomerRefund); Invoice, Bill, CreditNote,
 SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
-reverses them (Sage Intacct); Invoice (custom). Operations return False, and change nothing, where
+reverses them (Sage Intacct); Invoice, an order,
+and CreditMemo (Magento); Invoice (custom). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -50,8 +51,9 @@ class Books:
         self.payments: dict[str, Payment] = {}
 
     def _products(self) -> list[Product]:
-        if (
-            self.system == "netsuite"
+        if self.system in (
+            "netsuite",
+            "magento",
         ):  # whose items all have a name that is unique, and is their SKU
             return [replace(item, sku=item.sku or item.name) for item in products()]
         if self.system != "xero":
@@ -65,7 +67,7 @@ class Books:
         """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in most others."""
         if self.system == "xero":
             return str(UUID(int=self._random.getrandbits(128), version=4))
-        if self.system != "freshbooks" and sequence not in ("customer", "item"):
+        if self.system not in ("freshbooks", "magento") and sequence not in ("customer", "item"):
             sequence = "transaction"
         if self.system == "custom":
             return f"{sequence.lower()}_{self._count(f'id/{sequence}')}"
@@ -174,6 +176,8 @@ class Books:
         self, document: Document, amount_minor: int, at: datetime, *, credit: Document | None = None
     ) -> bool:
         """Applies money, or a credit, to an invoice or bill; the document's stamp moves with it."""
+        if self.system == "magento" and amount_minor != document.balance_minor:
+            return False  # an invoice is paid as a whole
         amount_minor = min(
             amount_minor, document.balance_minor, credit.balance_minor if credit else amount_minor
         )
@@ -203,6 +207,8 @@ class Books:
     def unpay(self, payment: Payment, at: datetime) -> bool:
         """Deletes a payment."""
         document = payment.document
+        if self.system == "magento":  # what was captured is only refunded
+            return False
         if payment.deleted or payment.credit is not None or not self._live(document):
             return False
         payment.deleted = True
@@ -213,14 +219,37 @@ class Books:
 
     def edit(self, document: Document, line_no: int, quantity: int, at: datetime) -> bool:
         """Changes a line's quantity, of documents that nothing was applied to."""
+        if self.system == "magento":
+            return self._replace(document, line_no, quantity, at)
         if not self._untouched(document) or document.lines[line_no].quantity == quantity:
             return False
         document.lines[line_no].quantity = quantity
         self._rewrite(document, at)
         return True
 
+    def _replace(self, document: Document, line_no: int, quantity: int, at: datetime) -> bool:
+        """Magento edits an order that is not invoiced: it is cancelled, and another one placed."""
+        if document.status != "draft" or document.lines[line_no].quantity == quantity:
+            return False
+        amounts = [
+            (line.product, quantity if number == line_no else line.quantity, line.unit_minor)
+            for number, line in enumerate(document.lines)
+        ]
+        root, _, edits = document.number.partition("-")
+        self.record(
+            "Invoice",
+            document.customer,
+            amounts,
+            at,
+            number=f"{root}-{int(edits or 0) + 1}",
+            discount_bps=document.discount_bps,
+        )
+        return self.void(document, at)
+
     def reassign(self, document: Document, customer: Customer, at: datetime) -> bool:
         """Moves a sale to another customer."""
+        if self.system == "magento":  # an order stays its customer's
+            return False
         if not self._untouched(document) or document.customer is customer:
             return False
         document.customer = customer
@@ -241,7 +270,14 @@ class Books:
         """Voids: QuickBooks zeroes the amounts, Xero only changes the status, NetSuite does either, FreshBooks cannot.
 
         Sage Intacct reverses: the status changes, and a document of the opposite sign is written.
+        Magento cancels orders, also those that are not invoiced.
         """
+        if self.system == "magento":
+            if document.entity != "Invoice" or not self._untouched(document):
+                return False
+            document.status = "void"
+            document.touch(at)
+            return True
         if (
             self.system == "freshbooks"
             or document.status != "open"
@@ -270,7 +306,7 @@ class Books:
 
     def delete(self, document: Document, at: datetime) -> bool:
         """Deletes, where the vendor lets one: Xero only deletes what was never approved."""
-        if not self._untouched(document):
+        if self.system == "magento" or not self._untouched(document):
             return False
         if self.system == "xero" and document.status not in ("draft", "submitted"):
             return False
@@ -305,11 +341,13 @@ class Books:
             return None
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
+        if self.system == "magento" and not document.settled:
+            return None  # only what was paid is refunded
         entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
             document.entity, "CreditNote" if self.system in ("xero", "freshbooks") else "CreditMemo"
         )
         document.taken_back = True
-        return self.record(
+        credit = self.record(
             entity,
             document.customer,
             rows,
@@ -318,6 +356,10 @@ class Books:
             tax_bps=document.tax_bps,
             discount_bps=document.discount_bps,
         )
+        if self.system == "magento":  # a credit memo is of its order, which counts it at once
+            document.credited_minor = credit.credited_minor = credit.total_minor
+            document.touch(at)
+        return credit
 
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""
@@ -337,7 +379,12 @@ class Books:
         return refund
 
     def change_phone(self, customer: Customer, phone: str | None, at: datetime) -> bool:
-        """Rewrites a customer's phone; their invoices do not move."""
+        """Rewrites a customer's phone; their invoices do not move.
+
+        Magento's orders keep the number that they were placed with, and the books know only one.
+        """
+        if self.system == "magento":
+            return False
         if customer.phone == phone:
             return False
         customer.phone = phone

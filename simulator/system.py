@@ -87,3 +87,5 @@ class System:
     error_in_200: Any = None
     #: Whether the body alone says which list is asked for, and the path does not.
     asks_in_body: bool = False
+    #: Every so many customers, by their ids, one buys as a guest; 0: none.
+    guests_every: int = 0

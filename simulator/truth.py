@@ -6,7 +6,8 @@ from datetime import date, datetime
 from typing import Final
 
 from simulator.books import Books
-from simulator.model import CURRENCY, Document
+from simulator.model import CURRENCY, Customer, Document
+from simulator.registry import VENDORS
 
 _KINDS: Final = {
     "Invoice": "invoice",
@@ -25,7 +26,8 @@ class Truth:
     """One document that counts towards a member's points (supplier bills do not appear).
 
     Amounts are decimal text with two places, positive for credits as well. `refunded` is what Xero
-    reports as credited against an invoice, or as allocated of a credit note, and "0.00" in the
+    reports as credited against an invoice, or as allocated of a credit note, what credit memos of
+    Magento gave back of their order, and "0.00" in the
     other systems, where credits are documents of their own; all of a customer refund of NetSuite,
     which pays out what a credit memo took back. `deleted` rows are gone from QuickBooks' queries
     (tombstone in CDC), DELETED in Xero, vis_state 1 in FreshBooks, and in NetSuite's deletedrecord
@@ -37,7 +39,7 @@ class Truth:
     external_id: str
     invoice_number: str
     kind: str  # invoice | sale | credit_note | refund
-    customer_id: str
+    customer_id: str | None  # None: a guest
     phone: str | None  # as somebody wrote it
     phone_e164: str | None  # whose it really is
     currency: str
@@ -59,8 +61,20 @@ def text(minor: int) -> str:
 def truth_of(books: Books) -> Iterator[Truth]:
     """The rows of one set of books, in the order of the books."""
     for document in books.all():
+        if books.system == "magento" and (document.source or _is_nobody(books, document)):
+            continue  # a credit memo is a part of its order; a guest without phone is no member
         if document.entity in _KINDS or document.entity == "MemoReversal":
             yield _row(books, document)
+
+
+def is_guest(system: str, customer: Customer) -> bool:
+    """Whether a customer buys without an account."""
+    every = VENDORS[system].guests_every
+    return every > 0 and int(customer.id) % every == 0
+
+
+def _is_nobody(books: Books, document: Document) -> bool:
+    return is_guest(books.system, document.customer) and not document.customer.phone
 
 
 def _row(books: Books, document: Document) -> Truth:
@@ -71,7 +85,7 @@ def _row(books: Books, document: Document) -> Truth:
         external_id=external_id(books.system, document),
         invoice_number=document.number,
         kind=_kind(document),
-        customer_id=document.customer.id,
+        customer_id=None if is_guest(books.system, document.customer) else document.customer.id,
         phone=document.customer.phone,
         phone_e164=f"+244{national}" if national else None,
         currency=CURRENCY,
@@ -96,7 +110,7 @@ def _kind(document: Document) -> str:
 def _refunded(books: Books, document: Document) -> int:
     if document.entity == "CustomerRefund":
         return document.total_minor
-    return document.credited_minor if books.system == "xero" else 0
+    return document.credited_minor if books.system in ("xero", "magento") else 0
 
 
 def external_id(system: str, document: Document) -> str:

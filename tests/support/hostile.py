@@ -35,6 +35,7 @@ ERRORS_IN_200: dict[str, Any] = {
     },
     "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
     "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
+    "magento": {"message": "secret %1", "parameters": ["secret"], "code": 610},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
 }
 

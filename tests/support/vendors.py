@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 import simulator
+from simulator.systems.magento import auth as magento
 
 #: NetSuite's signed requests, as `Connection.secrets`.
 NETSUITE_TBA = {
@@ -20,6 +21,13 @@ NETSUITE_TBA = {
     "consumer_secret": SecretStr(simulator.NETSUITE_CONSUMER[1]),
     "token_id": SecretStr(simulator.NETSUITE_TOKEN[0]),
     "token_secret": SecretStr(simulator.NETSUITE_TOKEN[1]),
+}
+#: Magento's signed requests, in the same way.
+MAGENTO_INTEGRATION = {
+    "consumer_key": SecretStr(magento.CONSUMER[0]),
+    "consumer_secret": SecretStr(magento.CONSUMER[1]),
+    "token_id": SecretStr(magento.TOKEN[0]),
+    "token_secret": SecretStr(magento.TOKEN[1]),
 }
 
 
@@ -40,7 +48,10 @@ def key_pair(kind: str) -> tuple[str, str]:
 def credentials(
     world: simulator.World, system: str, *, login: str = "machine_to_machine"
 ) -> dict[str, Any]:
-    """Values of `Connection` for one system; NetSuite's `login` is machine_to_machine or token_based."""
+    """Values of `Connection` for one system.
+
+    The `login` of NetSuite and Magento is machine_to_machine or token_based.
+    """
     if system == "netsuite" and login == "token_based":
         return {"options": {"login": login}, "secrets": NETSUITE_TBA}
     if system == "netsuite":
@@ -50,6 +61,18 @@ def credentials(
             "client_id": simulator.CLIENT_ID,
             "options": {"login": login, "certificate_id": certificate},
             "secrets": {"private_key": SecretStr(private)},
+        }
+    if system == "magento" and login == "token_based":
+        return {"options": {"login": "integration"}, "secrets": MAGENTO_INTEGRATION}
+    if system == "magento":
+        return {
+            "client_id": simulator.CLIENT_ID,
+            "client_secret": SecretStr(simulator.CLIENT_SECRET),
+            "options": {
+                "login": "adobe_ims",
+                "tenant_id": magento.TENANT,
+                "organization_id": magento.ORGANIZATION,
+            },
         }
     options = {"options": {"deletions_hours": 0}} if system == "sage_intacct" else {}
     return options | {

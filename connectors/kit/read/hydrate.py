@@ -14,7 +14,7 @@ from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.json_text import Decoder
-from connectors.kit.mapping.pointers import segments
+from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, error_code, unexpected
 from connectors.kit.spec import ConnectorSpec, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
@@ -41,7 +41,8 @@ def completed(
         stream: The list; its `by_id` asks for one document at a time.
         client: See `open_client`.
         body: A page, read before.
-        ids: The vendor's ids of its records, in their order; None where a record has none.
+        ids: The vendor's ids of its records, in their order; None where a record has none. Not
+            looked at where `by_id` has a key of its own.
 
     Raises:
         ConnectorError: As `extract`; also where the documents of one page are larger together than
@@ -50,6 +51,9 @@ def completed(
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
+    if stream.by_id.key:
+        parts = segments(stream.by_id.key)
+        ids = [dig(_WHOLE.decode(record), parts) for record in records]
     numbered_ids = [
         (at, str(vendor_id)) for at, vendor_id in enumerate(ids) if vendor_id is not None
     ]

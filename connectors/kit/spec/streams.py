@@ -13,8 +13,8 @@ from connectors.kit.spec.records import Place, Records
 from connectors.kit.spec.requests import PageRequest, Pages, PageView, Window
 
 #: Whether an answer without its list is an empty one: never (False); where only the list is
-#: missing (True); or whatever is missing.
-MissingIsEmpty = bool | Literal["whatever is missing"]
+#: missing (True); or whatever is missing. "null": only where null stands in the list's place.
+MissingIsEmpty = bool | Literal["whatever is missing", "null"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,9 @@ class ById:
     requests: Callable[[Account, Sequence[str]], Iterable[PageRequest]]
     #: Pointers at which an answer holds its one document ("": it is the answer).
     single: tuple[str, ...] = ()
+    #: For `Stream.incomplete`: pointer to the id that is asked for, where a record of the list names
+    #: another document (an invoice its order). "": the record's own id.
+    key: str = ""
 
 
 @dataclass(frozen=True, eq=False)
