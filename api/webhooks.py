@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import psycopg
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import SecretStr
 
 from api.attempts import Attempt
@@ -136,6 +136,22 @@ async def receive(request: Request, endpoint_id: EndpointId) -> Response:
     return await _receive(request, endpoint_id)
 
 
+@router.get("/{endpoint_id}", include_in_schema=False)
+async def introduce(request: Request, endpoint_id: EndpointId) -> Response:
+    """Some vendors introduce an address by GET, and want the code in the query back."""
+    state = await from_known_source(request)
+    attempt: Attempt = request.scope["state"]["attempt"]
+    refusals = f"refused:{endpoint_id}:{attempt.source.subject(state.config.key)}"[:200]
+    if (waiting := state.limits.closed_seconds(refusals)) > 0:
+        raise too_many("your address for deliveries that prove nothing", waiting)
+    endpoint, webhook = await _place(request, state, endpoint_id, refusals)
+    query = request.scope["query_string"].decode("latin-1")
+    greeting = kit.handshake(webhook, {}, b"", query) if webhook.greets_by_get else None
+    if greeting is None:
+        raise HTTPException(405, headers={"allow": "POST"})
+    return await _greet(state, endpoint, attempt, refusals, b"", greeting, datetime.now(UTC))
+
+
 @router.post(
     "",
     responses=_ANSWERS,
@@ -165,7 +181,8 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in request.scope["headers"]
     ]
-    if (greeting := kit.handshake(webhook, headers, body)) is not None:
+    query = request.scope["query_string"].decode("latin-1")
+    if (greeting := kit.handshake(webhook, headers, body, query)) is not None:
         return await _greet(state, endpoint, attempt, refusals, body, greeting, now)
     url = f"{state.config.public_url}{request.scope['path']}"
     outcome = kit.verify(
@@ -175,7 +192,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         body,
         now,
         url,
-        request.scope["query_string"].decode("latin-1"),
+        query,
     )
     if isinstance(outcome, kit.Refused):
         return await _refuse(state, endpoint, attempt, refusals, outcome)

@@ -138,6 +138,22 @@ FORM: Final = Form(
     ),
     fields=MagentoShop,
     account_field="host",
+    webhook_secret=True,
+    webhook_steps=(
+        "1. Adobe Commerce only; Magento Open Source sends no webhooks. "
+        "[developer.adobe.com/console](https://developer.adobe.com/console), your project, "
+        "*I/O Events for Adobe Commerce*: subscribe to "
+        "`observer.sales_order_save_after`, `observer.sales_order_invoice_save_after` and "
+        "`observer.sales_order_creditmemo_save_after`, with the fields `entity_id` and "
+        "`order_id`, and enter the address as *Webhook*.\n"
+        "2. Enter as *Webhook secret* in the {block}: the project's client ID, and on the next "
+        "lines Adobe's public keys (docs/systems/magento.md says where they are).\n"
+        "3. Run this deployment again: it takes the secret."
+    ),
+    webhook_hint=(
+        "developer.adobe.com/console, I/O Events for Adobe Commerce: enter the URL. Then enter "
+        "the project's client ID and Adobe's public keys here: `twezah webhooks rotate {id}`."
+    ),
     account=_account,
     refusals=("IntegrationRefused", "AdobeRefused", "ResourceMissing"),
     missing=_missing,

@@ -73,7 +73,14 @@ _IS_INVOICED = (_INVOICED > 0) | (
     # Paid by store credit or gift card as a whole, or free: there is nothing to invoice.
     (_amount("grand_total") == 0) & _STATE.is_in(["processing", "complete", "closed"])
 ).fill_null(value=False)
-_TOTAL = pl.when(_INVOICED > 0).then(_INVOICED).otherwise(_ORDERED)
+#: A cancelled order shows what it would have come to; it earns nothing.
+_TOTAL = (
+    pl.when(_STATE == "canceled")
+    .then(_amount("grand_total"))
+    .when(_INVOICED > 0)
+    .then(_INVOICED)
+    .otherwise(_ORDERED)
+)
 _PAID = pl.coalesce(_amount("total_paid"), _amount("grand_total") - _amount("total_due"))
 _TAX = pl.coalesce(
     pl.when(_INVOICED > 0).then(_amount("tax_invoiced")),

@@ -98,6 +98,8 @@ class Webhook:
     read: Callable[[Delivery], Sequence[Event]]
     #: Recognises a handshake; None for any other delivery.
     greet: Callable[[Delivery], Handshake | None] | None = None
+    #: Whether the handshake comes as GET, without a body.
+    greets_by_get: bool = False
     #: The call that tells the vendor the code of its handshake.
     confirm: Callable[[Account, Handshake], PageRequest] | None = None
     #: How long the vendor waits for the answer; 0: not known.
@@ -197,15 +199,18 @@ def _age(scheme: Scheme, signed_at: datetime | None, now: datetime) -> Reason | 
     return "timestamp in the future" if age_seconds < -scheme.tolerance_seconds else None
 
 
-def handshake(declaration: Webhook, headers: Headers, raw_body: bytes) -> Handshake | None:
+def handshake(
+    declaration: Webhook, headers: Headers, raw_body: bytes, query: str = ""
+) -> Handshake | None:
     """What to answer to a delivery that only tests or introduces the endpoint.
 
-    None for a usual delivery. It is asked before `verify`.
+    None for a usual delivery. It is asked before `verify`. `query` is that of the address as
+    received: some vendors put the code there that the answer must repeat.
     """
     if declaration.greet is None or len(raw_body) > declaration.body_bytes_max:
         return None
     try:
-        return declaration.greet(delivery(headers, raw_body, None))
+        return declaration.greet(delivery(headers, raw_body, None, query))
     except (BadBody, ValueError):
         return None
 
