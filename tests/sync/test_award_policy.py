@@ -10,7 +10,7 @@ AWAITING = Policy(award=Wanted("paid"))
 
 
 @pytest.mark.parametrize(
-    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom"]
+    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom", "magento"]
 )
 def test_only_paid_sales_earn(shop: Shop, system: str) -> None:
     def oracle() -> dict[tuple[str, str], int]:

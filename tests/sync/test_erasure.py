@@ -13,7 +13,7 @@ from sql.erasure import Erased, erase
 from tests.sync.conftest import Shop
 
 WHY = Decision(reason="Request 12", author="Ana, support")
-SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
+SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom", "magento")
 
 
 def erased(shop: Shop, member: int, *, dry_run: bool = False) -> Erased:

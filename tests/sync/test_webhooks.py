@@ -23,6 +23,7 @@ from panel.blocks import NotConnectedError
 from panel.reports.webhooks import headline, markdown
 from simulator.deliveries import Delivery
 from simulator.systems.freshbooks.announce import verification
+from simulator.systems.magento.announce import secret as adobe_secret
 from simulator.systems.xero.announce import intent
 from simulator.webhooks import Announcer, Disorder
 from sql import webhooks as stored
@@ -38,6 +39,7 @@ from tests.sync.conftest import START, Shop, expected
 __all__ = ["databases", "dsn"]
 SECRETS = {
     "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "magento": adobe_secret(),
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
 
@@ -125,7 +127,7 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
     return announcer.changes()
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom"])
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom", "magento"])
 def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     box: Mailbox, system: str
 ) -> None:
@@ -152,7 +154,7 @@ def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
 
 def test_changes_that_arrive_in_any_order_and_twice_leave_polls_ledger(box: Mailbox) -> None:
     """A polled past, then edits, voids, refunds and deletions, told by all vendors in disorder, in several rounds."""
-    systems = ("quickbooks", "xero", "freshbooks", "custom")
+    systems = ("quickbooks", "xero", "freshbooks", "custom", "magento")
     for system in systems:
         box.shop.sync(system)
     announcer = Announcer(
