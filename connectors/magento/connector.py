@@ -228,8 +228,8 @@ SPEC = ConnectorSpec(
     headers=_headers,
     streams=(
         _list("orders", "orders", changes_only=False),
-        _list("invoices", "invoices", changes_only=True),
-        _list("creditmemos", "credit_memos", changes_only=True),
+        _list("invoices", "orders_of_invoices", changes_only=True),
+        _list("creditmemos", "orders_of_credit_memos", changes_only=True),
     ),
     lookups=(),
     # None is published, and the shop's own customers are served by the same machine.

@@ -257,7 +257,7 @@ def test_a_bare_invoice_is_no_order() -> None:
         "base_grand_total": 36.39, "created_at": "2026-01-10 09:00:00", "updated_at": "2026-01-10 09:00:00",
         "items": [],
     }  # fmt: skip
-    assert mapped(bare, stream="invoices").invoices.is_empty()
+    assert mapped(bare, stream="orders_of_invoices").invoices.is_empty()
     (result,) = try_record(SPEC, None, Account("magento", "a"), json.dumps(bare).encode())
     assert result["ok"] is False
     assert mapped(bare).invoices.is_empty()  # it names nobody
@@ -291,15 +291,15 @@ def test_changes_of_invoices_and_credit_memos_bring_in_their_orders(bench: Any) 
     window = Window(before, None)
     streams = {stream.name: bench.pages(stream.name, window) for stream in SPEC.streams}
     assert streams["orders"][0].record_count == 0
-    (page,) = streams["credit_memos"]
-    stream = SPEC.stream("credit_memos")
+    (page,) = streams["orders_of_credit_memos"]
+    stream = SPEC.stream("orders_of_credit_memos")
     found = map_page(SPEC, stream, bench.connection, page.body, page_id=1, window=window)
     (again,) = found.invoices.to_dicts()
     assert again["external_id"] == sale.id
     assert again["amount_refunded_minor"] == memo.total_minor
     assert again["issued_at"] == sale.created_at
     # A first read takes all orders, and needs no other list.
-    assert bench.pages("invoices") == bench.pages("credit_memos") == []
+    assert bench.pages("orders_of_invoices") == bench.pages("orders_of_credit_memos") == []
 
 
 def test_an_order_that_is_gone_leaves_its_invoice_out(bench: Any) -> None:
@@ -310,10 +310,15 @@ def test_an_order_that_is_gone_leaves_its_invoice_out(bench: Any) -> None:
 
     bench.before = gone
     window = Window(bench.clock() - timedelta(days=3), None)
-    pages = bench.pages("invoices", window)
+    pages = bench.pages("orders_of_invoices", window)
     assert pages[0].record_count > 0
     found = map_page(
-        SPEC, SPEC.stream("invoices"), bench.connection, pages[0].body, page_id=1, window=window
+        SPEC,
+        SPEC.stream("orders_of_invoices"),
+        bench.connection,
+        pages[0].body,
+        page_id=1,
+        window=window,
     )
     assert found.invoices.is_empty()
     assert found.problems.is_empty()

@@ -22,6 +22,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "freshbooks": {"client_id": "c", "client_secret": "s"},
     "sage_intacct": {"client_id": "c", "client_secret": "s"},
     "netsuite": {"account_id": "1234567"},
+    "magento": {"host": "shop.example.com"},
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
 }

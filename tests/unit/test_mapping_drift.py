@@ -13,10 +13,11 @@ from connectors.kit.mapping import Mapped, fill, map_page, phone_place
 from connectors.kit.mapping.outline import Outline, Watch
 from connectors.kit.mapping.pointers import segments
 from connectors.kit.mapping.reader import plan_for
-from connectors.kit.spec import Account
+from connectors.kit.spec import Account, ConnectorSpec, Stream
 from loyalty.schema import INVOICE
 from sql.versions import READING
 from tasks.load.invoices import judged
+from tests.contract.test_magento import order as magento_order
 from tests.support.systems import SIMULATED
 from tests.unit.test_mapping_records import QBO, RECORDS, XERO, connection
 
@@ -28,11 +29,16 @@ CUSTOM = {
     "invoice_number": "INV-001", "customer_phone": "+244 923 456 789", "customer_id": "C-7", "total_amount": 150.00, "currency": "AOA",
     "sale_date": "2024-01-15T14:30:00Z", "products": [{"name": "Água", "quantity": 3, "unit_price": 50.00, "sku": "ATW-5L"}],
 }  # fmt: skip
-ALL = {**RECORDS, "netsuite": NETSUITE, "custom": CUSTOM}
+ALL = {**RECORDS, "netsuite": NETSUITE, "custom": CUSTOM, "magento": magento_order()}
 #: Fields that a record must have. (A phone number stands in for a customer's number, and the other
 #: way round.)
 NEEDED = ("external_id", "customer_external_id", "total_minor", "issued_at", "currency", "status")
 SECRETS = ("Nobody", "923", "+244")
+
+
+def sales(spec: ConnectorSpec) -> Stream:
+    """The list of invoices, or of what a system has in their place."""
+    return next((one for one in spec.streams if one.name == "invoices"), spec.streams[0])
 
 
 def link(system: str) -> Account:
@@ -43,7 +49,7 @@ def link(system: str) -> Account:
 
 def mapped(system: str, record: dict[str, Any]) -> Mapped:
     spec = spec_for(link(system))
-    stream = spec.stream("invoices")
+    stream = sales(spec)
     body: Any = [record]
     for part in reversed(segments(stream.records)):
         body = {part: body}
@@ -54,7 +60,7 @@ def mapped(system: str, record: dict[str, Any]) -> Mapped:
 
 def paths(system: str, field: str) -> tuple[str, ...]:
     spec = spec_for(link(system))
-    plan = plan_for(spec, spec.stream("invoices"), link(system))
+    plan = plan_for(spec, sales(spec), link(system))
     return ({**plan.fields, **plan.helpers})[field].paths
 
 
@@ -122,7 +128,7 @@ def test_an_unknown_currency_is_the_only_reason(system: str) -> None:
         {"external_id": result.invoices["customer_external_id"], "phone": ["+244923456789"]}
     )
     items = pl.DataFrame(schema={"external_id": pl.String, "name": pl.String, "sku": pl.String})
-    batch = judged(spec.stream("invoices"), fill(result, phones, items), READING.to_frame())
+    batch = judged(sales(spec), fill(result, phones, items), READING.to_frame())
     assert batch.rejects.height == 1
     reason = batch.rejects["reason"][0]
     assert reason.startswith("Currency, looked for at /")
