@@ -1,5 +1,7 @@
 """What an order of Magento means: which amounts count, in which currency, and which rows were sold."""
 
+from typing import Any
+
 import polars as pl
 
 from connectors.kit.spec import Lines
@@ -75,7 +77,7 @@ _IS_INVOICED = (_INVOICED > 0) | (
 ).fill_null(value=False)
 #: A cancelled order shows what it would have come to; it earns nothing.
 _TOTAL = (
-    pl.when(_STATE == "canceled")
+    pl.when((_STATE == "canceled") | _amount("grand_total").is_null())
     .then(_amount("grand_total"))
     .when(_INVOICED > 0)
     .then(_INVOICED)
@@ -108,13 +110,20 @@ _STATES = (
     *("processing", "complete", "closed", "canceled"),
 )
 
+
+def _number_of_customer(value: Any) -> str | None:
+    """A customer's number; None for a guest, who has none, or 0."""
+    if not isinstance(value, str | int):
+        raise TypeError("it is neither text nor a number")
+    return None if str(value) == "0" else str(value)
+
+
 HELPERS = _helpers()
 FIELDS = {
     "external_id": text("/entity_id", required=True),
     # Numbered per store, so it tells no orders apart.
     "invoice_number": text("/increment_id"),
-    # A guest has none, or 0.
-    "customer_external_id": Field("text", ("/customer_id",), pick=str),
+    "customer_external_id": Field("text", ("/customer_id",), pick=_number_of_customer),
     "customer_phone": phone(
         "/billing_address/telephone",
         "/extension_attributes/shipping_assignments/0/shipping/address/telephone",

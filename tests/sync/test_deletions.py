@@ -17,6 +17,8 @@ STREAMS = [
     for system, spec in sorted(SIMULATED.items())
     for stream in spec.streams
     if stream.deleted is None and not stream.name.startswith("deleted_")
+    # Lists of changes bring in the documents of another list.
+    if stream.windowed
 ]
 
 
@@ -83,7 +85,7 @@ def test_a_deleted_document_is_void_after_the_next_run(
     gone = next(
         one
         for one in candidates
-        if books.delete(one, now) or (system == "xero" and books.void(one, now))
+        if books.delete(one, now) or (system in ("xero", "magento") and books.void(one, now))
     )
     shop.sync(system)
     assert "void" in status_of(shop, gone.id), (system, stream, gone.id)
