@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from connectors.kit.mapping.parse import dialled
 from connectors.kit.spec import Lines
 from connectors.kit.spec.fields import (
     Field,
@@ -118,6 +119,19 @@ def _number_of_customer(value: Any) -> str | None:
     return None if str(value) == "0" else str(value)
 
 
+def _phone_of(address: Any) -> str | None:
+    """The phone of an address, read as in its country where it has no country code.
+
+    Numbers of two countries can look alike: a Portuguese one must not become an Angolan member's.
+    """
+    written, country = address.get("telephone"), address.get("country_id")
+    if not written:
+        return None
+    if not isinstance(written, str | int):
+        raise TypeError("it is neither text nor a number")
+    return (dialled(str(written), country) if isinstance(country, str) else None) or str(written)
+
+
 HELPERS = _helpers()
 FIELDS = {
     "external_id": text("/entity_id", required=True),
@@ -125,8 +139,9 @@ FIELDS = {
     "invoice_number": text("/increment_id"),
     "customer_external_id": Field("text", ("/customer_id",), pick=_number_of_customer),
     "customer_phone": phone(
-        "/billing_address/telephone",
-        "/extension_attributes/shipping_assignments/0/shipping/address/telephone",
+        "/billing_address",
+        "/extension_attributes/shipping_assignments/0/shipping/address",
+        pick=_phone_of,
     ),
     "currency": currency("/base_currency_code", "/order_currency_code"),
     "total_minor": computed(_TOTAL, "/base_grand_total", "/grand_total"),

@@ -220,6 +220,26 @@ def test_the_phone_of_the_shipping_address_is_the_second_choice() -> None:
     assert sale["customer_phone"] == "+244912000001"
 
 
+@pytest.mark.parametrize(
+    ("telephone", "country", "phone"),
+    [
+        ("912 345 678", "PT", "+351912345678"),
+        ("912 345 678", "AO", "+244912345678"),
+        ("912 345 678", None, "+244912345678"),
+        ("+244 912 345 678", "PT", "+244912345678"),
+        ("00244912345678", "US", "+244912345678"),
+        # No number of that country: read as one of the account's.
+        ("923 456 789", "US", "+244923456789"),
+        ("923 456 789", "??", "+244923456789"),
+    ],
+)
+def test_a_phone_without_country_code_is_of_the_addresss_country(
+    telephone: str, country: str | None, phone: str
+) -> None:
+    address = without_none({"telephone": telephone, "country_id": country})
+    assert invoice(billing_address=address)["customer_phone"] == phone
+
+
 def test_a_bundle_counts_once() -> None:
     """By its own price, or by those of its parts."""
     fixed = [
