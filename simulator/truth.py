@@ -39,7 +39,7 @@ class Truth:
     external_id: str
     invoice_number: str
     kind: str  # invoice | sale | credit_note | refund
-    customer_id: str | None  # None: a guest
+    customer_id: str
     phone: str | None  # as somebody wrote it
     phone_e164: str | None  # whose it really is
     currency: str
@@ -51,6 +51,7 @@ class Truth:
     updated_at: datetime
     deleted: bool
     skus: tuple[tuple[str | None, int], ...]  # (sku, quantity) per line
+    guest: bool = False  # bought without an account: no record names the customer
 
 
 def text(minor: int) -> str:
@@ -85,7 +86,7 @@ def _row(books: Books, document: Document) -> Truth:
         external_id=external_id(books.system, document),
         invoice_number=document.number,
         kind=_kind(document),
-        customer_id=None if is_guest(books.system, document.customer) else document.customer.id,
+        customer_id=document.customer.id,
         phone=document.customer.phone,
         phone_e164=f"+244{national}" if national else None,
         currency=CURRENCY,
@@ -97,6 +98,7 @@ def _row(books: Books, document: Document) -> Truth:
         updated_at=document.updated_at,
         deleted=document.deleted,
         skus=tuple((line.product.sku, line.quantity) for line in document.lines),
+        guest=is_guest(books.system, document.customer),
     )
 
 

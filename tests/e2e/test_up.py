@@ -127,7 +127,7 @@ def schedules_of(deployment: dict[str, Any]) -> list[tuple[str, bool]]:
     return [(one["slug"], one["active"]) for one in deployment["schedules"]]
 
 
-CONNECTED = ["custom", "freshbooks", "netsuite", "quickbooks", "sage-intacct", "xero"]
+CONNECTED = ["custom", "freshbooks", "magento", "netsuite", "quickbooks", "sage-intacct", "xero"]
 BY_HAND = [
     "connect",
     "test-connection",

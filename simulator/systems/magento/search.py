@@ -70,14 +70,14 @@ def parse(params: httpx.QueryParams) -> Criteria:
                 sorts[number][key] = value
             case _:
                 raise SearchError("The parameter %1 is not served here.", name=name)
-    for (group, _), parts in sorted(filters.items()):
-        condition = parts.get("condition_type", "eq")
+    for (group, _), said in sorted(filters.items()):
+        condition = said.get("condition_type", "eq")
         criteria.groups.setdefault(group, []).append(
-            (parts.get("field", ""), condition, parts.get("value", ""))
+            (said.get("field", ""), condition, said.get("value", ""))
         )
     criteria.sort = [
-        (parts.get("field", ""), parts.get("direction", "DESC").upper() == "DESC")
-        for _, parts in sorted(sorts.items())
+        (said.get("field", ""), said.get("direction", "DESC").upper() == "DESC")
+        for _, said in sorted(sorts.items())
     ]
     return criteria
 
