@@ -23,6 +23,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "sage_intacct": {"client_id": "c", "client_secret": "s"},
     "netsuite": {"account_id": "1234567"},
     "magento": {"host": "shop.example.com"},
+    "oracle_fusion": {"host": "abcd.fa.em2.oraclecloud.com"},
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
 }

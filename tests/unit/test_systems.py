@@ -62,6 +62,11 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
             "sage-intacct-connection",
         ),
         "xero": ("XeroConnection", "Xero Connection", "xero-connection"),
+        "oracle_fusion": (
+            "OracleFusionConnection",
+            "Oracle Fusion Connection",
+            "oracle-fusion-connection",
+        ),
         "magento": ("MagentoConnection", "Magento Connection", "magento-connection"),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
