@@ -1,4 +1,4 @@
-"""Magento Open Source and Adobe Commerce, REST: orders, with what was invoiced and refunded of them.
+"""Magento and Adobe Commerce, REST: orders, with what was invoiced and refunded of them.
 
 An order is the sale. It says by itself what was invoiced, paid, cancelled and refunded of it, who
 bought, and the phone. The lists of invoices and credit memos are read for their changes only: each

@@ -1,4 +1,4 @@
-"""What an order of Magento means: which amounts count, in which currency, and which rows were sold."""
+"""What an order of Magento means: which amounts count, in which currency, which rows were sold."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ from connectors.kit.spec.fields import (
     text,
 )
 
-#: Amounts of an order. Each is there twice: `base_...` in the shop's own currency, which counts, and
-#: without it in the currency that the customer saw.
+#: Amounts of an order. Each is there twice: `base_...` in the shop's own currency, which counts,
+#: and without it in the currency that the customer saw.
 _AMOUNTS = (
     *("grand_total", "total_canceled", "total_invoiced", "total_paid", "total_due"),
     *("total_refunded", "tax_amount", "tax_invoiced"),
@@ -52,13 +52,17 @@ def _helpers() -> dict[str, Field]:
 
 
 def _amount(name: str) -> pl.Expr:
-    """An amount in the shop's currency.
+    """An amount in the currency of the document, which is the shop's own.
 
-    The other one is taken only where both currencies are the same.
+    The other one is taken only where both currencies are the same, or the own one is not said.
     """
     own, seen = pl.col("own_currency"), pl.col("seen_currency")
-    is_same = (own.is_null() | seen.is_null() | (own == seen)).fill_null(value=True)
-    return pl.coalesce(f"{name}_own", pl.when(is_same).then(f"{name}_seen"))
+    is_same = (seen.is_null() | (own == seen)).fill_null(value=True)
+    return (
+        pl.when(own.is_not_null())
+        .then(pl.coalesce(f"{name}_own", pl.when(is_same).then(f"{name}_seen")))
+        .otherwise(pl.coalesce(f"{name}_seen", f"{name}_own"))
+    )
 
 
 _STATE = pl.col("state")

@@ -31,6 +31,7 @@ from connectors.kit.spec import (
 )
 from connectors.kit.spec.fields import (
     Field,
+    Notation,
     computed,
     currency,
     day,
@@ -204,7 +205,7 @@ def _status(state: str) -> pl.Expr:
 
 
 #: Numbers may be written with groups of thousands.
-_GROUPED = "point"
+_GROUPED: Notation = "point"
 
 
 def _money(*paths: str, required: bool = False) -> Field:

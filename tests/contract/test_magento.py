@@ -187,6 +187,12 @@ def test_the_shops_currency_counts_and_not_the_customers() -> None:
     assert problem["field"] == "total_minor"
 
 
+def test_where_the_shops_currency_is_not_said_the_customers_counts() -> None:
+    seen = {"grand_total": 4, "total_invoiced": 4, "total_paid": 4, "tax_amount": 0}
+    sale = invoice(base_currency_code=None, order_currency_code="USD", **seen)
+    assert (sale["currency"], sale["total_minor"], sale["status"]) == ("USD", 400, "paid")
+
+
 @pytest.mark.parametrize(("code", "total", "minor"), [("JPY", 1500, 1500), ("KWD", 1.234, 1234)])
 def test_money_by_the_currencys_decimals(code: str, total: float, minor: int) -> None:
     amounts = dict.fromkeys(("base_grand_total", "base_total_invoiced", "base_total_paid"), total)

@@ -72,7 +72,8 @@ def completed(
                         spec.name, stream.name, "the documents of one page are too large together"
                     )
                 if document is not None:
-                    records[at] = _merged(records[at], _with_lines(stream, document))
+                    listed = _key_alone(records[at], stream.by_id.key)
+                    records[at] = _merged(listed, _with_lines(stream, document))
         finally:
             for future in running:
                 future.cancel()
@@ -110,6 +111,14 @@ def _with_lines(stream: Stream, document: bytes) -> bytes:
     if document.startswith(b"{") or stream.lines is None:
         return document
     return list_page(stream.lines.path, raw_list(document))
+
+
+def _key_alone(listed: bytes, key: str) -> bytes:
+    """Of a record that names another document only what names it: the other takes its place."""
+    if not key:
+        return listed
+    name = segments(key)[0]
+    return msgspec.json.encode({name: _ENTRIES.decode(listed)[name]})
 
 
 def _merged(listed: bytes, document: bytes) -> bytes:

@@ -58,8 +58,8 @@ class ById:
     requests: Callable[[Account, Sequence[str]], Iterable[PageRequest]]
     #: Pointers at which an answer holds its one document ("": it is the answer).
     single: tuple[str, ...] = ()
-    #: For `Stream.incomplete`: pointer to the id that is asked for, where a record of the list names
-    #: another document (an invoice its order). "": the record's own id.
+    #: For `Stream.incomplete`: pointer to the id that is asked for, where a record of the list
+    #: names another document (an invoice its order), which takes its place. "": the record's own.
     key: str = ""
 
 
