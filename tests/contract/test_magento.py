@@ -484,10 +484,11 @@ def test_adobes_vector(vector: dict[str, str]) -> None:
     body, pem = vector["event"].encode(), base64.b64decode(vector["public_key_pem_base64"]).decode()
     own = SecretStr(f"{vector['recipient_client_id']}\n{pem}")
     flat = SecretStr(f"{vector['recipient_client_id']} {pem.replace(chr(10), ' ')}")
+    squeezed = SecretStr(own.get_secret_value().replace("\n", ""))
     other = SecretStr(f"somebody-else\n{pem}")
     for number in (1, 2):
         headers = {f"x-adobe-digital-signature-{number}": vector["signature_base64"]}
-        for secret_text in (own, flat):
+        for secret_text in (own, flat, squeezed):
             assert isinstance(verify(WEBHOOK, [secret_text], headers, body, NOW), Verified)
         for wrong in ([other], [SecretStr(pem)], [SecretStr("client_id1")], []):
             assert isinstance(verify(WEBHOOK, wrong, headers, body, NOW), Refused)
@@ -496,7 +497,7 @@ def test_adobes_vector(vector: dict[str, str]) -> None:
     (event,) = events(WEBHOOK, body, {})
     assert event.kind == "ignored"
     assert unusable(WEBHOOK, own) == ""
-    assert "not your id" in unusable(WEBHOOK, SecretStr(pem))
+    assert "begin with your id" in unusable(WEBHOOK, SecretStr(pem))
     assert "no public key" in unusable(WEBHOOK, SecretStr("client_id1"))
     assert "cannot be read" in unusable(WEBHOOK, SecretStr("id " + pem.replace("MII", "MIJ")))
 

@@ -377,7 +377,7 @@ def recipient_and_rsa_keys(
 
     def fits(secret: str, received: Delivery, content: bytes) -> bool:
         own_id, keys = _recipient_and_keys(secret)
-        if own_id.startswith("-") or not _rsa_fits(keys, received.header(_CANDIDATE), content):
+        if not own_id or not _rsa_fits(keys, received.header(_CANDIDATE), content):
             return False
         try:
             named = word(opened(received.body), recipient)
@@ -404,7 +404,8 @@ def recipient_and_rsa_keys(
 
 
 def _recipient_and_keys(secret: str) -> tuple[str, list[bytes]]:
-    own_id = secret.strip().split(maxsplit=1)[0] if secret.strip() else ""
+    # A field of one line loses line breaks.
+    own_id = secret.partition("-----BEGIN")[0].strip()
     keys = [match[0].encode() for match in _PUBLIC_KEY.finditer(secret)]
     return own_id, keys[:_KEYS_MAX]
 
@@ -416,8 +417,8 @@ def _checked_keys(secret: str) -> bytes:
         Unusable: It is not an id and at least one key.
     """
     own_id, keys = _recipient_and_keys(secret)
-    if not own_id or own_id.startswith("-"):
-        raise Unusable("its first line is not your id at the vendor")
+    if not own_id or len(own_id.split()) > 1:
+        raise Unusable("it does not begin with your id at the vendor")
     if not keys:
         raise Unusable("it holds no public key (-----BEGIN PUBLIC KEY-----) behind the id")
     for key in keys:
