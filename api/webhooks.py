@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import psycopg
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import SecretStr
 
 from api.attempts import Attempt
@@ -134,6 +134,22 @@ class Endpoints:
 async def receive(request: Request, endpoint_id: EndpointId) -> Response:
     """200: it is stored, or was already. Anything else: send it again later."""
     return await _receive(request, endpoint_id)
+
+
+@router.get("/{endpoint_id}", include_in_schema=False)
+async def introduce(request: Request, endpoint_id: EndpointId) -> Response:
+    """Some vendors introduce an address by GET, and want the code in the query back."""
+    state = await from_known_source(request)
+    attempt: Attempt = request.scope["state"]["attempt"]
+    refusals = f"refused:{endpoint_id}:{attempt.source.subject(state.config.key)}"[:200]
+    if (waiting := state.limits.closed_seconds(refusals)) > 0:
+        raise too_many("your address for deliveries that prove nothing", waiting)
+    endpoint, webhook = await _place(request, state, endpoint_id, refusals)
+    query = request.scope["query_string"].decode("latin-1")
+    greeting = kit.handshake(webhook, {}, b"", query) if webhook.greets_by_get else None
+    if greeting is None:
+        raise HTTPException(405, headers={"allow": "POST"})
+    return await _greet(state, endpoint, attempt, refusals, b"", greeting, datetime.now(UTC))
 
 
 @router.post(

@@ -184,8 +184,8 @@ class Document:
 
     @property
     def settled(self) -> bool:
-        """Nothing left to pay or to give."""
-        return self.status == "open" and self.balance_minor == 0 and self.total_minor > 0
+        """Nothing left to pay or to give; what was paid may have been given back."""
+        return self.status == "open" and self.balance_minor <= 0 and self.total_minor > 0
 
     def touch(self, at: datetime) -> None:
         """Records a change: the vendor's updated stamp and version move, never back."""

@@ -107,3 +107,5 @@ class System:
     guids: bool = False
     #: Whether documents have no id beside their number.
     ids_are_numbers: bool = False
+    #: Every so many customers, by their ids, one buys as a guest; 0: none.
+    guests_every: int = 0

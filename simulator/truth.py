@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Final
 
 from simulator.books import Books
-from simulator.model import CURRENCY, Document
+from simulator.model import CURRENCY, Customer, Document
 from simulator.registry import VENDORS
 
 _KINDS: Final = {
@@ -28,7 +28,8 @@ class Truth:
 
     Amounts are decimal text with two places, positive for credits as well. `refunded` is what Xero
     reports as credited against an invoice, or as allocated of a credit note, what a shop's order
-    gave back, and "0.00" in the other systems, where credits are documents of their own; all of a customer refund of NetSuite,
+    gave back, and "0.00" in the other systems, where credits are documents of their own; all of a
+    customer refund of NetSuite,
     which pays out what a credit memo took back. `deleted` rows are gone from QuickBooks' queries
     (tombstone in CDC), DELETED in Xero, vis_state 1 in FreshBooks, and in NetSuite's deletedrecord
     only.
@@ -53,6 +54,7 @@ class Truth:
     skus: tuple[tuple[str | None, int], ...]  # (sku, quantity) per line
     #: The moment of the sale, where the vendor tells it; elsewhere only the day is known.
     sold_at: datetime | None = None
+    guest: bool = False  # bought without an account: no record names the customer
 
 
 def text(minor: int) -> str:
@@ -63,8 +65,19 @@ def text(minor: int) -> str:
 def truth_of(books: Books) -> Iterator[Truth]:
     """The rows of one set of books, in the order of the books."""
     for document in books.all():
-        if _kind(books.system, document) is not None:
+        if _kind(books.system, document) is not None and not _is_nobody(books.system, document):
             yield _row(books, document)
+
+
+def is_guest(system: str, customer: Customer) -> bool:
+    """Whether a customer buys without an account."""
+    every = VENDORS[system].guests_every
+    return every > 0 and int(customer.id) % every == 0
+
+
+def _is_nobody(system: str, document: Document) -> bool:
+    """Whether no member can be found: a guest without a phone."""
+    return is_guest(system, document.customer) and not document.customer.phone
 
 
 def _row(books: Books, document: Document) -> Truth:
@@ -88,6 +101,7 @@ def _row(books: Books, document: Document) -> Truth:
         deleted=document.deleted,
         skus=tuple((line.product.sku, line.quantity) for line in document.lines),
         sold_at=books.sold_at(document),
+        guest=is_guest(books.system, document.customer),
     )
 
 

@@ -198,6 +198,24 @@ def test_xeros_intent_to_receive(office: Office) -> None:
     assert office.attempts(at) == [("handshake", 2), ("signature_does_not_match", 2)]
 
 
+def test_an_address_that_is_introduced_by_get(office: Office) -> None:
+    """Adobe wants its code back; for other systems, and without a code, GET is no method."""
+    at, other = office.endpoint(system="magento"), office.endpoint()
+    answer = office.http.get(f"/api/webhooks/billing/{at}", params={"challenge": "8ec8d794-e0ab"})
+    assert (answer.status_code, answer.text) == (200, "8ec8d794-e0ab")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert office.attempts(at) == [("handshake", 1)]
+    for place, params in (
+        (other, {"challenge": "a"}),
+        (at, {}),
+        (at, {"challenge": "<script>"}),
+    ):
+        refused = office.http.get(f"/api/webhooks/billing/{place}", params=params)
+        assert refused.status_code == 405
+        assert refused.headers["allow"] == "POST"
+    assert office.events(at) == []
+
+
 def test_a_verification_is_stored_only_where_it_is_awaited(office: Office) -> None:
     form = (
         "name=callback.verify&object_id=77"

@@ -39,6 +39,7 @@ ERRORS_IN_200: dict[str, Any] = {
     "zoho_books": {"code": 1012, "message": "secret"},
     "business_central": {"error": {"code": "Internal_ServerError", "message": "secret"}},
     "sap_s4hana": {"error": {"code": "/IWBEP/CM_MGW_RT/021", "message": {"value": "secret"}}},
+    "magento": {"message": "secret %1", "parameters": ["secret"], "code": 610},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
     "shopify": {"errors": [{"message": "secret", "extensions": {"code": "undefinedField"}}]},
 }

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 import simulator
 from connectors import DESCRIBED, SYSTEMS
 from connectors.forms import forms
+from simulator.systems.magento import auth as magento
 
 #: NetSuite's signed requests, as `Connection.secrets`.
 NETSUITE_TBA = {
@@ -23,6 +24,13 @@ NETSUITE_TBA = {
     "consumer_secret": SecretStr(simulator.NETSUITE_CONSUMER[1]),
     "token_id": SecretStr(simulator.NETSUITE_TOKEN[0]),
     "token_secret": SecretStr(simulator.NETSUITE_TOKEN[1]),
+}
+#: Magento's signed requests, in the same way.
+MAGENTO_INTEGRATION = {
+    "consumer_key": SecretStr(magento.CONSUMER[0]),
+    "consumer_secret": SecretStr(magento.CONSUMER[1]),
+    "token_id": SecretStr(magento.TOKEN[0]),
+    "token_secret": SecretStr(magento.TOKEN[1]),
 }
 
 
@@ -65,12 +73,20 @@ OWN: dict[str, dict[str, Any]] = {
     "sap_s4hana": {
         "options": {"login": "oauth_client", "host": simulator.ACCOUNTS["sap_s4hana"]},
     },
+    "magento": {
+        "options": {
+            "login": "adobe_ims",
+            "tenant_id": magento.TENANT,
+            "organization_id": magento.ORGANIZATION,
+        },
+    },
 }
 #: Systems whose requests carry their own proof: they have no tokens.
 WITHOUT_TOKENS = ("stripe",)
 #: What signs requests instead of tokens, where a system has both.
 SIGNED: dict[str, dict[str, Any]] = {
     "netsuite": {"options": {"login": "token_based"}, "secrets": NETSUITE_TBA},
+    "magento": {"options": {"login": "integration"}, "secrets": MAGENTO_INTEGRATION},
 }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+import simulator
 from sql.policy import Wanted
 from tasks.job import Policy
 from tests.sync.conftest import Shop, expected
@@ -9,19 +10,7 @@ from tests.sync.conftest import Shop, expected
 AWAITING = Policy(award=Wanted("paid"))
 
 
-@pytest.mark.parametrize(
-    "system",
-    [
-        "quickbooks",
-        "xero",
-        "freshbooks",
-        "netsuite",
-        "sage_intacct",
-        "custom",
-        "business_central",
-        "sap_s4hana",
-    ],
-)
+@pytest.mark.parametrize("system", simulator.SYSTEMS)
 def test_only_paid_sales_earn(shop: Shop, system: str) -> None:
     def oracle() -> dict[tuple[str, str], int]:
         unpaid = {

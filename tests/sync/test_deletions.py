@@ -21,6 +21,8 @@ STREAMS = [
     if system not in DRAFTS_ONLY
     and stream.deleted is None
     and not stream.name.startswith("deleted_")
+    # Lists of changes bring in the documents of another list.
+    and not (stream.by_id and stream.by_id.named)
     # The simulator has no sales receipts of Zoho Books; test_zoho_books has a server that does.
     and (system, stream.name) != ("zoho_books", "sales_receipts")
 ]
@@ -86,10 +88,9 @@ def test_a_deleted_document_is_void_after_the_next_run(
     assert known, stream
     now = datetime.now(UTC).replace(microsecond=0)
     candidates = [one for one in books.all() if one.id in known]
+    voids = system in ("xero", "sap_s4hana", "magento")
     gone = next(
-        one
-        for one in candidates
-        if books.delete(one, now) or (system in ("xero", "sap_s4hana") and books.void(one, now))
+        one for one in candidates if books.delete(one, now) or (voids and books.void(one, now))
     )
     shop.sync(system)
     assert "void" in status_of(shop, gone.id), (system, stream, gone.id)

@@ -24,6 +24,7 @@ from panel.reports.webhooks import headline, markdown
 from simulator.deliveries import Delivery
 from simulator.registry import announcing
 from simulator.systems.freshbooks.announce import verification
+from simulator.systems.magento.announce import secret as adobe_secret
 from simulator.systems.xero.announce import intent
 from simulator.webhooks import Announcer, Disorder
 from sql import webhooks as stored
@@ -42,6 +43,7 @@ SECRETS = {
     "shopify": "hush",
     "stripe": "whsec_test",
     "zoho_books": "abcdef123456",
+    "magento": adobe_secret(),
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
 

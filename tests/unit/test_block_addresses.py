@@ -27,6 +27,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "netsuite": {"account_id": "1234567"},
     "shopify": {"shop": "agua-twezah"},
     "stripe": {"account_id": "acct_1", "api_key": "k"},
+    "magento": {"host": "shop.example.com"},
+    "oracle_fusion": {"host": "abcd.fa.em2.oraclecloud.com"},
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
 }

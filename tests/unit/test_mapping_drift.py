@@ -17,6 +17,7 @@ from connectors.kit.spec import Account
 from loyalty.schema import INVOICE
 from sql.versions import READING
 from tasks.load.invoices import judged
+from tests.contract.test_magento import order as magento_order
 from tests.contract.test_stripe import INVOICE as STRIPE
 from tests.support.systems import SIMULATED
 from tests.unit.test_mapping_records import QBO, RECORDS, XERO, connection
@@ -54,6 +55,7 @@ ALL = {
     "stripe": STRIPE,
     "business_central": BUSINESS_CENTRAL,
     "sap_s4hana": SAP_S4HANA,
+    "magento": magento_order(),
 }
 #: Fields that a record must have. (A phone number stands in for a customer's number, and the other
 #: way round.)

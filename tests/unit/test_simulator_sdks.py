@@ -316,3 +316,31 @@ def test_shopify_python(url: str, world: World) -> None:
     wrong = json.loads(shopify.GraphQL().execute("{ orders(first: 1) { nodes { total } } }"))
     assert wrong["errors"][0]["extensions"]["code"] == "undefinedField"
     shopify.ShopifyResource.clear_session()
+
+
+def test_pymagento(url: str, world: World) -> None:
+    """A client of others (there is no vendor's own): pages to the end, filters, reads one."""
+    pytest.importorskip("magento")
+    from magento import Magento, MagentoException, make_search_query
+
+    token = world.grants["magento"].issue_access()
+    client = Magento(token, f"{url}/magento", scope="default", read_only=True, batch_page_size=50)
+    orders = world.books["magento"].documents["Invoice"]
+    listed = [str(order["entity_id"]) for order in client.get_orders()]
+    assert sorted(listed) == sorted(orders)
+    assert client.get_total_orders_count() == len(orders)
+    # (Of a list with several pages its paging by id takes what is left for the whole.)
+    by_id = client.get_paginated("/V1/orders", id_pagination=True, page_size=300)
+    assert [str(order["entity_id"]) for order in by_id] == sorted(orders, key=int)
+    since = world.now().strftime("%Y-%m-%d %H:%M:%S")
+    assert list(client.get_orders(query=make_search_query([[("updated_at", since, "gt")]]))) == []
+    (order,) = client.get_last_orders(1)
+    assert client.get_order(order["entity_id"]) == order
+    assert client.get_order_by_increment_id(order["increment_id"]) == order
+    memos = list(client.get_credit_memos())
+    assert len(memos) == len(world.books["magento"].documents["CreditMemo"])
+    invoiced = client.get_order_invoices(memos[0]["order_id"])
+    assert [invoice["state"] for invoice in invoiced] == [2]
+    assert client.get_order(999_999, none_on_404=True) is None
+    with pytest.raises(MagentoException, match="authorized"):
+        Magento("wrong", f"{url}/magento", scope="default").get_order(1)

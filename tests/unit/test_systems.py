@@ -67,6 +67,12 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
         "shopify": ("ShopifyConnection", "Shopify Connection", "shopify-connection"),
         "stripe": ("StripeConnection", "Stripe Connection", "stripe-connection"),
         "zoho_books": ("ZohoBooksConnection", "Zoho Books Connection", "zoho-books-connection"),
+        "oracle_fusion": (
+            "OracleFusionConnection",
+            "Oracle Fusion Connection",
+            "oracle-fusion-connection",
+        ),
+        "magento": ("MagentoConnection", "Magento Connection", "magento-connection"),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
         "business_central": (

@@ -110,8 +110,11 @@ def failure(
     status, call = response.status_code, shown(response.request)
     request_id = response.headers.get(spec.request_id_header)
     code = fault_code(spec, body)
+    by_code = spec.errors.get(code or "")
     kind: type[ConnectorError] = refused
-    if status != 401:
+    if status == 401 and by_code is not None and issubclass(by_code, PermissionMissing):
+        kind = by_code  # some vendors say so with 401: the proof is right, the role too small
+    elif status != 401:
         usual = refused if refuses_proof(spec, code) else _kind(response)
         kind = spec.errors.get(code or "") or spec.errors.get(status) or usual
     detail = f"code {code}" if code else (response.reason_phrase or "refused")

@@ -221,19 +221,22 @@ def problems(
                 "reason": _reason(name, field, raw_values[row], frame[EXPONENT][row]),
                 "example": masked(raw_values[row], personal=field.kind == "phone"),
             }
-            for row in _bad_rows(field, raw_values, frame[name], frame[EXPONENT])
+            for row in _bad_rows(name, field, raw_values, frame[name], frame[EXPONENT])
         ]
     schema = {"row": pl.UInt32, **dict.fromkeys(("field", "path", "reason", "example"), pl.String)}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _bad_rows(field: Field, raw: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
+def _bad_rows(
+    name: str, field: Field, raw: pl.Series, value: pl.Series, exponent: pl.Series
+) -> list[int]:
     if field.kind == "constant" or not value.null_count():
         return []
     empty = value.is_null()
     wrong = empty if field.required else empty & raw.is_not_null()
     # Without a currency no amount can be read: that is the currency's problem, not the amount's.
-    if field.kind == "money" or field.notation in ("minor", "minor_price"):
+    has_digits = field.kind == "money" or field.notation in ("minor", "minor_price")
+    if has_digits or name.endswith("_minor"):
         wrong = wrong & (exponent.is_not_null() | raw.is_null())
     return wrong.arg_true().to_list()
 

@@ -84,6 +84,7 @@ def shape(
     *,
     raw: Iterable[str] = (),
     required: str = "",
+    may_be_null: bool = False,
 ) -> Shape:
     """Generates the type that holds exactly these pointers.
 
@@ -94,6 +95,7 @@ def shape(
         raw: Pointers whose values are left as the bytes that were sent (msgspec.Raw), unless one of
             `pointers` needs the same value or a part of it.
         required: Pointer whose keys must be there.
+        may_be_null: Whether null may stand there.
     """
     tree: _Tree = {}
     wanted = {pointer: segments(pointer) for pointer in pointers}
@@ -106,7 +108,7 @@ def shape(
         _grow(tree, segments(pointer))
         _put(tree, segments(pointer), types.GenericAlias(list, (element,)))
         wanted[pointer] = segments(pointer)
-    kind, names = _struct(tree, segments(required))
+    kind, names = _struct(tree, segments(required), may_be_null=may_be_null)
     return Shape(kind, {pointer: _column(names, parts) for pointer, parts in wanted.items()})
 
 
@@ -126,7 +128,9 @@ def _put(tree: _Tree, parts: Sequence[str], kind: Any) -> None:
     tree[""] = kind
 
 
-def _struct(tree: _Tree, required: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+def _struct(
+    tree: _Tree, required: Sequence[str], *, may_be_null: bool = False
+) -> tuple[Any, dict[str, Any]]:
     fields: list[Any] = []
     rename: dict[str, str] = {}
     names: dict[str, Any] = {}
@@ -137,10 +141,10 @@ def _struct(tree: _Tree, required: Sequence[str]) -> tuple[Any, dict[str, Any]]:
         if "" in below:  # a leaf: what lies deeper is resolved in its plain value
             kind, names[key] = below[""], (attribute, None)
         else:
-            kind, inner = _struct(below, required[1:] if must else ())
+            kind, inner = _struct(below, required[1:] if must else (), may_be_null=may_be_null)
             names[key] = (attribute, inner)
         if must:
-            fields.insert(0, (attribute, kind))
+            fields.insert(0, (attribute, kind | None if may_be_null else kind))
         else:
             # (Raw can hold a null by itself.)
             fields.append((attribute, kind if kind in (Any, msgspec.Raw) else kind | None, None))

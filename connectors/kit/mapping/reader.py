@@ -81,10 +81,11 @@ def opener(
         return Opener(
             Decoder(list[record], fraction), raw_list, Decoder(record, fraction), list, list, {}
         )
-    required = "/" + "/".join(parts[:-1] if missing_is_empty else parts)
+    may_be_null = missing_is_empty == "null"
+    required = "/" + "/".join(parts[:-1] if missing_is_empty and not may_be_null else parts)
     required = "" if required == "/" or missing_is_empty == "whatever is missing" else required
-    typed = shape(info.values(), {records: record}, required=required)
-    raw = shape(info.values(), {records: msgspec.Raw}, required=required)
+    typed = shape(info.values(), {records: record}, required=required, may_be_null=may_be_null)
+    raw = shape(info.values(), {records: msgspec.Raw}, required=required, may_be_null=may_be_null)
     return Opener(
         Decoder(typed.type, fraction),
         Decoder(raw.type),

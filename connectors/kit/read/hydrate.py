@@ -51,7 +51,8 @@ def completed(
         stream: The list; its `by_id` asks for one document at a time.
         client: See `open_client`.
         body: A page, read before.
-        ids: The vendor's ids of its records, in their order; None where a record has none.
+        ids: The vendor's ids of its records, in their order; None where a record has none. Not
+            looked at where records name their documents (`ById.named`).
         since: The beginning of the window, UTC; None: there is none.
 
     Raises:
@@ -89,7 +90,7 @@ def completed(
                     )
                 if document is not None:
                     document = _with_lines(stream, document)
-                    records[at] = _merged(records[at], document, by_id.under)
+                    records[at] = _merged(by_id, records[at], document)
         finally:
             for future in running.values():
                 future.cancel()
@@ -239,6 +240,12 @@ def _with_lines(stream: Stream, document: bytes) -> bytes:
     return list_page(stream.lines.path, raw_list(document))
 
 
-def _merged(listed: bytes, document: bytes, under: str) -> bytes:
-    added = {under: msgspec.Raw(document)} if under else _ENTRIES.decode(document)
-    return msgspec.json.encode({**_ENTRIES.decode(listed), **added})
+def _merged(by_id: ById, listed: bytes, document: bytes) -> bytes:
+    """A record with its document."""
+    record = _ENTRIES.decode(listed)
+    if by_id.under:
+        return msgspec.json.encode({**record, by_id.under: msgspec.Raw(document)})
+    if by_id.named:  # a record that names another document: that one takes its place
+        naming = {segments(pointer)[0] for pointer in by_id.named}
+        record = {name: value for name, value in record.items() if name in naming}
+    return msgspec.json.encode({**record, **_ENTRIES.decode(document)})

@@ -198,7 +198,12 @@ def by_offset(first: PageRequest, *, more: str) -> Pages:
 
 
 def by_last_id(
-    first: PageRequest, after: Callable[[PageRequest, str], PageRequest], *, more: str
+    first: PageRequest,
+    after: Callable[[PageRequest, str], PageRequest],
+    *,
+    more: str = "",
+    left: str = "",
+    size_param: str = "limit",
 ) -> Pages:
     """Every page starts behind the last id of the page before, however many rows the list has.
 
@@ -207,6 +212,9 @@ def by_last_id(
         after: Builds the next request from the one before and the last id; raises an error where
             that is no id.
         more: The info that says whether there are more rows.
+        left: The info that says how many rows are left, those of the page included.
+        size_param: The parameter with the page size; without `more` and `left`, a short page ends
+            the list.
 
     Raises:
         ListMovedError: The answer says that there are more rows, and holds none.
@@ -214,12 +222,15 @@ def by_last_id(
     request = first
     while True:
         view = yield request
-        if not _goes_on(request, view, more):
+        rows_left = view.number(left)
+        if rows_left is not None:
+            view = replace(view, info={**view.info, more: rows_left > view.record_count})
+        if not _goes_on(request, view, more, size_param):
             return
         request = replace(after(request, str(view.ids[-1])), page_no=request.page_no + 1)
 
 
-def _goes_on(request: PageRequest, view: PageView, more: str) -> bool:
+def _goes_on(request: PageRequest, view: PageView, more: str, size_param: str = "limit") -> bool:
     """Whether another page follows, as the vendor says.
 
     Where it does not say, a full page is followed by another.
@@ -229,4 +240,4 @@ def _goes_on(request: PageRequest, view: PageView, more: str) -> bool:
         raise ListMovedError  # it says that there are more
     if isinstance(has_more, bool):
         return has_more
-    return view.record_count > 0 and view.record_count >= int(request.param("limit"))
+    return view.record_count > 0 and view.record_count >= int(request.param(size_param))

@@ -13,8 +13,8 @@ from connectors.kit.spec.records import Place, Records
 from connectors.kit.spec.requests import PageRequest, Pages, PageView, Window
 
 #: Whether an answer without its list is an empty one: never (False); where only the list is
-#: missing (True); or whatever is missing.
-MissingIsEmpty = bool | Literal["whatever is missing"]
+#: missing (True); or whatever is missing. "null": only where null stands in the list's place.
+MissingIsEmpty = bool | Literal["whatever is missing", "null"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,8 @@ class ById:
     #: completes it. Where the records are about documents, as those of a list of changes are.
     under: str = ""
     #: Pointers in a record to the id by which its document is asked for, where that is not the
-    #: record's own; the first that holds something counts.
+    #: record's own (an invoice names its order); the first that holds something counts. The
+    #: document takes the record's place, unless it is put `under` a key of it.
     named: tuple[str, ...] = ()
 
 

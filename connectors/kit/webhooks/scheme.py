@@ -98,6 +98,8 @@ class Webhook:
     read: Callable[[Delivery], Sequence[Event]]
     #: Recognises a handshake; None for any other delivery.
     greet: Callable[[Delivery], Handshake | None] | None = None
+    #: Whether the handshake comes as GET, without a body.
+    greets_by_get: bool = False
     #: The call that tells the vendor the code of its handshake.
     confirm: Callable[[Account, Handshake], PageRequest] | None = None
     #: How long the vendor waits for the answer; 0: not known.

@@ -7,9 +7,14 @@ import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import SecretStr
+
+from connectors.kit.webhooks.bodies import BadBody, opened, optional_word, word
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 #: Headers as received: a mapping, or pairs where names may repeat.
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -109,6 +114,8 @@ class Scheme:
     #: Nothing is signed: `signatures` are the secret itself, as often as the delivery holds it.
     #: Each must be one of ours.
     in_clear: bool = False
+    #: Whether a secret is a public key, for `asymmetric`.
+    is_public: Callable[[str], bool] = lambda text: text.startswith(_PUBLIC)
 
 
 def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -> int | Reason:
@@ -170,7 +177,7 @@ def _usable(
 ) -> Iterable[tuple[int, str, bytes | None]]:
     for number, secret in enumerate(secrets):
         text = secret.get_secret_value().strip()
-        if scheme.asymmetric is not None and text.startswith(_PUBLIC):
+        if scheme.asymmetric is not None and scheme.is_public(text):
             yield number, text, None
             continue
         try:
@@ -369,6 +376,113 @@ def timestamped_list(
         stamp,
         tolerance_seconds,
     )
+
+
+#: A public key in PEM form.
+_PUBLIC_KEY: Final = re.compile(
+    r"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]{1,4096})-----END PUBLIC KEY-----"
+)
+#: Keys of one secret that are tried: a vendor renews one while the other is in use.
+_KEYS_MAX: Final = 4
+
+
+def recipient_and_rsa_keys(
+    *, headers: tuple[str, ...], recipient: str, event_id: str = ""
+) -> Scheme:
+    """RSA-SHA256 (PKCS #1 v1.5) over the body, base64, with a key that the vendor publishes.
+
+    The same keys sign what is sent to all of the vendor's customers. So the secret is, on its first
+    line, our own id at the vendor, which the body must name, and the public keys (PEM) behind it.
+
+    Args:
+        headers: Where signatures are; one that fits is enough.
+        recipient: Pointer to the id of the recipient in the body.
+        event_id: Pointer to an id in the body that is the same on every retry; "": none.
+    """
+
+    def fits(secret: str, received: Delivery, content: bytes) -> bool:
+        own_id, keys = _recipient_and_keys(secret)
+        if not own_id or not _rsa_fits(keys, received.header(_CANDIDATE), content):
+            return False
+        try:
+            named = word(opened(received.body), recipient)
+        except BadBody:
+            return False
+        return hmac.compare_digest(named.encode(), own_id.encode())
+
+    def message_id(received: Delivery) -> str:
+        try:
+            return optional_word(opened(received.body), event_id) or ""
+        except BadBody:
+            return ""
+
+    return Scheme(
+        headers=headers,
+        signatures=lambda received: [received.header(name).strip() for name in headers],
+        content=lambda received: received.body,
+        encoding="base64",
+        key=_checked_keys,
+        message_id=message_id if event_id else lambda _: "",
+        asymmetric=fits,
+        is_public=lambda text: bool(_PUBLIC_KEY.search(text)),
+    )
+
+
+def _recipient_and_keys(secret: str) -> tuple[str, list[bytes]]:
+    # A field of one line loses line breaks.
+    own_id = secret.partition("-----BEGIN")[0].strip()
+    keys = [match[0].encode() for match in _PUBLIC_KEY.finditer(secret)]
+    return own_id, keys[:_KEYS_MAX]
+
+
+def _checked_keys(secret: str) -> bytes:
+    """Nothing: such a secret signs nothing. Says what is wrong with it.
+
+    Raises:
+        Unusable: It is not an id and at least one key.
+    """
+    own_id, keys = _recipient_and_keys(secret)
+    if not own_id or len(own_id.split()) > 1:
+        raise Unusable("it does not begin with your id at the vendor")
+    if not keys:
+        raise Unusable("it holds no public key (-----BEGIN PUBLIC KEY-----) behind the id")
+    for key in keys:
+        _rsa_key(key)
+    return b""
+
+
+def _rsa_key(pem: bytes) -> "RSAPublicKey":
+    """The public key in a PEM text, whose line breaks a form may have lost."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    match = _PUBLIC_KEY.search(pem.decode())
+    try:
+        key = load_der_public_key(base64.b64decode("".join((match or [""])[1].split())))
+    except (ValueError, IndexError, UnsupportedAlgorithm):
+        raise Unusable("a public key in it cannot be read: a part is missing or changed") from None
+    if not isinstance(key, RSAPublicKey):
+        raise Unusable("a public key in it is not an RSA key")
+    return key
+
+
+def _rsa_fits(keys: Iterable[bytes], signature: str, content: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        made = base64.b64decode(signature, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    for pem in keys:
+        try:
+            _rsa_key(pem).verify(made, content, PKCS1v15(), SHA256())
+        except (InvalidSignature, Unusable):
+            continue
+        return True
+    return False
 
 
 def url_and_body(received: Delivery) -> bytes | None:
