@@ -1,8 +1,9 @@
 """Finds the billing systems: each folder beside `kit/` that has a `connector.py` is one.
 
 `connector.py` gives `SPEC`, or `NAME` and `spec_from` where an operator describes the system in a
-block. `webhooks.py`, where the system announces sales, gives `WEBHOOK` or `webhook_from`. What an
-operator fills in is `connectors.forms`.
+block; `SPEC` and `spec_from` where some options of the account change what its records mean.
+`webhooks.py`, where the system announces sales, gives `WEBHOOK` or `webhook_from`. What an operator
+fills in is `connectors.forms`.
 """
 
 import importlib
@@ -36,6 +37,14 @@ SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
 DESCRIBED: Final[Mapping[str, Callable[[Account], ConnectorSpec]]] = MappingProxyType(
     {name: module.spec_from for name, module in _CONNECTORS.items() if name not in SYSTEMS}
 )
+#: Systems described in code whose description depends on an account's options.
+_TUNED: Final[Mapping[str, Callable[[Account], ConnectorSpec]]] = MappingProxyType(
+    {
+        name: module.spec_from
+        for name, module in _CONNECTORS.items()
+        if name in SYSTEMS and hasattr(module, "spec_from")
+    }
+)
 #: Webhooks of the systems that are described in code, by name.
 WEBHOOKS: Final[Mapping[str, Webhook]] = MappingProxyType(
     {
@@ -58,7 +67,7 @@ def spec_for(account: Account) -> ConnectorSpec:
         Misconfigured: If the system is described by the account's options, and they cannot be as
             they are.
     """
-    describe = DESCRIBED.get(account.system)
+    describe = DESCRIBED.get(account.system) or _TUNED.get(account.system)
     return describe(account) if describe else SYSTEMS[account.system]
 
 

@@ -35,6 +35,7 @@ from connectors.kit.spec import (
     Stream,
     TokenAuth,
     Window,
+    is_due,
 )
 from connectors.kit.spec.fields import (
     Field,
@@ -54,7 +55,6 @@ from connectors.sage_intacct.query_service import (
     by_last_key,
     changed_since,
     field_names,
-    is_due,
     queries_by_ids,
     query,
 )

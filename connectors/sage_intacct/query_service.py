@@ -6,7 +6,6 @@ They are JSON with fields, filters and an order, paged by the key of the last re
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
 from connectors.kit.errors import UnexpectedShape
@@ -143,14 +142,3 @@ def _last(ids: Sequence[Any]) -> str:
             "sage_intacct", "query", "the records of a page do not come in the order of their keys"
         )
     return str(keys[-1])
-
-
-def is_due(since: datetime | None, now: datetime, every_hours: int) -> bool:
-    """Whether a job that runs every so many hours is due; 0 hours: always.
-
-    It is due if a new interval began since the last run.
-    """
-    if since is None or every_hours <= 0:
-        return since is not None
-    interval = every_hours * 3600
-    return int(since.timestamp()) // interval != int(now.timestamp()) // interval

@@ -15,8 +15,8 @@ import simulator
 from connectors.kit.errors import CredentialsRejected, RateLimited, UnexpectedShape
 from connectors.kit.mapping import map_lookup, map_page, map_pages, try_record
 from connectors.kit.read.look_up import look_up
-from connectors.kit.spec import ListMovedError, PageView, RetryPolicy, Window
-from connectors.sage_intacct.query_service import by_last_key, is_due, query
+from connectors.kit.spec import ListMovedError, PageView, RetryPolicy, Window, is_due
+from connectors.sage_intacct.query_service import by_last_key, query
 from panel.blocks import SageIntacctConnection
 
 

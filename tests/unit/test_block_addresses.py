@@ -22,6 +22,11 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "freshbooks": {"client_id": "c", "client_secret": "s"},
     "sage_intacct": {"client_id": "c", "client_secret": "s"},
     "netsuite": {"account_id": "1234567"},
+    "woocommerce": {
+        "shop_url": "https://vendor.example",
+        "consumer_key": "c",
+        "consumer_secret": "s",
+    },
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
 }

@@ -58,6 +58,7 @@ class TestForm:
         } - set(PLAIN)
         assert named <= secret
         needed: dict[str, Any] = {"account_id": "1"} if kind is NetSuiteConnection else kind.sample_values() if hasattr(kind, "sample_values") else {"client_id": "i"}  # fmt: skip
+        needed |= dict(kind.made_from.simulated or {})
         block = kind(**needed | dict.fromkeys(secret, "s3cr3t-value"))
         shown = [repr(block), str(block), block.model_dump_json(), json.dumps(block.model_dump(mode="json")), repr(block.connection())]  # fmt: skip
         assert not [text for text in shown if "s3cr3t-value" in text]

@@ -62,6 +62,11 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
             "sage-intacct-connection",
         ),
         "xero": ("XeroConnection", "Xero Connection", "xero-connection"),
+        "woocommerce": (
+            "WooCommerceConnection",
+            "WooCommerce Connection",
+            "woocommerce-connection",
+        ),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
     }

@@ -17,6 +17,9 @@ from dataclasses import replace
 from connectors.kit.read.positions import Numbers, Offsets, guarded
 from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView
 
+#: One address of a Link header with its parameters, and the `rel` among those.
+_ENTRY = re.compile(r"<([^>]*)>([^<]*)")
+_REL = re.compile(r""";\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))""", re.IGNORECASE)
 _POSITION = re.compile(r" STARTPOSITION (\d+) MAXRESULTS (\d+)$")
 
 
@@ -62,7 +65,15 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
         )
 
 
-def by_page(first: PageRequest, *, size_param: str, vendor_size: int, more: str = "") -> Pages:
+def by_page(
+    first: PageRequest,
+    *,
+    size_param: str,
+    vendor_size: int,
+    more: str = "",
+    short_is_last: bool = True,
+    link: bool = False,
+) -> Pages:
     """The parameter `page` from 1, with or without the number of pages in the answer.
 
     Without that number, an empty page or a short one ends the list. Lists that move are guarded by
@@ -75,6 +86,9 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int, more: str 
             if it is shorter than both.
         more: The name in `info` under which the answer says whether there are more pages; where it
             says so, that counts instead.
+        short_is_last: Whether a short page ends the list. Not where a missing record would count as
+            deleted, or where the vendor hides records of a page.
+        link: Whether the answers have a Link header: where that names a next page, there is one.
 
     Raises:
         ListMovedError: The list must be read again.
@@ -96,7 +110,10 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int, more: str 
         pages = view.number("pages")
         if view.record_count == 0 and pages is not None and page < pages:
             raise ListMovedError  # it says that there are more
+        if link and next_link(view.link) is not None:
+            return False
         short = view.record_count < min(size, view.number("size") or size, vendor_size)
+        short = short and short_is_last
         return view.record_count == 0 or (page >= pages if pages is not None else short)
 
     return guarded(first, Numbers(place, at, ended))
@@ -171,3 +188,12 @@ def _goes_on(request: PageRequest, view: PageView, more: str) -> bool:
         raise ListMovedError  # it says that there are more
     full = view.record_count >= int(request.param("limit"))
     return view.record_count > 0 and (has_more if isinstance(has_more, bool) else full)
+
+
+def next_link(header: str) -> str | None:
+    """The address with rel="next" of a Link header (RFC 8288), None where there is none."""
+    for address, parameters in _ENTRY.findall(header):
+        rel = _REL.search(parameters)
+        if rel and "next" in (rel[1] or rel[2] or "").lower().split():
+            return str(address).strip()
+    return None

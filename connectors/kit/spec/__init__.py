@@ -26,6 +26,7 @@ from connectors.kit.spec.requests import (
     Window,
     WindowRefusedError,
     batches,
+    is_due,
     utc_seconds,
 )
 from connectors.kit.spec.streams import (
@@ -68,6 +69,7 @@ __all__ = [
     "Window",
     "WindowRefusedError",
     "batches",
+    "is_due",
     "of_account",
     "utc_seconds",
 ]

@@ -167,3 +167,14 @@ def batches(ids: Collection[str], size: int) -> list[list[str]]:
 def utc_seconds(moment: datetime, shift: timedelta = timedelta()) -> str:
     """`2026-05-01T00:00:00` of a moment in UTC, moved by `shift`."""
     return (moment + shift).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def is_due(since: datetime | None, now: datetime, every_hours: int) -> bool:
+    """Whether a job that runs every so many hours is due; 0 hours: always.
+
+    It is due if a new interval began since the last run.
+    """
+    if since is None or every_hours <= 0:
+        return since is not None
+    interval = every_hours * 3600
+    return int(since.timestamp()) // interval != int(now.timestamp()) // interval
