@@ -7,6 +7,7 @@ from random import Random
 from simulator.books import Books
 from simulator.catalog import make_number, write_phone
 from simulator.model import Customer, Document, Person, Product
+from simulator.registry import VENDORS
 
 _QUANTITIES = (1, 1, 1, 2, 2, 3, 4, 5, 6, 10, 12, 24)
 _DISCOUNTS_BPS = (500, 1000, 1250)
@@ -40,6 +41,8 @@ class Activity:
             status = "draft"
         elif books.system == "sage_intacct" and (draw < 0.05 or draw > 0.97):
             status, entity = ("draft", entity) if draw < 0.05 else ("open", "DebitMemo")
+        elif draw < VENDORS[books.system].drafts:
+            status = "draft"
         discount_bps = self.random.choice(_DISCOUNTS_BPS) if self.random.random() < 0.06 else 0
         document = books.record(
             entity,
@@ -127,6 +130,8 @@ class Activity:
         credit = self.books.take_back(document, quantities, at)
         if credit is None:
             return False
+        if credit.entity == "OrderRefund":  # a part of the sale, that nothing else happens to
+            return True
         self._recent.append(credit)
         if credit.entity != "RefundReceipt" and self.random.random() < 0.8:
             share = self.random.choice((100, 100, 50))

@@ -203,7 +203,8 @@ class Books:
     def unpay(self, payment: Payment, at: datetime) -> bool:
         """Deletes a payment."""
         document = payment.document
-        if payment.deleted or payment.credit is not None or not self._live(document):
+        kept = payment.credit is not None or document.refunded_minor > 0
+        if payment.deleted or kept or not self._live(document):
             return False
         payment.deleted = True
         payment.touch(at)
@@ -305,6 +306,8 @@ class Books:
             return None
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
+        if VENDORS[self.system].refunds_inside:
+            return self.refund(document, rows, at)
         entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
             document.entity, "CreditNote" if self.system in ("xero", "freshbooks") else "CreditMemo"
         )
@@ -318,6 +321,40 @@ class Books:
             tax_bps=document.tax_bps,
             discount_bps=document.discount_bps,
         )
+
+    def refund(
+        self,
+        document: Document,
+        rows: list[tuple[Product, int, int]],
+        at: datetime,
+        *,
+        amount_minor: int = 0,
+        moves: bool = True,
+    ) -> Document | None:
+        """Gives money back inside a paid sale, as shops do: for some of its lines, or an amount.
+
+        `moves`: whether that is a change of the sale.
+        """
+        if not self._live(document) or document.paid_minor < document.total_minor:
+            return None
+        refund = self.record(
+            "OrderRefund",
+            document.customer,
+            rows,
+            at,
+            source=document,
+            tax_bps=document.tax_bps,
+            discount_bps=document.discount_bps,
+        )
+        refund.amount_minor = amount_minor
+        refund.recompute()
+        document.taken_back = True
+        document.refunds.append(refund)
+        if moves:
+            document.touch(at)
+        else:
+            document.cache.clear()
+        return refund
 
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""

@@ -87,3 +87,9 @@ class System:
     error_in_200: Any = None
     #: Whether the body alone says which list is asked for, and the path does not.
     asks_in_body: bool = False
+    #: What a usual sale is: "invoice", or "sale" in a shop.
+    sale_kind: str = "invoice"
+    #: Whether what is given back is part of the sale (`Document.refunded_minor`), and no credit.
+    refunds_inside: bool = False
+    #: Share of the sales that begin as drafts, beside what `activity` knows.
+    drafts: float = 0

@@ -7,6 +7,7 @@ from typing import Final
 
 from simulator.books import Books
 from simulator.model import CURRENCY, Document
+from simulator.registry import VENDORS
 
 _KINDS: Final = {
     "Invoice": "invoice",
@@ -26,7 +27,7 @@ class Truth:
 
     Amounts are decimal text with two places, positive for credits as well. `refunded` is what Xero
     reports as credited against an invoice, or as allocated of a credit note, and "0.00" in the
-    other systems, where credits are documents of their own; all of a customer refund of NetSuite,
+    other systems, where credits are documents of their own; what was given back, in shops; all of a customer refund of NetSuite,
     which pays out what a credit memo took back. `deleted` rows are gone from QuickBooks' queries
     (tombstone in CDC), DELETED in Xero, vis_state 1 in FreshBooks, and in NetSuite's deletedrecord
     only.
@@ -70,7 +71,7 @@ def _row(books: Books, document: Document) -> Truth:
         account=books.account,
         external_id=external_id(books.system, document),
         invoice_number=document.number,
-        kind=_kind(document),
+        kind=_kind(books, document),
         customer_id=document.customer.id,
         phone=document.customer.phone,
         phone_e164=f"+244{national}" if national else None,
@@ -86,8 +87,10 @@ def _row(books: Books, document: Document) -> Truth:
     )
 
 
-def _kind(document: Document) -> str:
+def _kind(books: Books, document: Document) -> str:
     """What undoes a credit memo adds, and the other way round."""
+    if document.entity == "Invoice":
+        return VENDORS[books.system].sale_kind
     if document.entity == "MemoReversal" and document.source is not None:
         return "invoice" if document.source.entity == "CreditMemo" else "credit_note"
     return _KINDS[document.entity]
@@ -96,7 +99,7 @@ def _kind(document: Document) -> str:
 def _refunded(books: Books, document: Document) -> int:
     if document.entity == "CustomerRefund":
         return document.total_minor
-    return document.credited_minor if books.system == "xero" else 0
+    return document.credited_minor if books.system == "xero" else document.refunded_minor
 
 
 def external_id(system: str, document: Document) -> str:

@@ -55,7 +55,10 @@ def test_full_read_agrees_with_the_books(bench: Any) -> None:
         assert row["customer_external_id"] == truth.customer_id
         assert row["total_minor"] == int(Decimal(truth.total) * 100), key
         assert row["amount_refunded_minor"] == int(Decimal(truth.refunded) * 100), key
-        assert row["issued_at"] == datetime.combine(truth.date, time(), LUANDA).astimezone(UTC)
+        if bench.spec.streams[0].fields["issued_at"].kind == "instant":
+            assert row["issued_at"].astimezone(LUANDA).date() == truth.date
+        else:
+            assert row["issued_at"] == datetime.combine(truth.date, time(), LUANDA).astimezone(UTC)
         assert abs(row["updated_at"] - truth.updated_at) < timedelta(seconds=1)
         assert row["customer_phone"] in (truth.phone_e164, None)
 
@@ -238,7 +241,9 @@ def test_no_sale_is_lost_when_documents_are_deleted_while_paging(
                 "external_id"
             ]
         )
-    alive = {key for key, row in truths(bench).items() if not row.deleted and row.kind == "invoice"}
+    alive = {
+        key for key, row in truths(bench).items() if not row.deleted and row.kind == stream.kind
+    }
     alive = {key for key in alive if "/" not in key}  # the others are of other lists
     assert alive & before <= read
 

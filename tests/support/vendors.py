@@ -51,6 +51,12 @@ def credentials(
             "options": {"login": login, "certificate_id": certificate},
             "secrets": {"private_key": SecretStr(private)},
         }
+    if system == "woocommerce":
+        key = {
+            "consumer_key": SecretStr("ck_simulated"),
+            "consumer_secret": SecretStr("cs_simulated"),
+        }
+        return {"options": {"deletions_hours": 0}, "secrets": key}
     options = {"options": {"deletions_hours": 0}} if system == "sage_intacct" else {}
     return options | {
         "client_id": simulator.CLIENT_ID,

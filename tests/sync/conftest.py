@@ -24,6 +24,7 @@ from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
 from tasks.sync import synchronise
 from tests.support.database import databases, dsn
+from tests.support.systems import ENCRYPTED
 from tests.support.vendors import credentials
 
 __all__ = ["databases", "dsn"]
@@ -57,7 +58,7 @@ class Shop:
         **request: Any,
     ) -> Job:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
-        origin = "https://" if system in DESCRIBED else "http://"
+        origin = "https://" if system in ENCRYPTED else "http://"
         token_path = (
             "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
         )
