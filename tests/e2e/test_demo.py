@@ -53,7 +53,15 @@ def counted(environment: dict[str, str]) -> list[dict[str, Any]]:
 
 def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[str, str]) -> None:
     first = json.loads(twezah(environment, "demo", "--json"))
-    systems = {"quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom"}
+    systems = {
+        "quickbooks",
+        "xero",
+        "freshbooks",
+        "netsuite",
+        "sage_intacct",
+        "custom",
+        "woocommerce",
+    }
     assert {row["system"] for row in first["systems"]} == systems
     assert all(run["ok"] for run in first["runs"])
     shown = [

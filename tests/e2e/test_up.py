@@ -127,7 +127,15 @@ def schedules_of(deployment: dict[str, Any]) -> list[tuple[str, bool]]:
     return [(one["slug"], one["active"]) for one in deployment["schedules"]]
 
 
-CONNECTED = ["custom", "freshbooks", "netsuite", "quickbooks", "sage-intacct", "xero"]
+CONNECTED = [
+    "custom",
+    "freshbooks",
+    "netsuite",
+    "quickbooks",
+    "sage-intacct",
+    "woocommerce",
+    "xero",
+]
 BY_HAND = [
     "connect",
     "test-connection",
@@ -193,7 +201,8 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(
         assert (code, out.strip()) == (0, "1")
         assert first.stderr is not None
         assert any(
-            "send webhooks: custom, freshbooks, quickbooks, xero" in line for line in first.stderr
+            "send webhooks: custom, freshbooks, quickbooks, woocommerce, xero" in line
+            for line in first.stderr
         )
         vendors = f"http://127.0.0.1:{environment['TWEZAH_SIMULATOR_PORT']}/evolve?steps=5"
         with urllib.request.urlopen(
