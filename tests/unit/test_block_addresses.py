@@ -27,6 +27,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
         "consumer_key": "c",
         "consumer_secret": "s",
     },
+    "wave": {"client_id": "c", "client_secret": "s"},
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
 }

@@ -62,6 +62,7 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
             "sage-intacct-connection",
         ),
         "xero": ("XeroConnection", "Xero Connection", "xero-connection"),
+        "wave": ("WaveConnection", "Wave Connection", "wave-connection"),
         "woocommerce": (
             "WooCommerceConnection",
             "WooCommerce Connection",
