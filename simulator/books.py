@@ -69,7 +69,10 @@ class Books:
             sequence = "transaction"
         if self.system == "custom":
             return f"{sequence.lower()}_{self._count(f'id/{sequence}')}"
-        first = VENDORS[self.system].first_ids.get(sequence, 101)
+        vendor = VENDORS[self.system]
+        first = vendor.first_ids.get(sequence, 101)
+        if vendor.id_form is not None:
+            return vendor.id_form(sequence, self._count(f"id/{sequence}", first))
         if self.system == "sage_intacct" and sequence == "customer":  # ids are given by people
             return f"C-{self._count('id/customer', first):05d}"
         return str(self._count(f"id/{sequence}", first))
@@ -245,6 +248,7 @@ class Books:
         """
         if (
             self.system == "freshbooks"
+            or not VENDORS[self.system].voids
             or document.status != "open"
             or not self._untouched(document)
         ):
@@ -303,6 +307,8 @@ class Books:
             if n > 0
         ]
         if self.system == "custom":  # its contract knows no credits
+            return None
+        if not VENDORS[self.system].credits:
             return None
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None

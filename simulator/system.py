@@ -91,5 +91,11 @@ class System:
     sale_kind: str = "invoice"
     #: Whether what is given back is part of the sale (`Document.refunded_minor`), and no credit.
     refunds_inside: bool = False
+    #: Whether there are documents that take something back.
+    credits: bool = True
+    #: Whether a document can be made void.
+    voids: bool = True
+    #: How an id is written, of its sequence and its number; None: as the number.
+    id_form: Callable[[str, int], str] | None = None
     #: Share of the sales that begin as drafts, beside what `activity` knows.
     drafts: float = 0

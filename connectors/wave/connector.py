@@ -58,7 +58,7 @@ _PATH: Final = "/graphql/public"
 _LIST: Final = "/data/business/invoices"
 #: How often all ids are listed and recent invoices read again, unless the block says otherwise.
 _CENSUS_HOURS: Final = 6
-#: Days whose invoices are read again then.
+#: Days whose invoices are read again then, unless the block says otherwise.
 _RECHECK_DAYS: Final = 120
 
 #: The pages of a business's invoices, in the order in which they were made; `%s` is what of each
@@ -130,9 +130,10 @@ def _is_due(account: Account, window: Window, now: datetime) -> bool:
 
 def _recent(account: Account, window: Window, now: datetime) -> PageRequest | None:
     """Invoices of the last months, a few times a day, whatever their time of change says."""
-    if not _is_due(account, window, now):
+    days = int(account.options.get("recheck_days", _RECHECK_DAYS))
+    if not days or not _is_due(account, window, now):
         return None
-    dated_from = (now - timedelta(days=_RECHECK_DAYS)).date().isoformat()
+    dated_from = (now - timedelta(days=days)).date().isoformat()
     return _query(_WHOLE, _variables(account, datedFrom=dated_from))
 
 

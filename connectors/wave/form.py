@@ -52,7 +52,17 @@ class WaveChanges(BaseModel):
         title="Look for deletions every (hours)",
         description=(
             "Deleted invoices leave no trace: the ids of all invoices are listed and compared, "
-            "and those of the last 120 days are read again. 0: in every run."
+            "and recent ones are read again. 0: in every run."
+        ),
+    )
+    recheck_days: int = Field(
+        default=120,
+        ge=0,
+        le=3660,
+        title="Read again (days)",
+        description=(
+            "Invoices dated within so many days are read again each time: whether Wave notes a "
+            "payment as a change is not known. 0: none."
         ),
     )
 
@@ -73,7 +83,9 @@ def _needs_consent(form: Any) -> bool:
 
 def _values(form: Any) -> Mapping[str, Any]:
     return {
-        "options": {"login": form.login, "deletions_hours": form.deletions_hours},
+        "options": {
+            name: getattr(form, name) for name in ("login", "deletions_hours", "recheck_days")
+        },
         "secrets": {"full_access_token": form.full_access_token},
     }
 
@@ -93,4 +105,9 @@ FORM: Final = Form(
     needs_consent=_needs_consent,
     values=_values,
     mapping_example='{"invoice_number": "/node/poNumber"}',
+    simulated={
+        "business_id": "QnVzaW5lc3M6MQ==",
+        "token_url": "/oauth2/token/",
+        "authorize_url": "/oauth2/authorize/",
+    },
 )

@@ -31,6 +31,7 @@ SECOND = {
     "freshbooks": "Second2",
     "quickbooks": "9130350000000002",
     "sage_intacct": "AguaTwezah|E200",
+    "wave": "QnVzaW5lc3M6Mg==",
 }
 
 
@@ -264,9 +265,9 @@ def test_a_consent_without_an_account_says_so(visit: Visit) -> None:
     def nothing(request: httpx.Request) -> httpx.Response | None:
         if "token" in request.url.path:
             return None
-        return httpx.Response(
-            200, json=[] if visit.name == "xero" else {"response": {"business_memberships": []}}
-        )
+        empty: dict[str, Any] = {"xero": [], "wave": {"data": {"businesses": {"edges": []}}}}
+        other = {"response": {"business_memberships": []}}
+        return httpx.Response(200, json=empty.get(visit.name, other))
 
     visit.before = nothing
     started = visit.start(account="")

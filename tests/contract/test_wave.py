@@ -1,12 +1,15 @@
 """What is special about Wave: GraphQL, errors with status 200, and the two ways to log in."""
 
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+import simulator
 from connectors import SYSTEMS
 from connectors.kit.errors import CredentialsRejected, PermissionMissing
 from connectors.kit.http.client import open_client
@@ -144,6 +147,57 @@ def test_the_first_read_lists_no_ids_and_reads_nothing_again() -> None:
 
     assert read(nothing, stream="invoice_census") == []
     assert read(nothing, stream="recent_invoices") == []
+
+
+def test_recent_invoices_are_read_again_whatever_their_time_of_change(
+    benches: Callable[..., Any],
+) -> None:
+    """Whether a payment moves it is not documented; this one does not."""
+    bench = benches("wave")
+    bench.changes = {"options": {"deletions_hours": 0, "recheck_days": 10}}
+    books, now = bench.world.books["wave"], bench.clock()
+    old = now - timedelta(days=8)
+    sold = books.record("Invoice", next(iter(books.customers.values())), rows_of(books), old)
+    books.pay(sold, sold.total_minor, old)
+    window = Window(now - timedelta(minutes=10), None)
+    rows = {row["external_id"]: row for row in bench.read(window).invoices.to_dicts()}
+    assert rows[sold.id]["status"] == "paid"
+    assert rows[sold.id]["updated_at"] < window.since
+    assert not [row for row in rows.values() if row["issued_at"] < now - timedelta(days=11)]
+
+
+def rows_of(books: Any) -> list[tuple[Any, int, int]]:
+    return [(next(iter(books.products.values())), 1, 100)]
+
+
+def test_a_full_access_token_reads_the_simulated_business(benches: Callable[..., Any]) -> None:
+    bench = benches("wave")
+    whole = bench.pages("invoices")
+    key = {"full_access_token": SecretStr("sim-full-access")}
+    bench.changes = {"options": {"login": "full_access_token"}, "secrets": key}
+    assert [one.body for one in bench.pages("invoices")] == [one.body for one in whole]
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "code"),
+    [
+        ("{", {}, "GRAPHQL_VALIDATION_FAILED"),
+        ("query { nothing { id } }", {}, "GRAPHQL_VALIDATION_FAILED"),
+        ("query { businesses { edges { node { sku } } } }", {}, "GRAPHQL_VALIDATION_FAILED"),
+        ("query { businesses { edges } }", {}, "GRAPHQL_VALIDATION_FAILED"),
+        ("query ($b: ID!) { business(id: $b) { id } }", {}, "VARIABLE_VALUE"),
+        ("query ($b: ID!) { business(id: $b) { id } }", {"b": "x"}, "NOT_FOUND"),
+    ],
+)
+def test_the_simulated_wave_refuses_what_wave_refuses(
+    benches: Callable[..., Any], query: str, variables: dict[str, Any], code: str
+) -> None:
+    bench = benches("wave")
+    with simulator.client(bench.world, "wave") as client:
+        body = {"query": query, "variables": variables}
+        answer = client.post("/graphql/public", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["errors"][0]["extensions"]["code"] == code
 
 
 def test_a_token_of_ones_own_needs_the_business() -> None:

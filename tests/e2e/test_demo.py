@@ -60,6 +60,7 @@ def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[
         "netsuite",
         "sage_intacct",
         "custom",
+        "wave",
         "woocommerce",
     }
     assert {row["system"] for row in first["systems"]} == systems

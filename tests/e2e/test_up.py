@@ -133,6 +133,7 @@ CONNECTED = [
     "netsuite",
     "quickbooks",
     "sage-intacct",
+    "wave",
     "woocommerce",
     "xero",
 ]

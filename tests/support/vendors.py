@@ -57,7 +57,8 @@ def credentials(
             "consumer_secret": SecretStr("cs_simulated"),
         }
         return {"options": {"deletions_hours": 0}, "secrets": key}
-    options = {"options": {"deletions_hours": 0}} if system == "sage_intacct" else {}
+    lists_the_rest = system in ("sage_intacct", "wave")
+    options = {"options": {"deletions_hours": 0, "recheck_days": 0}} if lists_the_rest else {}
     return options | {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),

@@ -18,7 +18,7 @@ from connectors.kit.http.auth import Token, basic_form, refresh_token
 from connectors.kit.http.client import open_client
 from connectors.kit.http.signing import oauth1_hmac_sha256
 from connectors.kit.http.urls import base_url
-from connectors.kit.mapping import map_page
+from connectors.kit.mapping import map_page, phone_place
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
 from connectors.kit.read.pagination import by_cursor, by_page
@@ -268,3 +268,10 @@ def test_an_application_signs_without_a_token() -> None:
     )
     digest = hmac.digest(b"cs&", base.encode(), hashlib.sha256)
     assert signature == base64.b64encode(digest).decode()
+
+
+def test_a_list_of_ids_has_no_place_of_a_phone() -> None:
+    """Also where phones stand in the documents, and no customers are looked up."""
+    census = replace(SPEC.streams[0], fields={}, helpers={}, lines=None, census=True)
+    assert phone_place(SPEC, SPEC.streams[0], Account("garrafa", "1")) == "/buyer/mobile"
+    assert phone_place(SPEC, census, Account("garrafa", "1")) == ""
