@@ -44,7 +44,8 @@ def oauth1_hmac_sha256(
     Args:
         request: What is about to be sent, with its final URL.
         consumer: Key and secret of the application.
-        token: Id and secret of the token; None where the application's own are enough ("one-legged").
+        token: Id and secret of the token; None where the application's own are enough
+            ("one-legged").
         realm: The account; "": none is sent.
         now: The time, UTC.
         nonce: A random one if not given; none may be used twice.

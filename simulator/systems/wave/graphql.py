@@ -1,4 +1,4 @@
-"""As much of GraphQL as Wave's clients write: one query with variables, arguments and selections."""
+"""As much of GraphQL as Wave's clients write: a query with variables, arguments and selections."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""WooCommerce: the shop, its limits and numbers. There are no tokens: each request has its proof."""
+"""WooCommerce: the shop, its limits and numbers. There are no tokens: each request has a proof."""
 
 from typing import Final
 
