@@ -63,6 +63,8 @@ _DECIMALS: Final = "4"
 _CENSUS_HOURS: Final = 6
 #: Ways to pay with money that was paid to the shop before: a wallet that was topped up.
 STORE_CREDIT: Final = ("wallet",)
+#: The mode of a payment that was none.
+_TEST: Final = "test"
 #: What a shop says of a list that came with a later version.
 _NO_ROUTE: Final = "rest_no_route"
 
@@ -178,6 +180,11 @@ def _id(value: Any) -> str | None:
     return str(value) if str(value) != "0" else None
 
 
+def _word(status: Any) -> str:
+    """A status as the API writes it; WordPress itself puts `wc-` before it."""
+    return re.sub(r"^wc-", "", str(status).strip())
+
+
 def _plain(value: Any) -> str | None:
     """A name without the codes of HTML in it."""
     return html.unescape(str(value))
@@ -198,9 +205,13 @@ def _billing_phone(billing: Any) -> str | None:
 
 
 def _test_mode(entries: Any) -> str | None:
-    """The mark of an order that was paid in the test mode of WooPayments."""
-    marks = (entry.get("value") for entry in entries if entry.get("key") == "_wcpay_mode")
-    return "test" if "test" in marks else None
+    """The mark of an order that was paid in the test mode of WooPayments.
+
+    Anything may stand among these entries.
+    """
+    marks = [entry for entry in entries if isinstance(entry, dict)]
+    is_test = any(mark.get("key") == "_wcpay_mode" and mark.get("value") == _TEST for mark in marks)
+    return _TEST if is_test else None
 
 
 def _status(sale_statuses: Sequence[str], store_credit: Sequence[str]) -> pl.Expr:
@@ -248,7 +259,7 @@ def _fields(status: pl.Expr) -> dict[str, Field]:
 
 
 _HELPERS: Final[Mapping[str, Field]] = {
-    "state": text("/status"),
+    "state": Field("text", ("/status",), pick=_word),
     "paid_at": text("/date_paid_gmt"),
     "method": text("/payment_method"),
     "parent": Field("text", ("/parent_id",), pick=_id),
@@ -269,7 +280,7 @@ _LINES: Final = Lines(
 #: Left out: orders paid in a test mode, carts that are no orders yet, and the parts into which
 #: marketplace plugins divide an order that is in the list as a whole.
 _KEPT: Final = (
-    pl.col("test").is_null()
+    (pl.col("test").fill_null("") != _TEST)
     & pl.col("parent").is_null()
     & ~pl.col("state").is_in(["checkout-draft", "auto-draft"]).fill_null(value=False)
 )
@@ -376,8 +387,3 @@ _WORDS: Final[Mapping[str, Sequence[str]]] = {
     "sale_statuses": (),
     "store_credit": STORE_CREDIT,
 }
-
-
-def _word(name: str) -> str:
-    """A status as the API writes it; WordPress itself puts `wc-` before it."""
-    return re.sub(r"^wc-", "", name.strip())

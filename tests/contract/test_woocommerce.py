@@ -114,6 +114,31 @@ def test_an_order() -> None:
 )
 def test_which_states_earn(state: str, paid: str | None, status: str) -> None:
     assert order(status=state, date_paid_gmt=paid)["status"] == status
+    # As WordPress itself spells them; some plugins send that.
+    assert order(status=f"wc-{state}", date_paid_gmt=paid)["status"] == status
+
+
+@pytest.mark.parametrize("entries", [None, [], {}, "x", [None, 7, "x", {"key": ["_wcpay_mode"]}]])
+def test_whatever_plugins_keep_beside_an_order_does_not_matter(entries: Any) -> None:
+    assert order(meta_data=entries)["status"] == "paid"
+
+
+@pytest.mark.parametrize(
+    ("price", "unit"),
+    [(3.3333333333333335, "3.333333"), (0.30000000000000004, "0.300000"), (4, "4.000000"), (None, None)],
+)  # fmt: skip
+def test_prices_have_the_noise_of_floating_point(price: float | None, unit: str | None) -> None:
+    lines = mapped({"line_items": [LINE | {"price": price, "sku": None, "quantity": "1.5"}]}).lines
+    (line,) = lines.to_dicts()
+    assert (line["unit_price"] and str(line["unit_price"])) == unit
+    assert (line["sku"], float(line["quantity"])) == (None, 1.5)
+
+
+@pytest.mark.parametrize("nothing", [[], {}, None])
+def test_an_empty_address_may_be_a_list(nothing: Any) -> None:
+    """PHP writes an empty object as a list."""
+    row = mapped({"billing": nothing}).invoices.to_dicts()[0]
+    assert (row["customer_phone"], row["customer_external_id"]) == (None, "7")
 
 
 def test_a_status_of_a_plugin_is_rejected_until_it_is_named() -> None:
