@@ -101,6 +101,7 @@ query { businesses(page: 1, pageSize: 100) { edges { node { id name } } } }
 class BusinessHidden(UnexpectedShape):
     """Wave answers, and shows no such business."""
 
+    by_settings = True
     advice = (
         'Check the business in the block "{block}". Wave shows a business to applications only '
         "while it has a paid plan (Pro, or an adviser's); connect it again after a change of plan."

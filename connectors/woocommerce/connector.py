@@ -83,6 +83,7 @@ class KeyRejected(CredentialsRejected):
 class NoSuchRoute(UnexpectedShape):
     """The server answers, and knows no WooCommerce at this address."""
 
+    by_settings = True
     advice = (
         'Check the shop address in the block "{block}". The shop needs WooCommerce 3.5 or later, '
         "and permalinks other than Plain (Settings, Permalinks)."

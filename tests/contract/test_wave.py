@@ -18,6 +18,7 @@ from connectors.kit.read.pages import extract
 from connectors.kit.spec import Account, Window
 from connectors.wave.connector import BusinessHidden
 from panel.blocks import BLOCKS
+from panel.connect.check import who_must_act
 from tests.contract.conftest import MemoryTokens
 
 SPEC = SYSTEMS["wave"]
@@ -137,8 +138,9 @@ def test_errors_come_with_status_200(code: str, error: type[Exception]) -> None:
 
 
 def test_a_business_without_a_paid_plan_is_not_shown() -> None:
-    with pytest.raises(BusinessHidden, match="paid plan"):
+    with pytest.raises(BusinessHidden, match="paid plan") as caught:
         read(lambda _: httpx.Response(200, json={"data": {"business": None}}))
+    assert who_must_act(caught.value).startswith("operator")
 
 
 def test_the_first_read_lists_no_ids_and_reads_nothing_again() -> None:

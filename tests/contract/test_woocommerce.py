@@ -29,6 +29,7 @@ from connectors.kit.webhooks.scheme import (
 from connectors.woocommerce.connector import KeyRejected, NoSuchRoute
 from connectors.woocommerce.webhooks import WEBHOOK
 from panel.blocks import BLOCKS
+from panel.connect.check import who_must_act
 from simulator.deliveries import Delivery
 from simulator.systems.woocommerce import announce
 from simulator.webhooks import Announcer
@@ -320,8 +321,9 @@ def test_a_wrong_key_names_the_block_and_what_to_look_at(bench: Any, scheme: str
 def test_an_address_without_woocommerce(bench: Any) -> None:
     body = {"code": "rest_no_route", "message": "No route", "data": {"status": 404}}
     bench.before = lambda _: httpx.Response(404, json=body)
-    with pytest.raises(NoSuchRoute, match="Check the shop address"):
+    with pytest.raises(NoSuchRoute, match="Check the shop address") as caught:
         bench.pages("orders")
+    assert who_must_act(caught.value).startswith("operator")
 
 
 # Lists
