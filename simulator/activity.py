@@ -115,6 +115,8 @@ class Activity:
         credit = self.books.take_back(document, quantities, at)
         if credit is None:
             return False
+        if credit in document.refunds:  # a part of the sale, that nothing else happens to
+            return True
         self._recent.append(credit)
         if credit.entity != "RefundReceipt" and self.random.random() < 0.8:
             share = self.random.choice((100, 100, 50))

@@ -370,7 +370,7 @@ class Books:
 
     def refunded_minor(self, document: Document) -> int:
         """What was given back on the sale itself; elsewhere credits are documents of their own."""
-        return document.credited_minor if self.system == "xero" else 0
+        return document.credited_minor if self.system == "xero" else document.refunded_minor
 
     def change_phone(self, customer: Customer, phone: str | None, at: datetime) -> bool:
         """Rewrites a customer's phone; their invoices do not move."""

@@ -148,6 +148,7 @@ class Document:
     record_key: str = (
         ""  # Sage Intacct: a re-created record gets another key, its sales document stays
     )
+    refunds: list["Document"] = field(default_factory=list)  # in shops: given back of a sale
     gross_minor: int = 0
     net_minor: int = 0
     tax_minor: int = 0
@@ -181,6 +182,11 @@ class Document:
     def balance_minor(self) -> int:
         """What is still due, or still to be given for a credit."""
         return self.total_minor - self.paid_minor - self.credited_minor
+
+    @property
+    def refunded_minor(self) -> int:
+        """What a shop gave back of a sale."""
+        return sum(refund.total_minor for refund in self.refunds if not refund.deleted)
 
     @property
     def settled(self) -> bool:

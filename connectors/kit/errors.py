@@ -231,6 +231,8 @@ class ContractBroken(ConnectorError):
 class UnexpectedShape(ContractBroken):
     """The answer cannot be read; `body` keeps it (never part of the message)."""
 
+    #: Whether a setting of the block is the likelier cause: the advice names it.
+    by_settings: ClassVar[bool] = False
     body: bytes | None = None
 
 

@@ -69,7 +69,7 @@ WEBHOOK: Final = Webhook(
 )
 
 
-def webhook_of(account: Account) -> Webhook:
+def webhook_from(account: Account) -> Webhook:
     """The webhooks of an account: with or without payments that have no invoice."""
     payments = bool(account.options.get("payments", True))
     return replace(WEBHOOK, read=partial(_read, payments=payments))

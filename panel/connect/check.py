@@ -256,7 +256,8 @@ def who_must_act(error: ConnectorError) -> str:
     if isinstance(error, RecordsElsewhere | ApiFailed):
         return f"{OPERATOR}, or whoever runs the API"
     if isinstance(error, ContractBroken):
-        return _DEVELOPER
+        by_settings = isinstance(error, UnexpectedShape) and error.by_settings
+        return OPERATOR if by_settings else _DEVELOPER
     return "nobody: try again; if it stays, whoever runs the network, or the vendor"
 
 

@@ -20,7 +20,7 @@ from connectors.kit.mapping import Mapped, fill, map_lookup, map_pages, missing
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
 from connectors.kit.spec import Account, ConnectorSpec, Page, Window
-from tests.support.systems import SIMULATED
+from tests.support.systems import ENCRYPTED, SIMULATED
 from tests.support.vendors import credentials, token_path
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
@@ -64,10 +64,12 @@ class Bench:
     @property
     def connection(self) -> Account:
         name = self.spec.name
+        # A custom system may be reached without encryption on this machine.
+        scheme = "https" if name in ENCRYPTED - {*DESCRIBED} else "http"
         return Account(
             system=name,
             account=simulator.ACCOUNTS[name],
-            base_url=f"http://127.0.0.1:9/{name}",
+            base_url=f"{scheme}://127.0.0.1:9/{name}",
             token_url=f"http://127.0.0.1:9/{name}{token_path(name)}",
             page_size=self.page_size,
             redirect_uri="https://example.org/consent",

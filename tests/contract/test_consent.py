@@ -32,6 +32,7 @@ SECOND = {
     "quickbooks": "9130350000000002",
     "sage_intacct": "AguaTwezah|E200",
     "zoho_books": "60000000002",
+    "wave": "QnVzaW5lc3M6Mg==",
 }
 
 
@@ -269,12 +270,13 @@ def test_a_consent_without_an_account_says_so(visit: Visit) -> None:
     def nothing(request: httpx.Request) -> httpx.Response | None:
         if "token" in request.url.path:
             return None
-        return httpx.Response(
-            200,
-            json=[]
-            if visit.name == "xero"
-            else {"response": {"business_memberships": []}, "organizations": []},
-        )
+        empty: dict[str, Any] = {
+            "xero": [],
+            "freshbooks": {"response": {"business_memberships": []}},
+            "zoho_books": {"organizations": []},
+            "wave": {"data": {"businesses": {"edges": []}}},
+        }
+        return httpx.Response(200, json=empty.get(visit.name, {}))
 
     visit.before = nothing
     started = visit.start(account="")

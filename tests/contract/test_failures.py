@@ -274,14 +274,16 @@ def test_secrets_are_nowhere(bench: Any, caplog: pytest.LogCaptureFixture) -> No
             str(pickle.loads(pickle.dumps(caught.value))),
         ]
     texts.append(caplog.text)
-    kept = [held.access_token, held.refresh_token] if held else ["sk_live_simulated"]
+    kept = [held.access_token, held.refresh_token] if held else []
     secrets = [
         "sim-secret",
+        "cs_simulated",
         "sim-refresh",
         "PRIVATE KEY",
         "SELECT",
         "where=",
         "search",
+        "sk_live_simulated",
         *kept,
     ]
     for text in texts:

@@ -40,6 +40,11 @@ ERRORS_IN_200: dict[str, Any] = {
     "business_central": {"error": {"code": "Internal_ServerError", "message": "secret"}},
     "sap_s4hana": {"error": {"code": "/IWBEP/CM_MGW_RT/021", "message": {"value": "secret"}}},
     "magento": {"message": "secret %1", "parameters": ["secret"], "code": 610},
+    "wave": {
+        "data": None,
+        "errors": [{"message": "secret", "extensions": {"code": "INTERNAL_SERVER_ERROR"}}],
+    },
+    "woocommerce": {"code": "rest_error", "message": "secret", "data": {"status": 500}},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
     "shopify": {"errors": [{"message": "secret", "extensions": {"code": "undefinedField"}}]},
 }

@@ -11,6 +11,8 @@ import connectors
 import simulator
 from connectors.kit.spec import ConnectorSpec
 
+#: Systems whose keys go over encrypted connections only, or in another way.
+ENCRYPTED: Final = frozenset({*connectors.DESCRIBED, "woocommerce"})
 #: Described in code and simulated, by name.
 SIMULATED: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
     {name: spec for name, spec in connectors.SYSTEMS.items() if name in simulator.SYSTEMS}

@@ -62,7 +62,15 @@ OWN: dict[str, dict[str, Any]] = {
     "custom": {"secrets": {"api_key": SecretStr(simulator.CLIENT_SECRET)}},
     "sage_intacct": {"options": {"deletions_hours": 0}},
     "zoho_books": {"options": {"deletions_hours": 0}},
+    "wave": {"options": {"deletions_hours": 0, "recheck_days": 0}},
     "stripe": {"secrets": {"api_key": SecretStr("sk_live_simulated")}},
+    "woocommerce": {
+        "options": {"deletions_hours": 0},
+        "secrets": {
+            "consumer_key": SecretStr("ck_simulated"),
+            "consumer_secret": SecretStr("cs_simulated"),
+        },
+    },
     "business_central": {
         "options": {
             "deletions_hours": 0,
@@ -82,7 +90,7 @@ OWN: dict[str, dict[str, Any]] = {
     },
 }
 #: Systems whose requests carry their own proof: they have no tokens.
-WITHOUT_TOKENS = ("stripe",)
+WITHOUT_TOKENS = ("stripe", "woocommerce")
 #: What signs requests instead of tokens, where a system has both.
 SIGNED: dict[str, dict[str, Any]] = {
     "netsuite": {"options": {"login": "token_based"}, "secrets": NETSUITE_TBA},

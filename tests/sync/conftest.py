@@ -13,7 +13,6 @@ import stamina
 from cryptography.fernet import Fernet
 
 import simulator
-from connectors import DESCRIBED
 from connectors.kit.http.client import Client, open_client
 from connectors.kit.http.responses import Call
 from connectors.kit.spec import Account, ConnectorSpec
@@ -24,6 +23,7 @@ from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
 from tasks.sync import synchronise
 from tests.support.database import databases, dsn
+from tests.support.systems import ENCRYPTED
 from tests.support.vendors import credentials, token_path
 
 __all__ = ["databases", "dsn"]
@@ -57,7 +57,7 @@ class Shop:
         **request: Any,
     ) -> Job:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
-        origin = "https://" if system in DESCRIBED else "http://"
+        origin = "https://" if system in ENCRYPTED else "http://"
         vendor = Account(
             system, simulator.ACCOUNTS[system], f"{origin}{system}.test", f"{origin}{system}.test{token_path(system)}",
             page_size=page_size, paths=paths or {}, **credentials(self.world, system, login=self.netsuite_login),

@@ -44,6 +44,7 @@ SECRETS = {
     "stripe": "whsec_test",
     "zoho_books": "abcdef123456",
     "magento": adobe_secret(),
+    "woocommerce": "wooSecret1",
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
 
@@ -153,7 +154,11 @@ def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     assert box.sql("SELECT count(*) FROM billing.sync_cursor") == [(0,)]
     _, loaded, awarded = box.shop.sync(system)
     assert awarded.entries == 0
-    assert loaded.stored.new == 0
+    # Of an order that was deleted before anybody read it, its bin knows more than its id.
+    binned = {
+        row.external_id for row in box.shop.world.truth() if row.system == system and row.deleted
+    }
+    assert loaded.stored.new == (len(binned) if system == "woocommerce" else 0)
     assert {state for state, _, _ in box.states()} <= {"done"}
 
 

@@ -29,6 +29,12 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "stripe": {"account_id": "acct_1", "api_key": "k"},
     "magento": {"host": "shop.example.com"},
     "oracle_fusion": {"host": "abcd.fa.em2.oraclecloud.com"},
+    "woocommerce": {
+        "shop_url": "https://vendor.example",
+        "consumer_key": "c",
+        "consumer_secret": "s",
+    },
+    "wave": {"client_id": "c", "client_secret": "s"},
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
 }

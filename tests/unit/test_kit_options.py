@@ -1,5 +1,6 @@
 """Options of the kit that a vendor may need and the simulated ones do not."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -18,13 +19,16 @@ from connectors.kit.errors import (
     PaginationLoop,
     PermissionMissing,
     RateLimited,
+    UnexpectedShape,
 )
 from connectors.kit.http.auth import Token, basic_form, client_credentials, refresh_token
 from connectors.kit.http.client import open_client
+from connectors.kit.http.signing import oauth1_hmac_sha256
 from connectors.kit.http.urls import base_url
-from connectors.kit.mapping import map_page
+from connectors.kit.mapping import map_page, phone_place
 from connectors.kit.read.continued import continued
 from connectors.kit.read.look_up import look_up
+from connectors.kit.read.pages import extract
 from connectors.kit.read.pagination import by_cursor, by_page
 from connectors.kit.spec import (
     Account,
@@ -34,6 +38,7 @@ from connectors.kit.spec import (
     PageRequest,
     PageView,
     TokenAuth,
+    Window,
     of_account,
 )
 from connectors.kit.spec.fields import phone, text
@@ -299,6 +304,88 @@ def test_a_sale_to_nobody_is_counted_where_those_are_usual() -> None:
     assert mapped.invoices["external_id"].to_list() == ["2", "3"]
     lines = mapped.lines["external_id"].to_list()
     assert lines == ["2", "3"]
+    # Without its amount, nobody knows whether it is a sale.
+    bodies[0]["total"] = None
+    broken = json.dumps({"receipts": bodies, "pages": 1}).encode()
+    assert map_page(SPEC, stream, account, broken, page_id=7).walk_ins.is_empty()
     rejected = map_page(SPEC, SPEC.streams[0], account, page, page_id=7)
     assert rejected.walk_ins.is_empty()
     assert rejected.invoices["external_id"].to_list() == ["1", "2", "3"]
+
+
+NEXT = '<https://shop.test/orders?page=2>; rel="next"'
+
+
+@pytest.mark.parametrize(
+    ("view", "ends"),
+    [
+        (PageView(3, link=NEXT), False),  # some of its records are hidden from us
+        (PageView(0, link=NEXT), False),
+        (PageView(3, link=NEXT.replace("next", "prev")), True),
+        (PageView(3), True),
+        (PageView(10), False),
+    ],
+)
+def test_a_link_header_says_that_there_is_another_page(view: PageView, *, ends: bool) -> None:
+    request = PageRequest("GET", "/x", {"page": "1", "n": "10"})
+    steps = by_page(request, size_param="n", vendor_size=10, link=True)
+    next(steps)
+    if ends:
+        with pytest.raises(StopIteration):
+            steps.send(view)
+    else:
+        assert steps.send(view).params["page"] == "2"
+
+
+def test_only_an_empty_page_ends_a_list_whose_pages_may_be_short() -> None:
+    request = PageRequest("GET", "/x", {"page": "1", "n": "10"})
+    steps = by_page(request, size_param="n", vendor_size=10, short_is_last=False)
+    next(steps)
+    assert steps.send(PageView(3)).params["page"] == "2"
+    with pytest.raises(StopIteration):
+        steps.send(PageView(0))
+
+
+@pytest.mark.parametrize(("code", "absent"), [("bad_route", True), ("bad_id", False)])
+def test_a_list_that_an_older_version_does_not_have(code: str, *, absent: bool) -> None:
+    stream = replace(SPEC.streams[0], absent=("bad_route",))
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(404, json={"error": {"code": code, "text": "secret"}})
+    )
+    account = Account("garrafa", "1", secrets={"api_key": SecretStr("k3y")})
+    with open_client(account, SPEC, OneToken(), transport=transport) as client:
+        if absent:
+            assert list(extract(SPEC, stream, client, Window())) == []
+        else:
+            with pytest.raises(UnexpectedShape, match=code):
+                list(extract(SPEC, stream, client, Window()))
+
+
+def test_an_application_signs_without_a_token() -> None:
+    """The base string of RFC 5849, 3.4.1, written down by hand; the key ends with the ampersand."""
+    request = httpx.Request("GET", "http://shop.test/orders?page=2&after=2026-01-01T00:00:00")
+    oauth1_hmac_sha256(
+        request,
+        consumer=("ck", "cs"),
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+        nonce="n",
+        in_query=True,
+    )
+    params = dict(parse_qsl(request.url.query.decode()))
+    signature = params.pop("oauth_signature")
+    assert "oauth_token" not in params
+    assert "authorization" not in request.headers
+    base = (
+        "GET&http%3A%2F%2Fshop.test%2Forders&after%3D2026-01-01T00%253A00%253A00%26"
+        "oauth_consumer_key%3Dck%26oauth_nonce%3Dn%26oauth_signature_method%3DHMAC-SHA256%26"
+        "oauth_timestamp%3D1767225600%26oauth_version%3D1.0%26page%3D2"
+    )
+    digest = hmac.digest(b"cs&", base.encode(), hashlib.sha256)
+    assert signature == base64.b64encode(digest).decode()
+
+
+def test_a_list_of_ids_has_no_place_of_a_phone() -> None:
+    """Also where phones stand in the documents, and no customers are looked up."""
+    census = replace(SPEC.streams[0], fields={}, helpers={}, lines=None, census=True)
+    assert phone_place(SPEC, SPEC.streams[0], Account("garrafa", "1")) == "/buyer/mobile"
+    assert phone_place(SPEC, census, Account("garrafa", "1")) == ""

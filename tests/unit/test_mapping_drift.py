@@ -47,6 +47,18 @@ SAP_S4HANA = {
     "LastChangeDateTime": "/Date(1777650664000+0000)/", "TotalGrossAmount": "114.000", "TransactionCurrency": "AOA",
     "SoldToParty": "10100001",
 }  # fmt: skip
+WOOCOMMERCE = {
+    "id": 501, "number": "501", "status": "processing", "currency": "AOA", "date_created_gmt": "2026-05-01T09:00:00",
+    "date_modified_gmt": "2026-05-01T09:05:00", "total": "17.39", "total_tax": "1.89", "customer_id": 7,
+    "billing": {"first_name": "Nobody", "phone": ""}, "line_items": [], "refunds": [],
+}  # fmt: skip
+WAVE = {
+    "node": {
+        "id": "SW52", "status": "SENT", "invoiceNumber": "12", "invoiceDate": "2026-05-01",
+        "modifiedAt": "2026-05-04T09:00:00.000Z", "currency": {"code": "USD"}, "customer": {"id": "Q3Vz"},
+        "total": {"value": "106.00"}, "items": [],
+    },
+}  # fmt: skip
 ALL = {
     **RECORDS,
     "netsuite": NETSUITE,
@@ -56,6 +68,8 @@ ALL = {
     "business_central": BUSINESS_CENTRAL,
     "sap_s4hana": SAP_S4HANA,
     "magento": magento_order(),
+    "woocommerce": WOOCOMMERCE,
+    "wave": WAVE,
 }
 #: Fields that a record must have. (A phone number stands in for a customer's number, and the other
 #: way round.)
@@ -102,12 +116,17 @@ def without(record: dict[str, Any], places: tuple[str, ...], value: Any = None) 
     return changed
 
 
+PHONE_ALONE = [
+    name for name, spec in SIMULATED.items() if not spec.lookups and not spec.streams[0].walk_ins
+]
 CASES = [
     (system, field)
     for system in ALL
     for field in NEEDED
     if paths(system, field)
     and not (system in DESCRIBED and field in ("status", "customer_external_id"))
+    # Without a list of customers, the phone alone tells who bought.
+    and not (field == "customer_external_id" and system in PHONE_ALONE)
     # This status follows from what the document is.
     and (system, field) != ("sap_s4hana", "status")
 ]

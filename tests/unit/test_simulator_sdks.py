@@ -12,13 +12,16 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
 from connectors import SYSTEMS
+from connectors.kit.http.signing import oauth1_hmac_sha256
 from connectors.kit.spec import Account, Window
-from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, World, seed_refresh_token
+from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, World, handler, seed_refresh_token
 from simulator.server import Application
+from simulator.systems.woocommerce.auth import CONSUMER_KEY, CONSUMER_SECRET
 from simulator.webhooks import Announcer
 
 
@@ -344,3 +347,87 @@ def test_pymagento(url: str, world: World) -> None:
     assert client.get_order(999_999, none_on_404=True) is None
     with pytest.raises(MagentoException, match="authorized"):
         Magento("wrong", f"{url}/magento", scope="default").get_order(1)
+
+
+def in_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's requests go to the simulator without a network, so that https needs no server."""
+    import requests
+
+    answer = handler(world, "woocommerce")
+
+    def request(method: str, url: str, **options: Any) -> Any:
+        prepared = requests.Request(
+            method, url, params=options["params"], auth=options["auth"], headers=options["headers"]
+        ).prepare()
+        served = answer(httpx.Request(method, str(prepared.url), headers=dict(prepared.headers)))
+        response = requests.Response()
+        response.status_code, response._content = served.status_code, served.content
+        response.headers.update(served.headers)
+        return response
+
+    monkeypatch.setattr("woocommerce.api.request", request)
+
+
+@pytest.mark.parametrize("mode", ["signed", "header", "query"])
+def test_woocommerce(url: str, world: World, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """Automattic's own client: OAuth 1.0a over http, HTTP Basic and the query over https."""
+    woocommerce = pytest.importorskip("woocommerce")
+    if mode == "signed":
+        root = f"{url}/woocommerce"
+    else:
+        root = "https://loja.aguatwezah.example"
+        in_process(world, monkeypatch)
+    shop = woocommerce.API(
+        root,
+        CONSUMER_KEY,
+        CONSUMER_SECRET,
+        version="wc/v3",
+        query_string_auth=mode == "query",
+        timeout=30,
+    )
+    found: list[str] = []
+    page, pages = 1, 1
+    while page <= pages:
+        asked = {"page": page, "per_page": 60, "orderby": "id", "order": "asc"}
+        answer = shop.get("orders", params=asked)
+        assert answer.status_code == 200, answer.text
+        pages = int(answer.headers["X-WP-TotalPages"])
+        assert ('rel="next"' in answer.headers.get("Link", "")) is (page < pages)
+        found += [str(order["id"]) for order in answer.json()]
+        page += 1
+    assert sorted(found) == alive(world, "woocommerce", "sale")
+    assert shop.get("orders", params={"page": page}).json()
+    assert shop.get("orders", params={"page": 99, "per_page": 60}).json() == []
+    first = shop.get("orders").json()[0]
+    assert shop.get(f"orders/{first['id']}").json() == first
+    customer = shop.get(f"customers/{first['customer_id']}").json()
+    assert customer["id"] == first["customer_id"]
+    refunded = next(row["parent_id"] for row in shop.get("refunds").json())
+    (refund, *_) = shop.get(f"orders/{refunded}/refunds").json()
+    (inside, *_) = shop.get(f"orders/{refunded}").json()["refunds"]
+    assert (inside["id"], float(inside["total"])) == (refund["id"], -float(refund["amount"]))
+    for path, status, code in (
+        ("orders/9", 404, "woocommerce_rest_shop_order_invalid_id"),
+        ("no-such-list", 404, "rest_no_route"),
+    ):
+        refused = shop.get(path)
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+    assert shop.get("orders", params={"per_page": 101}).json()["code"] == "rest_invalid_param"
+    stranger = woocommerce.API(root, CONSUMER_KEY, "cs_other", timeout=30)
+    assert stranger.get("orders").json()["code"] == "woocommerce_rest_authentication_error"
+
+
+def test_our_signature_is_the_one_of_woocommerces_client() -> None:
+    oauth = pytest.importorskip("woocommerce.oauth")
+    address = "http://loja.example/wp-json/wc/v3/orders"
+    params = {"modified_after": "2026-01-01T00:00:00", "dates_are_gmt": "true", "include": "1,2"}
+    request = httpx.Request("GET", address, params=params)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    oauth1_hmac_sha256(request, consumer=("ck", "cs"), now=now, in_query=True)
+    sent = dict(request.url.params)
+    signature = sent.pop("oauth_signature")
+    assert params.items() <= sent.items()
+    theirs = oauth.OAuth(
+        url=address, consumer_key="ck", consumer_secret="cs", version="wc/v3", method="GET"
+    )
+    assert theirs.generate_oauth_signature(sent, address) == signature

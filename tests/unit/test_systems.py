@@ -73,6 +73,12 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
             "oracle-fusion-connection",
         ),
         "magento": ("MagentoConnection", "Magento Connection", "magento-connection"),
+        "wave": ("WaveConnection", "Wave Connection", "wave-connection"),
+        "woocommerce": (
+            "WooCommerceConnection",
+            "WooCommerce Connection",
+            "woocommerce-connection",
+        ),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
         "business_central": (

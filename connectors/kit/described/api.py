@@ -5,7 +5,6 @@ functions that a `Stream` wants: its first request, and the generator of the req
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ import httpx
 from connectors.kit.errors import Misconfigured, PaginationLoop, UnexpectedShape
 from connectors.kit.http.urls import join_url
 from connectors.kit.mapping.pointers import segments
+from connectors.kit.read.pagination import next_link
 from connectors.kit.read.positions import Links, Numbers, Offsets, guarded
 from connectors.kit.spec import (
     Account,
@@ -52,9 +52,6 @@ _POSITIONS: Final = (
 )  # fmt: skip
 #: How APIs write that there is nothing more.
 _NO: Final = ("false", "0", "no", "n", "")
-#: One address of a Link header with its parameters, and the `rel` among those.
-_ENTRY = re.compile(r"<([^>]*)>([^<]*)")
-_REL = re.compile(r""";\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -333,15 +330,6 @@ def _next(paging: Paging, view: PageView, request: PageRequest, system: str) -> 
             f"{place}"
         )
         raise Misconfigured(system, "invoices", detail, call=request.path)
-    return None
-
-
-def next_link(header: str) -> str | None:
-    """The address with rel="next" of a Link header (RFC 8288), None where there is none."""
-    for address, parameters in _ENTRY.findall(header):
-        rel = _REL.search(parameters)
-        if rel and "next" in (rel[1] or rel[2] or "").lower().split():
-            return str(address).strip()
     return None
 
 

@@ -31,10 +31,11 @@ def oauth1_hmac_sha256(
     request: httpx.Request,
     *,
     consumer: tuple[str, str],
-    token: tuple[str, str],
-    realm: str,
+    token: tuple[str, str] | None = None,
+    realm: str = "",
     now: datetime,
     nonce: str | None = None,
+    in_query: bool = False,
 ) -> None:
     """Signs a request in place: OAuth 1.0a with HMAC-SHA256.
 
@@ -43,25 +44,36 @@ def oauth1_hmac_sha256(
     Args:
         request: What is about to be sent, with its final URL.
         consumer: Key and secret of the application.
-        token: Id and secret of the token.
-        realm: The account.
+        token: Id and secret of the token; None where the application's own are enough
+            ("one-legged").
+        realm: The account; "": none is sent.
         now: The time, UTC.
         nonce: A random one if not given; none may be used twice.
+        in_query: Whether the signature goes into the query, instead of a header.
     """
-    from oauthlib.oauth1 import SIGNATURE_HMAC_SHA256, Client
+    from oauthlib.oauth1 import (
+        SIGNATURE_HMAC_SHA256,
+        SIGNATURE_TYPE_AUTH_HEADER,
+        SIGNATURE_TYPE_QUERY,
+        Client,
+    )
 
     signer = Client(
         consumer[0],
         client_secret=consumer[1],
-        resource_owner_key=token[0],
-        resource_owner_secret=token[1],
+        resource_owner_key=token[0] if token else None,
+        resource_owner_secret=token[1] if token else None,
         signature_method=SIGNATURE_HMAC_SHA256,
-        realm=realm,
+        signature_type=SIGNATURE_TYPE_QUERY if in_query else SIGNATURE_TYPE_AUTH_HEADER,
+        realm=realm or None,
         nonce=nonce,
         timestamp=str(int(now.timestamp())),
     )
-    _, headers, _ = signer.sign(str(request.url), http_method=cast("Any", request.method))
-    request.headers["authorization"] = headers["Authorization"]
+    url, headers, _ = signer.sign(str(request.url), http_method=cast("Any", request.method))
+    if in_query:
+        request.url = httpx.URL(url)
+    else:
+        request.headers["authorization"] = headers["Authorization"]
 
 
 def private_key(text: str) -> "SigningKey":

@@ -47,6 +47,8 @@ WALK_IN: Final = pl.Schema(
     {"external_id": pl.String(), "page_id": pl.Int64(), "record_no": pl.Int32()}
 )
 _REFUNDED: Final = "amount_refunded_minor"
+#: What a record has that is a sale, where the vendor sends it.
+_TELLING: Final = ("total_minor", "issued_at")
 _NOT_NEGATIVE = ("total_minor", _REFUNDED)
 
 
@@ -276,7 +278,7 @@ def _of_customers(
     """Splits off the sales to nobody (WALK_IN), where the stream has them.
 
     A phone or a customer's id that cannot be read is somebody's: its record stays, and is rejected
-    by name.
+    by name. So does one without its amount or its time: nobody knows whether it is a sale.
     """
     if not stream.walk_ins:
         return raw, invoices, WALK_IN.to_frame()
@@ -286,6 +288,9 @@ def _of_customers(
         & raw.records["customer_phone"].is_null()
         & invoices["external_id"].is_not_null()
     )
+    for name in _TELLING:
+        if stream.fields[name].expr is None:
+            is_nobody = is_nobody & invoices[name].is_not_null()
     if not is_nobody.any():
         return raw, invoices, WALK_IN.to_frame()
     walk_ins = invoices.filter(is_nobody).select("external_id")

@@ -121,7 +121,7 @@ def phone_place(spec: ConnectorSpec, stream: Stream, account: Account) -> str:
     """Where a phone number is looked for, in words.
 
     With a lookup of customers it is the path in the customer's record, behind "(customer)"; else
-    the path in the document.
+    the path in the document; "" for a list that holds no documents.
     """
     for lookup in spec.lookups:
         if lookup.name == "customers":
@@ -132,7 +132,8 @@ def phone_place(spec: ConnectorSpec, stream: Stream, account: Account) -> str:
                 for path in field.paths
             ]
             return f"(customer) {' or '.join(dict.fromkeys(paths))}"
-    return plan_for(spec, stream, account).fields["customer_phone"].source
+    field = plan_for(spec, stream, account).fields.get("customer_phone")
+    return field.source if field else ""
 
 
 def fill(

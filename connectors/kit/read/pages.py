@@ -21,7 +21,7 @@ from connectors.kit.errors import (
     UnexpectedShape,
 )
 from connectors.kit.http.client import Client
-from connectors.kit.http.responses import Answer, page_of
+from connectors.kit.http.responses import Answer, fault_code, page_of
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
@@ -241,8 +241,11 @@ class _Reading:
     def _refused(self, error: UnexpectedShape) -> PageRequest | Special | None:
         """What to ask for instead of a page that begins elsewhere than the server's own pages do.
 
-        Any other error is raised again.
+        Nothing, where the vendor's version has no such list. Any other error is raised again.
         """
+        if self._is_absent(error):
+            log.info("%s %s: this version has no such list", error.system, self._stream.name)
+            return None
         overlap = isinstance(self._asked, Special) and self._asked.purpose == "overlap"
         if self._steps is None or not overlap or error.status not in REFUSED:
             raise error
@@ -250,6 +253,12 @@ class _Reading:
             return self._steps.throw(WindowRefusedError())
         except StopIteration:
             return None
+
+    def _is_absent(self, error: UnexpectedShape) -> bool:
+        """Whether the answer says that there is no such list in this version (`Stream.absent`)."""
+        if not self._stream.absent or self._seen.count:
+            return False
+        return fault_code(self._seen.spec, error.body or b"") in self._stream.absent
 
 
 @dataclass

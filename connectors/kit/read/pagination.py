@@ -19,6 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 from connectors.kit.read.positions import Numbers, Offsets, guarded
 from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView, Param
 
+#: One address of a Link header with its parameters, and the `rel` among those.
+_ENTRY = re.compile(r"<([^>]*)>([^<]*)")
+_REL = re.compile(r""";\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))""", re.IGNORECASE)
 _POSITION = re.compile(r" STARTPOSITION (\d+) MAXRESULTS (\d+)$")
 
 
@@ -71,6 +74,8 @@ def by_page(
     vendor_size: int,
     more: str = "",
     read_more: Callable[[Any], Any] = lambda value: value,
+    short_is_last: bool = True,
+    link: bool = False,
 ) -> Pages:
     """The parameter `page` from 1, with or without the number of pages in the answer.
 
@@ -86,6 +91,9 @@ def by_page(
             says so, that counts instead.
         read_more: Reads that out of the value under `more`, where it is not true or false itself;
             anything else: the answer does not say so.
+        short_is_last: Whether a short page ends the list. Not where a missing record would count as
+            deleted, or where the vendor hides records of a page.
+        link: Whether the answers have a Link header: where that names a next page, there is one.
 
     Raises:
         ListMovedError: The list must be read again.
@@ -107,7 +115,10 @@ def by_page(
         pages = view.number("pages")
         if view.record_count == 0 and pages is not None and page < pages:
             raise ListMovedError  # it says that there are more
+        if link and next_link(view.link) is not None:
+            return False
         short = view.record_count < min(size, view.number("size") or size, vendor_size)
+        short = short and short_is_last
         return view.record_count == 0 or (page >= pages if pages is not None else short)
 
     return guarded(first, Numbers(place, at, ended))
@@ -241,3 +252,12 @@ def _goes_on(request: PageRequest, view: PageView, more: str, size_param: str = 
     if isinstance(has_more, bool):
         return has_more
     return view.record_count > 0 and view.record_count >= int(request.param(size_param))
+
+
+def next_link(header: str) -> str | None:
+    """The address with rel="next" of a Link header (RFC 8288), None where there is none."""
+    for address, parameters in _ENTRY.findall(header):
+        rel = _REL.search(parameters)
+        if rel and "next" in (rel[1] or rel[2] or "").lower().split():
+            return str(address).strip()
+    return None

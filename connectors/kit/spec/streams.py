@@ -234,3 +234,6 @@ class Stream:
     #: What to do where the answers keep naming a total that is not reached. "": the total is the
     #: vendor's own, and known to be wrong at times.
     total_advice: str = ""
+    #: Error codes by which an older version of the vendor's software says that it has no such list:
+    #: nothing is read then, and that is no error.
+    absent: tuple[str, ...] = ()
