@@ -304,7 +304,7 @@ class TokenSession:
         return Token(
             access,
             rotated if isinstance(rotated, str) and rotated else refresh_token,
-            self._now().astimezone(UTC) + timedelta(seconds=_life(body.get("expires_in"))),
+            _end(body, self._now().astimezone(UTC)),
             str(body.get("scope") or ""),
         )
 
@@ -334,6 +334,18 @@ def _json(content: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _end(body: dict[str, Any], now: datetime) -> datetime:
+    """When a token ends: `expires_in` seconds from now, or at the moment `expires_at`, UTC."""
+    seconds: Any = body.get("expires_in")
+    if seconds is None:
+        try:
+            moment = datetime.fromisoformat(body.get("expires_at") or "")
+            seconds = (moment - now).total_seconds()
+        except (TypeError, ValueError):  # none, no text, or a time without a zone
+            seconds = None
+    return now + timedelta(seconds=_life(seconds))
 
 
 def _life(seconds: Any) -> float:

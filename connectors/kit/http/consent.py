@@ -316,6 +316,16 @@ def code_request(
 
     It proves that the same application asked for the code.
     """
+    if consent.json_body:
+        fields = {
+            "grant_type": "authorization_code",
+            "client_id": account.client_id,
+            "client_secret": account.client_secret.get_secret_value(),
+            "code": code,
+            "redirect_uri": account.redirect_uri,
+            **({"code_verifier": verifier} if verifier else {}),
+        }
+        return httpx.Request("POST", url, json=fields, headers={"accept": "application/json"})
     body = prepare_token_request(
         "authorization_code",
         "",

@@ -15,7 +15,7 @@ from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
-from connectors.kit.read.hydrate import UNKNOWN
+from connectors.kit.read.hydrate import UNKNOWN, accompanied
 from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, opened, raw_at
 
@@ -74,7 +74,7 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
     page = Page(
         stream.name,
         request.page_no,
-        body,
+        accompanied(spec, stream, client, body) if count else body,
         answer.content_type,
         answer.fetched_at,
         request,

@@ -24,7 +24,7 @@ from connectors.kit.http.responses import Answer, page_of
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
-from connectors.kit.read.hydrate import completed
+from connectors.kit.read.hydrate import accompanied, completed
 from connectors.kit.read.look_up import concurrently
 from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
 from connectors.kit.spec import (
@@ -204,6 +204,8 @@ class _Reading:
             body = with_details(body, [page.body for page in details])
         if stream.incomplete and ids:
             body = completed(spec, stream, client, body, ids)
+        if stream.beside is not None and ids:
+            body = accompanied(spec, stream, client, body)
         return body
 
     def _following(self, page: PageView) -> PageRequest | Special | None:

@@ -29,6 +29,7 @@ from connectors.kit.spec.requests import (
     utc_seconds,
 )
 from connectors.kit.spec.streams import (
+    Beside,
     ById,
     Deleted,
     Details,
@@ -42,6 +43,7 @@ __all__ = [
     "NO_SECRET",
     "Account",
     "AssertionAuth",
+    "Beside",
     "ById",
     "ConnectorSpec",
     "Consent",

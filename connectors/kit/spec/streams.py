@@ -83,6 +83,31 @@ class Lookup:
     info: Mapping[str, str] = field(default_factory=dict)
     #: Whether an answer without its list is an empty one.
     missing_is_empty: bool = False
+    #: Whether the answer holds an object of records by their ids, in place of a list.
+    keyed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Other records that those of a list name, and that say more of them.
+
+    An example is the sale that a return takes back, where only the sale names the customer. They
+    are asked for in batches, before a page is stored, and kept inside the records that name them,
+    byte for byte as received.
+    """
+
+    #: The key under which a record gets the other one; a name that the vendor does not use.
+    name: str
+    #: Pointers to the other record's id; the first that holds something.
+    record: tuple[str, ...]
+    #: Batches those ids into requests; of a vendor that skips ids it does not know.
+    requests: Callable[[Account, Sequence[str]], Iterable[PageRequest]]
+    #: Pointer to the list in their answers.
+    records: str
+    #: Pointer to the id of an entry of it.
+    id: str
+    #: Pointers in a record; where one of them holds something, the other record is not needed.
+    unless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,3 +200,5 @@ class Stream:
     #: What to do where the answers keep naming a total that is not reached. "": the total is the
     #: vendor's own, and known to be wrong at times.
     total_advice: str = ""
+    #: Asks for other records that those of this list name.
+    beside: Beside | None = None
