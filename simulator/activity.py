@@ -31,6 +31,8 @@ class Activity:
             if books.system in ("quickbooks", "netsuite") and draw < 0.25
             else "Invoice"
         )
+        if books.system == "square":  # mostly a till; few invoices
+            entity = "SalesReceipt" if draw < 0.6 else "Invoice"
         status = "open"
         if books.system == "xero" and draw < 0.06:
             status = "draft" if draw < 0.04 else "submitted"
@@ -40,6 +42,8 @@ class Activity:
             status = "draft"
         elif books.system == "sage_intacct" and (draw < 0.05 or draw > 0.97):
             status, entity = ("draft", entity) if draw < 0.05 else ("open", "DebitMemo")
+        elif books.system == "square" and draw > 0.95:
+            status = "draft"
         discount_bps = self.random.choice(_DISCOUNTS_BPS) if self.random.random() < 0.06 else 0
         document = books.record(
             entity,
@@ -128,6 +132,9 @@ class Activity:
         if credit is None:
             return False
         self._recent.append(credit)
+        if self.books.system == "square" and self.random.random() < 0.4:
+            sale = self.books.exchange(credit, self._rows(), at)
+            self._recent += [sale] if sale else []
         if credit.entity != "RefundReceipt" and self.random.random() < 0.8:
             share = self.random.choice((100, 100, 50))
             self.books.pay(document, credit.balance_minor * share // 100, at, credit=credit)

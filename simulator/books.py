@@ -3,7 +3,8 @@
 Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
     CustomerRefund); Invoice, Bill, CreditNote,
 SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
-reverses them (Sage Intacct); Invoice (custom). Operations return False, and change nothing, where
+reverses them (Sage Intacct); Invoice, SalesReceipt, RefundReceipt (Square, whose orders are all of
+them); Invoice (custom). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -205,6 +206,8 @@ class Books:
         document = payment.document
         if payment.deleted or payment.credit is not None or not self._live(document):
             return False
+        if self.system == "square":  # money that was taken is only given back by a refund
+            return False
         payment.deleted = True
         payment.touch(at)
         document.paid_minor -= payment.amount_minor
@@ -215,6 +218,8 @@ class Books:
         """Changes a line's quantity, of documents that nothing was applied to."""
         if not self._untouched(document) or document.lines[line_no].quantity == quantity:
             return False
+        if self._closed(document):
+            return False
         document.lines[line_no].quantity = quantity
         self._rewrite(document, at)
         return True
@@ -222,6 +227,8 @@ class Books:
     def reassign(self, document: Document, customer: Customer, at: datetime) -> bool:
         """Moves a sale to another customer."""
         if not self._untouched(document) or document.customer is customer:
+            return False
+        if self._closed(document):
             return False
         document.customer = customer
         self._rewrite(document, at)
@@ -244,6 +251,7 @@ class Books:
         """
         if (
             self.system == "freshbooks"
+            or self._closed(document)
             or document.status != "open"
             or not self._untouched(document)
         ):
@@ -272,9 +280,12 @@ class Books:
         """Deletes, where the vendor lets one: Xero only deletes what was never approved."""
         if not self._untouched(document):
             return False
-        if self.system == "xero" and document.status not in ("draft", "submitted"):
+        if self.system in ("xero", "square") and document.status not in ("draft", "submitted"):
             return False
-        document.deleted = True
+        if self.system == "square":  # with the draft of an invoice its order is cancelled
+            document.status = "void"
+        else:
+            document.deleted = True
         document.touch(at)
         return True
 
@@ -305,9 +316,12 @@ class Books:
             return None
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
+        if self.system == "square" and not self._refundable(document):
+            return None
         entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
             document.entity, "CreditNote" if self.system in ("xero", "freshbooks") else "CreditMemo"
         )
+        entity = "RefundReceipt" if self.system == "square" else entity
         document.taken_back = True
         return self.record(
             entity,
@@ -318,6 +332,16 @@ class Books:
             tax_bps=document.tax_bps,
             discount_bps=document.discount_bps,
         )
+
+    def exchange(
+        self, credit: Document, amounts: Iterable[tuple[Product, int, int]], at: datetime
+    ) -> Document | None:
+        """Sells other goods for what a refund takes back; only Square makes one order of both."""
+        if self.system != "square":
+            return None
+        sale = self.record("SalesReceipt", credit.customer, amounts, at)
+        credit.record_key = sale.id
+        return sale
 
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""
@@ -343,6 +367,14 @@ class Books:
         customer.phone = phone
         customer.touch(at)
         return True
+
+    def _closed(self, document: Document) -> bool:
+        """Whether it can no longer be changed: an order of Square's till that was paid."""
+        return self.system == "square" and document.entity in ("SalesReceipt", "RefundReceipt")
+
+    def _refundable(self, document: Document) -> bool:
+        """Whether Square can give something back: only what was paid."""
+        return document.entity == "SalesReceipt" or document.settled
 
     def _live(self, document: Document) -> bool:
         return not document.deleted and document.status == "open"

@@ -87,3 +87,9 @@ class System:
     error_in_200: Any = None
     #: Whether the body alone says which list is asked for, and the path does not.
     asks_in_body: bool = False
+    #: What we expect a document to be, by entity, where it is not the usual (`truth`).
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    #: What we expect before the id of a document, by entity.
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    #: Whether a sale counts as a draft until it is paid.
+    sells_when_paid: bool = False

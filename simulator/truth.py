@@ -7,6 +7,7 @@ from typing import Final
 
 from simulator.books import Books
 from simulator.model import CURRENCY, Document
+from simulator.registry import VENDORS
 
 _KINDS: Final = {
     "Invoice": "invoice",
@@ -70,7 +71,7 @@ def _row(books: Books, document: Document) -> Truth:
         account=books.account,
         external_id=external_id(books.system, document),
         invoice_number=document.number,
-        kind=_kind(document),
+        kind=_kind(books.system, document),
         customer_id=document.customer.id,
         phone=document.customer.phone,
         phone_e164=f"+244{national}" if national else None,
@@ -78,7 +79,7 @@ def _row(books: Books, document: Document) -> Truth:
         total=text(document.total_minor),
         tax=text(document.tax_minor),
         refunded=text(_refunded(books, document)),
-        status=_status(document),
+        status=_status(books.system, document),
         date=document.day,
         updated_at=document.updated_at,
         deleted=document.deleted,
@@ -86,8 +87,11 @@ def _row(books: Books, document: Document) -> Truth:
     )
 
 
-def _kind(document: Document) -> str:
+def _kind(system: str, document: Document) -> str:
     """What undoes a credit memo adds, and the other way round."""
+    kinds = VENDORS[system].kinds
+    if document.entity in kinds:
+        return kinds[document.entity]
     if document.entity == "MemoReversal" and document.source is not None:
         return "invoice" if document.source.entity == "CreditMemo" else "credit_note"
     return _KINDS[document.entity]
@@ -100,8 +104,14 @@ def _refunded(books: Books, document: Document) -> int:
 
 
 def external_id(system: str, document: Document) -> str:
-    """The vendor's id, behind the kind's name where ids of several kinds could meet."""
-    if system in ("xero", "netsuite") or document.entity == "Invoice":
+    """The vendor's id, behind the kind's name where ids of several kinds could meet.
+
+    What an exchange takes back has the id of the order that it is a part of (`record_key`).
+    """
+    vendor = VENDORS[system]
+    if document.entity in vendor.prefixes:
+        return f"{vendor.prefixes[document.entity]}{document.record_key}"
+    if system in ("xero", "netsuite") or document.entity == "Invoice" or vendor.prefixes:
         return document.id
     if system == "sage_intacct":
         return document.id if document.entity == "InvoiceReversal" else f"adjustment/{document.id}"
@@ -109,10 +119,12 @@ def external_id(system: str, document: Document) -> str:
     return f"{prefix}/{document.id}"
 
 
-def _status(document: Document) -> str:
+def _status(system: str, document: Document) -> str:
     if document.deleted or document.status == "void":
         return "void"
     if document.status in ("draft", "submitted"):
         return "draft"
     immediate = document.entity in ("SalesReceipt", "RefundReceipt", "CustomerRefund")
-    return "paid" if immediate or document.settled else "open"
+    if immediate or document.settled:
+        return "paid"
+    return "draft" if VENDORS[system].sells_when_paid else "open"

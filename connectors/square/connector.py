@@ -66,23 +66,33 @@ def _search(body: Mapping[str, Any]) -> PageRequest:
     return PageRequest("POST", _SEARCH, body=json.dumps(body, separators=(",", ":")))
 
 
-def _changed_since(account: Account, window: Window, _now: datetime) -> PageRequest:
+def _changed_since(
+    **filters: Mapping[str, Any],
+) -> Callable[[Account, Window, datetime], PageRequest]:
     """The orders of the location by their time of change, oldest first.
 
     Square filters by a time only where it sorts by the same one. By the time of creation, orders
     that a till made without a network would be missed: they arrive up to three days late.
+
+    Args:
+        filters: More filters of the search.
     """
-    since = (window.since or _BEGINNING).astimezone(UTC)
-    return _search(
-        {
-            "location_ids": [account.account],
-            "query": {
-                "filter": {"date_time_filter": {"updated_at": {"start_at": _stamp(since)}}},
-                "sort": {"sort_field": "UPDATED_AT", "sort_order": "ASC"},
-            },
-            "limit": SPEC.size(account),
-        }
-    )
+
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
+        since = (window.since or _BEGINNING).astimezone(UTC)
+        times = {"date_time_filter": {"updated_at": {"start_at": _stamp(since)}}}
+        return _search(
+            {
+                "location_ids": [account.account],
+                "query": {
+                    "filter": {**times, **filters},
+                    "sort": {"sort_field": "UPDATED_AT", "sort_order": "ASC"},
+                },
+                "limit": SPEC.size(account),
+            }
+        )
+
+    return first
 
 
 def _stamp(moment: datetime) -> str:
@@ -168,16 +178,20 @@ def _without_gift_cards(lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-_NET, _TOTAL = pl.col("net_minor"), pl.col("total_minor")
+_TOTAL = pl.col("total_minor")
 _PAID = pl.col("state") == "COMPLETED"
 _STATUS = status_map("state", draft=("OPEN", "DRAFT"), paid=("COMPLETED",), void=("CANCELED",))
 
 
-def _settled(worth: pl.Expr) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]:
-    """Gives documents the amount that counts: without tips, and without gift cards.
+def _settled(
+    total: pl.Expr, tax: pl.Expr, tip: pl.Expr
+) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]:
+    """Gives documents the amount that counts: without the tip, and without gift cards.
 
     Args:
-        worth: The whole amount.
+        total: The whole amount.
+        tax: The tax in it.
+        tip: The tip in it.
     """
 
     def finish(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
@@ -185,8 +199,10 @@ def _settled(worth: pl.Expr) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFr
         joined = invoices.with_row_index("row").join(
             cards, on="row", how="left", maintain_order="left"
         )
-        left_out = pl.col("tip_minor").abs().fill_null(0) + pl.col("_cards").abs().fill_null(0)
-        joined = joined.with_columns((worth - left_out).alias("total_minor"))
+        left_out = tip.fill_null(0) + pl.col("_cards").abs().fill_null(0)
+        joined = joined.with_columns(
+            (total - left_out).alias("total_minor"), tax.alias("tax_minor")
+        )
         return joined.with_columns(
             (_TOTAL - pl.col("tax_minor").fill_null(0)).alias("subtotal_minor"),
             pl.when(_PAID).then(_TOTAL).alias("amount_paid_minor"),
@@ -198,7 +214,7 @@ def _settled(worth: pl.Expr) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFr
 def _fields(**fields: Field) -> dict[str, Field]:
     none = pl.lit(None, dtype=pl.Int64)
     return {
-        "invoice_number": text("/ticket_name", "/reference_id", "/id"),
+        "invoice_number": text("/reference_id", "/id"),
         "customer_phone": phone(),
         "currency": currency("/total_money/currency", "/net_amounts/total_money/currency"),
         "subtotal_minor": computed(none, required=False),
@@ -214,15 +230,14 @@ def _fields(**fields: Field) -> dict[str, Field]:
 _HELPERS = {
     "state": text("/state"),
     "has_returns": replace(text("/returns"), pick=lambda returns: "yes" if returns else None),
-    "net_minor": _minor("/net_amounts/total_money", signed=True),
 }
 
 
-def _stream(name: str, kind: str, **more: Any) -> Stream:
+def _stream(name: str, kind: str, first: Any, **more: Any) -> Stream:
     return Stream(
         name,
         kind,
-        _changed_since,
+        first,
         partial(by_change, since=_from, follow=_behind),
         records="/orders",
         info={"next": "/cursor"},
@@ -236,13 +251,10 @@ def _stream(name: str, kind: str, **more: Any) -> Stream:
     )
 
 
-def _is_zero(name: str) -> pl.Expr:
-    return pl.col(name).fill_null("0").is_in(["0", "-0"])
-
-
 _ORDERS = _stream(
     "orders",
     "sale",
+    _changed_since(),
     fields=_fields(
         external_id=text("/id", required=True),
         customer_external_id=text(*_CUSTOMER),
@@ -253,31 +265,50 @@ _ORDERS = _stream(
     lines=_lines("/line_items"),
     # An order that only takes back sells nothing.
     keep=pl.col("has_returns").is_null()
-    | ~(_is_zero("total_minor") | pl.col("total_minor").str.starts_with("-")),
-    finish=_settled(_TOTAL),
+    | ~(pl.col("total_minor").fill_null("0") == "0") & ~pl.col("total_minor").str.starts_with("-"),
+    finish=_settled(_TOTAL, pl.col("tax_minor"), pl.col("tip_minor")),
 )
-#: What an order takes back; where it does not say, what it sells less what it comes to in the end.
-_TAKEN_BACK = pl.coalesce("returned_minor", pl.col("sold_minor").fill_null(0) - _NET)
+
+
+def _taken_back(name: str) -> pl.Expr:
+    """What an order takes back of an amount.
+
+    Where it does not say, it is what it sells less what it comes to in the end.
+    """
+    sold = pl.col(f"sold_{name}_minor").fill_null(0)
+    return pl.coalesce(f"returned_{name}_minor", sold - pl.col(f"net_{name}_minor")).abs()
+
+
 _RETURNS = _stream(
     "returns",
     "refund",
+    # An exchange is final only then.
+    _changed_since(state_filter={"states": ["COMPLETED"]}),
     fields=_fields(
         external_id=text("/id", required=True, prefix="return/"),
         customer_external_id=text(*_CUSTOMER, *(f"/{_SALE}{path}" for path in _CUSTOMER)),
         total_minor=_minor(
             "/return_amounts/total_money", "/net_amounts/total_money", required=True
         ),
-        tax_minor=_minor("/return_amounts/tax_money"),
+        tax_minor=computed(pl.lit(None, dtype=pl.Int64), required=False),
     ),
     helpers={
         **_HELPERS,
-        "sold_minor": _minor("/total_money"),
-        "returned_minor": _minor("/return_amounts/total_money"),
-        "tip_minor": _minor("/return_amounts/tip_money"),
+        **{
+            f"{where}_{name}_minor": _minor(path.format(name), signed=True)
+            for name in ("total", "tax", "tip")
+            for where, path in (
+                ("returned", "/return_amounts/{}_money"),
+                ("net", "/net_amounts/{}_money"),
+            )
+        },
+        "sold_total_minor": _minor("/total_money", signed=True),
+        "sold_tax_minor": _minor("/total_tax_money", signed=True),
+        "sold_tip_minor": _minor("/total_tip_money", signed=True),
     },
     lines=_lines("/returns", nested="/return_line_items"),
     keep=pl.col("has_returns").is_not_null(),
-    finish=_settled(_TAKEN_BACK),
+    finish=_settled(_taken_back("total"), _taken_back("tax"), _taken_back("tip")),
     beside=Beside(
         _SALE,
         ("/returns/0/source_order_id",),

@@ -88,7 +88,7 @@ FORM: Final = Form(
     needs_consent=_needs_consent,
     values=_values,
     webhook_secret=True,
-    mapping_example='{"invoice_number": "/reference_id"}',
+    mapping_example='{"invoice_number": "/tenders/0/payment_id"}',
     webhook_steps=(
         "1. [Developer Console](https://developer.squareup.com/apps), your app, *Webhooks*, "
         "*Subscriptions*, Production: *Add subscription*. Enter the address to the letter, and "

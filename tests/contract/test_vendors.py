@@ -25,7 +25,9 @@ def ids_on(bench: Any, pages: list[Any], lookup: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"])
+@pytest.mark.parametrize(
+    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "square"]
+)
 def test_stays_within_the_vendors_limits(benches: Callable[..., Any], system: str) -> None:
     """Where the simulator enforces the published limits, not one call is throttled."""
     bench = benches(system, limit_scale=1, invoices=200)
@@ -45,7 +47,9 @@ def test_quickbooks_429_without_retry_after_waits_a_minute(benches: Callable[...
     assert RetryDecision(RetryPolicy()).backoff(caught.value) == 60
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"])
+@pytest.mark.parametrize(
+    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "square"]
+)
 def test_customers_are_read_in_batches(benches: Callable[..., Any], system: str) -> None:
     bench = benches(system, customers=130)
     customers = bench.world.books[system].customers

@@ -38,8 +38,10 @@ from tests.sync.conftest import START, Shop, expected
 __all__ = ["databases", "dsn"]
 SECRETS = {
     "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "square": "signature-key",
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
+ADDRESS = "https://points.example/api/webhooks/billing/whk_1"
 
 
 @dataclass
@@ -79,9 +81,11 @@ class Mailbox:
             for one in deliveries:
                 hook = webhook_for(self.job(one.system).vendor)
                 assert hook is not None
-                headers = one.headers(now)
+                headers = one.headers(now, ADDRESS)
                 if check:
-                    outcome = verify(hook, [SecretStr(SECRETS[one.system])], headers, one.body, now)
+                    outcome = verify(
+                        hook, [SecretStr(SECRETS[one.system])], headers, one.body, now, ADDRESS
+                    )
                     assert isinstance(outcome, Verified), outcome
                 kept = {name: value for name, value in headers.items() if name in HTTP_HEADERS}
                 key = delivery_key(hook, headers, one.body, now)
@@ -125,7 +129,7 @@ def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
     return announcer.changes()
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom"])
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom", "square"])
 def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
     box: Mailbox, system: str
 ) -> None:
@@ -152,7 +156,7 @@ def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(
 
 def test_changes_that_arrive_in_any_order_and_twice_leave_polls_ledger(box: Mailbox) -> None:
     """A polled past, then edits, voids, refunds and deletions, told by all vendors in disorder, in several rounds."""
-    systems = ("quickbooks", "xero", "freshbooks", "custom")
+    systems = ("quickbooks", "xero", "freshbooks", "custom", "square")
     for system in systems:
         box.shop.sync(system)
     announcer = Announcer(
