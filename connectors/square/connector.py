@@ -332,7 +332,9 @@ def _auth(account: Account) -> TokenAuth | RequestAuth:
 
 
 def _locations(body: Any) -> list[GrantedAccount]:
-    return [GrantedAccount(entry["id"], entry.get("name") or "") for entry in body["locations"]]
+    """The locations of the business; the list is left out where there are none."""
+    locations = body.get("locations") or []
+    return [GrantedAccount(entry["id"], entry.get("name") or "") for entry in locations]
 
 
 def _fault(body: Any) -> str | None:

@@ -63,7 +63,8 @@ def test_expired_token_is_renewed_once_and_the_rotated_one_kept(bench: Any) -> N
         "quickbooks",
         "netsuite",
         "custom",
-    ):  # one keeps the refresh token for a day, the others have none
+        "square",
+    ):  # one keeps the refresh token for a day, another for ever, the others have none
         assert bench.tokens.held.refresh_token != first.refresh_token
 
 
@@ -268,7 +269,7 @@ def test_secrets_are_nowhere(bench: Any, caplog: pytest.LogCaptureFixture) -> No
         "PRIVATE KEY",
         "SELECT",
         "where=",
-        "search",
+        "search[",
         held.access_token,
         held.refresh_token,
     ]

@@ -65,6 +65,12 @@ _AT_THE_EXCHANGE = {
         "the redirect URI is not exactly the one registered for the application"
     ),
 }
+#: What is said where the vendor's code does not tell what it refuses.
+_REFUSED = (
+    "the vendor refuses the code: it is a few minutes old or was used before, the redirect URI is "
+    "not exactly the one registered for the application, or the vendor does not know the client id "
+    "or refuses the client secret"
+)
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,7 @@ class ConsentLink:
             try:
                 token = client.token()
             except CredentialsRejected as error:
-                detail = _meaning(_AT_THE_EXCHANGE, error.detail, "the vendor refuses the code")
+                detail = _meaning(_AT_THE_EXCHANGE, error.detail, _REFUSED)
                 raise ConsentFailed(
                     error.system, "connect", detail, call=error.call, status=error.status
                 ) from None
