@@ -91,7 +91,7 @@ class Activity:
             (0.02, 6, self.books.delete),
             (0.15, 8, self.pay_part),
             (0.6, 15, self.pay),
-            (0.06, 20, self.take_back),
+            (0.2 if self.books.system == "square" else 0.06, 20, self.take_back),
             (0.02, 25, self.books.archive),
         ):
             if random.random() < odds:

@@ -279,6 +279,15 @@ def _taken_back(name: str) -> pl.Expr:
     return pl.coalesce(f"returned_{name}_minor", sold - pl.col(f"net_{name}_minor")).abs()
 
 
+#: `total_minor` is the amount itself, but for an exchange that does not say what it takes back.
+_EXCHANGES = pl.col("returned_total_minor").is_null() & (pl.col("sold_total_minor") != 0)
+_TOTAL_BACK = (
+    pl.when(_EXCHANGES.fill_null(value=False) & _TOTAL.is_not_null())
+    .then(_taken_back("total"))
+    .otherwise(_TOTAL)
+)
+
+
 _RETURNS = _stream(
     "returns",
     "refund",
@@ -308,7 +317,7 @@ _RETURNS = _stream(
     },
     lines=_lines("/returns", nested="/return_line_items"),
     keep=pl.col("has_returns").is_not_null(),
-    finish=_settled(_taken_back("total"), _taken_back("tax"), _taken_back("tip")),
+    finish=_settled(_TOTAL_BACK, _taken_back("tax"), _taken_back("tip")),
     beside=Beside(
         _SALE,
         ("/returns/0/source_order_id",),
