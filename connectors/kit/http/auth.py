@@ -304,7 +304,7 @@ class TokenSession:
         return Token(
             access,
             rotated if isinstance(rotated, str) and rotated else refresh_token,
-            _end(body, self._now().astimezone(UTC)),
+            token_end(body, self._now().astimezone(UTC)),
             str(body.get("scope") or ""),
         )
 
@@ -336,7 +336,7 @@ def _json(content: bytes) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _end(body: dict[str, Any], now: datetime) -> datetime:
+def token_end(body: dict[str, Any], now: datetime) -> datetime:
     """When a token ends: `expires_in` seconds from now, or at the moment `expires_at`, UTC."""
     seconds: Any = body.get("expires_in")
     if seconds is None:
