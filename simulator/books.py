@@ -340,7 +340,7 @@ class Books:
         if self.system != "square":
             return None
         sale = self.record("SalesReceipt", credit.customer, amounts, at)
-        credit.record_key = sale.id
+        credit.record_key, credit.number = sale.id, sale.number
         return sale
 
     def pay_out(self, credit: Document, at: datetime) -> Document | None:

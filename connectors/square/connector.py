@@ -215,6 +215,8 @@ def _fields(**fields: Field) -> dict[str, Field]:
     none = pl.lit(None, dtype=pl.Int64)
     return {
         "invoice_number": text("/reference_id", "/id"),
+        # Who brings something back, or exchanges it, is who bought it.
+        "customer_external_id": text(*_CUSTOMER, *(f"/{_SALE}{path}" for path in _CUSTOMER)),
         "customer_phone": phone(),
         "currency": currency("/total_money/currency", "/net_amounts/total_money/currency"),
         "subtotal_minor": computed(none, required=False),
@@ -227,13 +229,17 @@ def _fields(**fields: Field) -> dict[str, Field]:
     }
 
 
+#: An order that only takes back sells nothing. `keep` sees texts.
+_SELLS = pl.col("sold_total_minor").str.contains("^[1-9]").fill_null(value=False)
 _HELPERS = {
+    "sold_total_minor": _minor("/total_money", signed=True),
     "state": text("/state"),
     "has_returns": replace(text("/returns"), pick=lambda returns: "yes" if returns else None),
 }
 
 
-def _stream(name: str, kind: str, first: Any, **more: Any) -> Stream:
+def _stream(name: str, kind: str, first: Any, *, parts: str, **more: Any) -> Stream:
+    """One of the two lists; `parts` is a pointer to what it reads of an order."""
     return Stream(
         name,
         kind,
@@ -247,6 +253,15 @@ def _stream(name: str, kind: str, first: Any, **more: Any) -> Stream:
         walk_ins=True,
         deletions=(name,),  # an order stays for ever, as CANCELED
         by_id=ById(_orders),
+        beside=Beside(
+            _SALE,
+            ("/returns/0/source_order_id",),
+            _sales,
+            records="/orders",
+            id="/id",
+            unless=_CUSTOMER,
+            where=parts,
+        ),
         **more,
     )
 
@@ -255,17 +270,15 @@ _ORDERS = _stream(
     "orders",
     "sale",
     _changed_since(),
+    parts="/line_items",
     fields=_fields(
         external_id=text("/id", required=True),
-        customer_external_id=text(*_CUSTOMER),
         total_minor=_minor("/total_money", required=True),
         tax_minor=_minor("/total_tax_money"),
     ),
     helpers={**_HELPERS, "tip_minor": _minor("/total_tip_money")},
     lines=_lines("/line_items"),
-    # An order that only takes back sells nothing.
-    keep=pl.col("has_returns").is_null()
-    | ~(pl.col("total_minor").fill_null("0") == "0") & ~pl.col("total_minor").str.starts_with("-"),
+    keep=pl.col("has_returns").is_null() | _SELLS,
     finish=_settled(_TOTAL, pl.col("tax_minor"), pl.col("tip_minor")),
 )
 
@@ -293,9 +306,9 @@ _RETURNS = _stream(
     "refund",
     # An exchange is final only then.
     _changed_since(state_filter={"states": ["COMPLETED"]}),
+    parts="/returns",
     fields=_fields(
         external_id=text("/id", required=True, prefix="return/"),
-        customer_external_id=text(*_CUSTOMER, *(f"/{_SALE}{path}" for path in _CUSTOMER)),
         total_minor=_minor(
             "/return_amounts/total_money", "/net_amounts/total_money", required=True
         ),
@@ -311,21 +324,12 @@ _RETURNS = _stream(
                 ("net", "/net_amounts/{}_money"),
             )
         },
-        "sold_total_minor": _minor("/total_money", signed=True),
         "sold_tax_minor": _minor("/total_tax_money", signed=True),
         "sold_tip_minor": _minor("/total_tip_money", signed=True),
     },
     lines=_lines("/returns", nested="/return_line_items"),
     keep=pl.col("has_returns").is_not_null(),
     finish=_settled(_TOTAL_BACK, _taken_back("tax"), _taken_back("tip")),
-    beside=Beside(
-        _SALE,
-        ("/returns/0/source_order_id",),
-        _sales,
-        records="/orders",
-        id="/id",
-        unless=_CUSTOMER,
-    ),
 )
 
 
@@ -368,7 +372,7 @@ SPEC = ConnectorSpec(
         read_accounts=_locations,
         json_body=True,
     ),
-    headers=lambda _: {"square-version": _VERSION},
+    headers=lambda _: {"square-version": _VERSION, "content-type": "application/json"},
     streams=(_ORDERS, _RETURNS),
     lookups=(
         Lookup(

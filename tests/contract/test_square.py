@@ -108,10 +108,10 @@ def test_amounts_are_in_the_smallest_unit_of_their_currency(
     bench: Any, currency: str, price: float
 ) -> None:
     sold = line(1000, total_money=money(1000, currency), base_price_money=money(500, currency))
-    found = mapped(bench, order(total_money=money(1000, currency), line_items=[sold]))
-    assert found.invoices["total_minor"].to_list() == [1000]
-    assert found.lines["amount_minor"].to_list() == [1000]
-    assert float(found.lines["unit_price"][0]) == price
+    result = mapped(bench, order(total_money=money(1000, currency), line_items=[sold]))
+    assert result.invoices["total_minor"].to_list() == [1000]
+    assert result.lines["amount_minor"].to_list() == [1000]
+    assert float(result.lines["unit_price"][0]) == price
 
 
 def test_tips_earn_nothing_tax_and_delivery_do(bench: Any) -> None:
@@ -146,9 +146,9 @@ def test_a_return_is_a_refund_and_no_sale(bench: Any, *, says: bool) -> None:
     amounts = {"total_money": money(500), "tax_money": money(0), "tip_money": money(0)}
     record = returned(customer_id="C1") | ({"return_amounts": amounts} if says else {})
     assert both(bench, record) == [("refund", "return/R1", 500)]
-    found = mapped(bench, record, stream="returns")
-    assert found.lines.select("quantity", "amount_minor").rows() == [(1, 500)]
-    assert found.problems.is_empty()
+    result = mapped(bench, record, stream="returns")
+    assert result.lines.select("quantity", "amount_minor").rows() == [(1, 500)]
+    assert result.problems.is_empty()
 
 
 @pytest.mark.parametrize("new_total", [300, 500, 800])
@@ -175,10 +175,10 @@ def test_a_tip_that_is_given_back_takes_nothing(bench: Any) -> None:
 def test_a_sale_to_nobody_is_counted_and_left_out(bench: Any) -> None:
     record = order()
     del record["customer_id"]
-    found = mapped(bench, record)
-    assert found.invoices.is_empty()
-    assert found.problems.is_empty()
-    assert found.walk_ins["external_id"].to_list() == ["S1"]
+    result = mapped(bench, record)
+    assert result.invoices.is_empty()
+    assert result.problems.is_empty()
+    assert result.walk_ins["external_id"].to_list() == ["S1"]
 
 
 def test_the_customer_of_the_payment_counts_where_the_order_names_none(bench: Any) -> None:
@@ -189,9 +189,9 @@ def test_the_customer_of_the_payment_counts_where_the_order_names_none(bench: An
 
 def test_a_custom_amount_has_no_name(bench: Any) -> None:
     custom = {"uid": "u", "quantity": "1", "item_type": "CUSTOM_AMOUNT", "total_money": money(1000)}
-    found = mapped(bench, order(line_items=[custom]))
-    assert found.problems.is_empty()
-    assert found.lines.select("name", "sku", "amount_minor").rows() == [(None, None, 1000)]
+    result = mapped(bench, order(line_items=[custom]))
+    assert result.problems.is_empty()
+    assert result.lines.select("name", "sku", "amount_minor").rows() == [(None, None, 1000)]
 
 
 def bodies(bench: Any, path: str) -> list[dict[str, Any]]:
@@ -227,10 +227,20 @@ def test_a_sale_that_square_does_not_know_leaves_a_return_to_nobody(bench: Any) 
         else None
     )
     (only,) = bench.pages("returns")
-    found = map_page(
+    result = map_page(
         bench.spec, bench.spec.stream("returns"), bench.connection, only.body, page_id=1
     )
-    assert found.walk_ins["external_id"].to_list() == ["return/R1"]
+    assert result.walk_ins["external_id"].to_list() == ["return/R1"]
+
+
+def test_an_exchange_without_a_customer_is_the_buyers(bench: Any) -> None:
+    """What is taken along earns for whom what is brought back was taken back from."""
+    record = returned(
+        id="X1", line_items=[line(800)], total_money=money(800), net_amounts={"total_money": money(300)}
+    ) | {"@sale": order()}  # fmt: skip
+    for stream in ("orders", "returns"):
+        result = mapped(bench, record, stream=stream).invoices
+        assert result["customer_external_id"].to_list() == ["C1"]
 
 
 def test_pages_begin_at_the_last_time_of_change(bench: Any) -> None:
@@ -301,8 +311,8 @@ def test_customers_that_square_does_not_know_have_an_error_in_their_place(bench:
     keys = [*list(bench.world.books["square"].customers)[:3], "nobody"]
     with bench.client() as client:
         (page, *again) = look_up(bench.spec, bench.spec.lookup("customers"), client, keys)
-    found = map_lookup(bench.spec, bench.spec.lookup("customers"), bench.connection, page.body)
-    assert found["external_id"].to_list() == sorted(keys[:3])
+    result = map_lookup(bench.spec, bench.spec.lookup("customers"), bench.connection, page.body)
+    assert result["external_id"].to_list() == sorted(keys[:3])
     assert len(again) == 1  # whoever did not come is asked for once more
 
 
@@ -380,8 +390,8 @@ def test_single_orders_are_those_of_the_location(bench: Any) -> None:
     books = bench.world.books["square"]
     ids = [document.id for document in books.all("SalesReceipt")][:3]
     with bench.client() as client:
-        (found,) = fetch(bench.spec, bench.spec.stream("orders"), client, [*ids, "nothing"])
-    assert found.ids == set(ids)
+        (result,) = fetch(bench.spec, bench.spec.stream("orders"), client, [*ids, "nothing"])
+    assert result.ids == set(ids)
     assert bodies(bench, "batch-retrieve")[0]["location_id"] == bench.connection.account
 
 
@@ -393,8 +403,8 @@ def test_a_return_that_is_asked_for_alone_has_its_customer_too(bench: Any) -> No
         if document.record_key == document.id and not int(document.id) % 2
     ]
     with bench.client() as client:
-        (found,) = fetch(bench.spec, bench.spec.stream("returns"), client, ids)
-    rows = mapped(bench, *json.loads(found.page.body)["orders"], stream="returns").invoices
+        (result,) = fetch(bench.spec, bench.spec.stream("returns"), client, ids)
+    rows = mapped(bench, *json.loads(result.page.body)["orders"], stream="returns").invoices
     assert rows.height == len(ids)
     assert rows["customer_external_id"].null_count() == 0
 
@@ -449,20 +459,20 @@ def test_published_orders_are_open_orders_of_nobody(bench: Any) -> None:
     for name in ("CreateOrderResponse", "RetrieveOrderResponse"):
         record = samples()[name]["order"]
         assert mapped(bench, record).walk_ins.height == 1
-        found = mapped(bench, record | {"state": "COMPLETED", "customer_id": "C1"})
-        (row,) = found.invoices.to_dicts()
+        result = mapped(bench, record | {"state": "COMPLETED", "customer_id": "C1"})
+        (row,) = result.invoices.to_dicts()
         assert row["total_minor"] == record["total_money"]["amount"]
         assert row["tax_minor"] == record["total_tax_money"]["amount"]
-        assert found.lines["amount_minor"].sum() == row["total_minor"]
-        assert found.problems.is_empty()
+        assert result.lines["amount_minor"].sum() == row["total_minor"]
+        assert result.problems.is_empty()
         assert mapped(bench, record, stream="returns").invoices.is_empty()
 
 
 @needs_samples
 def test_a_published_order_that_is_cut_short_says_what_it_lacks(bench: Any) -> None:
     (record,) = samples()["BatchRetrieveOrdersResponse"]["orders"]
-    found = mapped(bench, record | {"customer_id": "C1"})
-    lacking = {problem["field"]: problem["reason"] for problem in found.problems.to_dicts()}
+    result = mapped(bench, record | {"customer_id": "C1"})
+    lacking = {problem["field"]: problem["reason"] for problem in result.problems.to_dicts()}
     assert lacking == dict.fromkeys(("status", "issued_at", "updated_at"), "missing")
 
 
@@ -482,15 +492,15 @@ def test_what_is_no_order_is_no_sale() -> None:
 def test_published_customers_have_their_phone(bench: Any) -> None:
     lookup, sample = bench.spec.lookup("customers"), samples()["BulkRetrieveCustomersResponse"]
     known = {key for key, entry in sample["responses"].items() if "customer" in entry}
-    found = map_lookup(bench.spec, lookup, bench.connection, json.dumps(sample).encode())
-    assert set(found["external_id"]) == known
-    assert found["phone"].null_count() == len(known)  # none of them has one
+    result = map_lookup(bench.spec, lookup, bench.connection, json.dumps(sample).encode())
+    assert set(result["external_id"]) == known
+    assert result["phone"].null_count() == len(known)  # none of them has one
     sample["responses"] = {
         customer["id"]: {"customer": customer}
         for customer in samples()["SearchCustomersResponse"]["customers"]
     }
-    found = map_lookup(bench.spec, lookup, bench.connection, json.dumps(sample).encode())
-    assert set(found["phone"]) == {"+12125554250", "+12125559238"}
+    result = map_lookup(bench.spec, lookup, bench.connection, json.dumps(sample).encode())
+    assert set(result["phone"]) == {"+12125554250", "+12125559238"}
 
 
 def simulator_account() -> Any:

@@ -128,6 +128,8 @@ def _other_id(beside: Beside, raw: bytes) -> str | None:
     record = _WHOLE.decode(raw)
     if any(dig(record, segments(pointer)) for pointer in beside.unless):
         return None
+    if beside.where and not dig(record, segments(beside.where)):
+        return None
     ids = (dig(record, segments(pointer)) for pointer in beside.record)
     return next((str(other_id) for other_id in ids if other_id), None)
 

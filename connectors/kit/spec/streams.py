@@ -108,6 +108,8 @@ class Beside:
     id: str
     #: Pointers in a record; where one of them holds something, the other record is not needed.
     unless: tuple[str, ...] = ()
+    #: Pointer in a record; where it holds nothing, the other record is not needed. "": it always is.
+    where: str = ""
 
 
 @dataclass(frozen=True, eq=False)

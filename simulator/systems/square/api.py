@@ -231,9 +231,9 @@ class Square:
     def _single(self, path: str) -> dict[str, Any]:
         resource, _, key = path.removeprefix("/v2/").partition("/")
         if resource == "orders":
-            found = [order for order in self.orders() if order.id == key]
-            if found:
-                return {"order": order_json(found[0])}
+            orders = [order for order in self.orders() if order.id == key]
+            if orders:
+                return {"order": order_json(orders[0])}
         if resource == "customers" and key in self.books.customers:
             return {"customer": customer_json(self.books.customers[key])}
         raise Refused(404, "NOT_FOUND", "It was not found.")
@@ -243,8 +243,8 @@ class Square:
         ids = _ids(body, "order_ids")
         if body.get("location_id") not in (None, *self.world.accounts[self.name]):
             return {}
-        found = [order_json(order) for order in self.orders() if order.id in ids]
-        return {"orders": found} if found else {}
+        orders = [order_json(order) for order in self.orders() if order.id in ids]
+        return {"orders": orders} if orders else {}
 
     def _customers(self, body: dict[str, Any]) -> dict[str, Any]:
         """By id; an unknown id has an error in its place."""
@@ -257,13 +257,15 @@ class Square:
 
     def _catalogue(self, body: dict[str, Any]) -> dict[str, Any]:
         ids = _ids(body, "object_ids")
-        found = [
+        objects = [
             variation_json(product) for key, product in self.books.products.items() if key in ids
         ]
-        return {"objects": found} if found else {}
+        return {"objects": objects} if objects else {}
 
 
 def _json(request: httpx.Request) -> dict[str, Any]:
+    if "json" not in request.headers.get("content-type", ""):
+        raise Refused(400, "BAD_REQUEST", "The body must be JSON, and say so.")
     try:
         body = json.loads(request.content)
     except ValueError:
