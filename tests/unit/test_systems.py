@@ -64,6 +64,7 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
         "xero": ("XeroConnection", "Xero Connection", "xero-connection"),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
+        "paypal": ("PayPalConnection", "PayPal Connection", "paypal-connection"),
         "square": ("SquareConnection", "Square Connection", "square-connection"),
     }
     assert set(BLOCKS.values()) == {getattr(blocks, block.__name__) for block in BLOCKS.values()}

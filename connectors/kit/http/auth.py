@@ -96,6 +96,14 @@ def client_credentials(username: str) -> Grant:
     return grant
 
 
+def basic_client_credentials(account: Account, url: str, _refresh_token: str) -> httpx.Request:
+    """Client id and secret as HTTP Basic, without a consent (PayPal)."""
+    secret = account.client_secret.get_secret_value()
+    form = {"grant_type": "client_credentials"}
+    request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
+    return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
+
+
 def json_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
     """Everything in a JSON body, the redirect URI as well (FreshBooks)."""
     body = {
