@@ -16,7 +16,7 @@ from connectors.kit.http.retry import RetryDecision
 from connectors.kit.mapping import map_lookup, map_page, try_record
 from connectors.kit.read.fetch import fetch
 from connectors.kit.read.look_up import look_up
-from connectors.kit.spec import RetryPolicy, Window
+from connectors.kit.spec import Resume, RetryPolicy, Window
 from connectors.kit.webhooks.bodies import BadBody
 from connectors.kit.webhooks.scheme import Verified, events, verify
 from connectors.registry import WEBHOOKS
@@ -300,6 +300,22 @@ def test_an_ended_cursor_is_said(bench: Any) -> None:
         bench.clock.advance(minutes=6)
         answer = api.post("/v2/orders/search", json=query | {"cursor": first["cursor"]})
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "INVALID_CURSOR")
+
+
+def test_an_interrupted_read_begins_again_where_its_cursor_ended(bench: Any) -> None:
+    """Nobody has to do anything, though the page that was read last cannot be asked for again."""
+    books, at = bench.world.books["square"], bench.world.now()
+    for document in books.all():
+        document.updated_at = at
+    bench.page_size = 20
+    whole = bench.pages("orders")
+    stopped = Resume(whole[2].request, whole[2].body, whole[3].request)
+    assert "cursor" in json.loads(stopped.request.body)
+    assert len(bench.pages("orders", resume=stopped)) == len(whole) - 3
+    bench.clock.advance(minutes=6)
+    again = bench.pages("orders", resume=stopped)
+    assert len(again) == len(whole)
+    assert again[0].page_no == whole[3].page_no
 
 
 def test_every_call_says_the_version(bench: Any) -> None:

@@ -320,7 +320,7 @@ KEYS = st.sampled_from(
 
 
 @given(
-    st.sampled_from(["custom", "quickbooks", "xero", "freshbooks"]),
+    st.sampled_from(["custom", "quickbooks", "xero", "freshbooks", "square"]),
     st.dictionaries(KEYS, JSON) | st.lists(JSON, max_size=3),
 )
 def test_any_body_gives_events_or_is_named_bad(system: str, body: Any) -> None:
@@ -336,7 +336,7 @@ def test_any_body_gives_events_or_is_named_bad(system: str, body: Any) -> None:
 
 @given(st.binary(max_size=40))
 def test_any_bytes_give_events_or_are_named_bad(body: bytes) -> None:
-    for system in ("custom", "quickbooks", "xero", "freshbooks"):
+    for system in ("custom", "quickbooks", "xero", "freshbooks", "square"):
         try:
             read(system, body)
         except BadBody:
