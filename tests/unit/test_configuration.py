@@ -57,7 +57,12 @@ class TestForm:
             name for name in kind.model_fields if any(word in name for word in SECRET_WORDS)
         } - set(PLAIN)
         assert named <= secret
-        needed: dict[str, Any] = {"account_id": "1"} if kind is NetSuiteConnection else kind.sample_values() if hasattr(kind, "sample_values") else {"client_id": "i"}  # fmt: skip
+        needed: dict[str, Any] = {
+            name: "1"
+            for name, field in kind.model_fields.items()
+            if field.is_required() and field.annotation is str
+        }
+        needed |= kind.sample_values() if hasattr(kind, "sample_values") else {}
         block = kind(**needed | dict.fromkeys(secret, "s3cr3t-value"))
         shown = [repr(block), str(block), block.model_dump_json(), json.dumps(block.model_dump(mode="json")), repr(block.connection())]  # fmt: skip
         assert not [text for text in shown if "s3cr3t-value" in text]
