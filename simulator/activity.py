@@ -75,7 +75,7 @@ class Activity:
             (0.02, 6, self.books.delete),
             (0.15, 8, self.pay_part),
             (0.6, 15, self.pay),
-            (0.06, 20, self.take_back),
+            (self.books.take_back_odds, 20, self.take_back),
             (0.02, 25, self.books.archive),
         ):
             if random.random() < odds:
@@ -118,6 +118,9 @@ class Activity:
         if credit in document.refunds:  # a part of the sale, that nothing else happens to
             return True
         self._recent.append(credit)
+        resale_odds = self.books.resale_odds
+        if resale_odds and self.random.random() < resale_odds:
+            self._recent.append(self.books.sell_with(credit, self._rows(), at))
         if credit.entity != "RefundReceipt" and self.random.random() < 0.8:
             share = self.random.choice((100, 100, 50))
             self.books.pay(document, credit.balance_minor * share // 100, at, credit=credit)

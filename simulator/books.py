@@ -46,6 +46,10 @@ class Books:
 
     #: How often `Activity` swaps a line of an order for another product, beside its other changes.
     exchange_weight = 0
+    #: How probable it is that something of a sale is taken back.
+    take_back_odds = 0.06
+    #: How probable it is that something else is sold in the same order (`sell_with`).
+    resale_odds = 0.0
 
     def __init__(self, system: str, random: Random) -> None:
         self.system, self.account = system, ACCOUNTS[system]
@@ -327,12 +331,9 @@ class Books:
             return None
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
-        entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
-            document.entity, "CreditNote" if self.system in ("xero", "freshbooks") else "CreditMemo"
-        )
         document.taken_back = True
         return self.record(
-            entity,
+            self.credit_entity(document),
             document.customer,
             rows,
             at,
@@ -340,6 +341,18 @@ class Books:
             tax_bps=document.tax_bps,
             discount_bps=document.discount_bps,
         )
+
+    def credit_entity(self, document: Document) -> str:
+        """The entity of what takes a document back."""
+        if document.entity in ("SalesReceipt", "Bill"):
+            return {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}[document.entity]
+        return "CreditNote" if self.system in ("xero", "freshbooks") else "CreditMemo"
+
+    def sell_with(
+        self, credit: Document, amounts: Iterable[tuple[Product, int, int]], at: datetime
+    ) -> Document:
+        """Sells other goods when some are taken back."""
+        return self.record("SalesReceipt", credit.customer, amounts, at)
 
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""
@@ -363,6 +376,10 @@ class Books:
     ) -> bool:
         """Swaps a line of an order for another product; only some shops can."""
         return False
+
+    def vendor_id(self, document: Document) -> str:
+        """The id under which the vendor knows a document."""
+        return document.id
 
     def sold_at(self, _document: Document) -> datetime | None:
         """The moment of a sale, where the vendor tells it; None where it tells the day alone."""

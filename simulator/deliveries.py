@@ -36,9 +36,13 @@ class Delivery:
     content_type: str
     sign: Sign = field(repr=False)
 
-    def headers(self, now: datetime) -> dict[str, str]:
-        """The headers of an attempt."""
-        return {"content-type": self.content_type, **self.sign(self.body, now)}
+    #: Signs the address and the body, of vendors that sign both.
+    sign_address: Callable[[str, bytes], dict[str, str]] | None = field(default=None, repr=False)
+
+    def headers(self, now: datetime, url: str = "") -> dict[str, str]:
+        """The headers of an attempt; `url` is the address it goes to."""
+        headers = {"content-type": self.content_type, **self.sign(self.body, now)}
+        return headers | (self.sign_address(url, self.body) if self.sign_address else {})
 
 
 @dataclass(frozen=True)

@@ -109,3 +109,5 @@ class System:
     ids_are_numbers: bool = False
     #: Every so many customers, by their ids, one buys as a guest; 0: none.
     guests_every: int = 0
+    #: Whether a sale counts as a draft until it is paid.
+    sells_when_paid: bool = False

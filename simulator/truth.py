@@ -84,7 +84,7 @@ def _row(books: Books, document: Document) -> Truth:
     return Truth(
         system=books.system,
         account=books.account,
-        external_id=external_id(books.system, document),
+        external_id=external_id(books, document),
         invoice_number=document.number,
         kind=_kind(books.system, document) or "",
         customer_id=document.customer.id,
@@ -94,7 +94,7 @@ def _row(books: Books, document: Document) -> Truth:
         total=text(document.total_minor),
         tax=text(document.tax_minor),
         refunded=text(_refunded(books, document)),
-        status=_status(document),
+        status=_status(books.system, document),
         date=document.day,
         updated_at=document.updated_at,
         deleted=document.deleted,
@@ -120,15 +120,18 @@ def _refunded(books: Books, document: Document) -> int:
     return books.refunded_minor(document)
 
 
-def external_id(system: str, document: Document) -> str:
+def external_id(books: Books, document: Document) -> str:
     """The vendor's id, behind the kind's name where ids of several kinds could meet."""
-    return f"{VENDORS[system].prefixes.get(document.entity, '')}{document.id}"
+    prefix = VENDORS[books.system].prefixes.get(document.entity, "")
+    return f"{prefix}{books.vendor_id(document)}"
 
 
-def _status(document: Document) -> str:
+def _status(system: str, document: Document) -> str:
     if document.deleted or document.status == "void":
         return "void"
     if document.status in ("draft", "submitted"):
         return "draft"
     immediate = document.entity in ("SalesReceipt", "RefundReceipt", "CustomerRefund", "Charge")
-    return "paid" if immediate or document.settled else "open"
+    if immediate or document.settled:
+        return "paid"
+    return "draft" if VENDORS[system].sells_when_paid else "open"

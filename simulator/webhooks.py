@@ -144,7 +144,7 @@ def post(
         last = attempt == attempts - 1
         try:
             answer = client.post(
-                url, content=delivery.body, headers=delivery.headers(datetime.now(UTC))
+                url, content=delivery.body, headers=delivery.headers(datetime.now(UTC), url)
             )
         except httpx.TransportError:
             if last:

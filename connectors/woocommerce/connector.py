@@ -178,7 +178,19 @@ def _customer(_account: Account, external_id: str) -> PageRequest:
 
 def _id(value: Any) -> str | None:
     """An id; WooCommerce writes 0 for "none"."""
-    return str(value) if str(value) != "0" else None
+    number = _scalar(value)
+    return number if number != "0" else None
+
+
+def _scalar(value: Any) -> str:
+    """A text or a number, as a text.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError("it is neither text nor a number")
+    return str(value)
 
 
 def _word(status: Any) -> str:
@@ -188,7 +200,7 @@ def _word(status: Any) -> str:
 
 def _plain(value: Any) -> str | None:
     """A name without the codes of HTML in it."""
-    return html.unescape(str(value))
+    return html.unescape(_scalar(value))
 
 
 def _billing_phone(billing: Any) -> str | None:

@@ -282,7 +282,7 @@ def test_secrets_are_nowhere(bench: Any, caplog: pytest.LogCaptureFixture) -> No
         "PRIVATE KEY",
         "SELECT",
         "where=",
-        "search",
+        "search[",
         "sk_live_simulated",
         *kept,
     ]

@@ -26,7 +26,17 @@ def ids_on(bench: Any, pages: list[Any], lookup: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "shopify", "stripe"]
+    "system",
+    [
+        "quickbooks",
+        "xero",
+        "freshbooks",
+        "netsuite",
+        "sage_intacct",
+        "shopify",
+        "stripe",
+        "square",
+    ],
 )
 def test_stays_within_the_vendors_limits(benches: Callable[..., Any], system: str) -> None:
     """Where the simulator enforces the published limits, not one call is throttled."""
@@ -48,7 +58,7 @@ def test_quickbooks_429_without_retry_after_waits_a_minute(benches: Callable[...
 
 
 @pytest.mark.parametrize(
-    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "shopify"]
+    "system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "shopify", "square"]
 )
 def test_customers_are_read_in_batches(benches: Callable[..., Any], system: str) -> None:
     bench = benches(system, customers=130)

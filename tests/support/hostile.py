@@ -47,6 +47,9 @@ ERRORS_IN_200: dict[str, Any] = {
     "woocommerce": {"code": "rest_error", "message": "secret", "data": {"status": 500}},
     "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
     "shopify": {"errors": [{"message": "secret", "extensions": {"code": "undefinedField"}}]},
+    "square": {
+        "errors": [{"category": "API_ERROR", "code": "SERVICE_UNAVAILABLE", "detail": "secret"}]
+    },
 }
 
 

@@ -45,8 +45,10 @@ SECRETS = {
     "zoho_books": "abcdef123456",
     "magento": adobe_secret(),
     "woocommerce": "wooSecret1",
+    "square": "signature-key",
 }  # fmt: skip
 HTTP_HEADERS = ("webhook-id",)
+ADDRESS = "https://points.example/api/webhooks/billing/whk_1"
 
 
 @dataclass
@@ -86,9 +88,11 @@ class Mailbox:
             for one in deliveries:
                 hook = webhook_for(self.job(one.system).vendor)
                 assert hook is not None
-                headers = one.headers(now)
+                headers = one.headers(now, ADDRESS)
                 if check:
-                    outcome = verify(hook, [SecretStr(SECRETS[one.system])], headers, one.body, now)
+                    outcome = verify(
+                        hook, [SecretStr(SECRETS[one.system])], headers, one.body, now, ADDRESS
+                    )
                     assert isinstance(outcome, Verified), outcome
                 stored_headers = (*HTTP_HEADERS, *hook.kept_headers)
                 kept = {name: value for name, value in headers.items() if name in stored_headers}

@@ -21,15 +21,15 @@ from connectors.kit.errors import (
     RateLimited,
     UnexpectedShape,
 )
-from connectors.kit.http.auth import Token, basic_form, client_credentials, refresh_token
+from connectors.kit.http.auth import Token, basic_form, client_credentials, refresh_token, token_end
 from connectors.kit.http.client import open_client
 from connectors.kit.http.signing import oauth1_hmac_sha256
 from connectors.kit.http.urls import base_url
-from connectors.kit.mapping import map_page, phone_place
+from connectors.kit.mapping import map_lookup, map_page, phone_place
 from connectors.kit.read.continued import continued
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
-from connectors.kit.read.pagination import by_cursor, by_page
+from connectors.kit.read.pagination import by_change, by_cursor, by_page
 from connectors.kit.spec import (
     Account,
     Continued,
@@ -389,3 +389,68 @@ def test_a_list_of_ids_has_no_place_of_a_phone() -> None:
     census = replace(SPEC.streams[0], fields={}, helpers={}, lines=None, census=True)
     assert phone_place(SPEC, SPEC.streams[0], Account("garrafa", "1")) == "/buyer/mobile"
     assert phone_place(SPEC, census, Account("garrafa", "1")) == ""
+
+
+def by_change_pages() -> Any:
+    """The steps of a list by time of change, behind its first request."""
+    steps = by_change(
+        PageRequest("GET", "/x", {"since": "1"}),
+        since=lambda request, time: replace(request, params={"since": time}),
+        follow=lambda request, cursor: replace(request, params={**request.params, "at": cursor}),
+    )
+    next(steps)
+    return steps
+
+
+def test_a_list_by_change_goes_on_from_the_last_time_and_not_by_the_cursor() -> None:
+    steps = by_change_pages()
+    request = steps.send(PageView(3, {"next": "c1"}, versions=("1", "1", "2")))
+    assert (request.params, request.page_no) == ({"since": "2"}, 2)
+    request = steps.send(PageView(2, {"next": "c2"}, versions=("2", "2")))
+    assert (request.params, request.page_no) == ({"since": "2", "at": "c2"}, 3)
+    request = steps.send(PageView(2, {"next": "c3"}, versions=("2", "3")))
+    assert request.params["since"] == "3"
+    with pytest.raises(StopIteration):
+        steps.send(PageView(1, {"next": None}, versions=("3",)))
+
+
+def test_a_list_by_change_without_times_follows_the_cursor() -> None:
+    request = by_change_pages().send(PageView(2, {"next": "c1"}, versions=(None, None)))
+    assert request.params == {"since": "1", "at": "c1"}
+
+
+KEYED = Lookup(
+    "customers",
+    lambda *_: (),
+    "/data/people",
+    {"external_id": text("/who/id"), "phone": phone("/who/phone")},
+    keyed=True,
+)
+
+
+def test_records_by_their_ids_are_read_as_a_list() -> None:
+    body = {"data": {"people": {"a": {"who": {"id": "a", "phone": "923456789"}}, "b": {"no": 1}}}}
+    found = map_lookup(SPEC, KEYED, Account("x", "1"), json.dumps(body).encode())
+    assert found.rows() == [("a", "+244923456789")]
+
+
+@pytest.mark.parametrize("body", [{}, {"data": {"people": None}}, {"data": 1}, {"data": {"x": 1}}])
+def test_an_answer_without_records_by_their_ids_is_an_error(body: Any) -> None:
+    with pytest.raises(UnexpectedShape):
+        map_lookup(SPEC, KEYED, Account("x", "1"), json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        ({"expires_at": "2026-05-01T00:10:00Z"}, 600),
+        ({"expires_at": "2026-05-01T00:10:00Z", "expires_in": 60}, 60),
+        ({"expires_at": "2026-05-01T00:10:00"}, 1800),
+        ({"expires_at": "soon"}, 1800),
+        ({"expires_at": 7}, 1800),
+        ({}, 1800),
+    ],
+)
+def test_a_token_ends_when_its_answer_says(answer: dict[str, Any], seconds: int) -> None:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    assert token_end(answer, now) == now + timedelta(seconds=seconds)

@@ -431,3 +431,40 @@ def test_our_signature_is_the_one_of_woocommerces_client() -> None:
         url=address, consumer_key="ck", consumer_secret="cs", version="wc/v3", method="GET"
     )
     assert theirs.generate_oauth_signature(sent, address) == signature
+
+
+def test_squareup(url: str, world: World) -> None:
+    """Its pager follows the cursor; amounts and errors are those of its models."""
+    square = pytest.importorskip("square")
+    from square.core.api_error import ApiError
+
+    client = square.Square(token=world.grants["square"].issue_access(), base_url=f"{url}/square")
+    location = ACCOUNTS["square"]
+    (shown,) = client.locations.list().locations
+    assert (shown.id, shown.currency) == (location, "AOA")
+    since = {"filter": {"date_time_filter": {"updated_at": {"start_at": "2009-01-01T00:00:00Z"}}}}
+    query = since | {"sort": {"sort_field": "UPDATED_AT", "sort_order": "ASC"}}
+    orders, cursor = [], None
+    while True:
+        page = client.orders.search(
+            location_ids=[location], query=query, limit=50, **({"cursor": cursor} if cursor else {})
+        )
+        orders += page.orders or []
+        cursor = page.cursor
+        if not cursor:
+            break
+    rows = {row.external_id: row for row in world.truth() if row.system == "square"}
+    sold = {order.id: order for order in orders if order.line_items}
+    assert sorted(sold) == alive(world, "square", "sale")
+    back = {f"return/{order.id}" for order in orders if order.returns}
+    assert sorted(back) == alive(world, "square", "refund")
+    for key, order in sold.items():
+        tip = order.total_tip_money.amount
+        assert f"{(order.total_money.amount - tip) / 100:.2f}" == rows[key].total
+    (again,) = client.orders.batch_get(order_ids=[orders[0].id, "nothing"]).orders
+    assert again == orders[0]
+    customers = client.customers.bulk_retrieve_customers(customer_ids=[orders[0].customer_id, "x"])
+    assert customers.responses["x"].errors[0].code == "NOT_FOUND"
+    with pytest.raises(ApiError) as caught:
+        client.orders.search(location_ids=[], limit=5)
+    assert caught.value.status_code == 400

@@ -91,6 +91,8 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
             "SAP S4HANA Connection",
             "sap-s4hana-connection",
         ),
+        "paypal": ("PayPalConnection", "PayPal Connection", "paypal-connection"),
+        "square": ("SquareConnection", "Square Connection", "square-connection"),
     }
     assert set(BLOCKS.values()) == {getattr(blocks, block.__name__) for block in BLOCKS.values()}
 

@@ -78,7 +78,7 @@ def form_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
     return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
 
 
-def client_credentials(username: str = "", *, scope: str = "") -> Grant:
+def client_credentials(username: str = "", *, scope: str = "", basic: bool = False) -> Grant:
     """The application acts for itself, or for a user of the company, without a consent.
 
     There is no refresh token: a new token is asked for each time.
@@ -86,17 +86,21 @@ def client_credentials(username: str = "", *, scope: str = "") -> Grant:
     Args:
         username: The user it acts for (Sage Intacct); "" where the vendor wants none.
         scope: What is asked for; "" where the vendor wants none.
+        basic: Whether client id and secret go as HTTP Basic (PayPal), and not into the form.
     """
 
     def grant(account: Account, url: str, _refresh_token: str) -> httpx.Request:
+        secret = account.client_secret.get_secret_value()
         form = {
             "grant_type": "client_credentials",
-            "client_id": account.client_id,
-            "client_secret": account.client_secret.get_secret_value(),
+            **({} if basic else {"client_id": account.client_id, "client_secret": secret}),
             **({"username": username} if username else {}),
             **({"scope": scope} if scope else {}),
         }
-        return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
+        request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
+        if not basic:
+            return request
+        return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
 
     return grant
 
@@ -309,7 +313,7 @@ class TokenSession:
         return Token(
             access,
             rotated if isinstance(rotated, str) and rotated else refresh_token,
-            self._now().astimezone(UTC) + timedelta(seconds=_life(body.get("expires_in"))),
+            token_end(body, self._now().astimezone(UTC)),
             str(body.get("scope") or ""),
         )
 
@@ -339,6 +343,18 @@ def _json(content: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def token_end(body: dict[str, Any], now: datetime) -> datetime:
+    """When a token ends: `expires_in` seconds from now, or at the moment `expires_at`, UTC."""
+    seconds: Any = body.get("expires_in")
+    if seconds is None:
+        try:
+            moment = datetime.fromisoformat(body.get("expires_at") or "")
+            seconds = (moment - now).total_seconds()
+        except (TypeError, ValueError):  # none, no text, or a time without a zone
+            seconds = None
+    return now + timedelta(seconds=_life(seconds))
 
 
 def _life(seconds: Any) -> float:

@@ -70,6 +70,12 @@ _AT_THE_EXCHANGE = {
         "the redirect URI is not exactly the one registered for the application"
     ),
 }
+#: What is said where the vendor's code does not tell what it refuses.
+_REFUSED = (
+    "the vendor refuses the code: it is a few minutes old or was used before, the redirect URI is "
+    "not exactly the one registered for the application, or the vendor does not know the client id "
+    "or refuses the client secret"
+)
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,7 @@ class ConsentLink:
             try:
                 token = client.token()
             except CredentialsRejected as error:
-                detail = _meaning(_AT_THE_EXCHANGE, error.detail, "the vendor refuses the code")
+                detail = _meaning(_AT_THE_EXCHANGE, error.detail, _REFUSED)
                 raise ConsentFailed(
                     error.system, "connect", detail, call=error.call, status=error.status
                 ) from None
@@ -322,6 +328,16 @@ def code_request(
 
     It proves that the same application asked for the code.
     """
+    if consent.json_body:
+        fields = {
+            "grant_type": "authorization_code",
+            "client_id": account.client_id,
+            "client_secret": account.client_secret.get_secret_value(),
+            "code": code,
+            "redirect_uri": account.redirect_uri,
+            **({"code_verifier": verifier} if verifier else {}),
+        }
+        return httpx.Request("POST", url, json=fields, headers={"accept": "application/json"})
     body = prepare_token_request(
         "authorization_code",
         "",

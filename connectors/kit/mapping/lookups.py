@@ -24,6 +24,7 @@ from loyalty.schema import IDLE, PROBLEM
 #: The rows of a page of customers, and of items. `phone` is E.164; null: none that can be dialled.
 CUSTOMER = pl.Schema({"external_id": pl.String, "phone": pl.String})
 ITEM = pl.Schema({"external_id": pl.String, "name": pl.String, "sku": pl.String})
+_ENTRIES = Decoder(dict[str, msgspec.Raw])
 
 
 def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
@@ -57,6 +58,7 @@ def map_lookup(spec: ConnectorSpec, lookup: Lookup, account: Account, body: byte
         ConnectorError: If the page cannot be read.
     """
     record, opened = _lookup_opener(lookup)
+    body = _listed(lookup, body)
     items = _single(lookup, opened, body)
     if items is None:
         items = read(spec, lookup.name, lookup.records, opened, body).items
@@ -79,6 +81,7 @@ def lookup_ids(
         ConnectorError: If the page cannot be read.
     """
     record, opened = _lookup_opener(lookup)
+    body = _listed(lookup, body)
     single = _single(lookup, opened, body)
     if single is not None:
         items, info = single, {}
@@ -95,6 +98,26 @@ def _lookup_opener(lookup: Lookup) -> tuple[Shape, Opener]:
     return record, opener(
         record.type, lookup.records, lookup.info, missing_is_empty=lookup.missing_is_empty
     )
+
+
+def _listed(lookup: Lookup, body: bytes) -> bytes:
+    """An answer that holds its records by their ids, as one that lists them.
+
+    Any other answer is left as it is, and read as an error.
+    """
+    if not lookup.keyed:
+        return body
+    parts, inside = segments(lookup.records), body
+    try:
+        for part in parts:
+            inside = bytes(_ENTRIES.decode(inside)[part])
+        entries = _ENTRIES.decode(inside)
+    except (*UNREADABLE, KeyError):
+        return body
+    listed = b"[" + b",".join(map(bytes, entries.values())) + b"]"
+    for part in reversed(parts):
+        listed = b"{" + msgspec.json.encode(part) + b":" + listed + b"}"
+    return listed
 
 
 def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:

@@ -61,6 +61,9 @@ class Opener:
     raw_list_of: Column
     #: The values beside the list.
     info: Mapping[str, Column]
+    #: Whether an answer without its list, which is at the top, is an empty one. Then no object may
+    #: stand beside it, or anything would be.
+    alone: bool = False
 
 
 def opener(
@@ -93,6 +96,7 @@ def opener(
         typed.columns[records],
         raw.columns[records],
         {name: typed.columns[pointer] for name, pointer in info.items()},
+        alone=missing_is_empty is True and len(parts) == 1,
     )
 
 
@@ -115,7 +119,9 @@ def read(
     except UNREADABLE:
         return _one_by_one(spec, operation, records, opened, body, page_id)
     items = opened.list_of([page])[0] or []
-    if not items and _is_no_empty_list(spec, records, body):
+    if not items and (
+        _is_no_empty_list(spec, records, body) or (opened.alone and _holds_objects(records, body))
+    ):
         raise unexpected(spec, operation, records, body)
     info = {name: column([page])[0] for name, column in opened.info.items()}
     return Records(items, list(range(len(items))), [page_id] * len(items), [], info)
@@ -138,6 +144,14 @@ def _is_no_empty_list(spec: ConnectorSpec, records: str, body: bytes) -> bool:
         (isinstance(value, list) and value) or _holds_records(value, _DEPTH)
         for value in beside.values()
     )
+
+
+def _holds_objects(records: str, body: bytes) -> bool:
+    """Whether an answer without its list has an object in it: it answers another question."""
+    whole = _ANY.decode(body)
+    if not isinstance(whole, dict) or segments(records)[0] in whole:
+        return False
+    return any(isinstance(value, dict) and value for value in whole.values())
 
 
 def _holds_records(value: Any, depth: int) -> bool:

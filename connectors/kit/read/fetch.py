@@ -16,6 +16,7 @@ from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
+from connectors.kit.read.beside import accompanied
 from connectors.kit.read.continued import continued
 from connectors.kit.read.hydrate import is_unknown, rest_completed
 from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Stream
@@ -76,7 +77,7 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
     page = Page(
         stream.name,
         request.page_no,
-        continued(spec, stream, client, body),
+        continued(spec, stream, client, accompanied(spec, stream, client, body)),
         answer.content_type,
         answer.fetched_at,
         request,

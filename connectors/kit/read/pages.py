@@ -25,6 +25,7 @@ from connectors.kit.http.responses import Answer, fault_code, page_of
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
+from connectors.kit.read.beside import accompanied
 from connectors.kit.read.continued import continued
 from connectors.kit.read.hydrate import completed, rest_completed
 from connectors.kit.read.look_up import concurrently
@@ -146,15 +147,20 @@ class _Reading:
     def resume(self, beginning: PageRequest, resume: Resume) -> None:
         """Goes on behind the last page stored, if that page still holds the same records.
 
-        If it does not, the list is read from its beginning: documents have left it meanwhile, and
-        later ones have moved up onto pages that would not be read again.
+        If it does not, or is refused, the list is read from its beginning: documents have left it
+        meanwhile, and later ones have moved up onto pages that would not be read again.
         """
         if not self._stream.shrinks:
             self.begin(resume.following)
             return
         stored = view(self._seen.spec, self._stream, resume.body).ids
-        looked = self._look(resume.request)
-        if list(looked.ids) == list(stored):
+        looked: PageView | None = None
+        try:
+            looked = self._look(resume.request)
+        except UnexpectedShape as error:
+            if error.status not in REFUSED:  # else its cursor ended meanwhile
+                raise
+        if looked is not None and list(looked.ids) == list(stored):
             self._seen.note_total(looked)
             self._seen.last_page_no = resume.request.page_no
             self.begin(resume.request)
@@ -209,6 +215,8 @@ class _Reading:
         if stream.incomplete and ids:
             since = self._since if stream.windowed else None
             body = completed(spec, stream, client, body, ids, since)
+        if stream.beside is not None and ids:
+            body = accompanied(spec, stream, client, body)
         if stream.continued is not None and ids:
             body = continued(spec, stream, client, body)
         return rest_completed(spec, stream, client, body)

@@ -188,6 +188,40 @@ def _one_or_all(values: Sequence[str]) -> Param:
     return values[0] if len(values) == 1 else values
 
 
+def by_change(
+    first: PageRequest,
+    *,
+    since: Callable[[PageRequest, str], PageRequest],
+    follow: Callable[[PageRequest, str], PageRequest],
+    following: str = "next",
+) -> Pages:
+    """A list in the order of change, oldest first, of a vendor that knows no other order.
+
+    Each page begins at the time of change of the last record before it, not at the vendor's
+    cursor: an edited record moves to the end of the list, and a cursor that counts records would
+    then step over another one. Records of that very moment come twice. Only a page whose records
+    were all changed at one moment is followed by the cursor.
+
+    The stream says `shrinks=True`, since its pages change.
+
+    Args:
+        first: The first request, with a lower bound on the time of change.
+        since: Builds the request that begins at a time of change, as the vendor writes it.
+        follow: Builds the request for the page that a cursor names.
+        following: The name in `info` of the cursor; nothing there: the last page.
+    """
+    request = first
+    while True:
+        view = yield request
+        cursor = view.info.get(following)
+        if cursor is None or cursor == "":
+            return
+        times = [str(time) for time in view.versions if time]
+        moves_on = len(times) > 1 and times[0] != times[-1]
+        asked = since(request, times[-1]) if moves_on else follow(request, str(cursor))
+        request = replace(asked, page_no=request.page_no + 1)
+
+
 def by_offset(first: PageRequest, *, more: str) -> Pages:
     """The parameters `limit` and `offset`, where the offset is a multiple of the limit.
 

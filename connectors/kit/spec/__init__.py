@@ -30,6 +30,7 @@ from connectors.kit.spec.requests import (
     utc_seconds,
 )
 from connectors.kit.spec.streams import (
+    Beside,
     ById,
     Continued,
     Deleted,
@@ -45,6 +46,7 @@ __all__ = [
     "NO_SECRET",
     "Account",
     "AssertionAuth",
+    "Beside",
     "ById",
     "ConnectorSpec",
     "Consent",

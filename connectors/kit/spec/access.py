@@ -97,6 +97,9 @@ class Consent:
     #: Reads the JSON of that answer. Raises LookupError, TypeError or AttributeError where that is
     #: not possible.
     read_accounts: Callable[[Any], Sequence[GrantedAccount]] | None = None
+    #: Whether the code is exchanged with a body of JSON, instead of a form; client id and secret are
+    #: then in it.
+    json_body: bool = False
     #: For a scope, the broader one that earlier consents have in its place.
     older: Mapping[str, str] = field(default_factory=dict)
 

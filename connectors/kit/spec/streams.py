@@ -120,6 +120,33 @@ class Lookup:
     #: Whether the list says less of a customer than the customer alone: then those without a phone
     #: in it are asked for with `fallback`.
     sparse: bool = False
+    #: Whether the answer holds an object of records by their ids, in place of a list.
+    keyed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Other records that those of a list name, and that say more of them.
+
+    An example is the sale that a return takes back, where only the sale names the customer. They
+    are asked for in batches, before a page is stored, and kept inside the records that name them,
+    byte for byte as received.
+    """
+
+    #: The key under which a record gets the other one; a name that the vendor does not use.
+    name: str
+    #: Pointers to the other record's id; the first that holds something.
+    record: tuple[str, ...]
+    #: Batches those ids into requests; of a vendor that skips ids it does not know.
+    requests: Callable[[Account, Sequence[str]], Iterable[PageRequest]]
+    #: Pointer to the list in their answers.
+    records: str
+    #: Pointer to the id of an entry of it.
+    id: str
+    #: Pointers in a record; where one of them holds something, the other record is not needed.
+    unless: tuple[str, ...] = ()
+    #: Pointer in a record; where it holds nothing, the other record is not needed. "": it always is.
+    where: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,3 +264,5 @@ class Stream:
     #: Error codes by which an older version of the vendor's software says that it has no such list:
     #: nothing is read then, and that is no error.
     absent: tuple[str, ...] = ()
+    #: Asks for other records that those of this list name.
+    beside: Beside | None = None
