@@ -26,8 +26,8 @@ class Truth:
 
     Amounts are decimal text with two places, positive for credits as well. `refunded` is what Xero
     reports as credited against an invoice, or as allocated of a credit note, what a shop's order
-    gave back, and "0.00" in the other systems, where credits are documents of their own; all of a customer refund of NetSuite,
-    which pays out what a credit memo took back. `deleted` rows are gone from QuickBooks' queries
+    gave back, and "0.00" in the other systems, where credits are documents of their own; all of a
+    customer refund of NetSuite, which pays out what a credit memo took back. `deleted` rows are gone from QuickBooks' queries
     (tombstone in CDC), DELETED in Xero, vis_state 1 in FreshBooks, and in NetSuite's deletedrecord
     only.
     """

@@ -17,6 +17,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
+import httpx
 import polars as pl
 
 from connectors.kit.errors import (
@@ -67,8 +68,8 @@ from connectors.shopify.graphql import (
     rest_seconds,
 )
 
+#: The header that takes the token.
 _HEADER: Final = "x-shopify-access-token"
-
 _TOTAL, _TAX = pl.col("total_minor"), pl.col("tax_minor")
 _NONE: Final = pl.lit(None, dtype=pl.Int64)
 
@@ -229,7 +230,7 @@ class AppRejected(CredentialsRejected):
     )
 
 
-def _sign(account: Account, request: Any, _now: datetime) -> None:
+def _sign(account: Account, request: httpx.Request, _now: datetime) -> None:
     request.headers[_HEADER] = account.secret("access_token")
 
 

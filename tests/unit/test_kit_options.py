@@ -18,6 +18,7 @@ from connectors.kit.errors import (
     PaginationLoop,
     PermissionMissing,
     RateLimited,
+    UnexpectedShape,
 )
 from connectors.kit.http.auth import Token, basic_form, client_credentials, refresh_token
 from connectors.kit.http.client import open_client
@@ -201,6 +202,13 @@ def test_a_list_inside_a_record_is_read_to_its_end() -> None:
 def test_a_page_of_whole_lists_stays_as_it_is() -> None:
     body = json.dumps({"receipts": [{"id": 2, "items": part_of(9)}], "pages": 1}).encode()
     assert whole(long_lists({}), body) == body
+
+
+def test_a_list_inside_a_record_that_goes_on_and_does_not_say_how() -> None:
+    items = part_of(1) | {"more": True}
+    body = json.dumps({"receipts": [{"id": 1, "items": items}]}).encode()
+    with pytest.raises(UnexpectedShape, match="nothing stands at /items/after"):
+        whole(long_lists({}), body)
 
 
 def test_a_list_inside_a_record_that_never_ends() -> None:
