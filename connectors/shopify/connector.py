@@ -68,6 +68,12 @@ from connectors.shopify.graphql import (
     rest_seconds,
 )
 
+#: A scope to write also allows reading. Without that for all orders only 60 days are shown.
+_SCOPES: Final = (
+    ("read_orders", "write_orders"),
+    ("read_all_orders",),
+    ("read_customers", "write_customers"),
+)
 #: The header that takes the token.
 _HEADER: Final = "x-shopify-access-token"
 _TOTAL, _TAX = pl.col("total_minor"), pl.col("tax_minor")
@@ -239,7 +245,12 @@ def _auth(account: Account) -> TokenAuth | RequestAuth:
     if account.options.get("login") == "access_token":
         return RequestAuth(_sign, refused=AppRejected)
     return TokenAuth(
-        client_credentials(), seeded=False, refused=AppRejected, word="", header=_HEADER
+        client_credentials(),
+        seeded=False,
+        refused=AppRejected,
+        word="",
+        header=_HEADER,
+        scopes=_SCOPES,
     )
 
 
