@@ -58,6 +58,7 @@ from connectors.kit.spec.fields import (
 from connectors.shopify.graphql import (
     EVENTS_MAX,
     ORDERS_MAX,
+    another_version,
     behind_id,
     customers_by_id,
     fault,
@@ -363,6 +364,7 @@ SPEC = ConnectorSpec(
     fault=fault,
     errors_beside_records=True,
     rest_seconds=rest_seconds,
+    warning=another_version,
     errors={
         "THROTTLED": RateLimited,
         "ACCESS_DENIED": PermissionMissing,
