@@ -17,6 +17,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
+import httpx
 import polars as pl
 
 from connectors.kit.errors import (
@@ -57,6 +58,7 @@ from connectors.kit.spec.fields import (
 from connectors.shopify.graphql import (
     EVENTS_MAX,
     ORDERS_MAX,
+    another_version,
     behind_id,
     customers_by_id,
     fault,
@@ -67,8 +69,14 @@ from connectors.shopify.graphql import (
     rest_seconds,
 )
 
+#: A scope to write also allows reading. Without that for all orders only 60 days are shown.
+_SCOPES: Final = (
+    ("read_orders", "write_orders"),
+    ("read_all_orders",),
+    ("read_customers", "write_customers"),
+)
+#: The header that takes the token.
 _HEADER: Final = "x-shopify-access-token"
-
 _TOTAL, _TAX = pl.col("total_minor"), pl.col("tax_minor")
 _NONE: Final = pl.lit(None, dtype=pl.Int64)
 
@@ -229,7 +237,7 @@ class AppRejected(CredentialsRejected):
     )
 
 
-def _sign(account: Account, request: Any, _now: datetime) -> None:
+def _sign(account: Account, request: httpx.Request, _now: datetime) -> None:
     request.headers[_HEADER] = account.secret("access_token")
 
 
@@ -238,7 +246,12 @@ def _auth(account: Account) -> TokenAuth | RequestAuth:
     if account.options.get("login") == "access_token":
         return RequestAuth(_sign, refused=AppRejected)
     return TokenAuth(
-        client_credentials(), seeded=False, refused=AppRejected, word="", header=_HEADER
+        client_credentials(),
+        seeded=False,
+        refused=AppRejected,
+        word="",
+        header=_HEADER,
+        scopes=_SCOPES,
     )
 
 
@@ -351,6 +364,7 @@ SPEC = ConnectorSpec(
     fault=fault,
     errors_beside_records=True,
     rest_seconds=rest_seconds,
+    warning=another_version,
     errors={
         "THROTTLED": RateLimited,
         "ACCESS_DENIED": PermissionMissing,

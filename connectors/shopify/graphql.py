@@ -73,9 +73,25 @@ _FROM_ID: Final = re.compile(r"\bid:>=\d+")
 
 def asked(account: Account, name: str, **variables: Any) -> PageRequest:
     """The request for one of `QUERIES`."""
-    version = account.options.get("api_version") or VERSION
+    version = version_of(account)
     body = {"query": QUERIES[name], "variables": variables}
     return PageRequest("POST", f"/admin/api/{version}/graphql.json", body=json.dumps(body))
+
+
+def version_of(account: Account) -> str:
+    """The version of the API that is asked for."""
+    return str(account.options.get("api_version") or VERSION)
+
+
+def another_version(account: Account, headers: Mapping[str, str]) -> str | None:
+    """Says so where another version answers than was asked for: that one has ended."""
+    served, wanted = headers.get("x-shopify-api-version", ""), version_of(account)
+    if served in ("", wanted) or not re.fullmatch(r"[\w-]{1,20}", served):
+        return None
+    return (
+        f"version {wanted} of the API has ended, {served} answers in its place: update this "
+        "program, or set API version in the block"
+    )
 
 
 def listed(

@@ -39,6 +39,7 @@ from connectors.kit.spec import (
     RequestAuth,
     RetryPolicy,
     Stream,
+    TokenAuth,
     Window,
     of_account,
 )
@@ -312,6 +313,11 @@ def _check_api(result: CheckReport, client: Client) -> None:
         with _check(result, "scopes") as say:
             _require_scopes(token.scope.replace(",", " ").split(), client.spec.consent)
             say("as asked for")
+    auth = client.spec.auth(client.account)
+    if token is not None and token.scope and isinstance(auth, TokenAuth) and auth.scopes:
+        with _check(result, "scopes") as say:
+            _require_one_of_each(token.scope.replace(",", " ").split(), auth)
+            say("all that are needed")
     customers: set[str] = set()
     for stream in client.spec.streams:
         page = _check_read(result, client, stream)
@@ -336,6 +342,17 @@ def _require_scopes(granted: Sequence[str], consent: Consent) -> None:
     if missing:
         raise Failed(
             f"the consent lacks {', '.join(missing)}; add them to the application and consent anew",
+            _VENDOR_ADMIN,
+        )
+
+
+def _require_one_of_each(granted: Sequence[str], auth: TokenAuth) -> None:
+    """Raises Failed where the application lacks a scope."""
+    missing = [entry[0] for entry in auth.scopes if not set(entry) & set(granted)]
+    if missing:
+        raise Failed(
+            f"the application lacks {', '.join(missing)}: give it these scopes at the vendor, or "
+            "lists are refused or cut short",
             _VENDOR_ADMIN,
         )
 

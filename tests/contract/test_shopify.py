@@ -414,6 +414,21 @@ def test_a_frozen_or_locked_shop_is_the_owners(bench: Any, status: int, kind: An
     assert "secret" not in str(caught.value)
 
 
+def test_another_version_than_was_asked_for_is_said_once(
+    bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.changes = {"options": {"api_version": "2023-01"}}
+    bench.page_size = 20
+    assert len(bench.pages("orders")) > 2
+    said = [line for line in caplog.messages if "2023-01" in line]
+    assert len(said) == 1
+    assert "version 2023-01 of the API has ended, 2025-01 answers in its place" in said[0]
+    caplog.clear()
+    bench.changes = {}
+    bench.pages("orders")
+    assert not caplog.messages
+
+
 def test_deletions_are_asked_for_unless_switched_off(bench: Any, since: Any) -> None:
     assert bench.pages("deleted_orders") == []  # the first read: nothing could be gone
     assert bench.requests == []

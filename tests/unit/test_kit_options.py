@@ -208,6 +208,13 @@ def test_a_page_of_whole_lists_stays_as_it_is() -> None:
     assert whole(long_lists({}), body) == body
 
 
+def test_a_list_inside_a_record_that_goes_on_and_does_not_say_how() -> None:
+    items = part_of(1) | {"more": True}
+    body = json.dumps({"receipts": [{"id": 1, "items": items}]}).encode()
+    with pytest.raises(UnexpectedShape, match="nothing stands at /items/after"):
+        whole(long_lists({}), body)
+
+
 def test_a_list_inside_a_record_that_never_ends() -> None:
     body = json.dumps({"receipts": [{"id": 1, "items": part_of(1, after="b")}]}).encode()
     with pytest.raises(PaginationLoop):

@@ -40,6 +40,8 @@ from connectors.kit.spec import Account, ConnectorSpec, Grant, PageRequest, of_a
 for _noisy in ("httpx", "httpcore"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -134,6 +136,7 @@ class Client:
         self._refused = auth.refused
         self._session = open_session(account, auth, tokens, self._ask_token, timing.now)
         self._ahead_seconds = 0.0
+        self._warned: set[str] = set()
 
     @property
     def clock_ahead_seconds(self) -> float:
@@ -214,7 +217,17 @@ class Client:
         # difference counts: there may be many servers.
         skew_seconds = clock_skew_seconds(response.headers.get("date", ""), sent_at) or 0.0
         self._ahead_seconds = max(self._ahead_seconds, skew_seconds)
+        self._warn(response)
         return response, answer, used
+
+    def _warn(self, response: httpx.Response) -> None:
+        """Logs what the headers of an answer warn of, once."""
+        if self.spec.warning is None:
+            return
+        text = self.spec.warning(self.account, response.headers)
+        if text is not None and text not in self._warned:
+            self._warned.add(text)
+            log.warning("%s: %s", self.spec.name, text)
 
     def _ask_token(self, grant: Grant, refresh_token: str) -> httpx.Response:
         """The answer to a request for a token, which counts against the vendor's limits too."""

@@ -118,7 +118,7 @@ def failure(
         usual = refused if refuses_proof(spec, code) else _kind(response)
         kind = spec.errors.get(code or "") or spec.errors.get(status) or usual
     detail = f"code {code}" if code else (response.reason_phrase or "refused")
-    if response.is_success:
+    if response.is_success and spec.errors_beside_records:
         kind = spec.error_answer if kind is UnexpectedShape else kind
         detail = f"an error answer, {detail}"
     if issubclass(kind, RateLimited):

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 import msgspec
 
-from connectors.kit.errors import PaginationLoop, TooManyPages
+from connectors.kit.errors import PaginationLoop, TooManyPages, UnexpectedShape
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
 from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import unexpected
+from connectors.kit.mapping.reader import UNREADABLE, unexpected
 from connectors.kit.spec import ConnectorSpec, Continued, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
 
@@ -38,7 +38,7 @@ def continued(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes) 
     if inner is None:
         return body
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
-    unfinished = [at for at, raw in enumerate(records) if _cursor(inner, raw)]
+    unfinished = [at for at, raw in enumerate(records) if _cursor(spec, stream, inner, raw)]
     if not unfinished:
         return body
     with ThreadPoolExecutor(
@@ -64,7 +64,7 @@ def _finished(
     place = segments(inner.list)
     record_id = str(dig(_WHOLE.decode(record), segments(inner.record)))
     entries = raw_list(raw_at(record, place) or b"[]")
-    cursor = _cursor(inner, record)
+    cursor = _cursor(spec, stream, inner, record)
     asked = set[str]()
     while cursor:
         if cursor in asked:
@@ -75,7 +75,7 @@ def _finished(
         request = inner.request(client.account, record_id, cursor)
         part = _part(spec, stream, client, inner, request)
         entries += raw_list(raw_at(part, place) or b"[]")
-        cursor = _cursor(inner, part)
+        cursor = _cursor(spec, stream, inner, part)
     return _with_list(record, place, entries)
 
 
@@ -93,13 +93,25 @@ def _part(
     return send_with_retry(client, request, "lines", read)[1]
 
 
-def _cursor(inner: Continued, record: bytes) -> str | None:
-    """What the next page of the record's list is asked for with; None after the last one."""
-    value = _WHOLE.decode(record)
+def _cursor(spec: ConnectorSpec, stream: Stream, inner: Continued, record: bytes) -> str | None:
+    """What the next page of the record's list is asked for with; None after the last one.
+
+    A record that cannot be read has none: the mapping reports it.
+
+    Raises:
+        UnexpectedShape: The record says that its list goes on, and not how.
+    """
+    try:
+        value = _WHOLE.decode(record)
+    except UNREADABLE:
+        return None
     if dig(value, segments(inner.more)) is not True:
         return None
     cursor = dig(value, segments(inner.cursor))
-    return str(cursor) if cursor else None
+    if not cursor:
+        detail = f"a list inside a record goes on, and nothing stands at {inner.cursor}"
+        raise UnexpectedShape(spec.name, stream.name, detail)
+    return str(cursor)
 
 
 def _with_list(record: bytes, place: Sequence[str], entries: Sequence[bytes]) -> bytes:

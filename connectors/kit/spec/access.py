@@ -33,6 +33,9 @@ class TokenAuth:
     word: str = "Bearer"
     #: The header that takes the token, where it is not the usual one.
     header: str = "authorization"
+    #: Scopes that an application must have where nobody consents; of each entry one is enough.
+    #: Test Connection names those that a token lacks.
+    scopes: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

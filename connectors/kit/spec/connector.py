@@ -79,6 +79,9 @@ class ConnectorSpec:
     #: Reads in the body of any answer for how many seconds nobody should ask for this account;
     #: None: it does not say. It may raise LookupError, TypeError, ValueError or AttributeError.
     rest_seconds: Callable[[Any], float | None] | None = None
+    #: Reads in the headers of an answer what an operator should know (a version that is not the
+    #: one that was asked for), as a sentence; None: nothing. It is logged once a run.
+    warning: Callable[[Account, Mapping[str, str]], str | None] | None = None
     #: Which error an answer without its list is.
     no_list: type[UnexpectedShape] = UnexpectedShape
     #: Which error an answer with any other error code is.
