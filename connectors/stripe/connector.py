@@ -372,7 +372,7 @@ def _flag(*paths: str) -> Field:
 
 def _payment(at: str) -> dict[str, Any]:
     """How a payment without an invoice is read that stands at a pointer of a record."""
-    none = computed(pl.lit(None, dtype=pl.Int64), required=False)
+    not_told = computed(pl.lit(None, dtype=pl.Int64), required=False)
     return {
         "keep": pl.col("what").eq_missing(pl.lit("charge")) & pl.col("invoice").is_null(),
         "walk_ins": True,
@@ -385,8 +385,8 @@ def _payment(at: str) -> dict[str, Any]:
             ),
             "currency": currency(f"{at}/currency"),
             "total_minor": computed(_PAYMENT_TOTAL, f"{at}/amount"),
-            "subtotal_minor": none,
-            "tax_minor": none,
+            "subtotal_minor": not_told,
+            "tax_minor": not_told,
             "amount_paid_minor": computed(
                 pl.when(pl.col("captured") == "true").then(_PAYMENT_TOTAL).otherwise(pl.lit(0)),
                 required=False,
