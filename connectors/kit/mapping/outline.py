@@ -79,12 +79,12 @@ class Watch:
         if stream.reads is not None:
             self._file(stream, body)
             return
-        prefix, records = f"{stream.records}/*", _records(stream.records, body)
+        prefix, watched = f"{stream.records}/*", _records(stream.records, body)
         if stream.by_id is not None and stream.by_id.under:
             # What a list of changes says beside its documents is another thing for each change.
             under = stream.by_id.under
-            prefix, records = f"{prefix}/{under}", _inner(under, records)
-        self._records(stream.name, prefix, records)
+            prefix, watched = f"{prefix}/{under}", _inner(under, watched)
+        self._records(stream.name, prefix, watched)
         if stream.details is not None:
             records = stream.details.lookup.records
             answers = _answers(records, body)
