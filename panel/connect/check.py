@@ -319,13 +319,14 @@ def _check_api(result: CheckReport, client: Client) -> None:
             _require_one_of_each(token.scope.replace(",", " ").split(), auth)
             say("all that are needed")
     customers: set[str] = set()
+    phones = 0
     for stream in client.spec.streams:
         page = _check_read(result, client, stream)
         if page is not None and page.record_count:
-            _check_mapping(result, client, stream, page, customers)
+            phones += _check_mapping(result, client, stream, page, customers)
     if any(lookup.name == "customers" for lookup in client.spec.lookups) and customers:
         with _check(result, "look up phones") as say:
-            say(_usable_phones(client, sorted(customers)[:_CUSTOMERS_MAX]))
+            say(_usable_phones(client, sorted(customers)[:_CUSTOMERS_MAX], phones))
 
 
 def _require_scopes(granted: Sequence[str], consent: Consent) -> None:
@@ -389,10 +390,16 @@ def _paging_hint(page: Page | None) -> str:
 
 def _check_mapping(
     result: CheckReport, client: Client, stream: Stream, page: Page, customers: set[str]
-) -> None:
+) -> int:
+    """Tries the mapping; returns how many documents name a phone themselves.
+
+    The customers of the others are added to `customers`.
+    """
+    phones = 0
     with _check(result, f"map {stream.name}") as say:
         mapped = map_pages(client.spec, stream, client.account, [(1, page.body)])
         customers |= missing(client.spec, mapped).get("customers", set())
+        phones = mapped.invoices["customer_phone"].drop_nulls().len()
         rejected = mapped.problems["record_no"].n_unique()
         if rejected:
             problems = mapped.problems.unique(
@@ -411,15 +418,19 @@ def _check_mapping(
             f"{mapped.lines.height} lines"
             + (f"; {nobodys} are to nobody: no customer and no phone" if nobodys else "")
         )
+    return phones
 
 
-def _usable_phones(client: Client, ids: Sequence[str]) -> str:
+def _usable_phones(client: Client, ids: Sequence[str], phones: int) -> str:
+    """How many of these customers have a phone; `phones`: documents that name one themselves."""
     lookup = client.spec.lookup("customers")
     usable = 0
     for page in look_up(client.spec, lookup, client, ids):
         usable += (
             map_lookup(client.spec, lookup, client.account, page.body)["phone"].drop_nulls().len()
         )
+    if not usable and phones:
+        return f"{phones} documents name a phone; none of {len(ids)} other customers has one"
     if not usable:
         detail = (
             f"none of {len(ids)} customers has a phone number that can be read: their sales give "

@@ -23,6 +23,7 @@ from connectors.kit.spec import Account, RetryPolicy, Window
 from connectors.kit.webhooks.scheme import BadBody, Event, Verified, events, verify
 from connectors.registry import webhook_for
 from connectors.stripe.connector import KeyRejected
+from panel.connect.check import CheckReport, _check_api
 from tests.contract.conftest import Bench, make_bench
 from tests.contract.test_reading import stopped_after, truths
 
@@ -499,6 +500,28 @@ def test_keys_that_the_form_takes(key: str, said: str, *, test_data: bool) -> No
     missing = form.missing(values)
     assert said in missing if said else missing == ""
     assert "live_x" not in missing and "test_x" not in missing
+
+
+def test_the_test_of_a_connection() -> None:
+    """Most documents name a phone: that a customer of the others has none is no failure."""
+    bench = make_bench("stripe")
+    report = CheckReport("stripe", "stripe", bench.connection.account)
+    with bench.client() as client:
+        _check_api(report, client)
+    assert [check.detail for check in report.checks if not check.ok] == []
+    assert {"read invoices", "map invoices", "read deleted_invoices", "read payments"} <= {
+        check.check for check in report.checks
+    }
+    bench.before = lambda request: (
+        httpx.Response(403, json={"error": {"type": "invalid_request_error", "code": "x"}})
+        if request.url.path.endswith("/events")
+        else None
+    )
+    report = CheckReport("stripe", "stripe", bench.connection.account)
+    with bench.client() as client:
+        _check_api(report, client)
+    (failed,) = [check for check in report.checks if not check.ok]
+    assert (failed.check, "administrator" in failed.who) == ("read deleted_invoices", True)
 
 
 def test_many_customers_are_read_as_a_list() -> None:

@@ -18,7 +18,6 @@ from loyalty.schema import INVOICE
 from sql.versions import READING
 from tasks.load.invoices import judged
 from tests.contract.test_magento import order as magento_order
-from tests.contract.test_stripe import INVOICE as STRIPE
 from tests.support.systems import SIMULATED
 from tests.unit.test_mapping_records import QBO, RECORDS, XERO, connection
 
@@ -29,6 +28,10 @@ NETSUITE = {
 CUSTOM = {
     "invoice_number": "INV-001", "customer_phone": "+244 923 456 789", "customer_id": "C-7", "total_amount": 150.00, "currency": "AOA",
     "sale_date": "2024-01-15T14:30:00Z", "products": [{"name": "Água", "quantity": 3, "unit_price": 50.00, "sku": "ATW-5L"}],
+}  # fmt: skip
+STRIPE = {
+    "id": "in_1", "object": "invoice", "number": "A-1", "status": "paid", "currency": "usd", "total": 10800, "amount_paid": 10800,
+    "customer": "cus_1", "created": 1779832114, "effective_at": 1779832200, "status_transitions": {"paid_at": 1779832300},
 }  # fmt: skip
 SHOPIFY = {
     "legacyResourceId": "450789469", "name": "#1001", "test": False, "processedAt": "2026-05-01T10:00:00Z",

@@ -32,6 +32,7 @@ _TYPES: Final[Mapping[type, str]] = {
 }  # fmt: skip
 _WHOLE: Final = Decoder(Any)
 _GENERIC: Final = Decoder(Any, float)
+_ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 #: Path and JSON type.
 Field = tuple[str, str]
 
@@ -78,7 +79,12 @@ class Watch:
         if stream.reads is not None:
             self._file(stream, body)
             return
-        self._records(stream.name, f"{stream.records}/*", _records(stream.records, body))
+        prefix, watched = f"{stream.records}/*", _records(stream.records, body)
+        if stream.by_id is not None and stream.by_id.under:
+            # What a list of changes says beside its documents is another thing for each change.
+            under = stream.by_id.under
+            prefix, watched = f"{prefix}/{under}", _inner(under, watched)
+        self._records(stream.name, prefix, watched)
         if stream.details is not None:
             records = stream.details.lookup.records
             answers = _answers(records, body)
@@ -199,6 +205,17 @@ def _records(pointer: str, body: bytes) -> list[msgspec.Raw]:
         return column([page.decode(body)])[0] or []
     except UNREADABLE:
         return []
+
+
+def _inner(key: str, records: Sequence[msgspec.Raw]) -> list[msgspec.Raw]:
+    """The values at a key of the records that have it."""
+    entries: list[dict[str, msgspec.Raw]] = []
+    for raw in records:
+        try:
+            entries.append(_ENTRIES.decode(raw))
+        except UNREADABLE:
+            continue
+    return [record[key] for record in entries if key in record]
 
 
 def _answers(pointer: str, body: bytes) -> list[list[msgspec.Raw]]:

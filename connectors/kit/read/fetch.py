@@ -64,7 +64,7 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
     """The page for one request; None where the vendor does not know the id."""
 
     def read(_: PageRequest, answer: Answer) -> tuple[bytes, Sequence[Any], int]:
-        body = rest_completed(spec, stream, client, _listed(spec, stream, answer.body))
+        body = _listed(spec, stream, answer.body)
         seen = view(spec, stream, body)
         return body, seen.ids, seen.record_count
 
@@ -74,6 +74,8 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
         if is_unknown(error):
             return None
         raise
+    # Outside of the retries above: these requests have their own.
+    body = rest_completed(spec, stream, client, body)
     page = Page(
         stream.name,
         request.page_no,

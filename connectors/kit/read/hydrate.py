@@ -64,24 +64,26 @@ def completed(
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
     by_id = stream.by_id
     changed = _changed(spec, stream, client.account, records, since)
-    named = [_named(by_id, _opened(record)) for record in records] if by_id.named else list(ids)
-    named = [
-        str(vendor_id) if vendor_id is not None and new else None
-        for vendor_id, new in zip(named, changed, strict=True)
+    document_ids = list(ids)
+    if by_id.named:
+        document_ids = [_named(by_id, _opened(record)) for record in records]
+    document_ids = [
+        str(key) if key is not None and new else None
+        for key, new in zip(document_ids, changed, strict=True)
     ]
     # A list of changes may name a document several times; it is asked for once.
-    wanted = list(dict.fromkeys(vendor_id for vendor_id in named if vendor_id is not None))
-    requests = by_id.requests(client.account, wanted)
+    distinct_ids = list(dict.fromkeys(key for key in document_ids if key is not None))
+    requests = by_id.requests(client.account, distinct_ids)
     size = len(body)
     with ThreadPoolExecutor(
         spec.rate.concurrency, thread_name_prefix=f"{spec.name}-complete"
     ) as pool:
         running = {
             vendor_id: pool.submit(_asked, spec, stream, client, request)
-            for vendor_id, request in zip(wanted, requests, strict=True)
+            for vendor_id, request in zip(distinct_ids, requests, strict=True)
         }
         try:
-            for at, vendor_id in enumerate(named):
+            for at, vendor_id in enumerate(document_ids):
                 document = running[vendor_id].result() if vendor_id is not None else None
                 size += len(document or b"")
                 if size > spec.body_bytes_limit:
@@ -125,19 +127,25 @@ def rest_completed(spec: ConnectorSpec, stream: Stream, client: Client, body: by
         return body
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
     values = [_opened(record) for record in records]
-    asked = [
+    lacking = [
         (at, rest, str(dig(value, segments(rest.owner))))
         for at, value in enumerate(values)
         for rest in stream.rest
         if _lacks(dig(value, segments(rest.when)))
     ]
-    if not asked:
+    if not lacking:
         return body
+    size = len(body)
     with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-rest") as pool:
-        running = [pool.submit(_whole_list, spec, rest, client, key) for _, rest, key in asked]
+        running = [pool.submit(_whole_list, spec, rest, client, key) for _, rest, key in lacking]
         try:
-            for (at, rest, _), future in zip(asked, running, strict=True):
+            for (at, rest, _), future in zip(lacking, running, strict=True):
                 entries = future.result()
+                size += len(entries or b"")
+                if size > spec.body_bytes_limit:
+                    raise UnexpectedShape(
+                        spec.name, stream.name, "the lists of one page are too large together"
+                    )
                 if entries is not None:
                     records[at] = _put(records[at], segments(rest.at), entries)
         finally:

@@ -276,8 +276,8 @@ class Stripe:
         ]
 
     def _entries(self, query: "Query") -> list["Row"]:
-        types, one = query.many("types"), query.text("type")
-        if types and one:
+        types, pattern = query.many("types"), query.text("type")
+        if types and pattern:
             raise ApiError(400, "", "You may pass either type or types, but not both")
         if len(types) > TYPES_MAX:
             raise ApiError(400, "", f"At most {TYPES_MAX} types", "types")
@@ -287,11 +287,13 @@ class Stripe:
         since, until = query.range("created")
 
         def wanted(row: Row) -> bool:
-            named = row.type.startswith(one[:-1]) if one.endswith("*") else row.type == one
+            named = (
+                row.type.startswith(pattern[:-1]) if pattern.endswith("*") else row.type == pattern
+            )
             return (
                 since <= row.created < until
                 and (not types or row.type in types)
-                and (not one or named)
+                and (not pattern or named)
             )
 
         # Things happen in the order of the journal; a second may hold several.

@@ -163,17 +163,17 @@ class StripeBooks(Books):
 
     def edit(self, document: Document, line_no: int, quantity: int, at: datetime) -> bool:
         """Changes a draft."""
-        done = self._draft(document) and super().edit(document, line_no, quantity, at)
-        if done:
+        changed = self._draft(document) and super().edit(document, line_no, quantity, at)
+        if changed:
             self._note("invoice.updated", document, at)
-        return done
+        return changed
 
     def reassign(self, document: Document, customer: Customer, at: datetime) -> bool:
         """Gives a draft to another customer."""
-        done = self._draft(document) and super().reassign(document, customer, at)
-        if done:
+        changed = self._draft(document) and super().reassign(document, customer, at)
+        if changed:
             self._note("invoice.updated", document, at)
-        return done
+        return changed
 
     def void(self, document: Document, at: datetime) -> bool:
         """Voids an open invoice; its amounts stay."""
@@ -253,10 +253,10 @@ class StripeBooks(Books):
 
     def change_phone(self, customer: Customer, phone: str | None, at: datetime) -> bool:
         """Also told by an event."""
-        done = super().change_phone(customer, phone, at)
-        if done:
+        changed = super().change_phone(customer, phone, at)
+        if changed:
             self._note("customer.updated", customer, at)
-        return done
+        return changed
 
     def add_customer(
         self,
