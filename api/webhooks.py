@@ -205,6 +205,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         attempt.outcome = "handshake"
         return Response()
     key = kit.delivery_key(webhook, headers, body, now)
+    body = kit.without_secrets(webhook.scheme, body, endpoint.secrets)
     return await _store(state, endpoint, attempt, (key, kind, body), _kept(webhook, headers), now)
 
 

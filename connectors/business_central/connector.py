@@ -353,8 +353,8 @@ SPEC = ConnectorSpec(
             fallback_record="",
         ),
     ),
-    # A user may ask 6000 times in 5 minutes; environments used to have 600 a minute. A sixth request
-    # at once waits in a queue, which ends in a 503.
+    # A user may ask 6000 times in 5 minutes; environments used to have 600 a minute. A sixth
+    # request at once waits in a queue, which ends in a 503.
     rate=RateLimit(((600, 60.0), (6000, 300.0)), concurrency=5),
     page_size=_PAGE_SIZE,
     fault=_fault,

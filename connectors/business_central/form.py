@@ -146,13 +146,13 @@ FORM: Final = Form(
         "2. Run this deployment again: it takes the secret.\n"
         "3. Make two subscriptions at Business Central with that secret as *clientState*, one for "
         "`salesInvoices`, one for `salesCreditMemos` (the guide has the two calls).\n"
-        "4. **They end after three days**: renew them daily (the guide has the call). What is missed "
-        "in between, the next synchronisation reads."
+        "4. **They end after three days**: renew them daily (the guide has the call). What is "
+        "missed in between, the next synchronisation reads."
     ),
     webhook_hint=(
-        "Enter a made-up secret of at least 16 characters here, `twezah webhooks rotate {id}`, then "
-        "make subscriptions for salesInvoices and salesCreditMemos at Business Central with the URL "
-        "and that secret as clientState, and renew them before three days are over (guide)."
+        "Enter a made-up secret of at least 16 characters here, `twezah webhooks rotate {id}`, "
+        "then make subscriptions for salesInvoices and salesCreditMemos at Business Central with "
+        "the URL and that secret as clientState, and renew them before three days are over (guide)."
     ),
     refusals=("AppRejected", "KeyRejected"),
     missing=_missing,

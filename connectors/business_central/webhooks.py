@@ -4,7 +4,7 @@ A subscription is introduced by a handshake: the address is called with a `valid
 the answer repeats. The same comes with each renewal, at the latest every three days. A notice
 carries the `clientState` that the subscription was made with, which is the only proof.
 
-https://learn.microsoft.com/dynamics365/business-central/dev-itpro/api-reference/v2.0/dynamics-subscriptions
+https://learn.microsoft.com/dynamics365/business-central/dev-itpro/ (Working with webhooks)
 """
 
 import re
@@ -86,6 +86,6 @@ def _greet(received: Delivery) -> Handshake | None:
     return Handshake(body=tokens[0])
 
 
-#: The secret is the `clientState`, which the operator makes up. Whatever is answered beside 2xx, 408,
-#: 429 and 5xx ends the subscription.
+#: The secret is the `clientState`, which the operator makes up. Whatever is answered beside 2xx,
+#: 408, 429 and 5xx ends the subscription.
 WEBHOOK: Final = Webhook("business_central", secret_in_clear(_states), _read, greet=_greet)

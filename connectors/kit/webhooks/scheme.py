@@ -31,11 +31,12 @@ from connectors.kit.webhooks.signatures import (
     Unusable,
     delivery,
     matching,
+    without_secrets,
 )
 
 __all__ = [
     "BadBody", "Delivery", "Event", "Handshake", "Headers", "Refused", "Scheme", "Verified",
-    "Webhook", "delivery_key", "events", "handshake", "unusable", "verify",
+    "Webhook", "delivery_key", "events", "handshake", "unusable", "verify", "without_secrets",
 ]  # fmt: skip
 
 #: Events that one delivery may hold; QuickBooks, the largest known, sends 100.

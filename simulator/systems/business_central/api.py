@@ -263,7 +263,7 @@ def _preferred_size(request: httpx.Request) -> int:
 
 
 def _next_link(request: httpx.Request, token: str) -> str:
-    """The address of the next page: absolute, with the same options and the place of the last row."""
+    """The address of the next page, with the same options and the place of the last row."""
     params = request.url.params
     kept = [(name, params[name]) for name in params if name not in ("$skip", "$skiptoken", "aid")]
     options = [*kept, ("aid", "FIRST"), ("$skiptoken", token)]
