@@ -128,12 +128,14 @@ def _phone_of(address: Any) -> str | None:
 
     Numbers of two countries can look alike: a Portuguese one must not become an Angolan member's.
     """
-    written, country = address.get("telephone"), address.get("country_id")
-    if not written:
+    telephone, country = address.get("telephone"), address.get("country_id")
+    if not telephone:
         return None
-    if not isinstance(written, str | int):
+    if not isinstance(telephone, str | int):
         raise TypeError("it is neither text nor a number")
-    return (dialled(str(written), country) if isinstance(country, str) else None) or str(written)
+    return (dialled(str(telephone), country) if isinstance(country, str) else None) or str(
+        telephone
+    )
 
 
 HELPERS = _helpers()

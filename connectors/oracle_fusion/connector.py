@@ -198,10 +198,10 @@ def _tax(documents: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 
 def _status(state: str) -> pl.Expr:
     """Open or paid by what is left; what is not complete is a draft."""
-    done = pl.when(pl.col("balance_minor") == 0).then(pl.lit("paid")).otherwise(pl.lit("open"))
+    complete = pl.when(pl.col("balance_minor") == 0).then(pl.lit("paid")).otherwise(pl.lit("open"))
     words = pl.col(state).str.to_lowercase()
     draft = words.is_in(["incomplete", "pending approval", "rejected", "draft", "frozen"])
-    return pl.when(words == "complete").then(done).when(draft).then(pl.lit("draft"))
+    return pl.when(words == "complete").then(complete).when(draft).then(pl.lit("draft"))
 
 
 #: Numbers may be written with groups of thousands.

@@ -391,8 +391,8 @@ def recipient_and_rsa_keys(
 ) -> Scheme:
     """RSA-SHA256 (PKCS #1 v1.5) over the body, base64, with a key that the vendor publishes.
 
-    The same keys sign what is sent to all of the vendor's customers. So the secret is, on its first
-    line, our own id at the vendor, which the body must name, and the public keys (PEM) behind it.
+    The same keys sign what is sent to all of the vendor's customers. So the secret begins with
+    our own id at the vendor, which the body must name; the public keys (PEM) stand behind it.
 
     Args:
         headers: Where signatures are; one that fits is enough.
@@ -405,10 +405,10 @@ def recipient_and_rsa_keys(
         if not own_id or not _rsa_fits(keys, received.header(_CANDIDATE), content):
             return False
         try:
-            named = word(opened(received.body), recipient)
+            recipient_id = word(opened(received.body), recipient)
         except BadBody:
             return False
-        return hmac.compare_digest(named.encode(), own_id.encode())
+        return hmac.compare_digest(recipient_id.encode(), own_id.encode())
 
     def message_id(received: Delivery) -> str:
         try:
@@ -473,12 +473,12 @@ def _rsa_fits(keys: Iterable[bytes], signature: str, content: bytes) -> bool:
     from cryptography.hazmat.primitives.hashes import SHA256
 
     try:
-        made = base64.b64decode(signature, validate=True)
+        signature_bytes = base64.b64decode(signature, validate=True)
     except (binascii.Error, ValueError):
         return False
     for pem in keys:
         try:
-            _rsa_key(pem).verify(made, content, PKCS1v15(), SHA256())
+            _rsa_key(pem).verify(signature_bytes, content, PKCS1v15(), SHA256())
         except (InvalidSignature, Unusable):
             continue
         return True

@@ -41,7 +41,7 @@ def secret() -> str:
 
 def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
     """One for each change."""
-    made = []
+    events = []
     for document, _ in changed:
         number = next(sender.numbers)
         order = document.source or document
@@ -67,14 +67,14 @@ def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
                 "_metadata": {"commerceEdition": "Adobe Commerce", "storeId": "1"},
             },
         }
-        made.append(Delivery("magento", json_body(body), "application/json", _signed))
-    return made
+        events.append(Delivery("magento", json_body(body), "application/json", _signed))
+    return events
 
 
 def _signed(body: bytes, _now: datetime) -> dict[str, str]:
     headers = {}
     for number, key in enumerate(_keys(), start=1):
-        made = base64.b64encode(key.sign(body, padding.PKCS1v15(), SHA256())).decode()
-        headers[f"x-adobe-digital-signature-{number}"] = made
+        signature = base64.b64encode(key.sign(body, padding.PKCS1v15(), SHA256())).decode()
+        headers[f"x-adobe-digital-signature-{number}"] = signature
         headers[f"x-adobe-public-key{number}-path"] = f"/prod/keys/pub-key-sim{number}.pem"
     return headers

@@ -54,10 +54,10 @@ class Magento:
             return httpx.Response(
                 406, content=b"<response/>", headers={"content-type": "application/xml"}
             )
-        before, found, rest = path.partition("/V1/")
+        before, version, rest = path.partition("/V1/")
         at_adobe = before == f"/{auth.TENANT}"
         store = before.removeprefix("/rest").strip("/")
-        if not found or not (at_adobe or before.startswith("/rest")):
+        if not version or not (at_adobe or before.startswith("/rest")):
             return _error(404, "Request does not match any route.")
         if not at_adobe and rest == _ADMIN_TOKEN:
             return self._admin_token(request)
@@ -122,10 +122,10 @@ class Magento:
         draw: Callable[..., dict[str, Any]],
     ) -> dict[str, Any]:
         versions = tuple(part.version for part in of)
-        known = self._rendered.get((kind, document.id))
-        if known is None or known[0] != versions:
-            known = self._rendered[kind, document.id] = (versions, draw(document))
-        return known[1]
+        kept = self._rendered.get((kind, document.id))
+        if kept is None or kept[0] != versions:
+            kept = self._rendered[kind, document.id] = (versions, draw(document))
+        return kept[1]
 
     def _ims_token(self, request: httpx.Request) -> httpx.Response:
         form = read_form(request)
@@ -141,10 +141,10 @@ class Magento:
     def _admin_token(self, request: httpx.Request) -> httpx.Response:
         """The token of an admin: a JSON text."""
         try:
-            given = json.loads(request.content)
+            account = json.loads(request.content)
         except ValueError:
-            given = None
-        if request.method != "POST" or given != auth.ADMIN:
+            account = None
+        if request.method != "POST" or account != auth.ADMIN:
             message = (
                 "The account sign-in was incorrect or your account is disabled temporarily. "
                 "Please wait and try again later."

@@ -27,12 +27,12 @@ def refusal(request: httpx.Request, grants: Grants, *, at_adobe: bool) -> str | 
     """Why a request is not let in: a message of the shop; None: it is."""
     header = request.headers.get("authorization", "")
     if at_adobe:
-        named = (
+        is_ours = (
             request.headers.get("x-api-key") == CLIENT_ID
             and request.headers.get("x-gw-ims-org-id") == ORGANIZATION
         )
         valid = grants.check(request) == "valid"
-        return None if named and valid else "The consumer isn't authorized to access %resources."
+        return None if is_ours and valid else "The consumer isn't authorized to access %resources."
     if header.startswith("OAuth "):
         return _oauth_refusal(request, header, grants)
     if grants.check(request) == "valid":
@@ -41,20 +41,20 @@ def refusal(request: httpx.Request, grants: Grants, *, at_adobe: bool) -> str | 
 
 
 def _oauth_refusal(request: httpx.Request, header: str, grants: Grants) -> str | None:
-    given = {name: unquote(value) for name, value in re.findall(r'\s*(\w+)="([^"]*)"', header)}
-    given.pop("realm", None)
-    if given.get("oauth_consumer_key") != CONSUMER[0]:
+    oauth = {name: unquote(value) for name, value in re.findall(r'\s*(\w+)="([^"]*)"', header)}
+    oauth.pop("realm", None)
+    if oauth.get("oauth_consumer_key") != CONSUMER[0]:
         return "A consumer with the provided key does not exist. Verify the key and try again."
-    if given.get("oauth_token") != TOKEN[0]:
+    if oauth.get("oauth_token") != TOKEN[0]:
         return "The token is invalid. Verify the token and try again."
-    if given.get("oauth_signature_method") != "HMAC-SHA256":
+    if oauth.get("oauth_signature_method") != "HMAC-SHA256":
         return "Signature method %1 is not supported"
-    stamp, nonce = given.get("oauth_timestamp", ""), given.get("oauth_nonce", "")
+    stamp, nonce = oauth.get("oauth_timestamp", ""), oauth.get("oauth_nonce", "")
     if not stamp.isdigit() or not nonce or (stamp, nonce) in grants.nonces:
         return "The nonce is already being used by the consumer with the provided ID."
-    made = given.pop("oauth_signature", "")
-    wanted = signature(request, given, consumer_secret=CONSUMER[1], token_secret=TOKEN[1])
-    if not hmac.compare_digest(made, wanted):
+    sent = oauth.pop("oauth_signature", "")
+    expected = signature(request, oauth, consumer_secret=CONSUMER[1], token_secret=TOKEN[1])
+    if not hmac.compare_digest(sent, expected):
         return "The signature is invalid. Verify and try again."
     grants.nonces.add((stamp, nonce))
     return None

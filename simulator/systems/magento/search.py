@@ -70,14 +70,14 @@ def parse(params: httpx.QueryParams) -> Criteria:
                 sorts[number][key] = value
             case _:
                 raise SearchError("The parameter %1 is not served here.", name=name)
-    for (group, _), said in sorted(filters.items()):
-        condition = said.get("condition_type", "eq")
+    for (group, _), parts_of in sorted(filters.items()):
+        condition = parts_of.get("condition_type", "eq")
         criteria.groups.setdefault(group, []).append(
-            (said.get("field", ""), condition, said.get("value", ""))
+            (parts_of.get("field", ""), condition, parts_of.get("value", ""))
         )
     criteria.sort = [
-        (said.get("field", ""), said.get("direction", "DESC").upper() == "DESC")
-        for _, said in sorted(sorts.items())
+        (parts_of.get("field", ""), parts_of.get("direction", "DESC").upper() == "DESC")
+        for _, parts_of in sorted(sorts.items())
     ]
     return criteria
 
