@@ -14,7 +14,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from connectors.kit.errors import UnexpectedShape
-from connectors.kit.spec import Account, PageRequest, Window, batches, utc_seconds
+from connectors.kit.spec import (
+    Account,
+    Lookup,
+    PageRequest,
+    Pages,
+    Window,
+    batches,
+    utc_seconds,
+)
+from connectors.kit.spec.fields import text
 
 #: The version of the API that the queries are written for, unless the block names another.
 VERSION: Final = "2026-10"
@@ -54,7 +63,7 @@ QUERIES: Final[Mapping[str, str]] = {
         f"query($ids: [ID!]!) {{ nodes(ids: $ids) {{ ... on Order {{ {_ORDER} }} }} }}"
     ),
     "lines": (
-        "query($id: ID!, $first: Int!, $after: String!) { order(id: $id) { "
+        "query($id: ID!, $first: Int!, $after: String) { order(id: $id) { "
         f"lineItems(first: $first, after: $after) {{ nodes {{ {_LINE} }} {_PAGE} }} }} }}"
     ),
     "customers": (
@@ -144,9 +153,44 @@ def customers_by_id(account: Account, ids: Sequence[str]) -> Iterable[PageReques
         yield asked(account, "customers", ids=[global_id("Customer", number) for number in batch])
 
 
-def more_lines(account: Account, order: str, cursor: str) -> PageRequest:
-    """A further page of an order's lines."""
-    return asked(account, "lines", id=global_id("Order", order), first=_MORE_LINES, after=cursor)
+def lines_of_orders(account: Account, orders: Sequence[str]) -> Iterable[PageRequest]:
+    """The first page of an order's lines, for orders that have more of them than a list shows."""
+    for order in orders:
+        yield asked(account, "lines", id=global_id("Order", order), first=_MORE_LINES)
+
+
+def _by_line_cursor(first: PageRequest) -> Pages:
+    """Page after page of an order's lines, by the cursor behind each.
+
+    Raises:
+        UnexpectedShape: A page says that there are more, and not how they are asked for.
+    """
+    request = first
+    while True:
+        view = yield request
+        if view.info.get("more") is not True:
+            return
+        cursor = view.info.get("next")
+        if not cursor:
+            detail = "an order has more lines, and its page has no endCursor"
+            raise UnexpectedShape("shopify", "lines", detail)
+        body = json.loads(request.body or "{}")
+        body["variables"]["after"] = cursor
+        request = replace(request, body=json.dumps(body), page_no=request.page_no + 1)
+
+
+#: All lines of one order.
+ORDER_LINES: Final = Lookup(
+    "lines",
+    lines_of_orders,
+    "/data/order/lineItems/nodes",
+    {"external_id": text("/id")},
+    paginate=_by_line_cursor,
+    info={
+        "more": "/data/order/lineItems/pageInfo/hasNextPage",
+        "next": "/data/order/lineItems/pageInfo/endCursor",
+    },
+)
 
 
 def global_id(kind: str, number: str) -> str:

@@ -1,21 +1,13 @@
 """Puts other records, which say more of them, inside the records of a page that name them."""
 
-from typing import Any, Final
-
-import msgspec
-
 from connectors.kit.errors import UnexpectedShape
 from connectors.kit.http.client import Client
-from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE
 from connectors.kit.read.look_up import concurrently
+from connectors.kit.read.raw_records import opened_record, raw_records, with_value
 from connectors.kit.spec import Beside, ConnectorSpec, Lookup, Stream
 from connectors.kit.spec.fields import text
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
-
-_WHOLE: Final = Decoder(Any)
-_ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
 
 def accompanied(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes) -> bytes:
@@ -35,7 +27,7 @@ def accompanied(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes
     beside = stream.beside
     if beside is None:
         return body
-    records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
+    records = raw_records(stream, body)
     named = {
         number: other_id
         for number, raw in enumerate(records)
@@ -51,7 +43,7 @@ def accompanied(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes
     others: dict[str, bytes] = {}
     for page in concurrently(spec, lookup, client, requests):
         for raw in raw_list(raw_at(page.body, segments(beside.records)) or b"[]"):
-            others[str(dig(_WHOLE.decode(raw), segments(beside.id)))] = raw
+            others[str(dig(opened_record(raw), segments(beside.id)))] = raw
     size = len(body) + sum(len(others.get(other_id, b"")) for other_id in named.values())
     if size > spec.body_bytes_limit:
         raise UnexpectedShape(
@@ -59,26 +51,16 @@ def accompanied(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes
         )
     for number, other_id in named.items():
         if other_id in others:
-            entries = _ENTRIES.decode(records[number])
-            entries[beside.name] = msgspec.Raw(others[other_id])
-            records[number] = msgspec.json.encode(entries)
+            records[number] = with_value(records[number], (beside.name,), others[other_id])
     return list_page(stream.records, records)
 
 
 def _other_id(beside: Beside, raw: bytes) -> str | None:
     """The id of the other record that one names; None where it is not needed."""
-    record = _opened(raw)
+    record = opened_record(raw)
     if any(dig(record, segments(pointer)) for pointer in beside.unless):
         return None
     if beside.where and not dig(record, segments(beside.where)):
         return None
     ids = (dig(record, segments(pointer)) for pointer in beside.record)
     return next((str(other_id) for other_id in ids if other_id), None)
-
-
-def _opened(record: bytes) -> Any:
-    """A record's JSON; None where it is none, which is said when the page is mapped."""
-    try:
-        return _WHOLE.decode(record)
-    except UNREADABLE:
-        return None

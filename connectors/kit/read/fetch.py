@@ -17,8 +17,8 @@ from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
 from connectors.kit.read.beside import accompanied
-from connectors.kit.read.continued import continued
-from connectors.kit.read.hydrate import is_unknown, rest_completed
+from connectors.kit.read.hydrate import is_unknown
+from connectors.kit.read.rest import with_whole_lists
 from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
 
@@ -75,11 +75,12 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
             return None
         raise
     # Outside of the retries above: these requests have their own.
-    body = rest_completed(spec, stream, client, body)
+    if count:
+        body = with_whole_lists(spec, stream, client, accompanied(spec, stream, client, body))
     page = Page(
         stream.name,
         request.page_no,
-        continued(spec, stream, client, accompanied(spec, stream, client, body)),
+        body,
         answer.content_type,
         answer.fetched_at,
         request,

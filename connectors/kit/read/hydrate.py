@@ -1,6 +1,6 @@
-"""Completes documents of which a list says too little, and lists inside documents.
+"""Completes documents of which a list says too little.
 
-What is missing is asked for by the document's id, before the page is stored.
+Each is asked for by its id, before the page is stored.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,13 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.parse import instants
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, error_code, plan_for, unexpected
-from connectors.kit.read.look_up import all_pages
-from connectors.kit.spec import Account, ById, ConnectorSpec, PageRequest, Rest, Stream
+from connectors.kit.read.raw_records import ENTRIES, opened_record, raw_records
+from connectors.kit.spec import Account, ById, ConnectorSpec, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
 
 #: Statuses that say that there is no such document.
 UNKNOWN: Final = (404, 410)
 _WHOLE: Final = Decoder(Any)
-_ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
 
 def completed(
@@ -61,12 +60,12 @@ def completed(
     """
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")
-    records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
+    records = raw_records(stream, body)
     by_id = stream.by_id
     changed = _changed(spec, stream, client.account, records, since)
     document_ids = list(ids)
     if by_id.named:
-        document_ids = [_named(by_id, _opened(record)) for record in records]
+        document_ids = [_named(by_id, opened_record(record)) for record in records]
     document_ids = [
         str(key) if key is not None and new else None
         for key, new in zip(document_ids, changed, strict=True)
@@ -106,54 +105,6 @@ def _named(by_id: ById, record: Any) -> Any:
     return next((vendor_id for vendor_id in candidates if vendor_id), None)
 
 
-def _opened(record: bytes) -> Any:
-    """A record's JSON; None where it is none, which is said when the page is mapped."""
-    try:
-        return _WHOLE.decode(record)
-    except UNREADABLE:
-        return None
-
-
-def rest_completed(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes) -> bytes:
-    """The page, with the lists inside its records whole (`Stream.rest`).
-
-    Entries stay byte for byte as received. Where the vendor no longer has a document, its record
-    stays as it is.
-
-    Raises:
-        ConnectorError: As `extract`.
-    """
-    if not stream.rest:
-        return body
-    records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
-    values = [_opened(record) for record in records]
-    lacking = [
-        (at, rest, str(dig(value, segments(rest.owner))))
-        for at, value in enumerate(values)
-        for rest in stream.rest
-        if _lacks(dig(value, segments(rest.when)))
-    ]
-    if not lacking:
-        return body
-    size = len(body)
-    with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-rest") as pool:
-        running = [pool.submit(_whole_list, spec, rest, client, key) for _, rest, key in lacking]
-        try:
-            for (at, rest, _), future in zip(lacking, running, strict=True):
-                entries = future.result()
-                size += len(entries or b"")
-                if size > spec.body_bytes_limit:
-                    raise UnexpectedShape(
-                        spec.name, stream.name, "the lists of one page are too large together"
-                    )
-                if entries is not None:
-                    records[at] = _put(records[at], segments(rest.at), entries)
-        finally:
-            for future in running:
-                future.cancel()
-    return list_page(stream.records, records)
-
-
 def _changed(
     spec: ConnectorSpec,
     stream: Stream,
@@ -184,30 +135,6 @@ def _text(raw: bytes | None) -> str | None:
     except UNREADABLE:
         return None
     return value if isinstance(value, str) else None
-
-
-def _lacks(flag: Any) -> bool:
-    return flag not in (None, False, "", 0, "0")
-
-
-def _whole_list(spec: ConnectorSpec, rest: Rest, client: Client, owner: str) -> bytes | None:
-    """The JSON of all entries of a list; None where the vendor does not know the document."""
-    entries: list[bytes] = []
-    known = False
-    for request in rest.lookup.requests(client.account, [owner]):
-        for page in all_pages(spec, rest.lookup, client, request, forgiving=True):
-            known = True
-            entries += raw_list(raw_at(page.body, segments(rest.lookup.records)) or b"[]")
-    return b"[" + b",".join(entries) + b"]" if known else None
-
-
-def _put(record: bytes, parts: Sequence[str], value: bytes) -> bytes:
-    """The record with another value at a pointer's parts; objects on the way are made."""
-    if not parts:
-        return value
-    entries = _ENTRIES.decode(record) if record.startswith(b"{") else {}
-    inner = bytes(entries.get(parts[0], b"{}")).strip()
-    return msgspec.json.encode({**entries, parts[0]: msgspec.Raw(_put(inner, parts[1:], value))})
 
 
 def _asked(
@@ -250,10 +177,10 @@ def _with_lines(stream: Stream, document: bytes) -> bytes:
 
 def _merged(by_id: ById, listed: bytes, document: bytes) -> bytes:
     """A record with its document."""
-    record = _ENTRIES.decode(listed)
+    record = ENTRIES.decode(listed)
     if by_id.under:
         return msgspec.json.encode({**record, by_id.under: msgspec.Raw(document)})
     if by_id.named:  # a record that names another document: that one takes its place
         naming = {segments(pointer)[0] for pointer in by_id.named}
         record = {name: value for name, value in record.items() if name in naming}
-    return msgspec.json.encode({**record, **_ENTRIES.decode(document)})
+    return msgspec.json.encode({**record, **ENTRIES.decode(document)})

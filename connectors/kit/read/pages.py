@@ -26,10 +26,10 @@ from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
 from connectors.kit.read.beside import accompanied
-from connectors.kit.read.continued import continued
-from connectors.kit.read.hydrate import completed, rest_completed
+from connectors.kit.read.hydrate import completed
 from connectors.kit.read.look_up import concurrently
 from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
+from connectors.kit.read.rest import with_whole_lists
 from connectors.kit.spec import (
     ConnectorSpec,
     ListMovedError,
@@ -215,11 +215,9 @@ class _Reading:
         if stream.incomplete and ids:
             since = self._since if stream.windowed else None
             body = completed(spec, stream, client, body, ids, since)
-        if stream.beside is not None and ids:
-            body = accompanied(spec, stream, client, body)
-        if stream.continued is not None and ids:
-            body = continued(spec, stream, client, body)
-        return rest_completed(spec, stream, client, body)
+        if not ids:
+            return body
+        return with_whole_lists(spec, stream, client, accompanied(spec, stream, client, body))
 
     def _following(self, page: PageView) -> PageRequest | Special | None:
         """What to ask for after a page; None after the last page.

@@ -32,7 +32,6 @@ from connectors.kit.spec.requests import (
 from connectors.kit.spec.streams import (
     Beside,
     ById,
-    Continued,
     Deleted,
     Details,
     Lines,
@@ -50,7 +49,6 @@ __all__ = [
     "ById",
     "ConnectorSpec",
     "Consent",
-    "Continued",
     "Deleted",
     "Details",
     "Grant",

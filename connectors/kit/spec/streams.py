@@ -74,27 +74,6 @@ class ById:
 
 
 @dataclass(frozen=True, eq=False)
-class Continued:
-    """A list inside a record that can be longer than the page of it which comes with the record.
-
-    What is left is asked for before the page is stored, and put behind what came.
-    """
-
-    #: Pointer to the list in a record.
-    list: str
-    #: Pointer in a record to the mark that the list goes on: true.
-    more: str
-    #: Pointer in a record to what the next page is asked for with.
-    cursor: str
-    #: Pointer to a record's id.
-    record: str
-    #: The request for the page behind a cursor, from the account, the record's id and the cursor.
-    request: Callable[[Account, str, str], PageRequest]
-    #: Pointer to the record in the answer; the other pointers hold in it as well.
-    answer: str
-
-
-@dataclass(frozen=True, eq=False)
 class Lookup:
     """A list asked by id to complete invoices: customers (phone), items (sku), or lines."""
 
@@ -231,8 +210,6 @@ class Stream:
     split: Callable[[PageRequest, PageView], Sequence[PageRequest]] | None = None
     #: Asks for lines that the list leaves out.
     details: Details | None = None
-    #: Asks for the rest of a list inside a record.
-    continued: Continued | None = None
     #: Lists inside a record that may be longer than the record shows.
     rest: tuple[Rest, ...] = ()
     #: The helper that marks a record of this list as a deleted document; it holds the time of the
