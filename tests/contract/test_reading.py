@@ -12,18 +12,11 @@ import pytest
 
 from connectors.kit.mapping import map_page
 from connectors.kit.read.pages import extract
-from connectors.kit.spec import Page, PageRequest, Resume, Window
+from connectors.kit.spec import ConnectorSpec, Page, PageRequest, Resume, Window
 from loyalty.schema import INVOICE, LINE, PROBLEM
 from tests.support.systems import SIMULATED
 
 LUANDA = ZoneInfo("Africa/Luanda")
-#: Systems whose deleted documents are gone from the lists and named in a list of their own.
-LISTS_DELETIONS = ("quickbooks", "netsuite", "stripe", "custom", "shopify")
-#: Systems that forget deleted documents, and list what is left.
-LISTS_THE_REST = ("sage_intacct", "zoho_books", "business_central", "wave")
-#: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of
-#: one's own.
-KEEPS = ("xero", "custom", "sap_s4hana", "magento", "square")
 #: Systems that do not say when a document was changed: lists tell what they can, events the rest.
 WITHOUT_TIME_OF_CHANGE = ("stripe",)
 #: Systems that let drafts alone be deleted; see their own tests.
@@ -34,6 +27,24 @@ WITHOUT_LINES = (("stripe", "sale"),)
 WITHOUT_QUANTITIES = ("sage_intacct",)
 #: Systems whose products have no code.
 WITHOUT_SKUS = ("wave",)
+
+
+def names_deletions(spec: ConnectorSpec) -> bool:
+    """Whether deleted documents are gone from the lists, and named: by another list, or a mark."""
+    sales = spec.streams[0]
+    lists = (stream for stream in spec.streams if stream.name in sales.deletions)
+    return sales.gone is not None or any(one.deleted and not one.census for one in lists)
+
+
+def lists_the_rest(spec: ConnectorSpec) -> bool:
+    """Whether deleted documents are forgotten, and what is left is listed."""
+    census = {stream.name for stream in spec.streams if stream.census}
+    return set(spec.streams[0].deletions) <= census
+
+
+def keeps(spec: ConnectorSpec) -> bool:
+    """Whether deleted documents stay in their list; see test_moving_lists for systems of one's own."""
+    return spec.streams[0].name in spec.streams[0].deletions
 
 
 def truths(bench: Any) -> dict[str, Any]:
@@ -49,7 +60,7 @@ def test_full_read_agrees_with_the_books(bench: Any) -> None:
     """Every document of the books is read, with every value as the books have it."""
     mapped = bench.read()
     rows = newest(mapped.invoices)
-    forgets = bench.spec.name in (*LISTS_DELETIONS, *LISTS_THE_REST)
+    forgets = names_deletions(bench.spec) or lists_the_rest(bench.spec)
     expected = {key: row for key, row in truths(bench).items() if not (row.deleted and forgets)}
     assert set(rows) == set(expected)
     for key, truth in expected.items():
@@ -158,11 +169,11 @@ def test_incremental_reads_only_what_changed(bench: Any, since: datetime) -> Non
     changed = {key for key, row in truths(bench).items() if row.updated_at >= since}
     gone = {key for key, row in truths(bench).items() if row.deleted and row.updated_at >= since}
     read = {key for key, row in newest(mapped.invoices).items() if row["updated_at"] >= since}
-    if bench.spec.name in LISTS_DELETIONS:
+    if names_deletions(bench.spec):
         assert set(mapped.deletions["external_id"]) == gone
         assert mapped.deletions["deleted_at"].null_count() == 0
         changed -= gone
-    if bench.spec.name in LISTS_THE_REST:
+    if lists_the_rest(bench.spec):
         alive = {key for key, row in truths(bench).items() if not row.deleted}
         assert set(mapped.listed["external_id"]) == alive
         changed -= gone
@@ -246,7 +257,7 @@ def test_no_sale_is_lost_when_documents_are_deleted_while_paging(
 ) -> None:
     """Later records move up when earlier ones leave a list: onto a page that was read already."""
     stream = bench.spec.streams[0]
-    if bench.spec.name in (*KEEPS, *DELETES_DRAFTS):
+    if keeps(bench.spec) or bench.spec.name in DELETES_DRAFTS:
         pytest.skip("this vendor keeps its documents in the list, or all but drafts")
     before = {key for key, row in truths(bench).items() if not row.deleted}
     pages = []

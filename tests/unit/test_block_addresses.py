@@ -35,6 +35,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
         "consumer_secret": "s",
     },
     "wave": {"client_id": "c", "client_secret": "s"},
+    "square": {"client_id": "c", "client_secret": "s"},
+    "paypal": {"merchant_id": "M1", "client_id": "c", "client_secret": "s"},
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
 }

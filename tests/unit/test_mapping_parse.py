@@ -195,6 +195,10 @@ def test_phones(written: str, number: str | None) -> None:
     assert e164(pl.Series([written, None], dtype=pl.String), "AO").to_list() == [number, None]
 
 
+def test_a_list_of_integers_of_any_size_is_no_text() -> None:
+    assert texts([[-(2**127) - 1], "a"]).to_list() == [NOT_TEXT, "a"]
+
+
 def test_texts_of_any_json() -> None:
     values = ["a", " b\t", "", "  ", None, 5, True, {"x": 1}, [1], "nul\x00"]
     found = trimmed(

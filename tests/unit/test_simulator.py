@@ -205,8 +205,8 @@ def test_the_server_stops_cleanly_and_carries_on_from_its_state(tmp_path: Path) 
 def test_one_request_lets_things_happen_and_they_are_remembered(tmp_path: Path) -> None:
     process, hello = start_server("--state", str(tmp_path / "state.json"))
     try:
-        happened = httpx.post(f"{hello['url']}/evolve?steps=40").json()["happened"]
-        assert len(happened) == 40
+        happened = httpx.post(f"{hello['url']}/evolve?steps=200").json()["happened"]
+        assert len(happened) == 200
         assert {system for system, _ in happened} == set(SYSTEMS)
         for wrong in ("0", "1001", "-1", "many", ""):
             assert httpx.post(f"{hello['url']}/evolve?steps={wrong}").status_code == 400
@@ -214,7 +214,7 @@ def test_one_request_lets_things_happen_and_they_are_remembered(tmp_path: Path) 
     finally:
         process.terminate()
         assert process.wait(60) == 0
-    assert len(json.loads((tmp_path / "state.json").read_text())["evolved"]) == 40
+    assert len(json.loads((tmp_path / "state.json").read_text())["evolved"]) == 200
 
 
 def test_what_happened_is_remembered_before_anybody_hears_of_it(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def texts(values: Sequence[Any]) -> pl.Series:
     """JSON values as one text column; objects and booleans become `NOT_TEXT`."""
     try:
         return pl.Series(values, dtype=pl.String, strict=True)
-    except TypeError:
+    except (TypeError, OverflowError):  # the latter: integers of more than 128 bits in a list
         return pl.Series(
             [v if v is None or v.__class__ is str else _text(v) for v in values], dtype=pl.String
         )

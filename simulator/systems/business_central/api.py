@@ -11,7 +11,7 @@ import httpx
 from simulator.limits import Throttled
 from simulator.model import ACCOUNTS
 from simulator.oauth import Denied, form_client, read_form
-from simulator.systems.business_central.query import (
+from simulator.odata import (
     QueryError,
     Row,
     behind,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from simulator.model import CURRENCY, Customer, Document, Line, Product
-from simulator.systems.business_central.query import day_text
+from simulator.odata import day_text
 from simulator.wire import number
 
 NOTHING: Final = "00000000-0000-0000-0000-000000000000"

@@ -11,7 +11,7 @@ import httpx
 from simulator.limits import Throttled
 from simulator.model import Customer, Document
 from simulator.oauth import Denied, basic_client, form_client, read_form
-from simulator.systems.business_central.query import QueryError, filtered, ordered
+from simulator.odata import QueryError, filtered, ordered
 from simulator.systems.sap_s4hana.metadata import metadata
 from simulator.systems.sap_s4hana.render import (
     BILLING,
@@ -36,6 +36,14 @@ _OPTIONS: Final = (
 _PHONES: Final = ("to_PhoneNumber", "to_MobilePhoneNumber")
 _TYPED: Final = re.compile(r"(datetimeoffset|datetime|guid)?'(.*)'", re.DOTALL)
 _LOGIN_PAGE: Final = "<html><head><title>Logon</title></head><body>Anmeldung</body></html>"
+
+
+#: What documents and business partners can be filtered by and ordered; the first is their key.
+_DOCUMENT_NAMES: Final = (
+    "BillingDocument", "BillingDocumentType", "SalesOrganization", "SoldToParty",
+    "LastChangeDateTime", "CreationDate",
+)  # fmt: skip
+_PARTNER_NAMES: Final = ("BusinessPartner", "Customer")
 
 
 class S4Hana:
@@ -154,7 +162,8 @@ class S4Hana:
             return self._error(404, "/IWBEP/CM_MGW_RT/020", "Resource not found for the segment")
         rows = self._documents() if name.startswith(BILLING) else self._partners()
         if matched[2] is None:
-            return self._list(request, rows)
+            names = _DOCUMENT_NAMES if name.startswith(BILLING) else _PARTNER_NAMES
+            return self._list(request, rows, names)
         key = "BillingDocument" if name.startswith(BILLING) else "BusinessPartner"
         row = next((row for row in rows if row[key] == matched[2].lstrip("0")), None)
         if row is None:
@@ -186,13 +195,14 @@ class S4Hana:
             for customer in self.books.customers.values()
         ]
 
-    def _list(self, request: httpx.Request, rows: Sequence[dict[str, Any]]) -> httpx.Response:
+    def _list(
+        self, request: httpx.Request, rows: Sequence[dict[str, Any]], names: tuple[str, ...]
+    ) -> httpx.Response:
         params = request.url.params
         if strange := unsupported(params, *_OPTIONS):
             raise QueryError(f"The option {strange} is not supported")
-        names = tuple(name for name in (rows[0] if rows else {}) if name)
-        found = filtered(rows, params.get("$filter", ""), names, _literal) if rows else []
-        first = names[0] if names else ""
+        found = filtered(rows, params.get("$filter", ""), names, _literal)
+        first = names[0]
         asked = params.get("$orderby", first)
         found = ordered([{**row, "id": row[first]} for row in found], asked, names)
         body: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The query options of OData 4 as Business Central takes them, over rows of plain values.
+"""The query options of OData, over rows of plain values (Business Central, SAP S/4HANA).
 
 Filters compare a property with a literal (`eq`, `ne`, `gt`, `ge`, `lt`, `le`), put together with
 `and`, `or`, `not` and brackets. Times and GUIDs are written without quotes.
