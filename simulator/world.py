@@ -1,7 +1,7 @@
 """The seeded world: the same seed and clock give the same customers, sales and changes, byte for byte."""
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
@@ -162,18 +162,29 @@ class World:
             at, _, act = heapq.heappop(agenda)
             act(at)
 
-    def evolve(self, steps: int = 1, *, at: datetime | None = None) -> list[tuple[str, str]]:
+    def evolve(
+        self,
+        steps: int = 1,
+        *,
+        at: datetime | None = None,
+        systems: Collection[str] = SYSTEMS,
+    ) -> list[tuple[str, str]]:
         """Lets things happen, now or at an instant: sales, edits, voids, refunds, payments, new numbers.
+
+        Args:
+            steps: How many things.
+            at: When; now when left out.
+            systems: Where; in all systems when left out.
 
         Returns:
             (system, what happened) for each step.
         """
         with self.lock:
             instant = (at or self.now()).astimezone(UTC).replace(microsecond=0)
-            systems = [name for name in SYSTEMS if self._activity[name].buyers]
+            living = [name for name in SYSTEMS if name in systems and self._activity[name].buyers]
             done = []
-            for _ in range(steps if systems else 0):
-                system = self._evolving.choice(systems)
+            for _ in range(steps if living else 0):
+                system = self._evolving.choice(living)
                 done.append((system, self._activity[system].step(instant)))
             return done
 

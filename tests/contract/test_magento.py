@@ -539,7 +539,7 @@ def test_the_handshake_repeats_the_code_and_nothing_else() -> None:
 
 def test_simulated_events_are_verified(bench: Any) -> None:
     announcer = Announcer(bench.world, {"magento": secret()})
-    bench.world.evolve(steps=120)
+    bench.world.evolve(steps=20, systems=("magento",))
     deliveries = announcer.changes()
     assert len(deliveries) > 5
     for one in deliveries:

@@ -298,7 +298,7 @@ def test_no_row_is_lost_when_rows_change_while_paging(bench: Any) -> None:
 
     def edit(request: Any) -> None:
         if "token" not in request.url.path and next(turns) % 2:
-            bench.world.evolve(steps=2)
+            bench.world.evolve(systems=(bench.spec.name,))
 
     bench.before = edit
     read = set()

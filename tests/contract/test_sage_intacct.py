@@ -137,7 +137,7 @@ def test_the_entity_of_the_account_is_named_in_the_header(bench: Any) -> None:
     whole = bench.read().invoices.height
     assert {one.headers["x-ia-api-param-entity"] for one in bench.api_requests()} == {"E100"}
     bench.requests.clear()
-    bench.world.evolve(1)
+    bench.world.evolve(systems=("sage_intacct",))
     block = SageIntacctConnection(company_id="AguaTwezah", client_id="i", client_secret="s")
     assert block.account() == "AguaTwezah"
     assert bench.spec.headers(block.connection()) == {"content-type": "application/json"}

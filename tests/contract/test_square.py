@@ -279,7 +279,7 @@ def test_no_order_is_lost_while_orders_are_edited(bench: Any) -> None:
     def edit(request: httpx.Request) -> None:
         if request.url.path.endswith("/search"):
             bench.clock.advance(seconds=1)
-            bench.world.evolve(6)
+            bench.world.evolve(systems=("square",))
 
     bench.before = edit
     read = {

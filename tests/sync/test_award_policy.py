@@ -29,6 +29,6 @@ def test_only_paid_sales_earn(shop: Shop, system: str) -> None:
     assert shop.points() == {}
     shop.sync(system, policy=AWAITING)
     assert shop.points() == oracle()
-    shop.world.evolve(steps=40)
+    shop.world.evolve(steps=12, systems=(system,))
     shop.sync(system, policy=AWAITING)
     assert shop.points() == oracle()

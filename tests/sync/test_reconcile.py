@@ -31,7 +31,7 @@ def execute(shop: Shop, statement: str) -> int:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_after_a_synchronisation_nothing_differs(shop: Shop, system: str) -> None:
-    shop.world.evolve(12)
+    shop.world.evolve(4, systems=(system,))
     before = look(shop, system)
     assert 0 < before.repairable <= before.documents, "nothing is in the books yet"
     shop.sync(system)

@@ -78,7 +78,7 @@ def test_xero_filters(xero: httpx.Client, clock: ManualClock, world: World) -> N
     assert recent
     assert all(row["DateString"] >= "2026-03-01" for row in recent)
     clock.advance(minutes=5)
-    world.evolve(40)
+    world.evolve(10, systems=("xero",))
     since = {"If-Modified-Since": "2026-03-10T12:05:00"}
     changed = xero.get(f"{XERO}/Invoices", headers=since).json()["Invoices"]
     assert changed
