@@ -47,6 +47,7 @@ class World:
             once.
         accounts: More accounts per system than the one of `ACCOUNTS`; they show the same books.
         sales_max: Most sales in the past per system, where it should have fewer than `invoices`.
+        systems: The systems with a past; the books of the others are empty.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class World:
         consent: Decision = "ask",
         accounts: Mapping[str, Sequence[str]] | None = None,
         sales_max: Mapping[str, int] | None = None,
+        systems: Collection[str] = SYSTEMS,
     ) -> None:
         self.seed, self.now, self.sleep, self.lock = seed, now or system_now, sleep, RLock()
         self.consent: Decision = consent
@@ -90,7 +92,7 @@ class World:
             EXAMPLE_NATIONAL
         }
         start = start or self.anchor - timedelta(days=days)
-        for name in SYSTEMS:
+        for name in (name for name in SYSTEMS if name in systems):
             sales = min(invoices, (sales_max or {}).get(name, invoices))
             self._populate(name, customers, sales, min(start, self.anchor), example=example)
 
@@ -181,7 +183,11 @@ class World:
         """
         with self.lock:
             instant = (at or self.now()).astimezone(UTC).replace(microsecond=0)
-            living = [name for name in SYSTEMS if name in systems and self._activity[name].buyers]
+            living = [
+                name
+                for name, activity in self._activity.items()
+                if name in systems and activity.buyers
+            ]
             done = []
             for _ in range(steps if living else 0):
                 system = self._evolving.choice(living)

@@ -172,6 +172,7 @@ def make_bench(system: str, **world: Any) -> Bench:
         "now": clock,
         "days": 25,
         "sleep": clock.sleep,
+        "systems": (system,),
     } | world
     bench = Bench(SYSTEMS.get(system, SYSTEMS["xero"]), simulator.World(seed=11, **options), clock)
     if system in DESCRIBED:

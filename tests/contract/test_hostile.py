@@ -16,10 +16,18 @@ from connectors.kit.errors import ConnectorError, TooManyPages, UnexpectedShape
 from connectors.kit.mapping import map_pages
 from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import Lookup, PageRequest, Window
+from tests.contract.conftest import OPTIONS, make_bench
 from tests.support import hostile
 from tests.support.hostile import FAULTS, Fault, Scene
+from tests.support.systems import SIMULATED
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(params=sorted([*SIMULATED, *OPTIONS]))
+def bench(request: pytest.FixtureRequest) -> Any:
+    """Every system in turn, over a world of a few pages: each fault reads it three times."""
+    return make_bench(request.param, customers=10, invoices=40)
 
 
 def play(bench: Any, fault: Fault) -> None:
