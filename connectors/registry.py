@@ -1,8 +1,10 @@
 """Finds the billing systems: each folder beside `kit/` that has a `connector.py` is one.
 
 `connector.py` gives `SPEC`, or `NAME` and `spec_from` where an operator describes the system in a
-block. `webhooks.py`, where the system announces sales, gives `WEBHOOK` or `webhook_from`. What an
-operator fills in is `connectors.forms`.
+`connector.py` gives `SPEC`, or `NAME` and `spec_from` where an operator describes the system in a
+block; `SPEC` and `spec_from` where some options of the account change what its records mean.
+`webhooks.py`, where the system announces sales, gives `WEBHOOK`, or `webhook_from`, or both, in the
+same way. What an operator fills in is `connectors.forms`.
 """
 
 import importlib
@@ -32,11 +34,15 @@ _WEBHOOK_MODULES: Final = dict(modules("webhooks"))
 SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
     {name: module.SPEC for name, module in _CONNECTORS.items() if hasattr(module, "SPEC")}
 )
+#: Descriptions that depend on an account's options.
+_SPECS_FROM: Final[Mapping[str, Callable[[Account], ConnectorSpec]]] = MappingProxyType(
+    {name: module.spec_from for name, module in _CONNECTORS.items() if hasattr(module, "spec_from")}
+)
 #: Systems that an operator describes in a block.
 DESCRIBED: Final[Mapping[str, Callable[[Account], ConnectorSpec]]] = MappingProxyType(
-    {name: module.spec_from for name, module in _CONNECTORS.items() if name not in SYSTEMS}
+    {name: describe for name, describe in _SPECS_FROM.items() if name not in SYSTEMS}
 )
-#: Webhooks of the systems that are described in code, by name.
+#: Webhooks of the systems that are described in code, by name, as far as no setting matters.
 WEBHOOKS: Final[Mapping[str, Webhook]] = MappingProxyType(
     {
         name: module.WEBHOOK
@@ -44,9 +50,17 @@ WEBHOOKS: Final[Mapping[str, Webhook]] = MappingProxyType(
         if hasattr(module, "WEBHOOK")
     }
 )
+#: How webhooks work for an account, where that depends on its settings.
+_WEBHOOKS_FROM: Final[Mapping[str, Callable[[Account], Webhook]]] = MappingProxyType(
+    {
+        name: module.webhook_from
+        for name, module in _WEBHOOK_MODULES.items()
+        if hasattr(module, "webhook_from")
+    }
+)
 #: Systems whose webhooks an operator describes in a block.
 DESCRIBED_WEBHOOKS: Final[Mapping[str, Callable[[Account], Webhook]]] = MappingProxyType(
-    {name: module.webhook_from for name, module in _WEBHOOK_MODULES.items() if name not in WEBHOOKS}
+    {name: describe for name, describe in _WEBHOOKS_FROM.items() if name not in WEBHOOKS}
 )
 
 
@@ -58,7 +72,7 @@ def spec_for(account: Account) -> ConnectorSpec:
         Misconfigured: If the system is described by the account's options, and they cannot be as
             they are.
     """
-    describe = DESCRIBED.get(account.system)
+    describe = _SPECS_FROM.get(account.system)
     return describe(account) if describe else SYSTEMS[account.system]
 
 
@@ -89,7 +103,7 @@ def webhook_for(
     Raises:
         Misconfigured: If they describe webhooks that cannot be as they are.
     """
-    describe = DESCRIBED_WEBHOOKS.get(account.system)
+    describe = _WEBHOOKS_FROM.get(account.system)
     if describe is None:
         return WEBHOOKS.get(account.system)
     return describe(replace(account, options={**account.options, **options}))

@@ -17,6 +17,7 @@ import uvicorn
 
 from simulator import ACCOUNTS, CLIENT_ID, SYSTEMS, Faults, World, seed_refresh_token
 from simulator.postman import Postman
+from simulator.registry import VENDORS
 from simulator.server import Application, Evolve
 
 _PARENT_CHECK_SECONDS: Final = 0.5
@@ -116,6 +117,11 @@ class State:
             ),
             consent=arguments.consent,
             access_token_seconds=None if life is None else dict.fromkeys(SYSTEMS, life),
+            sales_max={
+                name: system.sales_max
+                for name, system in VENDORS.items()
+                if system.sales_max is not None
+            },
         )
         for at in self.values["evolved"]:
             world.evolve(at=datetime.fromisoformat(at))

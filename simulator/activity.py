@@ -22,28 +22,12 @@ class Activity:
         self._suppliers = [customer for customer in books.customers.values() if customer.supplier]
         self._recent: list[Document] = []
         self._draws = self._weighted()
+        self._draws += ["exchange"] * books.exchange_weight
 
     def sale(self, at: datetime) -> Document:
         """A new sale of one to four lines."""
-        draw, books = self.random.random(), self.books
-        entity = (
-            "SalesReceipt"
-            if books.system in ("quickbooks", "netsuite") and draw < 0.25
-            else "Invoice"
-        )
-        if books.system == "square":  # mostly a till; few invoices
-            entity = "SalesReceipt" if draw < 0.6 else "Invoice"
-        status = "open"
-        if books.system == "xero" and draw < 0.06:
-            status = "draft" if draw < 0.04 else "submitted"
-        elif (books.system in ("freshbooks", "custom") and draw < 0.05) or (
-            books.system == "netsuite" and 0.25 <= draw < 0.29
-        ):
-            status = "draft"
-        elif books.system == "sage_intacct" and (draw < 0.05 or draw > 0.97):
-            status, entity = ("draft", entity) if draw < 0.05 else ("open", "DebitMemo")
-        elif books.system == "square" and draw > 0.95:
-            status = "draft"
+        books = self.books
+        entity, status = books.new_sale(self.random.random())
         discount_bps = self.random.choice(_DISCOUNTS_BPS) if self.random.random() < 0.06 else 0
         document = books.record(
             entity,
@@ -91,7 +75,7 @@ class Activity:
             (0.02, 6, self.books.delete),
             (0.15, 8, self.pay_part),
             (0.6, 15, self.pay),
-            (0.2 if self.books.system == "square" else 0.06, 20, self.take_back),
+            (self.books.take_back_odds, 20, self.take_back),
             (0.02, 25, self.books.archive),
         ):
             if random.random() < odds:
@@ -131,16 +115,25 @@ class Activity:
         credit = self.books.take_back(document, quantities, at)
         if credit is None:
             return False
+        if credit in document.refunds:  # a part of the sale, that nothing else happens to
+            return True
         self._recent.append(credit)
-        if self.books.system == "square" and self.random.random() < 0.4:
-            sale = self.books.exchange(credit, self._rows(), at)
-            self._recent += [sale] if sale else []
+        resale_odds = self.books.resale_odds
+        if resale_odds and self.random.random() < resale_odds:
+            self._recent.append(self.books.sell_with(credit, self._rows(), at))
         if credit.entity != "RefundReceipt" and self.random.random() < 0.8:
             share = self.random.choice((100, 100, 50))
             self.books.pay(document, credit.balance_minor * share // 100, at, credit=credit)
         if self.books.system == "netsuite" and self.random.random() < 0.5:
             self.books.pay_out(credit, at)
         return True
+
+    def exchange(self, document: Document, at: datetime) -> bool:
+        """Swaps a line for another product; only shops do."""
+        line_no = self.random.randrange(len(document.lines))
+        product = self.random.choice(list(self.books.products.values()))
+        quantity = self.random.choice(_QUANTITIES)
+        return self.books.exchange(document, line_no, product, quantity, at)
 
     def allocate(self, document: Document, at: datetime) -> bool:
         """Applies what is left of a credit to the invoice it came from."""

@@ -3,8 +3,7 @@
 Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
     CustomerRefund); Invoice, Bill, CreditNote,
 SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
-reverses them (Sage Intacct); Invoice, SalesReceipt, RefundReceipt (Square, whose orders are all of
-them); Invoice (custom). Operations return False, and change nothing, where
+reverses them (Sage Intacct); Invoice (custom); Invoice, CreditMemo (others). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -35,10 +34,22 @@ _REVERSALS = {
     "CreditMemo": "MemoReversal",
     "DebitMemo": "MemoReversal",
 }
+#: What cancels a posted document: one of the opposite kind, over the same lines.
+_CORRECTIONS = {"Invoice": "CreditMemo", "CreditMemo": "Invoice"}
 
 
 class Books:
-    """Everything one company recorded in one system."""
+    """Everything one company recorded in one system.
+
+    What a vendor does otherwise is in a subclass, the `BOOKS` of `systems/<name>/books.py`.
+    """
+
+    #: How often `Activity` swaps a line of an order for another product, beside its other changes.
+    exchange_weight = 0
+    #: How probable it is that something of a sale is taken back.
+    take_back_odds = 0.06
+    #: How probable it is that something else is sold in the same order (`sell_with`).
+    resale_odds = 0.0
 
     def __init__(self, system: str, random: Random) -> None:
         self.system, self.account = system, ACCOUNTS[system]
@@ -55,7 +66,7 @@ class Books:
             self.system == "netsuite"
         ):  # whose items all have a name that is unique, and is their SKU
             return [replace(item, sku=item.sku or item.name) for item in products()]
-        if self.system != "xero":
+        if not VENDORS[self.system].guids:
             return products()
         return [
             Product(self.new_id("item"), item.sku, item.name, item.unit_minor)
@@ -63,8 +74,8 @@ class Books:
         ]
 
     def new_id(self, sequence: str) -> str:
-        """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in most others."""
-        if self.system == "xero":
+        """An id as this vendor makes them: GUIDs, or one sequence for all transactions in most others."""
+        if VENDORS[self.system].guids:
             return str(UUID(int=self._random.getrandbits(128), version=4))
         if self.system != "freshbooks" and sequence not in ("customer", "item"):
             sequence = "transaction"
@@ -129,6 +140,8 @@ class Books:
     ) -> Document:
         """Enters a document of lines (product, quantity, unit price)."""
         record_key = key = self.new_id(entity)
+        if VENDORS[self.system].ids_are_numbers:
+            number = key
         number = number or self._new_number(entity)
         if (
             self.system == "sage_intacct" and entity == "Invoice" and int(key) % 3
@@ -162,6 +175,18 @@ class Books:
         )
         self.documents.setdefault(entity, {})[key] = document
         return document
+
+    def new_sale(self, draw: float) -> tuple[str, str]:
+        """What a new sale is, its entity and status, for a number drawn between 0 and 1."""
+        if self.system in ("quickbooks", "netsuite") and draw < 0.25:
+            return "SalesReceipt", "open"
+        if self.system == "netsuite" and draw < 0.29:
+            return "Invoice", "draft"
+        if self.system == "xero" and draw < 0.06:
+            return "Invoice", "draft" if draw < 0.04 else "submitted"
+        if self.system == "sage_intacct" and draw > 0.97:
+            return "DebitMemo", "open"
+        return "Invoice", "draft" if draw < VENDORS[self.system].drafts else "open"
 
     def approve(self, document: Document, at: datetime) -> bool:
         """Turns a draft into an open document."""
@@ -206,8 +231,6 @@ class Books:
         document = payment.document
         if payment.deleted or payment.credit is not None or not self._live(document):
             return False
-        if self.system == "square":  # money that was taken is only given back by a refund
-            return False
         payment.deleted = True
         payment.touch(at)
         document.paid_minor -= payment.amount_minor
@@ -218,8 +241,6 @@ class Books:
         """Changes a line's quantity, of documents that nothing was applied to."""
         if not self._untouched(document) or document.lines[line_no].quantity == quantity:
             return False
-        if self._closed(document):
-            return False
         document.lines[line_no].quantity = quantity
         self._rewrite(document, at)
         return True
@@ -227,8 +248,6 @@ class Books:
     def reassign(self, document: Document, customer: Customer, at: datetime) -> bool:
         """Moves a sale to another customer."""
         if not self._untouched(document) or document.customer is customer:
-            return False
-        if self._closed(document):
             return False
         document.customer = customer
         self._rewrite(document, at)
@@ -251,7 +270,6 @@ class Books:
         """
         if (
             self.system == "freshbooks"
-            or self._closed(document)
             or document.status != "open"
             or not self._untouched(document)
         ):
@@ -280,12 +298,9 @@ class Books:
         """Deletes, where the vendor lets one: Xero only deletes what was never approved."""
         if not self._untouched(document):
             return False
-        if self.system in ("xero", "square") and document.status not in ("draft", "submitted"):
+        if self.system == "xero" and document.status not in ("draft", "submitted"):
             return False
-        if self.system == "square":  # with the draft of an invoice its order is cancelled
-            document.status = "void"
-        else:
-            document.deleted = True
+        document.deleted = True
         document.touch(at)
         return True
 
@@ -316,15 +331,9 @@ class Books:
             return None
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
-        if self.system == "square" and not self._refundable(document):
-            return None
-        entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
-            document.entity, "CreditNote" if self.system in ("xero", "freshbooks") else "CreditMemo"
-        )
-        entity = "RefundReceipt" if self.system == "square" else entity
         document.taken_back = True
         return self.record(
-            entity,
+            self.credit_entity(document),
             document.customer,
             rows,
             at,
@@ -333,15 +342,17 @@ class Books:
             discount_bps=document.discount_bps,
         )
 
-    def exchange(
+    def credit_entity(self, document: Document) -> str:
+        """The entity of what takes a document back."""
+        if document.entity in ("SalesReceipt", "Bill"):
+            return {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}[document.entity]
+        return "CreditNote" if self.system in ("xero", "freshbooks") else "CreditMemo"
+
+    def sell_with(
         self, credit: Document, amounts: Iterable[tuple[Product, int, int]], at: datetime
-    ) -> Document | None:
-        """Sells other goods for what a refund takes back; only Square makes one order of both."""
-        if self.system != "square":
-            return None
-        sale = self.record("SalesReceipt", credit.customer, amounts, at)
-        credit.record_key, credit.number = sale.id, sale.number
-        return sale
+    ) -> Document:
+        """Sells other goods when some are taken back."""
+        return self.record("SalesReceipt", credit.customer, amounts, at)
 
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""
@@ -360,6 +371,24 @@ class Books:
         credit.touch(at)
         return refund
 
+    def exchange(
+        self, _document: Document, _line_no: int, _product: Product, _quantity: int, _at: datetime
+    ) -> bool:
+        """Swaps a line of an order for another product; only some shops can."""
+        return False
+
+    def vendor_id(self, document: Document) -> str:
+        """The id under which the vendor knows a document."""
+        return document.id
+
+    def sold_at(self, _document: Document) -> datetime | None:
+        """The moment of a sale, where the vendor tells it; None where it tells the day alone."""
+        return None
+
+    def refunded_minor(self, document: Document) -> int:
+        """What was given back on the sale itself; elsewhere credits are documents of their own."""
+        return document.credited_minor if self.system == "xero" else document.refunded_minor
+
     def change_phone(self, customer: Customer, phone: str | None, at: datetime) -> bool:
         """Rewrites a customer's phone; their invoices do not move."""
         if customer.phone == phone:
@@ -368,17 +397,34 @@ class Books:
         customer.touch(at)
         return True
 
-    def _closed(self, document: Document) -> bool:
-        """Whether it can no longer be changed: an order of Square's till that was paid."""
-        return self.system == "square" and document.entity in ("SalesReceipt", "RefundReceipt")
-
-    def _refundable(self, document: Document) -> bool:
-        """Whether Square can give something back: only what was paid."""
-        return document.entity == "SalesReceipt" or document.settled
-
     def _live(self, document: Document) -> bool:
         return not document.deleted and document.status == "open"
 
     def _untouched(self, document: Document) -> bool:
         applied = document.paid_minor or document.credited_minor or document.taken_back
         return not document.deleted and document.status != "void" and not applied
+
+
+class PostedBooks(Books):
+    """Books in which a posted document is cancelled by another one, of the opposite kind."""
+
+    def void(self, document: Document, at: datetime) -> bool:
+        """Cancels: the status changes, and the document that cancels it is posted."""
+        if not super().void(document, at):
+            return False
+        self._correct(document, at)
+        return True
+
+    def _correct(self, document: Document, at: datetime) -> None:
+        """Posts the document that cancels another one."""
+        rows = [(line.product, line.quantity, line.unit_minor) for line in document.lines]
+        self.record(
+            _CORRECTIONS[document.entity],
+            document.customer,
+            rows,
+            at,
+            status="void",
+            source=document,
+            tax_bps=document.tax_bps,
+            discount_bps=document.discount_bps,
+        )

@@ -91,7 +91,8 @@ def authorize(
     if chosen == "ask":
         return _page(vendor, request)
     target, state = httpx.URL(params["redirect_uri"]), params.get("state", "")
-    unknown = set(params.get("scope", "").split()) - set(consent.scopes)
+    asked = params.get("scope", "").split(consent.scope_separator)
+    unknown = set(filter(None, asked)) - set(consent.scopes)
     if unknown or chosen == "deny":
         error = "invalid_scope" if unknown else "access_denied"
         return _back(target.copy_merge_params({"error": error, "state": state}))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Final, Literal
 
+from simulator.books import Books
 from simulator.model import Document
 from simulator.wire import encode
 
@@ -58,6 +59,8 @@ class Sender:
     numbers: Iterator[int]
     #: Whether deliveries hold the whole document, where a vendor can be told to.
     full: bool = True
+    #: The vendor's books, for deliveries that hold more than the document.
+    books: Books | None = None
     #: Whether QuickBooks writes the form it has been using since 2026.
     cloud_events: bool = True
 

@@ -148,10 +148,13 @@ class Document:
     record_key: str = (
         ""  # Sage Intacct: a re-created record gets another key, its sales document stays
     )
+    refunds: list["Document"] = field(default_factory=list)  # in shops: given back of a sale
     gross_minor: int = 0
     net_minor: int = 0
     tax_minor: int = 0
     cache: dict[str, bytes] = field(default_factory=dict)
+    #: Lines that were swapped for others, where the document keeps them (Shopify).
+    removed: list[Line] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.recompute()
@@ -181,9 +184,14 @@ class Document:
         return self.total_minor - self.paid_minor - self.credited_minor
 
     @property
+    def refunded_minor(self) -> int:
+        """What a shop gave back of a sale."""
+        return sum(refund.total_minor for refund in self.refunds if not refund.deleted)
+
+    @property
     def settled(self) -> bool:
-        """Nothing left to pay or to give."""
-        return self.status == "open" and self.balance_minor == 0 and self.total_minor > 0
+        """Nothing left to pay or to give; what was paid may have been given back."""
+        return self.status == "open" and self.balance_minor <= 0 and self.total_minor > 0
 
     def touch(self, at: datetime) -> None:
         """Records a change: the vendor's updated stamp and version move, never back."""

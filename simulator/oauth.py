@@ -160,7 +160,8 @@ class Grants:
     def check(self, request: httpx.Request) -> str:
         """Whether the bearer token is "valid", "expired" or "unknown"."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        expires_at = self.state.access.get(token.strip()) if scheme.lower() == "bearer" else None
+        known = scheme.lower() in self.rules.words
+        expires_at = self.state.access.get(token.strip()) if known else None
         if expires_at is None:
             return "unknown"
         return "valid" if self._now() < expires_at else "expired"

@@ -1,7 +1,8 @@
 """Finds the simulated vendors: each folder of `systems/` that has a `system.py` is one.
 
 `system.py` gives `SYSTEM`, the vendor's values; `api.py` gives `API`, how it answers;
-`announce.py`, where the vendor sends webhooks, gives `deliveries`.
+`announce.py`, where the vendor sends webhooks, gives `deliveries`; `books.py`, where the vendor
+lets other things happen to a document than most do, gives `BOOKS`.
 """
 
 import importlib
@@ -34,6 +35,13 @@ def api(name: str) -> Any:
     if name not in VENDORS:
         raise KeyError(name)
     return importlib.import_module(f"simulator.systems.{name}.api").API
+
+
+def books_class(name: str) -> Any:
+    """The class of a vendor's books (`books.py` of its folder); None: the usual one."""
+    if not (Path(__file__).parent / "systems" / name / "books.py").exists():
+        return None
+    return importlib.import_module(f"simulator.systems.{name}.books").BOOKS
 
 
 def announcing() -> tuple[str, ...]:

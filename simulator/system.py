@@ -42,6 +42,8 @@ class Tokens:
     single: bool = False
     #: What client credentials get: nothing, an access token, or a refresh token as well.
     client_credentials: Literal["refused", "access", "access and refresh"] = "refused"
+    #: The words that are taken before an access token, in lower case.
+    words: tuple[str, ...] = ("bearer",)
     #: What an answer holds besides, from the scope and the time.
     answer: Callable[[str, datetime], Mapping[str, Any]] = _nothing_more
 
@@ -54,6 +56,8 @@ class ConsentPage:
     path: str
     #: Every scope that may be asked for.
     scopes: Collection[str]
+    #: What stands between scopes; None: spaces.
+    scope_separator: str | None = None
     #: Whether PKCE is looked at; otherwise its parameters are ignored.
     pkce: bool = False
     #: Whether redirect URIs must be https.
@@ -80,16 +84,30 @@ class System:
     first_ids: Mapping[str, int] = field(default_factory=dict)
     #: Number of the first document.
     first_number: int = 1
+    #: Sales of the past that `python -m simulator` gives it at most, where each sale costs its
+    #: readers a call; None: as many as the others have.
+    sales_max: int | None = None
     #: Requests at once; 0: no limit.
     concurrent: int = 0
     consent: ConsentPage | None = None
     #: An error body that the vendor sends with status 200; None: it never does.
     error_in_200: Any = None
+    #: Share of the sales that begin as drafts.
+    drafts: float = 0
+    #: What we expect a document to be, by entity, where it is not the usual (`truth`); None: no
+    #: document of its own.
+    kinds: Mapping[str, str | None] = field(default_factory=dict)
+    #: What we expect before a document's id, by entity, where ids of several kinds could meet.
+    prefixes: Mapping[str, str] = field(
+        default_factory=lambda: dict.fromkeys(("CreditMemo", "CreditNote"), "credit_note/")
+    )
     #: Whether the body alone says which list is asked for, and the path does not.
     asks_in_body: bool = False
-    #: What we expect a document to be, by entity, where it is not the usual (`truth`).
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    #: What we expect before the id of a document, by entity.
-    prefixes: Mapping[str, str] = field(default_factory=dict)
+    #: Whether ids are GUIDs; otherwise they are counted.
+    guids: bool = False
+    #: Whether documents have no id beside their number.
+    ids_are_numbers: bool = False
+    #: Every so many customers, by their ids, one buys as a guest; 0: none.
+    guests_every: int = 0
     #: Whether a sale counts as a draft until it is paid.
     sells_when_paid: bool = False

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Final
 
 from simulator.books import Books
-from simulator.model import CURRENCY, Document
+from simulator.model import CURRENCY, Customer, Document
 from simulator.registry import VENDORS
 
 _KINDS: Final = {
@@ -18,6 +18,7 @@ _KINDS: Final = {
     "CustomerRefund": "refund",
     "DebitMemo": "invoice",
     "InvoiceReversal": "invoice",
+    "Charge": "sale",
 }
 
 
@@ -26,11 +27,11 @@ class Truth:
     """One document that counts towards a member's points (supplier bills do not appear).
 
     Amounts are decimal text with two places, positive for credits as well. `refunded` is what Xero
-    reports as credited against an invoice, or as allocated of a credit note, and "0.00" in the
-    other systems, where credits are documents of their own; all of a customer refund of NetSuite,
-    which pays out what a credit memo took back. `deleted` rows are gone from QuickBooks' queries
-    (tombstone in CDC), DELETED in Xero, vis_state 1 in FreshBooks, and in NetSuite's deletedrecord
-    only.
+    reports as credited against an invoice, or as allocated of a credit note, what a shop's order
+    gave back, and "0.00" in the other systems, where credits are documents of their own; all of a
+    customer refund of NetSuite, which pays out what a credit memo took back. `deleted` rows are
+    gone from QuickBooks' queries (tombstone in CDC), DELETED in Xero, vis_state 1 in FreshBooks,
+    and in NetSuite's deletedrecord only.
     """
 
     system: str
@@ -50,6 +51,9 @@ class Truth:
     updated_at: datetime
     deleted: bool
     skus: tuple[tuple[str | None, int], ...]  # (sku, quantity) per line
+    #: The moment of the sale, where the vendor tells it; elsewhere only the day is known.
+    sold_at: datetime | None = None
+    guest: bool = False  # bought without an account: no record names the customer
 
 
 def text(minor: int) -> str:
@@ -60,8 +64,19 @@ def text(minor: int) -> str:
 def truth_of(books: Books) -> Iterator[Truth]:
     """The rows of one set of books, in the order of the books."""
     for document in books.all():
-        if document.entity in _KINDS or document.entity == "MemoReversal":
+        if _kind(books.system, document) is not None and not _is_nobody(books.system, document):
             yield _row(books, document)
+
+
+def is_guest(system: str, customer: Customer) -> bool:
+    """Whether a customer buys without an account."""
+    every = VENDORS[system].guests_every
+    return every > 0 and int(customer.id) % every == 0
+
+
+def _is_nobody(system: str, document: Document) -> bool:
+    """Whether no member can be found: a guest without a phone."""
+    return is_guest(system, document.customer) and not document.customer.phone
 
 
 def _row(books: Books, document: Document) -> Truth:
@@ -69,9 +84,9 @@ def _row(books: Books, document: Document) -> Truth:
     return Truth(
         system=books.system,
         account=books.account,
-        external_id=external_id(books.system, document),
+        external_id=external_id(books, document),
         invoice_number=document.number,
-        kind=_kind(books.system, document),
+        kind=_kind(books.system, document) or "",
         customer_id=document.customer.id,
         phone=document.customer.phone,
         phone_e164=f"+244{national}" if national else None,
@@ -84,39 +99,31 @@ def _row(books: Books, document: Document) -> Truth:
         updated_at=document.updated_at,
         deleted=document.deleted,
         skus=tuple((line.product.sku, line.quantity) for line in document.lines),
+        sold_at=books.sold_at(document),
+        guest=is_guest(books.system, document.customer),
     )
 
 
-def _kind(system: str, document: Document) -> str:
-    """What undoes a credit memo adds, and the other way round."""
-    kinds = VENDORS[system].kinds
-    if document.entity in kinds:
-        return kinds[document.entity]
+def _kind(system: str, document: Document) -> str | None:
+    """What we expect a document to be; None: no document of its own.
+
+    What undoes a credit memo adds, and the other way round.
+    """
     if document.entity == "MemoReversal" and document.source is not None:
         return "invoice" if document.source.entity == "CreditMemo" else "credit_note"
-    return _KINDS[document.entity]
+    return {**_KINDS, **VENDORS[system].kinds}.get(document.entity)
 
 
 def _refunded(books: Books, document: Document) -> int:
     if document.entity == "CustomerRefund":
         return document.total_minor
-    return document.credited_minor if books.system == "xero" else 0
+    return books.refunded_minor(document)
 
 
-def external_id(system: str, document: Document) -> str:
-    """The vendor's id, behind the kind's name where ids of several kinds could meet.
-
-    What an exchange takes back has the id of the order that it is a part of (`record_key`).
-    """
-    vendor = VENDORS[system]
-    if document.entity in vendor.prefixes:
-        return f"{vendor.prefixes[document.entity]}{document.record_key}"
-    if system in ("xero", "netsuite") or document.entity == "Invoice" or vendor.prefixes:
-        return document.id
-    if system == "sage_intacct":
-        return document.id if document.entity == "InvoiceReversal" else f"adjustment/{document.id}"
-    prefix = document.entity if system == "quickbooks" else "credit_note"
-    return f"{prefix}/{document.id}"
+def external_id(books: Books, document: Document) -> str:
+    """The vendor's id, behind the kind's name where ids of several kinds could meet."""
+    prefix = VENDORS[books.system].prefixes.get(document.entity, "")
+    return f"{prefix}{books.vendor_id(document)}"
 
 
 def _status(system: str, document: Document) -> str:
@@ -124,7 +131,7 @@ def _status(system: str, document: Document) -> str:
         return "void"
     if document.status in ("draft", "submitted"):
         return "draft"
-    immediate = document.entity in ("SalesReceipt", "RefundReceipt", "CustomerRefund")
+    immediate = document.entity in ("SalesReceipt", "RefundReceipt", "CustomerRefund", "Charge")
     if immediate or document.settled:
         return "paid"
     return "draft" if VENDORS[system].sells_when_paid else "open"

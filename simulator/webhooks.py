@@ -108,6 +108,7 @@ class Announcer:
             self._random,
             self._numbers,
             full=self._full,
+            books=self._world.books[system],
             cloud_events=self._cloud,
         )
 

@@ -18,6 +18,7 @@ from simulator.faults import FaultPlan, Faults
 from simulator.limits import Limits
 from simulator.model import ACCOUNTS, SYSTEMS, Customer, Person
 from simulator.oauth import Grants
+from simulator.registry import books_class
 from simulator.truth import Truth, truth_of
 
 EXAMPLE_AT: Final = datetime(2024, 1, 15, 14, 30, tzinfo=UTC)
@@ -45,6 +46,7 @@ class World:
         consent: What the vendors' consent pages do: "ask" with two links, or "allow" or "deny" at
             once.
         accounts: More accounts per system than the one of `ACCOUNTS`; they show the same books.
+        sales_max: Most sales in the past per system, where it should have fewer than `invoices`.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class World:
         sleep: Sleep = system_sleep,
         consent: Decision = "ask",
         accounts: Mapping[str, Sequence[str]] | None = None,
+        sales_max: Mapping[str, int] | None = None,
     ) -> None:
         self.seed, self.now, self.sleep, self.lock = seed, now or system_now, sleep, RLock()
         self.consent: Decision = consent
@@ -75,7 +78,10 @@ class World:
         lives = access_token_seconds or {}
         self.grants = {name: Grants(name, seed, self.now, lives.get(name)) for name in SYSTEMS}
         self.limits = {name: Limits(name, self.now, limit_scale) for name in SYSTEMS}
-        self.books = {name: Books(name, Random(f"{seed}/ids/{name}")) for name in SYSTEMS}
+        self.books: dict[str, Books] = {
+            name: (books_class(name) or Books)(name, Random(f"{seed}/ids/{name}"))
+            for name in SYSTEMS
+        }
         self.freshbooks_callbacks = Callbacks(seed)
         self._activity: dict[str, Activity] = {}
         self._evolving = Random(f"{seed}/evolve")
@@ -85,7 +91,8 @@ class World:
         }
         start = start or self.anchor - timedelta(days=days)
         for name in SYSTEMS:
-            self._populate(name, customers, invoices, min(start, self.anchor), example=example)
+            sales = min(invoices, (sales_max or {}).get(name, invoices))
+            self._populate(name, customers, sales, min(start, self.anchor), example=example)
 
     def _populate(
         self, system: str, customers: int, invoices: int, start: datetime, *, example: bool

@@ -21,13 +21,12 @@ from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
 from connectors.kit.spec import Account, ConnectorSpec, Page, Window
 from tests.support.systems import SIMULATED
-from tests.support.vendors import credentials
+from tests.support.vendors import credentials, token_path
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
 Handler = Callable[[httpx.Request], httpx.Response]
 #: Systems described by an operator, as they are described here.
 OPTIONS = {"custom": {"authentication": "client credentials", "requests_at_once": 4}}
-TOKEN_PATHS = {"custom": "/oauth/token"}
 
 
 @dataclass
@@ -69,7 +68,7 @@ class Bench:
             system=name,
             account=simulator.ACCOUNTS[name],
             base_url=f"http://127.0.0.1:9/{name}",
-            token_url=f"http://127.0.0.1:9/{name}{TOKEN_PATHS.get(name) or httpx.URL(self.spec.token_url).path}",
+            token_url=f"http://127.0.0.1:9/{name}{token_path(name)}",
             page_size=self.page_size,
             redirect_uri="https://example.org/consent",
             **{"options": OPTIONS.get(name, {}), **credentials(self.world, name), **self.changes},

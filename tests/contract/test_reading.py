@@ -18,16 +18,24 @@ from tests.support.systems import SIMULATED
 
 LUANDA = ZoneInfo("Africa/Luanda")
 #: Systems whose deleted documents are gone from the lists and named in a list of their own.
-LISTS_DELETIONS = ("quickbooks", "netsuite", "custom")
+LISTS_DELETIONS = ("quickbooks", "netsuite", "stripe", "custom", "shopify")
 #: Systems that forget deleted documents, and list what is left.
-LISTS_THE_REST = ("sage_intacct",)
+LISTS_THE_REST = ("sage_intacct", "zoho_books", "business_central", "wave")
 #: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of
 #: one's own.
-KEEPS = ("xero", "custom", "square")
+KEEPS = ("xero", "custom", "sap_s4hana", "magento", "square", "paypal")
+#: Systems that do not say when a document was changed: lists tell what they can, events the rest.
+WITHOUT_TIME_OF_CHANGE = ("stripe",)
+#: Systems that let drafts alone be deleted; see their own tests.
+DELETES_DRAFTS = ("stripe",)
+#: Kinds of documents of which a system says the total alone.
+WITHOUT_LINES = (("stripe", "sale"),)
 #: Systems whose lines say what was sold for how much, and not how many.
 WITHOUT_QUANTITIES = ("sage_intacct",)
-#: Systems that say at what time of the day a sale was made.
-SAYS_THE_TIME = ("square",)
+#: Systems that name the amount as a whole, tax included.
+WITHOUT_TAX = ("paypal",)
+#: Systems whose products have no code.
+WITHOUT_SKUS = ("wave",)
 
 
 def truths(bench: Any) -> dict[str, Any]:
@@ -53,15 +61,14 @@ def test_full_read_agrees_with_the_books(bench: Any) -> None:
             truth.status,
             truth.currency,
         ), key
-        assert row["invoice_number"] == truth.invoice_number
-        assert row["customer_external_id"] == truth.customer_id
+        assert (row["invoice_number"] or "") == truth.invoice_number
+        assert row["customer_external_id"] == (None if truth.guest else truth.customer_id)
         assert row["total_minor"] == int(Decimal(truth.total) * 100), key
         assert row["amount_refunded_minor"] == int(Decimal(truth.refunded) * 100), key
-        if bench.spec.name in SAYS_THE_TIME:
-            assert row["issued_at"].astimezone(LUANDA).date() == truth.date, key
-        else:
-            assert row["issued_at"] == datetime.combine(truth.date, time(), LUANDA).astimezone(UTC)
-        assert abs(row["updated_at"] - truth.updated_at) < timedelta(seconds=1)
+        midnight = datetime.combine(truth.date, time(), LUANDA).astimezone(UTC)
+        assert row["issued_at"] == (truth.sold_at or midnight), key
+        if bench.spec.name not in WITHOUT_TIME_OF_CHANGE:
+            assert abs(row["updated_at"] - truth.updated_at) < timedelta(seconds=1)
         assert row["customer_phone"] in (truth.phone_e164, None)
 
 
@@ -72,10 +79,11 @@ def test_tax_and_lines_agree_with_the_books(bench: Any) -> None:
     for key, truth in truths(bench).items():
         if key not in rows or rows[key]["status"] == "void":
             continue
+        if (bench.spec.name, truth.kind) in WITHOUT_LINES:
+            continue
         # A customer refund of NetSuite is a payment: no lines, and nothing said about tax.
-        assert rows[key]["tax_minor"] == (int(Decimal(truth.tax) * 100) if truth.skus else None), (
-            key
-        )
+        says_tax = truth.skus and bench.spec.name not in WITHOUT_TAX
+        assert rows[key]["tax_minor"] == (int(Decimal(truth.tax) * 100) if says_tax else None), key
         if bench.spec.name in WITHOUT_QUANTITIES:
             sold = lines.filter(pl.col("external_id") == key)
             assert sold["quantity"].null_count() == sold.height
@@ -84,6 +92,10 @@ def test_tax_and_lines_agree_with_the_books(bench: Any) -> None:
             ), key
             continue
         sold = lines.filter((pl.col("external_id") == key) & pl.col("quantity").is_not_null())
+        if bench.spec.name in WITHOUT_SKUS:
+            assert sold["sku"].null_count() == sold.height
+            assert sorted(sold["quantity"]) == sorted(quantity for _, quantity in truth.skus), key
+            continue
         found = list(
             zip(sold["sku"], (int(quantity) for quantity in sold["quantity"]), strict=True)
         )
@@ -171,6 +183,8 @@ def test_overlap_reads_the_edge_again(bench: Any) -> None:
 def test_until_is_applied_after_reading(bench: Any, since: datetime) -> None:
     """An upper bound is not sent (records would leave the list while it is paged): map_page applies it."""
     stream = bench.spec.streams[0]
+    if not stream.windowed:
+        pytest.skip("its records are kept whatever their time of change")
     until = since + timedelta(days=2)
     for page in bench.pages(stream.name, Window(since, until)):
         window = Window(since, until)
@@ -187,6 +201,8 @@ def test_resumed_read_goes_on_where_it_stopped(bench: Any) -> None:
     assert len(whole) > 2
     asked = len(lists(bench))
     rest = bench.pages(stream, resume=stopped_after(whole[0]))
+    if bench.spec.streams[0].incomplete:  # each document is a request of its own
+        asked += sum(page.record_count for page in rest)
     per_page = 1 if bench.spec.streams[0].details is None else 2
     assert len(lists(bench)) - asked == (len(whole) - 1) * per_page + bench.spec.streams[0].shrinks
     assert [page.page_no for page in rest] == [page.page_no for page in whole[1:]]
@@ -231,8 +247,8 @@ def test_no_sale_is_lost_when_documents_are_deleted_while_paging(
 ) -> None:
     """Later records move up when earlier ones leave a list: onto a page that was read already."""
     stream = bench.spec.streams[0]
-    if bench.spec.name in KEEPS:
-        pytest.skip("this vendor keeps its documents in the list")
+    if bench.spec.name in (*KEEPS, *DELETES_DRAFTS):
+        pytest.skip("this vendor keeps its documents in the list, or all but drafts")
     before = {key for key, row in truths(bench).items() if not row.deleted}
     pages = []
     with bench.client() as client:
@@ -249,7 +265,9 @@ def test_no_sale_is_lost_when_documents_are_deleted_while_paging(
                 "external_id"
             ]
         )
-    alive = {key for key, row in truths(bench).items() if not row.deleted and row.kind == "invoice"}
+    alive = {
+        key for key, row in truths(bench).items() if not row.deleted and row.kind == stream.kind
+    }
     alive = {key for key in alive if "/" not in key}  # the others are of other lists
     assert alive & before <= read
 
@@ -286,7 +304,8 @@ def test_no_row_is_lost_when_rows_change_while_paging(bench: Any) -> None:
 def test_calls_are_reported(bench: Any) -> None:
     pages = bench.pages(bench.spec.streams[0].name)
     calls = [call for call in bench.calls if call.operation not in ("token", "lines")]
-    assert len(calls) == len(pages)
+    documents = sum(page.record_count for page in pages) if bench.spec.streams[0].incomplete else 0
+    assert len(calls) == len(pages) + documents
     assert {(call.status, call.throttled, call.system) for call in calls} == {
         (200, False, bench.spec.name)
     }

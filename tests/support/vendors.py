@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+import httpx
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -13,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 import simulator
+from connectors import DESCRIBED, SYSTEMS
+from connectors.forms import forms
 
 #: NetSuite's signed requests, as `Connection.secrets`.
 NETSUITE_TBA = {
@@ -21,6 +24,14 @@ NETSUITE_TBA = {
     "token_id": SecretStr(simulator.NETSUITE_TOKEN[0]),
     "token_secret": SecretStr(simulator.NETSUITE_TOKEN[1]),
 }
+
+
+def token_path(system: str) -> str:
+    """Where a simulated vendor gives tokens, with the places of its address filled in."""
+    if system in DESCRIBED:
+        return "/oauth/token"
+    simulated = forms()[system].simulated or {}
+    return simulated.get("token_url") or httpx.URL(SYSTEMS[system].token_url).path
 
 
 @cache
@@ -52,6 +63,8 @@ def credentials(
             "secrets": {"private_key": SecretStr(private)},
         }
     options = {"options": {"deletions_hours": 0}} if system == "sage_intacct" else {}
+    if system == "paypal":  # late changes are looked for in every run
+        options = {"options": {"look_back_hours": 0, "look_back_days": 10}}
     return options | {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),

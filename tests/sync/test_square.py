@@ -24,7 +24,7 @@ def test_a_shops_day(shop: Shop) -> None:
     def exchanged(at: datetime) -> None:
         brought = books.take_back(made["second"], [1], at)
         assert brought is not None
-        made["taken"] = books.exchange(brought, [(gas, 1, gas.unit_minor)], at) or made["second"]
+        made["taken"] = books.sell_with(brought, [(gas, 1, gas.unit_minor)], at) or made["second"]
 
     steps: dict[str, Callable[[datetime], Any]] = {
         "an order": sold("first", "SalesReceipt", 4),

@@ -10,4 +10,5 @@ SYSTEM: Final = System(
     tokens=Tokens(scope="invoices", client_credentials="access"),
     rules=(Rule("minute", 300, 60),),
     number_formats={"Invoice": "FT {:05d}"},
+    drafts=0.05,
 )

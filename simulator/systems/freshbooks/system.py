@@ -37,4 +37,5 @@ SYSTEM: Final = System(
             "errors": [{"errno": 1009, "message": "Temporary failure.", "object": "system"}]
         }
     },
+    drafts=0.05,
 )

@@ -18,4 +18,5 @@ SYSTEM: Final = System(
         "CustomerRefund": "RF{:d}",
     },
     asks_in_body=True,
+    prefixes={},
 )

@@ -35,4 +35,5 @@ SYSTEM: Final = System(
         },
         account_param="realmId",
     ),
+    prefixes={name: f"{name}/" for name in ("SalesReceipt", "CreditMemo", "RefundReceipt")},
 )

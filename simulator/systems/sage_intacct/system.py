@@ -33,4 +33,6 @@ SYSTEM: Final = System(
         "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1},
     },
     asks_in_body=True,
+    drafts=0.05,
+    prefixes=dict.fromkeys(("CreditMemo", "DebitMemo", "MemoReversal"), "adjustment/"),
 )

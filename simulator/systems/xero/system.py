@@ -19,6 +19,7 @@ SYSTEM: Final = System(
     # https://developer.xero.com "faq/limits".
     rules=(Rule("minute", 60, 60), Rule("day", 5000, 86_400), Rule("appminute", 10_000, 60)),
     concurrent=5,
+    guids=True,
     number_formats={
         "Invoice": "INV-{:04d}",
         "Bill": "BILL-{:04d}",
@@ -41,4 +42,5 @@ SYSTEM: Final = System(
             ),
         },
     ),
+    prefixes={},
 )
