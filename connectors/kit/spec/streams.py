@@ -13,8 +13,8 @@ from connectors.kit.spec.records import Place, Records
 from connectors.kit.spec.requests import PageRequest, Pages, PageView, Window
 
 #: Whether an answer without its list is an empty one: never (False); where only the list is
-#: missing (True); or whatever is missing.
-MissingIsEmpty = bool | Literal["whatever is missing"]
+#: missing (True); or whatever is missing. "count is 0": where the `count` beside it (`info`) is 0.
+MissingIsEmpty = bool | Literal["whatever is missing", "count is 0"]
 
 
 @dataclass(frozen=True, eq=False)
