@@ -1,6 +1,6 @@
 """What the requests of one process share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import Request
 
@@ -11,6 +11,7 @@ from api.limits import Limits
 from api.metrics import Metrics
 from api.runs import Runs
 from api.wake_worker import Nudge
+from connectors.kit.webhooks.certificates import Certificates
 
 
 @dataclass
@@ -32,6 +33,8 @@ class State:
     runs: Runs
     #: Wakes whoever awards stored events.
     nudge: Nudge
+    #: Certificates that some systems sign their webhooks with.
+    certificates: Certificates = field(default_factory=Certificates)
 
 
 def state_of(request: Request) -> State:

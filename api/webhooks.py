@@ -7,6 +7,7 @@ network allowed, size, failures so far, handshake, signature, rate limit of the 
 Only what is committed is answered with 200.
 """
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -30,6 +31,7 @@ from api.problems import Problem, described, retry_later
 from api.state import State
 from connectors.kit.errors import Misconfigured
 from connectors.kit.webhooks import scheme as kit
+from connectors.kit.webhooks.certificates import CertificateAwayError
 from connectors.registry import DESCRIBED_WEBHOOKS, declaration
 from sql.tokens import TokenUnreadableError
 from sql.webhooks import HANDSHAKE, Endpoint, NewEvent, endpoint_of
@@ -184,6 +186,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
     query = request.scope["query_string"].decode("latin-1")
     if (greeting := kit.handshake(webhook, headers, body, query)) is not None:
         return await _greet(state, endpoint, attempt, refusals, body, greeting, now)
+    certificate = await _certificate(state, webhook, headers, body)
     url = f"{state.config.public_url}{request.scope['path']}"
     outcome = kit.verify(
         webhook,
@@ -193,6 +196,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         now,
         url,
         query,
+        certificate,
     )
     if isinstance(outcome, kit.Refused):
         return await _refuse(state, endpoint, attempt, refusals, outcome)
@@ -247,6 +251,25 @@ async def _place(
             "not_ready", "This endpoint cannot check signatures just now.", seconds=60
         )
     return endpoint, webhook
+
+
+async def _certificate(
+    state: State, webhook: kit.Webhook, headers: Sequence[tuple[str, str]], body: bytes
+) -> bytes | None:
+    """The certificate that a delivery is signed with; None where it needs none, or none can be.
+
+    Raises Problem: it cannot be had now, so the delivery is to be sent again.
+    """
+    address = kit.certificate_address(webhook, headers, body)
+    if address is None or (pem := state.certificates.known(address)) is not None:
+        return None if address is None else pem
+    try:
+        return await asyncio.to_thread(state.certificates.get, address)
+    except CertificateAwayError as error:
+        log.warning("the certificate of a webhook of %s: %s", webhook.system, error)
+        raise retry_later(
+            "not_ready", "This endpoint cannot check signatures just now.", seconds=60
+        ) from None
 
 
 async def _count_refusal(state: State, subject: str) -> None:

@@ -7,11 +7,12 @@ belongs to which invoice. So an operator chooses one of the two lists, or a sale
 
 Transactions can be asked for by their time only, 31 days at once, some hours late, and not by their
 time of change. Invoices can be asked for by the time of a payment; what was refunded later must be
-read again. So each run reads a day again, and one run a day reads more.
+read again. So each run reads a day again, and one run a day reads some months.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -56,9 +57,10 @@ _INVOICE_PAGE_SIZE = 100
 _SLICE_DAYS = 31
 #: Transactions are kept for three years; a question about an earlier time is refused.
 _KEPT = timedelta(days=3 * 365 - 2)
-#: How far one run a day looks back, for what changed without a new time.
-_LOOK_BACK = timedelta(days=31)
-_INVOICE_LOOK_BACK = timedelta(days=120)
+#: How far, and how often, a run looks back for what changed without a new time.
+_LOOK_BACK_DAYS = 120
+_LOOK_BACK_HOURS = 24
+_HOUR_SECONDS = 3600
 #: Before PayPal's first invoice.
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -67,30 +69,34 @@ def _stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _start(
-    account: Account, window: Window, now: datetime, look_back: timedelta
-) -> datetime | None:
-    """Where to begin: at the window, and further back in the first run of a day (UTC).
+def _start(account: Account, window: Window, now: datetime) -> datetime | None:
+    """Where to begin: at the window, and further back from time to time.
 
     None reads everything.
     """
     if window.since is None:
         return None
-    overlap = timedelta(minutes=int(account.options.get("overlap_minutes", 0)))
-    last_run = window.since + overlap
-    is_first_of_day = last_run.astimezone(UTC).date() < now.astimezone(UTC).date()
-    return min(window.since, now - look_back) if is_first_of_day else window.since
+    last_run = window.since + timedelta(minutes=int(account.options.get("overlap_minutes", 0)))
+    every_hours = int(account.options.get("look_back_hours", _LOOK_BACK_HOURS))
+    if every_hours and _period(last_run, every_hours) >= _period(now, every_hours):
+        return window.since
+    days = int(account.options.get("look_back_days", _LOOK_BACK_DAYS))
+    return min(window.since, now - timedelta(days=days))
 
 
-def _reads(account: Account) -> str:
-    return str(account.options.get("reads", "transactions"))
+def _period(moment: datetime, hours: int) -> int:
+    """Counts times of so many hours, which begin at midnight UTC where a day has whole ones."""
+    return int(moment.timestamp()) // (hours * _HOUR_SECONDS)
 
 
-def _first_transactions(account: Account, window: Window, now: datetime) -> PageRequest | None:
-    if _reads(account) != "transactions":
-        return None
+def reads_invoices(account: Account) -> bool:
+    """Whether the account's invoices are read, in place of its transactions."""
+    return account.options.get("reads") == "invoices"
+
+
+def _first_transactions(account: Account, window: Window, now: datetime) -> PageRequest:
     oldest = now - _KEPT
-    start = max(_start(account, window, now, _LOOK_BACK) or oldest, oldest)
+    start = max(_start(account, window, now) or oldest, oldest)
     size = str(SPEC.size(account))
     params = {"fields": "all", "balance_affecting_records_only": "Y", "page_size": size}
     days = int(account.options.get("slice_days", _SLICE_DAYS))
@@ -130,11 +136,9 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def _first_invoices(account: Account, window: Window, now: datetime) -> PageRequest | None:
+def _first_invoices(account: Account, window: Window, now: datetime) -> PageRequest:
     """Invoices that were paid since, in whatever state they are by now."""
-    if _reads(account) != "invoices":
-        return None
-    start = _start(account, window, now, _INVOICE_LOOK_BACK) or _BEGINNING
+    start = _start(account, window, now) or _BEGINNING
     paid = {"start": _stamp(start), "end": _stamp(now + timedelta(days=1))}
     size = str(min(SPEC.size(account), _INVOICE_PAGE_SIZE))
     return PageRequest(
@@ -183,10 +187,21 @@ def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
 _NOTHING = pl.lit(None, dtype=pl.Int64)
 _CODE = pl.col("code")
 _IS_NEGATIVE = pl.col("total_minor").str.starts_with("-")
-#: Goods that were paid for: neither what we paid ourselves, nor donations.
-_IS_SALE = _CODE.str.starts_with("T00") & (_CODE != "T0013") & ~_IS_NEGATIVE
-#: Refunds and reversals (T11), and chargebacks (T1201).
-_IS_REFUND = (_CODE.str.starts_with("T11") | (_CODE == "T1201")) & _IS_NEGATIVE
+#: Codes: https://developer.paypal.com/docs/transaction-search/transaction-event-codes/
+#: What comes in and sells nothing: payouts, postage, gift certificates (they earn where they are
+#: spent), donations, rebates, and transfers between stores.
+_NO_SALES = ("T0001", "T0008", "T0009", "T0013", "T0014", "T0015", "T0016", "T0017")
+#: Reversals (T11) of what was no sale: of withdrawals, of holds, of fees, of payouts; and money
+#: that is held back during a dispute, until that is decided.
+_NO_REFUNDS = (
+    *("T1101", "T1102", "T1103", "T1105", "T1108", "T1109"),
+    *("T1110", "T1111", "T1114", "T1115", "T1117"),
+)
+_IS_SALE = _CODE.str.starts_with("T00") & ~_CODE.is_in(_NO_SALES) & ~_IS_NEGATIVE
+#: Refunds and reversals, and chargebacks (T1201).
+_IS_REFUND = (
+    (_CODE.str.starts_with("T11") & ~_CODE.is_in(_NO_REFUNDS)) | (_CODE == "T1201")
+) & _IS_NEGATIVE
 
 
 def _transaction(name: str) -> str:
@@ -196,10 +211,8 @@ def _transaction(name: str) -> str:
 _TRANSACTION_FIELDS: Mapping[str, Field] = {
     "external_id": text(_transaction("transaction_id"), required=True),
     "invoice_number": text(_transaction("invoice_id"), _transaction("transaction_id")),
-    # Of a payer without a phone nobody can get points: such sales are counted and left out.
-    "customer_external_id": computed(
-        pl.when(pl.col("customer_phone").is_not_null()).then("payer"), required=False
-    ),
+    # PayPal knows its customers by their e-mail addresses, which say nothing to us.
+    "customer_external_id": text(),
     "customer_phone": phone("/payer_info/phone_number", pick=_number),
     "currency": currency(_transaction("transaction_amount/currency_code")),
     "kind": computed(
@@ -225,6 +238,19 @@ _TRANSACTION_FIELDS: Mapping[str, Field] = {
         zone="UTC",
     ),
 }
+_REFUNDED = ("PARTIALLY_REFUNDED", "REFUNDED", "MARKED_AS_REFUNDED")
+_STATES = status_map(
+    "state",
+    draft=("DRAFT", "SENT", "SCHEDULED", "UNPAID", "PARTIALLY_PAID", "PAYMENT_PENDING"),
+    paid=("PAID", "MARKED_AS_PAID", *_REFUNDED),
+    void=("CANCELLED",),
+)
+#: A refund hides whether the invoice was paid as a whole before.
+_INVOICE_STATUS = (
+    pl.when(pl.col("state").is_in(_REFUNDED) & (pl.col("due_minor") > 0))
+    .then(pl.lit("draft"))
+    .otherwise(_STATES)
+)
 _INVOICE_FIELDS: Mapping[str, Field] = {
     "external_id": text("/id", required=True),
     "invoice_number": text("/detail/invoice_number"),
@@ -237,21 +263,7 @@ _INVOICE_FIELDS: Mapping[str, Field] = {
     "tax_minor": money("/amount/breakdown/tax_total/value"),
     "amount_paid_minor": money("/payments/paid_amount/value"),
     "amount_refunded_minor": money("/refunds/refund_amount/value"),
-    "status": computed(
-        status_map(
-            "state",
-            draft=(
-                *("DRAFT", "SENT", "SCHEDULED", "UNPAID"),
-                *("PARTIALLY_PAID", "PAYMENT_PENDING"),
-            ),
-            paid=(
-                *("PAID", "MARKED_AS_PAID"),
-                *("PARTIALLY_REFUNDED", "REFUNDED", "MARKED_AS_REFUNDED"),
-            ),
-            void=("CANCELLED",),
-        ),
-        "/status",
-    ),
+    "status": computed(_INVOICE_STATUS, "/status"),
     "issued_at": day("/detail/invoice_date", "/detail/metadata/create_time", required=True),
     # A cancellation moves no other time.
     "updated_at": computed(
@@ -274,6 +286,75 @@ def _auth(_account: Account) -> TokenAuth:
     return TokenAuth(client_credentials(basic=True), seeded=False)
 
 
+_TRANSACTION_STREAM = Stream(
+    "transactions",
+    "sale",
+    _first_transactions,
+    _by_slice,
+    records="/transaction_details",
+    info={
+        "pages": "/total_pages",
+        "count": "/total_items",
+        "known_until": "/last_refreshed_datetime",
+    },
+    missing_is_empty="count is 0",
+    fields=_TRANSACTION_FIELDS,
+    helpers={
+        "code": text(_transaction("transaction_event_code"), required=True),
+        "state": text(_transaction("transaction_status")),
+    },
+    lines=Lines(
+        "/cart_info/item_details",
+        {
+            "item_external_id": text(),
+            "sku": text("/item_code"),
+            "name": text("/item_name", "/item_description"),
+            "quantity": decimal("/item_quantity"),
+            "unit_price": decimal("/item_unit_price/value"),
+            "amount_minor": money("/item_amount/value", exact=False),
+        },
+    ),
+    keep=(_IS_SALE | _IS_REFUND).fill_null(value=True),
+    walk_ins=True,
+    windowed=False,  # the window is about the time of a transaction
+    deletions=("transactions",),  # they stay for ever, as denied or with a reversal
+)
+_INVOICE_STREAM = Stream(
+    "invoices",
+    "invoice",
+    _first_invoices,
+    partial(by_page, size_param="page_size", vendor_size=_INVOICE_PAGE_SIZE),
+    records="/items",
+    info={"pages": "/total_pages", "total": "/total_items", "count": "/total_items"},
+    missing_is_empty="count is 0",
+    fields=_INVOICE_FIELDS,
+    helpers={
+        "state": text("/status"),
+        "due_minor": money("/due_amount/value"),
+        "created_at": instant("/detail/metadata/create_time", zone="UTC"),
+        "changed_at": instant("/detail/metadata/last_update_time", zone="UTC"),
+        "cancelled_at": instant("/detail/metadata/cancel_time", zone="UTC"),
+    },
+    lines=Lines(
+        "/items",
+        {
+            "item_external_id": text(),
+            "sku": text(),
+            "name": text("/name", "/description"),
+            "quantity": decimal("/quantity"),
+            "unit_price": decimal("/unit_amount/value"),
+            "amount_minor": computed(_NOTHING, required=False),
+        },
+        adjust=_amounts,
+    ),
+    walk_ins=True,
+    windowed=False,  # the window is about the time of the payment
+    deletions=("invoices",),  # only drafts can be deleted, and they never counted
+    incomplete=True,
+    by_id=ById(_single_invoices, single=("",)),
+)
+
+#: Transactions; see `spec_from`.
 SPEC = ConnectorSpec(
     name="paypal",
     title="PayPal",
@@ -282,71 +363,7 @@ SPEC = ConnectorSpec(
     base_url="https://api-m.{environment}",
     token_url="https://api-m.{environment}/v1/oauth2/token",
     auth=_auth,
-    streams=(
-        Stream(
-            "transactions",
-            "sale",
-            _first_transactions,
-            _by_slice,
-            records="/transaction_details",
-            info={"pages": "/total_pages", "known_until": "/last_refreshed_datetime"},
-            missing_is_empty=True,
-            fields=_TRANSACTION_FIELDS,
-            helpers={
-                "code": text(_transaction("transaction_event_code"), required=True),
-                "state": text(_transaction("transaction_status")),
-                "payer": text("/payer_info/account_id"),
-            },
-            lines=Lines(
-                "/cart_info/item_details",
-                {
-                    "item_external_id": text(),
-                    "sku": text("/item_code"),
-                    "name": text("/item_name", "/item_description"),
-                    "quantity": decimal("/item_quantity"),
-                    "unit_price": decimal("/item_unit_price/value"),
-                    "amount_minor": money("/item_amount/value", exact=False),
-                },
-            ),
-            keep=(_IS_SALE | _IS_REFUND).fill_null(value=True),
-            walk_ins=True,
-            windowed=False,  # the window is about the time of a transaction
-            deletions=("transactions",),  # they stay for ever, as denied or with a reversal
-        ),
-        Stream(
-            "invoices",
-            "invoice",
-            _first_invoices,
-            partial(by_page, size_param="page_size", vendor_size=_INVOICE_PAGE_SIZE),
-            records="/items",
-            info={"pages": "/total_pages", "total": "/total_items"},
-            missing_is_empty=True,
-            fields=_INVOICE_FIELDS,
-            helpers={
-                "state": text("/status"),
-                "created_at": instant("/detail/metadata/create_time", zone="UTC"),
-                "changed_at": instant("/detail/metadata/last_update_time", zone="UTC"),
-                "cancelled_at": instant("/detail/metadata/cancel_time", zone="UTC"),
-            },
-            lines=Lines(
-                "/items",
-                {
-                    "item_external_id": text(),
-                    "sku": text(),
-                    "name": text("/name", "/description"),
-                    "quantity": decimal("/quantity"),
-                    "unit_price": decimal("/unit_amount/value"),
-                    "amount_minor": computed(_NOTHING, required=False),
-                },
-                adjust=_amounts,
-            ),
-            walk_ins=True,
-            windowed=False,  # the window is about the time of the payment
-            deletions=("invoices",),  # only drafts can be deleted, and they never counted
-            incomplete=True,
-            by_id=ById(_single_invoices, single=("",)),
-        ),
-    ),
+    streams=(_TRANSACTION_STREAM,),
     lookups=(),
     # Not published; others were shut out for more than 50 a minute.
     rate=RateLimit(((45, 60.0),), concurrency=2, retry_after_seconds=60),
@@ -363,3 +380,9 @@ SPEC = ConnectorSpec(
     },
     request_id_header="paypal-debug-id",
 )
+_OF_INVOICES = replace(SPEC, streams=(_INVOICE_STREAM,))
+
+
+def spec_from(account: Account) -> ConnectorSpec:
+    """The one list that is read of an account."""
+    return _OF_INVOICES if reads_invoices(account) else SPEC

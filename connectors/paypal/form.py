@@ -1,4 +1,7 @@
-"""The form of PayPal: an application's ID and secret, and which of the two lists is read."""
+"""The form of PayPal: an application's ID and secret, and which of the two lists is read.
+
+Its secret of webhooks is the id of the webhook.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -46,6 +49,26 @@ class PayPalAccount(BaseModel):
             "then enter fewer days."
         ),
     )
+    look_back_days: int = Field(
+        default=120,
+        ge=1,
+        le=1_000,
+        title="Look back (days)",
+        description=(
+            "PayPal does not say what changed. So payments of so many days are read again from "
+            "time to time, for a payment that was pending or the refund of an invoice."
+        ),
+    )
+    look_back_hours: int = Field(
+        default=24,
+        ge=0,
+        le=168,
+        title="Look back every (hours)",
+        description="How often that is done. 0: in every run.",
+    )
+    token_url: str = Field(
+        default="", title="Token URL", description="Empty: PayPal's own. For a simulator."
+    )
 
 
 class PayPalChanges(BaseModel):
@@ -60,12 +83,15 @@ _HOSTS: Final = {"live": "paypal.com", "sandbox": "sandbox.paypal.com"}
 
 def _values(form: Any) -> Mapping[str, Any]:
     return {
+        "token_url": form.token_url,
         "client_id": form.client_id,
         "client_secret": form.client_secret,
         "options": {
             "environment": _HOSTS[form.environment],
             "reads": form.reads,
             "slice_days": form.slice_days,
+            "look_back_days": form.look_back_days,
+            "look_back_hours": form.look_back_hours,
             "overlap_minutes": form.overlap_minutes,
         },
     }
@@ -82,5 +108,26 @@ FORM: Final = Form(
     account_field="merchant_id",
     changed=PayPalChanges,
     values=_values,
+    webhook_secret=True,
+    webhook_steps=(
+        "1. They are of use where *What is read* is `invoices`.\n"
+        "2. [developer.paypal.com](https://developer.paypal.com/dashboard/), *Apps & Credentials*, "
+        "Live, your app, *Add Webhook*: enter the address, and choose *Invoicing invoice* "
+        "*cancelled*, *created*, *paid*, *refunded* and *updated*.\n"
+        "3. Copy the *Webhook ID* that it shows then; enter it as *Webhook secret* in the "
+        "{block}.\n"
+        "4. Run this deployment again: it takes the ID."
+    ),
+    webhook_hint=(
+        "For accounts that read invoices: developer.paypal.com, Apps & Credentials, your app, Add "
+        "Webhook with the URL and the events of invoices. Then enter its Webhook ID here, `twezah "
+        "webhooks rotate {id}`."
+    ),
     mapping_example='{"invoice_number": "/transaction_info/custom_field"}',
+    simulated={
+        "merchant_id": "TWEZAHPAY0001",
+        "client_id": "sim-client",
+        "client_secret": "sim-secret",
+        "token_url": "/v1/oauth2/token",
+    },
 )

@@ -118,10 +118,11 @@ def test_other_charsets_keep_their_letters(benches: Callable[..., Any]) -> None:
 def test_a_letter_that_is_not_utf8_costs_one_record(bench: Any) -> None:
     """The rest of the page is read."""
     pages = bench.pages(bench.spec.streams[0].name)
-    calm = map_pages(bench.spec, bench.spec.streams[0], bench.connection, [(1, pages[0].body)])
+    page = next(page for page in pages if page.record_count)
+    calm = map_pages(bench.spec, bench.spec.streams[0], bench.connection, [(1, page.body)])
     number = calm.invoices["invoice_number"][3].encode()
-    spoiled = pages[0].body.replace(b'"' + number + b'"', b'"' + number[:-1] + b'\xff"')
-    assert spoiled != pages[0].body
+    spoiled = page.body.replace(b'"' + number + b'"', b'"' + number[:-1] + b'\xff"')
+    assert spoiled != page.body
     again = map_pages(bench.spec, bench.spec.streams[0], bench.connection, [(1, spoiled)])
     assert calm.invoices.height - again.invoices.height == 1
     assert again.problems.height > calm.problems.height

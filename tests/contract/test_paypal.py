@@ -15,12 +15,18 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from connectors.kit.errors import CredentialsRejected, Misconfigured, PermissionMissing, RateLimited
+from connectors.kit.errors import (
+    CredentialsRejected,
+    Misconfigured,
+    PermissionMissing,
+    RateLimited,
+    UnexpectedShape,
+)
 from connectors.kit.http.client import Client, Timing, open_client
 from connectors.kit.mapping import map_page, try_record
 from connectors.kit.read.pages import extract
-from connectors.kit.spec import Account, Page, Window
-from connectors.paypal.connector import SPEC
+from connectors.kit.spec import Account, ConnectorSpec, Page, Window
+from connectors.paypal.connector import SPEC, spec_from
 from panel.blocks import PayPalConnection
 from simulator import ManualClock
 from tests.contract.conftest import MemoryTokens
@@ -120,7 +126,8 @@ class PayPal:
         body = {
             "account_number": "MERCHANT1", "start_date": stamp(start), "end_date": stamp(end),
             "last_refreshed_datetime": stamp(KNOWN), "page": page, "total_items": len(rows),
-            "total_pages": -(-len(rows) // size), **({"transaction_details": shown} if shown else {}),
+            "total_pages": -(-len(rows) // size), "links": [{"rel": "self", "href": "h"}],
+            **({"transaction_details": shown} if shown else {}),
         }  # fmt: skip
         return httpx.Response(200, json=body)
 
@@ -137,19 +144,27 @@ class PayPal:
         body = {"total_pages": pages, "total_items": len(self.invoices)}
         return httpx.Response(200, json=body | ({"items": items} if items else {}))
 
+    @property
+    def spec(self) -> ConnectorSpec:
+        return spec_from(self.account)
+
     @contextmanager
     def client(self) -> Iterator[Client]:
         timing = Timing(
             monotonic=lambda: self.clock().timestamp(), sleep=self.clock.sleep, now=self.clock
         )
         with open_client(
-            self.account, SPEC, MemoryTokens(), transport=httpx.MockTransport(self), timing=timing
+            self.account,
+            self.spec,
+            MemoryTokens(),
+            transport=httpx.MockTransport(self),
+            timing=timing,
         ) as client:
             yield client
 
     def pages(self, stream: str, window: Window | None = None) -> list[Page]:
         with self.client() as client:
-            return list(extract(SPEC, SPEC.stream(stream), client, window or Window()))
+            return list(extract(self.spec, self.spec.stream(stream), client, window or Window()))
 
     def lists(self) -> list[httpx.QueryParams]:
         return [request.url.params for request in self.requests if "reporting" in request.url.path]
@@ -165,10 +180,10 @@ def refused(name: str, status: int = 400) -> httpx.Response:
 
 
 def mapped(stream: str, *records: dict[str, Any]) -> Any:
-    body = {SPEC.stream(stream).records.strip("/"): list(records)}
-    return map_page(
-        SPEC, SPEC.stream(stream), PayPal().account, json.dumps(body).encode(), page_id=1
-    )
+    paypal = PayPal(options={"reads": stream})
+    of = paypal.spec.stream(stream)
+    body = {of.records.strip("/"): list(records)}
+    return map_page(paypal.spec, of, paypal.account, json.dumps(body).encode(), page_id=1)
 
 
 def ids(pages: list[Page]) -> list[str]:
@@ -199,7 +214,7 @@ def test_a_slice_of_several_pages_is_read_to_its_end() -> None:
     assert max(int(params["page"]) for params in paypal.lists()) == 7
 
 
-def test_a_poll_reads_the_window_and_the_first_of_a_day_a_month() -> None:
+def test_a_poll_reads_the_window_and_the_first_of_a_day_some_months() -> None:
     """PayPal cannot be asked for what changed; a payment that was pending is seen within a day."""
     paypal = PayPal([transaction()], options={"overlap_minutes": 1500})
     overlap = timedelta(minutes=1500)
@@ -207,25 +222,49 @@ def test_a_poll_reads_the_window_and_the_first_of_a_day_a_month() -> None:
     assert paypal.lists()[0]["start_date"] == stamp(NOW - timedelta(minutes=5) - overlap)
     paypal.requests.clear()
     paypal.pages("transactions", Window(NOW - timedelta(hours=13) - overlap))
-    assert paypal.lists()[0]["start_date"] == stamp(NOW - timedelta(days=31))
+    assert paypal.lists()[0]["start_date"] == stamp(NOW - timedelta(days=120))
+
+
+@pytest.mark.parametrize(
+    ("hours", "minutes_ago", "looks_back"),
+    [(0, 5, True), (6, 5, False), (6, 30, True), (24, 30, False)],
+)
+def test_how_often_a_run_looks_back(hours: int, minutes_ago: int, *, looks_back: bool) -> None:
+    """Times of six hours begin at midnight, six, noon: it is ten past noon."""
+    options = {"look_back_days": 7, "look_back_hours": hours, "overlap_minutes": 600}
+    at = NOW + timedelta(minutes=10)
+    paypal = PayPal(options=options, clock=ManualClock(at))
+    since = at - timedelta(minutes=minutes_ago + 600)
+    paypal.pages("transactions", Window(since))
+    begun = datetime.fromisoformat(paypal.lists()[0]["start_date"])
+    assert begun == (at - timedelta(days=7) if looks_back else since)
 
 
 def test_an_account_without_transactions_is_empty() -> None:
-    (page,) = PayPal().pages("transactions", Window(NOW - timedelta(days=2)))
+    """Their list is left out, and links stand beside where it would be."""
+    paypal = PayPal(options={"look_back_days": 2})
+    (page,) = paypal.pages("transactions", Window(NOW - timedelta(days=2)))
     assert page.record_count == 0
+    paypal.fails = lambda request: (
+        None
+        if "token" in request.url.path
+        else httpx.Response(200, json={"total_items": 3, "total_pages": 1})
+    )
+    with pytest.raises(UnexpectedShape, match="no list of records"):
+        paypal.pages("transactions", Window(NOW - timedelta(days=2)))
 
 
 def test_the_operator_can_make_slices_shorter() -> None:
-    paypal = PayPal(options={"slice_days": 7})
+    paypal = PayPal(options={"slice_days": 7, "look_back_days": 20})
     paypal.pages("transactions", Window(NOW - timedelta(days=20)))
-    assert len(paypal.lists()) == 5
+    assert len(paypal.lists()) == 3
 
 
 def test_only_the_chosen_list_is_read() -> None:
     paypal = PayPal([transaction()], [invoice()])
-    assert paypal.pages("invoices") == []
+    assert [stream.name for stream in paypal.spec.streams] == ["transactions"]
     paypal.options["reads"] = "invoices"
-    assert paypal.pages("transactions") == []
+    assert [stream.name for stream in paypal.spec.streams] == ["invoices"]
     assert [page.record_count for page in paypal.pages("invoices")] == [1]
 
 
@@ -235,7 +274,7 @@ def test_invoices_are_completed_one_by_one() -> None:
         row
         for page in paypal.pages("invoices", Window(NOW - timedelta(days=3)))
         for row in map_page(
-            SPEC, SPEC.stream("invoices"), paypal.account, page.body, page_id=1
+            paypal.spec, paypal.spec.stream("invoices"), paypal.account, page.body, page_id=1
         ).invoices.to_dicts()
     ]
     assert {row["external_id"] for row in rows} == {f"INV2-{n:04}" for n in range(1, 8)}
@@ -262,11 +301,17 @@ def test_a_sale_and_its_refund() -> None:
         ("T0006", "1.00", ["sale"]),
         ("T0007", "1.00", ["sale"]),
         ("T0001", "-1.00", []),  # what we paid
+        ("T0001", "1.00", []),  # a payout
+        ("T0009", "1.00", []),  # a gift certificate, which earns where it is spent
         ("T0013", "1.00", []),  # a donation
         ("T0400", "-1.00", []),  # a withdrawal
         ("T0200", "1.00", []),  # a conversion
         ("T1107", "-1.00", ["refund"]),
         ("T1107", "1.00", []),  # what was given back to us
+        ("T1106", "-1.00", ["refund"]),
+        ("T1109", "-1.00", []),  # a fee
+        ("T1110", "-1.00", []),  # held back during a dispute, which is not decided yet
+        ("T1111", "1.00", []),
         ("T1201", "-1.00", ["refund"]),
         ("T1202", "1.00", []),
     ],
@@ -315,6 +360,17 @@ def test_an_invoice_with_a_refund_is_lowered() -> None:
     assert (row["tax_minor"], row["subtotal_minor"], row["status"]) == (140, 1000, "paid")
     assert result.lines["amount_minor"].to_list() == [1000]
     assert result.problems.is_empty()
+
+
+@pytest.mark.parametrize(("due", "status"), [("0.00", "paid"), ("8.40", "draft")])
+def test_a_refund_of_what_was_paid_in_part_is_no_sale(due: str, status: str) -> None:
+    """The word for a refund hides whether all was paid before."""
+    record = invoice(
+        status="PARTIALLY_REFUNDED",
+        due_amount=amount(due),
+        refunds={"refund_amount": amount("1.00")},
+    )
+    assert mapped("invoices", record).invoices["status"].to_list() == [status]
 
 
 def test_the_mobile_number_comes_first() -> None:
@@ -375,6 +431,7 @@ def test_the_form_fills_the_account() -> None:
     assert (account.account, account.client_id) == ("MERCHANT1", "id")
     assert account.options["environment"] == "sandbox.paypal.com"
     assert account.options["overlap_minutes"] == 1500
+    assert (account.options["look_back_days"], account.options["look_back_hours"]) == (120, 24)
     assert "s3cret" not in repr(account)
 
 

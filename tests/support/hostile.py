@@ -50,6 +50,7 @@ ERRORS_IN_200: dict[str, Any] = {
     "square": {
         "errors": [{"category": "API_ERROR", "code": "SERVICE_UNAVAILABLE", "detail": "secret"}]
     },
+    "paypal": {"name": "INTERNAL_SERVICE_ERROR", "message": "secret", "debug_id": "d"},
 }
 
 
@@ -180,7 +181,10 @@ def _error_in_200(scene: Scene, _: httpx.Response) -> httpx.Response:
 
 
 def _same_page(scene: Scene, response: httpx.Response) -> httpx.Response:
-    body = scene.memory.setdefault(f"first of {scene.path}", response.content)
+    key = f"first of {scene.path}"
+    if key not in scene.memory and not _records(scene, json.loads(response.content)):
+        return response  # lists that are read in slices of time begin with empty ones
+    body = scene.memory.setdefault(key, response.content)
     return httpx.Response(200, content=body, headers=_headers(response))
 
 
@@ -188,11 +192,16 @@ def _as_it_is(_: Scene, response: httpx.Response) -> httpx.Response:
     return response
 
 
-def _large_record(scene: Scene, response: httpx.Response) -> httpx.Response:
-    page = json.loads(response.content)
+def _records(scene: Scene, page: Any) -> Any:
     found = page
     for key in scene.records.strip("/").split("/"):
         found = found.get(key, []) if key and isinstance(found, dict) else found
+    return found
+
+
+def _large_record(scene: Scene, response: httpx.Response) -> httpx.Response:
+    page = json.loads(response.content)
+    found = _records(scene, page)
     if found:
         found[0]["attachment_of_ten_megabytes"] = "0" * 10_000_000
     return httpx.Response(200, json=page, headers=_headers(response))

@@ -62,6 +62,8 @@ OWN: dict[str, dict[str, Any]] = {
     "custom": {"secrets": {"api_key": SecretStr(simulator.CLIENT_SECRET)}},
     "sage_intacct": {"options": {"deletions_hours": 0}},
     "zoho_books": {"options": {"deletions_hours": 0}},
+    # Late changes are looked for in every run.
+    "paypal": {"options": {"look_back_hours": 0, "look_back_days": 10}},
     "wave": {"options": {"deletions_hours": 0, "recheck_days": 0}},
     "stripe": {"secrets": {"api_key": SecretStr("sk_live_simulated")}},
     "woocommerce": {

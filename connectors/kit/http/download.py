@@ -31,6 +31,8 @@ def download(
     bytes_max: int,
     timeout_seconds: float = 20.0,
     transport: httpx.BaseTransport | None = None,
+    attempts: int = ATTEMPTS,
+    redirects: int = 3,
 ) -> bytes:
     """The body behind `url`, which may hold a key in its query.
 
@@ -39,16 +41,23 @@ def download(
         bytes_max: A larger body is refused.
         timeout_seconds: For connecting and for each read.
         transport: Replaces the network in tests.
+        attempts: How often it is asked for, where a failure may pass.
+        redirects: How many are followed; 0: the address itself must answer.
 
     Raises:
         DownloadError: The address is wrong or refuses, or the body is too large; no answer, or a
-            failing server, after three attempts within a minute.
+            failing server, after all attempts within a minute.
     """
-    for attempt in stamina.retry_context(on=_passing, attempts=ATTEMPTS, timeout=SECONDS_MAX):
-        with attempt:
-            return _once(
-                url, urlsplit(url).hostname or "(no host)", bytes_max, timeout_seconds, transport
-            )
+    host = urlsplit(url).hostname or "(no host)"
+    with httpx.Client(
+        transport=transport,
+        timeout=timeout_seconds,
+        follow_redirects=redirects > 0,
+        max_redirects=redirects,
+    ) as http:
+        for attempt in stamina.retry_context(on=_passing, attempts=attempts, timeout=SECONDS_MAX):
+            with attempt:
+                return _once(http, url, host, bytes_max)
     raise AssertionError("stamina re-raises the last error")  # pragma: no cover
 
 
@@ -56,20 +65,9 @@ def _passing(error: Exception) -> bool:
     return isinstance(error, DownloadError) and error.passing
 
 
-def _once(
-    url: str,
-    host: str,
-    bytes_max: int,
-    timeout_seconds: float,
-    transport: httpx.BaseTransport | None,
-) -> bytes:
+def _once(http: httpx.Client, url: str, host: str, bytes_max: int) -> bytes:
     try:
-        with (
-            httpx.Client(
-                transport=transport, timeout=timeout_seconds, follow_redirects=True, max_redirects=3
-            ) as http,
-            http.stream("GET", url, headers={"accept-encoding": ACCEPT_ENCODING}) as response,
-        ):
+        with http.stream("GET", url, headers={"accept-encoding": ACCEPT_ENCODING}) as response:
             status = response.status_code
             if status != 200:
                 raise DownloadError(

@@ -64,6 +64,8 @@ class Opener:
     #: Whether an answer without its list, which is at the top, is an empty one. Then no object may
     #: stand beside it, or anything would be.
     alone: bool = False
+    #: Whether an answer without its list is an empty one where its count is 0, and only there.
+    counted: bool = False
 
 
 def opener(
@@ -97,6 +99,7 @@ def opener(
         raw.columns[records],
         {name: typed.columns[pointer] for name, pointer in info.items()},
         alone=missing_is_empty is True and len(parts) == 1,
+        counted=missing_is_empty == "count is 0",
     )
 
 
@@ -118,12 +121,17 @@ def read(
         page = opened.page.decode(body)
     except UNREADABLE:
         return _one_by_one(spec, operation, records, opened, body, page_id)
-    items = opened.list_of([page])[0] or []
-    if not items and (
-        _is_no_empty_list(spec, records, body) or (opened.alone and _holds_objects(records, body))
-    ):
-        raise unexpected(spec, operation, records, body)
+    listed = opened.list_of([page])[0]
+    items = listed or []
     info = {name: column([page])[0] for name, column in opened.info.items()}
+    if not items:
+        if listed is None and opened.counted:
+            is_empty = str(info.get("count")) == "0" and not error_code(spec, _ANY.decode(body))
+        else:
+            other = opened.alone and _holds_objects(records, body)
+            is_empty = not other and not _is_no_empty_list(spec, records, body)
+        if not is_empty:
+            raise unexpected(spec, operation, records, body)
     return Records(items, list(range(len(items))), [page_id] * len(items), [], info)
 
 

@@ -14,7 +14,8 @@ from connectors.kit.spec.requests import PageRequest, Pages, PageView, Window
 
 #: Whether an answer without its list is an empty one: never (False); where only the list is
 #: missing (True); or whatever is missing. "null": only where null stands in the list's place.
-MissingIsEmpty = bool | Literal["whatever is missing", "null"]
+#: "count is 0": where the `count` beside it (`info`) is 0.
+MissingIsEmpty = bool | Literal["whatever is missing", "null", "count is 0"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,12 +31,14 @@ from connectors.kit.webhooks.signatures import (
     Unusable,
     delivery,
     matching,
+    matching_certified,
     without_secrets,
 )
 
 __all__ = [
     "BadBody", "Delivery", "Event", "Handshake", "Headers", "Refused", "Scheme", "Verified",
-    "Webhook", "delivery_key", "events", "handshake", "unusable", "verify", "without_secrets",
+    "Webhook", "certificate_address", "delivery_key", "events", "handshake", "unusable", "verify",
+    "without_secrets",
 ]  # fmt: skip
 
 #: Events that one delivery may hold; QuickBooks, the largest known, sends 100.
@@ -141,6 +143,7 @@ def verify(
     now: datetime,
     url: str | None = None,
     query: str = "",
+    certificate: bytes | None = None,
 ) -> Verified | Refused:
     """Whether a delivery is signed with one of the secrets.
 
@@ -154,8 +157,9 @@ def verify(
         now: The time, UTC.
         url: The address as it is registered with the sender; only schemes that sign it need it.
         query: The query of the address as received; only schemes that sign it need it.
+        certificate: What is at `certificate_address` (PEM); only schemes that have one need it.
     """
-    outcome = _checked(declaration, secrets, (headers, raw_body, url, query), now)
+    outcome = _checked(declaration, secrets, (headers, raw_body, url, query), now, certificate)
     return (
         outcome if isinstance(outcome, Verified) else Refused(outcome, declaration.refused_status)
     )
@@ -166,6 +170,7 @@ def _checked(
     secrets: Sequence[SecretStr],
     parts: tuple[Headers, bytes, str | None, str],
     now: datetime,
+    certificate: bytes | None,
 ) -> Verified | Reason:
     scheme = declaration.scheme
     if len(parts[1]) > declaration.body_bytes_max:
@@ -179,7 +184,11 @@ def _checked(
         stamp is None or not (stamp.isascii() and stamp.isdigit() and len(stamp) <= _STAMP_MAX)
     ):
         return "timestamp missing" if stamp is None else "timestamp is not a number"
-    secret_no = matching(scheme, secrets, received)
+    secret_no = (
+        matching(scheme, secrets, received)
+        if scheme.certified is None
+        else matching_certified(scheme, secrets, received, certificate, now)
+    )
     if not isinstance(secret_no, int):
         return secret_no
     signed_at = None if stamp is None else datetime.fromtimestamp(int(stamp), UTC)
@@ -187,6 +196,22 @@ def _checked(
     return _age(scheme, signed_at, now) or Verified(
         _message_id(declaration, received), signed_at, secret_no
     )
+
+
+def certificate_address(declaration: Webhook, headers: Headers, raw_body: bytes) -> str | None:
+    """Where the certificate is that a delivery is signed with, for `verify`.
+
+    None where it needs none, or where it cannot be right whatever is there: it has no signature, or
+    names an address that is not the vendor's.
+    """
+    scheme = declaration.scheme
+    if scheme.certificate_address is None or len(raw_body) > declaration.body_bytes_max:
+        return None
+    try:
+        received = delivery(headers, raw_body, None, only=scheme.headers)
+    except ValueError:
+        return None
+    return scheme.certificate_address(received) if any(scheme.signatures(received)) else None
 
 
 def _age(scheme: Scheme, signed_at: datetime | None, now: datetime) -> Reason | None:

@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import SecretStr
@@ -23,6 +24,7 @@ Reason = Literal[
     "no secret to check with", "signature missing", "signature does not match", "timestamp missing",
     "timestamp is not a number", "timestamp too old", "timestamp in the future",
     "header given twice", "message id missing", "body too large", "address not known",
+    "certificate not known", "certificate not valid",
 ]  # fmt: skip
 
 #: Signatures of one delivery that are looked at. A sender that rotates its secret signs twice.
@@ -116,6 +118,12 @@ class Scheme:
     in_clear: bool = False
     #: Whether a secret is a public key, for `asymmetric`.
     is_public: Callable[[str], bool] = lambda text: text.startswith(_PUBLIC)
+    #: Of deliveries that are signed with a certificate: where it is; None where the address that
+    #: the delivery names is not one of the vendor's.
+    certificate_address: Callable[[Delivery], str | None] | None = None
+    #: Of those: the place of the secret that fits, or why none does; from the secrets, the
+    #: delivery, the certificate (PEM) and the time.
+    certified: Callable[[Sequence[str], Delivery, bytes, datetime], int | Reason] | None = None
 
 
 def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -> int | Reason:
@@ -170,6 +178,26 @@ def _matching_in_clear(
             return "signature does not match"
         oldest_no = max(oldest_no, fitting[0])
     return oldest_no
+
+
+def matching_certified(
+    scheme: Scheme,
+    secrets: Sequence[SecretStr],
+    received: Delivery,
+    certificate: bytes | None,
+    now: datetime,
+) -> int | Reason:
+    """As `matching`, for deliveries that are signed with a certificate (PEM)."""
+    usable = list(_usable(scheme, secrets[:_SECRETS_MAX]))
+    if not usable:
+        return "no secret to check with"
+    if not any(scheme.signatures(received)):
+        return "signature missing"
+    if certificate is None or scheme.certified is None:
+        return "certificate not known"
+    texts = [text for _, text, _ in usable]
+    fitting = scheme.certified(texts, received, certificate, now)
+    return usable[fitting][0] if isinstance(fitting, int) else fitting
 
 
 def _usable(
