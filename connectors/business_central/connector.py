@@ -11,7 +11,6 @@ Where the vendor's documents leave a question open, our answer is in docs/decisi
 Central: ...").
 """
 
-import base64
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ import httpx
 import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, Misconfigured
-from connectors.kit.http.auth import client_credentials
+from connectors.kit.http.auth import client_credentials, sign_basic
 from connectors.kit.read.pagination import by_next_link
 from connectors.kit.spec import (
     Account,
@@ -292,8 +291,7 @@ def _ids(name: str, kind: str, resource: str, prefix: str = "") -> Stream:
 
 
 def _sign(account: Account, request: httpx.Request, _now: datetime) -> None:
-    pair = f"{account.options.get('username', '')}:{account.secret('web_service_key')}"
-    request.headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    sign_basic(request, str(account.options.get("username", "")), account.secret("web_service_key"))
 
 
 def _auth(account: Account) -> TokenAuth | RequestAuth:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, Field, SecretStr
 
 from connectors.kit.spec import NO_SECRET
-from connectors.kit.spec.form import Form
+from connectors.kit.spec.form import Form, deletions_every
 
 
 class BusinessCentralCompany(BaseModel):
@@ -76,15 +76,10 @@ class BusinessCentralChanges(BaseModel):
         title="Timeout (s)",
         description="How long to wait for an answer. Business Central may take minutes.",
     )
-    deletions_hours: int = Field(
-        default=6,
-        ge=0,
-        le=168,
-        title="Look for deletions every (hours)",
-        description=(
-            "Deleted documents leave no trace: the ids of all documents are listed and compared, "
-            "20 000 a request. 0: in every run."
-        ),
+    deletions_hours: int = deletions_every(
+        6,
+        "Deleted documents leave no trace: the ids of all documents are listed and compared, "
+        "20 000 a request.",
     )
 
 

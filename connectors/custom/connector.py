@@ -16,6 +16,7 @@ from connectors.kit.described.api import USUAL_PARAM, Paging, first_request, pag
 from connectors.kit.described.documents import documents, settings_of
 from connectors.kit.described.settings import CustomSettings
 from connectors.kit.errors import CredentialsRejected, Misconfigured, UnexpectedShape
+from connectors.kit.http.auth import client_credentials, sign_basic
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.spec import (
     Account,
@@ -265,7 +266,7 @@ def _auth(account: Account, options: CustomOptions) -> TokenAuth | RequestAuth:
             )
             raise Misconfigured(account.system, "settings", detail)
         return TokenAuth(
-            lambda account, url, _: _credentials_request(account, options, url),
+            client_credentials(scope=options.scope, basic=options.client_in != "form"),
             seeded=False,
             refused=KeyRejected,
         )
@@ -285,20 +286,7 @@ def _sign(account: Account, options: CustomOptions, request: httpx.Request) -> N
         # show no query.
         request.url = request.url.copy_merge_params({options.api_key_param: key})
     elif options.authentication == "basic":
-        next(httpx.BasicAuth(options.username, account.secret("password")).sync_auth_flow(request))
-
-
-def _credentials_request(account: Account, options: CustomOptions, url: str) -> httpx.Request:
-    """OAuth 2, client credentials (RFC 6749, 4.4)."""
-    secret = account.client_secret.get_secret_value()
-    form = {"grant_type": "client_credentials"} | (
-        {"scope": options.scope} if options.scope else {}
-    )
-    if options.client_in == "form":
-        form |= {"client_id": account.client_id, "client_secret": secret}
-        return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
-    request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
-    return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
+        sign_basic(request, options.username, account.secret("password"))
 
 
 def _fault(options: CustomOptions) -> Callable[[Any], str | None]:

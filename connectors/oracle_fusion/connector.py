@@ -13,6 +13,7 @@ import httpx
 import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, Misconfigured, UnexpectedShape
+from connectors.kit.http.auth import client_credentials, sign_basic
 from connectors.kit.mapping.columns import EXPONENT
 from connectors.kit.read.pagination import by_last_id
 from connectors.kit.spec import (
@@ -293,17 +294,7 @@ class UserRefused(CredentialsRejected):
 
 
 def _basic(account: Account, request: httpx.Request, _now: datetime) -> None:
-    proof = httpx.BasicAuth(str(account.options.get("user", "")), account.secret("password"))
-    signed = next(proof.sync_auth_flow(request))
-    request.headers["authorization"] = signed.headers["authorization"]
-
-
-def _token(account: Account, url: str, _refresh_token: str) -> httpx.Request:
-    """A token of the identity domain for the application; there is no refresh token."""
-    form = {"grant_type": "client_credentials", "scope": str(account.options.get("scope", ""))}
-    request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
-    secret = account.client_secret.get_secret_value()
-    return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
+    sign_basic(request, str(account.options.get("user", "")), account.secret("password"))
 
 
 def _auth(account: Account) -> RequestAuth | TokenAuth:
@@ -315,7 +306,8 @@ def _auth(account: Account) -> RequestAuth | TokenAuth:
     if account.options.get("login") == "client_credentials":
         if not account.token_url:
             raise Misconfigured(account.system, "connect", "fill in the token URL")
-        return TokenAuth(_token, seeded=False, refused=UserRefused)
+        grant = client_credentials(scope=str(account.options.get("scope", "")), basic=True)
+        return TokenAuth(grant, seeded=False, refused=UserRefused)
     return RequestAuth(_basic, refused=UserRefused)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, Field
 
 from connectors.kit.errors import block_name
-from connectors.kit.spec.form import Form
+from connectors.kit.spec.form import Form, deletions_every
 
 
 class SageIntacctAccount(BaseModel):
@@ -55,15 +55,10 @@ class SageIntacctChanges(BaseModel):
         title="Page size",
         description="Records per request. 0: 2000. Each page is billed as one.",
     )
-    deletions_hours: int = Field(
-        default=6,
-        ge=0,
-        le=168,
-        title="Look for deletions every (hours)",
-        description=(
-            "Deleted documents leave no trace: the ids of all documents are listed and compared, "
-            "2000 a request. 0: in every run."
-        ),
+    deletions_hours: int = deletions_every(
+        6,
+        "Deleted documents leave no trace: the ids of all documents are listed and compared, "
+        "2000 a request.",
     )
 
 

@@ -10,7 +10,6 @@ Where the vendor's documents leave a question open, our answer is in docs/decisi
 S/4HANA: ...").
 """
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ import httpx
 import polars as pl
 
 from connectors.kit.errors import CredentialsRejected
-from connectors.kit.http.auth import client_credentials
+from connectors.kit.http.auth import client_credentials, sign_basic
 from connectors.kit.read.pagination import by_next_link
 from connectors.kit.spec import (
     Account,
@@ -206,8 +205,7 @@ _LINES: Final = Lines(
 
 
 def _sign(account: Account, request: httpx.Request, _now: datetime) -> None:
-    pair = f"{account.options.get('username', '')}:{account.secret('password')}"
-    request.headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    sign_basic(request, str(account.options.get("username", "")), account.secret("password"))
 
 
 def _auth(account: Account) -> TokenAuth | RequestAuth:

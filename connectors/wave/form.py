@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from connectors.kit.errors import block_name
 from connectors.kit.spec import NO_SECRET
-from connectors.kit.spec.form import Form
+from connectors.kit.spec.form import Form, deletions_every
 
 
 class WaveBusiness(BaseModel):
@@ -45,15 +45,10 @@ class WaveChanges(BaseModel):
     page_size: int = Field(
         default=0, ge=0, le=50, title="Page size", description="Invoices per request. 0: 50."
     )
-    deletions_hours: int = Field(
-        default=6,
-        ge=0,
-        le=168,
-        title="Look for deletions every (hours)",
-        description=(
-            "Deleted invoices leave no trace: the ids of all invoices are listed and compared, "
-            "and recent ones are read again. 0: in every run."
-        ),
+    deletions_hours: int = deletions_every(
+        6,
+        "Deleted invoices leave no trace: the ids of all invoices are listed and compared, "
+        "and recent ones are read again.",
     )
     recheck_days: int = Field(
         default=120,

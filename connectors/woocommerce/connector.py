@@ -24,6 +24,7 @@ import phonenumbers
 import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, UnexpectedShape
+from connectors.kit.http.auth import sign_basic
 from connectors.kit.http.signing import oauth1_hmac_sha256
 from connectors.kit.mapping.parse import dialled
 from connectors.kit.read.pagination import by_page
@@ -105,7 +106,7 @@ def _sign(account: Account, request: httpx.Request, now: datetime) -> None:
             {"consumer_key": key, "consumer_secret": secret}
         )
     else:
-        next(httpx.BasicAuth(key, secret).sync_auth_flow(request))
+        sign_basic(request, key, secret)
 
 
 def _listed(resource: str, account: Account, **params: str) -> PageRequest:

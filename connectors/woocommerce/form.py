@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr
 
-from connectors.kit.spec.form import Form
+from connectors.kit.spec.form import Form, deletions_every
 
 
 class WooCommerceShop(BaseModel):
@@ -70,15 +70,10 @@ class WooCommerceChanges(BaseModel):
     timeout_seconds: float = Field(
         default=60, ge=1, le=300, title="Timeout (s)", description="How long to wait for an answer."
     )
-    deletions_hours: int = Field(
-        default=6,
-        ge=0,
-        le=168,
-        title="Look for deletions every (hours)",
-        description=(
-            "Orders deleted for good leave no trace: the ids of all orders are listed and "
-            "compared, 100 a request. 0: in every run."
-        ),
+    deletions_hours: int = deletions_every(
+        6,
+        "Orders deleted for good leave no trace: the ids of all orders are listed and "
+        "compared, 100 a request.",
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from connectors.kit.spec.form import Form
+from connectors.kit.spec.form import Form, deletions_every
 
 #: Where accounts of a data centre sign in, where that is not `zoho.` and its name.
 _ACCOUNTS_DOMAINS: Final = {"ca": "zohocloud.ca"}
@@ -51,15 +51,10 @@ class ZohoBooksChanges(BaseModel):
             "is kept when all of its documents are there."
         ),
     )
-    deletions_hours: int = Field(
-        default=24,
-        ge=0,
-        le=168,
-        title="Look for deletions every (hours)",
-        description=(
-            "Deleted documents leave no trace: the ids of all documents are listed and compared, "
-            "200 a call. 0: in every run."
-        ),
+    deletions_hours: int = deletions_every(
+        24,
+        "Deleted documents leave no trace: the ids of all documents are listed and compared, "
+        "200 a call.",
     )
 
 

@@ -24,6 +24,7 @@ from connectors.kit.errors import (
 from connectors.kit.http.auth import Token
 from connectors.kit.http.client import open_client
 from connectors.kit.spec import RequestAuth, Window
+from simulator.registry import VENDORS
 from tests.support.systems import SIMULATED
 
 
@@ -66,8 +67,8 @@ def test_expired_token_is_renewed_once_and_the_rotated_one_kept(bench: Any) -> N
         first.access_token,
         bench.tokens.held.access_token,
     ]
-    # One keeps the refresh token for a day, some have none.
-    if bench.spec.name != "quickbooks" and first.refresh_token:
+    # Some keep the refresh token for a day or for ever, some have none.
+    if first.refresh_token and not VENDORS[bench.spec.name].tokens.kept_for:
         assert bench.tokens.held.refresh_token != first.refresh_token
 
 

@@ -59,12 +59,17 @@ class TokenStore(Protocol):
         """
 
 
+def sign_basic(request: httpx.Request, user: str, secret: str) -> httpx.Request:
+    """The request, with user and secret as HTTP Basic (RFC 7617)."""
+    return next(httpx.BasicAuth(user, secret).sync_auth_flow(request))
+
+
 def basic_form(account: Account, url: str, refresh_token: str) -> httpx.Request:
     """Client id and secret as HTTP Basic, the rest as a form (QuickBooks, Xero)."""
     secret = account.client_secret.get_secret_value()
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
-    return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
+    return sign_basic(request, account.client_id, secret)
 
 
 def form_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
@@ -98,9 +103,7 @@ def client_credentials(username: str = "", *, scope: str = "", basic: bool = Fal
             **({"scope": scope} if scope else {}),
         }
         request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
-        if not basic:
-            return request
-        return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
+        return sign_basic(request, account.client_id, secret) if basic else request
 
     return grant
 

@@ -144,6 +144,22 @@ class Announced(BaseModel):
     )
 
 
+def deletions_every(default: int, description: str) -> Any:
+    """The field *Look for deletions every (hours)*, of systems that must list all ids for it.
+
+    Args:
+        default: Hours; 0: in every run.
+        description: What is listed, and what it costs.
+    """
+    return Field(
+        default=default,
+        ge=0,
+        le=168,
+        title="Look for deletions every (hours)",
+        description=f"{description} 0: in every run.",
+    )
+
+
 def overlap(default: int, *, least: int) -> Any:
     """The field *Overlap (minutes)* for a vendor whose times need a longer look back.
 
