@@ -1,21 +1,18 @@
 """A day at a shop of Shopify: the ledger is right after everything that happens to an order, polled or announced."""
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import uvicorn
 
 from panel.blocks import BLOCKS
 from panel.connect.check import check_connection
 from simulator.model import Document
-from simulator.server import Application
 from simulator.webhooks import Announcer
 from sql.db import connect
-from tests.support.waiting import wait_until
+from tests.support.served import served
 from tests.sync.conftest import Shop, expected
 from tests.sync.test_webhooks import SECRETS, Mailbox
 
@@ -137,29 +134,21 @@ def test_guests_are_counted_and_not_rejected(shop: Shop) -> None:
 
 def test_test_connection_names_who_must_act(shop: Shop) -> None:
     """Wrong credentials: whoever edits the block. A missing scope: whoever administers the shop."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Application(shop.world), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, "the simulator", seconds=30)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/shopify"
-    values = {
-        "shop": "agua-twezah",
-        "client_id": "sim-client",
-        "client_secret": "sim-secret",
-        "base_url": url,
-        "token_url": f"{url}/admin/oauth/access_token",
-    }
+    with served(shop.world) as address:
+        url = f"{address}/shopify"
+        values = {
+            "shop": "agua-twezah",
+            "client_id": "sim-client",
+            "client_secret": "sim-secret",
+            "base_url": url,
+            "token_url": f"{url}/admin/oauth/access_token",
+        }
 
-    def failed(**changes: str) -> dict[str, tuple[str, str]]:
-        block = BLOCKS["shopify"](**(values | changes))
-        checks = check_connection(block, dsn=shop.dsn, key=shop.key).checks
-        return {check.check: (check.detail, check.who) for check in checks if not check.ok}
+        def failed(**changes: str) -> dict[str, tuple[str, str]]:
+            block = BLOCKS["shopify"](**(values | changes))
+            checks = check_connection(block, dsn=shop.dsn, key=shop.key).checks
+            return {check.check: (check.detail, check.who) for check in checks if not check.ok}
 
-    try:
         assert failed() == {}
         refused = failed(client_secret="wrong")
         assert refused["credentials"][1] == "operator: the block"
@@ -171,6 +160,3 @@ def test_test_connection_names_who_must_act(shop: Shop) -> None:
         denied = failed()["read orders"]
         assert "ACCESS_DENIED" in denied[0]
         assert denied[1].startswith("administrator at the vendor")
-    finally:
-        server.should_exit = True
-        thread.join(10)

@@ -1,20 +1,17 @@
 """Business Central's simulator: OData as the vendor describes it, and read by a client of others."""
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, World, client
-from simulator.server import Application
 from simulator.systems.business_central.api import TOKEN_PATH
 from simulator.systems.business_central.system import TENANT
+from tests.support.served import served
 
 SYSTEM = "business_central"
 ROOT = "/v2.0/Production/api/v2.0"
@@ -33,19 +30,8 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
     """The served simulator's address."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Application(world), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    with served(world) as address:
+        yield address
 
 
 def rows(world: World, path: str, **params: Any) -> list[dict[str, Any]]:

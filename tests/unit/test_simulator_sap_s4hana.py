@@ -1,7 +1,5 @@
 """SAP S/4HANA's simulator: OData 2 as the vendor describes it, and read by SAP's own client."""
 
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC
 from decimal import Decimal
@@ -9,11 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from simulator import CLIENT_ID, CLIENT_SECRET, World, client
-from simulator.server import Application
 from simulator.systems.sap_s4hana.render import BILLING, PARTNERS
+from tests.support.served import served
 
 SYSTEM = "sap_s4hana"
 DOCUMENTS = f"{BILLING}/A_BillingDocument"
@@ -27,19 +24,8 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
     """The served simulator's address."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Application(world), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    with served(world) as address:
+        yield address
 
 
 def rows(world: World, **params: Any) -> list[dict[str, Any]]:

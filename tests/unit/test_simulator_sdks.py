@@ -3,8 +3,6 @@
 import inspect
 import json
 import re
-import threading
-import time
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,15 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from connectors import SYSTEMS
 from connectors.kit.http.signing import oauth1_hmac_sha256
 from connectors.kit.spec import Account, Window
 from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, World, handler, seed_refresh_token
-from simulator.server import Application
 from simulator.systems.woocommerce.auth import CONSUMER_KEY, CONSUMER_SECRET
 from simulator.webhooks import Announcer
+from tests.support.served import served
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +30,8 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
     """The served simulator's address."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Application(world), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    with served(world) as address:
+        yield address
 
 
 def alive(world: World, system: str, kind: str) -> list[str]:
