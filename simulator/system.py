@@ -84,8 +84,9 @@ class System:
     first_ids: Mapping[str, int] = field(default_factory=dict)
     #: Number of the first document.
     first_number: int = 1
-    #: Sales of the past that `python -m simulator` gives it at most, where each sale costs its
-    #: readers a call; None: as many as the others have.
+    #: Sales of the past that `python -m simulator` gives it at most, so that a demonstration of all
+    #: systems stays quick (where each sale costs its readers a call, fewer); None: as many as the
+    #: first systems have.
     sales_max: int | None = None
     #: Requests at once; 0: no limit.
     concurrent: int = 0

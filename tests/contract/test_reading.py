@@ -147,7 +147,10 @@ def test_only_missing_phones_are_problems(bench: Any) -> None:
 
 
 @pytest.mark.parametrize("page_size", [1, 7, None])
-def test_page_size_does_not_matter(bench: Any, page_size: int | None) -> None:
+def test_page_size_does_not_matter(
+    bench: Any, benches: Callable[..., Any], page_size: int | None
+) -> None:
+    bench = benches(bench.spec.name, customers=10, invoices=30)
     with_default = newest(bench.read().invoices)
     bench.page_size = page_size
     stream = bench.spec.streams[0].name

@@ -18,4 +18,5 @@ SYSTEM: Final = System(
     first_number=103_001,
     guids=True,
     drafts=0.05,
+    sales_max=100,
 )

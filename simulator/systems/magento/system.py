@@ -16,4 +16,5 @@ SYSTEM: Final = System(
     guests_every=5,
     drafts=0.05,
     kinds={"CreditMemo": None},  # a part of its order
+    sales_max=100,
 )

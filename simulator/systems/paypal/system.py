@@ -31,4 +31,5 @@ SYSTEM: Final = System(
     kinds={"Invoice": None, "Payment": "sale"},
     prefixes={},
     guests_every=1,  # an e-mail address names the buyer, and a phone if there is one
+    sales_max=100,
 )

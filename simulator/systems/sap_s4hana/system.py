@@ -14,4 +14,5 @@ SYSTEM: Final = System(
     first_ids={"transaction": 90_000_000, "customer": 10_100_001},
     prefixes={},
     ids_are_numbers=True,
+    sales_max=100,
 )

@@ -47,4 +47,5 @@ SYSTEM: Final = System(
     kinds={"Invoice": "sale", "SalesReceipt": "sale", "RefundReceipt": "refund"},
     prefixes={"RefundReceipt": "return/"},
     sells_when_paid=True,
+    sales_max=100,
 )

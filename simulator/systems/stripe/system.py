@@ -22,4 +22,5 @@ SYSTEM: Final = System(
     kinds={"CreditNote": None},  # it lowers its invoice
     prefixes={},
     drafts=0.05,
+    sales_max=100,
 )

@@ -26,4 +26,5 @@ SYSTEM: Final = System(
     },
     asks_in_body=True,
     drafts=0.06,
+    sales_max=100,
 )

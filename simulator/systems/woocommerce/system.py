@@ -15,4 +15,5 @@ SYSTEM: Final = System(
     first_number=5001,
     kinds={"Invoice": "sale"},
     drafts=0.06,
+    sales_max=100,
 )
