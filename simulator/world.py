@@ -1,7 +1,7 @@
 """The seeded world: the same seed and clock give the same customers, sales and changes, byte for byte."""
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
@@ -47,6 +47,7 @@ class World:
             once.
         accounts: More accounts per system than the one of `ACCOUNTS`; they show the same books.
         sales_max: Most sales in the past per system, where it should have fewer than `invoices`.
+        systems: The systems with a past; the books of the others are empty.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class World:
         consent: Decision = "ask",
         accounts: Mapping[str, Sequence[str]] | None = None,
         sales_max: Mapping[str, int] | None = None,
+        systems: Collection[str] = SYSTEMS,
     ) -> None:
         self.seed, self.now, self.sleep, self.lock = seed, now or system_now, sleep, RLock()
         self.consent: Decision = consent
@@ -90,7 +92,7 @@ class World:
             EXAMPLE_NATIONAL
         }
         start = start or self.anchor - timedelta(days=days)
-        for name in SYSTEMS:
+        for name in (name for name in SYSTEMS if name in systems):
             sales = min(invoices, (sales_max or {}).get(name, invoices))
             self._populate(name, customers, sales, min(start, self.anchor), example=example)
 
@@ -162,18 +164,33 @@ class World:
             at, _, act = heapq.heappop(agenda)
             act(at)
 
-    def evolve(self, steps: int = 1, *, at: datetime | None = None) -> list[tuple[str, str]]:
+    def evolve(
+        self,
+        steps: int = 1,
+        *,
+        at: datetime | None = None,
+        systems: Collection[str] = SYSTEMS,
+    ) -> list[tuple[str, str]]:
         """Lets things happen, now or at an instant: sales, edits, voids, refunds, payments, new numbers.
+
+        Args:
+            steps: How many things.
+            at: When; now when left out.
+            systems: Where; in all systems when left out.
 
         Returns:
             (system, what happened) for each step.
         """
         with self.lock:
             instant = (at or self.now()).astimezone(UTC).replace(microsecond=0)
-            systems = [name for name in SYSTEMS if self._activity[name].buyers]
+            living = [
+                name
+                for name, activity in self._activity.items()
+                if name in systems and activity.buyers
+            ]
             done = []
-            for _ in range(steps if systems else 0):
-                system = self._evolving.choice(systems)
+            for _ in range(steps if living else 0):
+                system = self._evolving.choice(living)
                 done.append((system, self._activity[system].step(instant)))
             return done
 
