@@ -61,6 +61,8 @@ _KEPT = timedelta(days=3 * 365 - 2)
 _LOOK_BACK_DAYS = 120
 _LOOK_BACK_HOURS = 24
 _HOUR_SECONDS = 3600
+#: PayPal gets to know transactions while they are read: by so little the end is not followed.
+_STANDS_STILL = timedelta(minutes=10)
 #: Before PayPal's first invoice.
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -111,7 +113,8 @@ def _first_transactions(account: Account, window: Window, now: datetime) -> Page
 def _by_slice(first: PageRequest) -> Pages:
     """The pages of one slice of time after the other, as long as the first.
 
-    The answers say up to when PayPal knows its transactions: there the list ends.
+    The answers say up to when PayPal knows its transactions: there the list ends. What it gets to
+    know meanwhile is left to the next run, which looks back further.
     """
     request = first
     length = _moment(first.param("end_date")) - _moment(first.param("start_date"))
@@ -124,7 +127,7 @@ def _by_slice(first: PageRequest) -> Pages:
         end = _moment(request.param("end_date"))
         known = view.info.get("known_until")
         until = _moment(str(known)) if known else end
-        if end >= until or not length:
+        if end >= until - _STANDS_STILL or not length:
             return
         request = request.turn(
             page="1", start_date=_stamp(end), end_date=_stamp(min(end + length, until))

@@ -62,7 +62,8 @@ class PageMapper:
 
         `window` is the period that the list was asked for.
         """
-        self.watch.look(stream, page.body)
+        if page.record_count:  # (lists in slices of time begin with empty ones)
+            self.watch.look(stream, page.body)
         if self.bulk is not None:
             self.bulk.add(stream, window, page)
             return

@@ -17,7 +17,12 @@ DRAFTS_ONLY = ("stripe",)
 #: Lists of which nothing can be deleted or cancelled, in the simulator at least: it has no sales
 #: receipts of Zoho Books (test_zoho_books has a server that does), and the recent invoices of Wave
 #: are those of its other list, read again.
-FINAL = (("square", "returns"), ("zoho_books", "sales_receipts"), ("wave", "recent_invoices"))
+FINAL = (
+    ("square", "returns"),
+    ("paypal", "transactions"),
+    ("zoho_books", "sales_receipts"),
+    ("wave", "recent_invoices"),
+)
 STREAMS = [
     (system, stream.name)
     for system, spec in sorted(SIMULATED.items())
