@@ -247,6 +247,10 @@ def test_published_objects() -> None:
         for stream, own in (("invoices", "invoice"), ("payments", "charge")):
             if isinstance(record, dict) and name != own:
                 read = mapped(record, stream)
+                if (name, stream) == ("deleted_invoice", "invoices"):
+                    # No list has it; it says too little to be taken for a sale to nobody.
+                    assert {"total_minor", "issued_at"} <= set(read.problems["field"])
+                    continue
                 assert (read.invoices.height, read.problems.height) == (0, 0), name
 
 

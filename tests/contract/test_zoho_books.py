@@ -14,6 +14,7 @@ import simulator
 from connectors import SYSTEMS
 from connectors.kit.errors import CredentialsRejected, RateLimited, Transient
 from connectors.kit.http.client import DAY_USED_UP_SECONDS
+from connectors.kit.http.responses import Answer
 from connectors.kit.http.urls import base_url
 from connectors.kit.mapping import map_lookup, map_page, try_record
 from connectors.kit.read.fetch import fetch
@@ -151,8 +152,9 @@ def test_nobody_asks_after_the_days_last_call(
     bench: Any, headers: dict[str, str], rest_seconds: float
 ) -> None:
     """The last call of the day succeeds, and says that it is the last."""
+    answer = Answer(b"{}", "application/json", bench.clock(), 1, 200)
     with bench.client() as client:
-        assert client._rest_seconds(httpx.Response(200, headers=headers)) == rest_seconds
+        assert client._rest_seconds(httpx.Response(200, headers=headers), answer) == rest_seconds
 
 
 @pytest.mark.parametrize(
