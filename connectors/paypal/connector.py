@@ -149,6 +149,7 @@ def _first_invoices(account: Account, window: Window, now: datetime) -> PageRequ
         f"{_INVOICES}/search-invoices",
         {"page": "1", "page_size": size, "total_required": "true"},
         body=json.dumps({"payment_date_range": paid}),
+        headers={"content-type": "application/json"},
     )
 
 
@@ -265,7 +266,9 @@ _INVOICE_FIELDS: Mapping[str, Field] = {
     "subtotal_minor": computed(pl.col("total_minor") - pl.col("tax_minor"), required=False),
     "tax_minor": money("/amount/breakdown/tax_total/value"),
     "amount_paid_minor": money("/payments/paid_amount/value"),
-    "amount_refunded_minor": money("/refunds/refund_amount/value"),
+    "amount_refunded_minor": computed(
+        pl.col("refunded_minor").fill_null(0), "/refunds/refund_amount/value", required=False
+    ),
     "status": computed(_INVOICE_STATUS, "/status"),
     "issued_at": day("/detail/invoice_date", "/detail/metadata/create_time", required=True),
     # A cancellation moves no other time.
@@ -334,6 +337,7 @@ _INVOICE_STREAM = Stream(
     helpers={
         "state": text("/status"),
         "due_minor": money("/due_amount/value"),
+        "refunded_minor": money("/refunds/refund_amount/value"),
         "created_at": instant("/detail/metadata/create_time", zone="UTC"),
         "changed_at": instant("/detail/metadata/last_update_time", zone="UTC"),
         "cancelled_at": instant("/detail/metadata/cancel_time", zone="UTC"),

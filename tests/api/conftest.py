@@ -19,7 +19,7 @@ def open_office(settings: object, **changes: object) -> Iterator[Office]:
         served(app, settings) as url,  # type: ignore[arg-type]
         httpx.Client(base_url=url, timeout=30) as http,
     ):
-        yield Office(url, config.dsn, config, runs, http)
+        yield Office(url, config.dsn, config, runs, http, app.state.own)
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,8 @@ class Office:
     config: Config
     runs: FakeRuns
     http: httpx.Client = field(repr=False)
+    #: What the requests of its process share.
+    state: Any = field(default=None, repr=False)
 
     def endpoint(self, *secrets: str, system: str = "custom", **changes: Any) -> str:
         """A new endpoint; its id.

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from api import webhooks
+from connectors.kit.http.download import DownloadError
+from connectors.kit.webhooks.certificates import Certificates
 from tests.api.office import Office, sale
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
@@ -155,3 +157,56 @@ def test_a_custom_system_with_plain_hmac(office: Office, encoding: str, prefix: 
 
 def test_the_clock_is_real_again() -> None:
     assert abs((webhooks.datetime.now(UTC) - datetime.now(UTC)).total_seconds()) < 5
+
+
+@pytest.mark.parametrize("name", ["webhook_vector_2015.json", "webhook_vector_2015_java.json"])
+def test_paypals_vectors(office: Office, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Its certificate is fetched once, from PayPal's own address alone."""
+    vector, url = sample(f"paypal/{name}"), sample("paypal/webhook_vector_2015.json")["cert_url"]
+    pem = sample("paypal/webhook_vector_2015_cert.json")["pem"].encode()
+    asked: list[str] = []
+
+    def fetched(address: str) -> bytes:
+        asked.append(address)
+        return pem
+
+    monkeypatch.setattr(office.state, "certificates", Certificates(fetched))
+    moment = datetime.fromisoformat(vector["transmission_time"])
+    at_the_time(monkeypatch, int(moment.timestamp()))
+    at = office.endpoint(vector["webhook_id"], system="paypal", connection="paypal")
+    headers = {
+        "paypal-transmission-id": vector["transmission_id"],
+        "paypal-transmission-time": vector["transmission_time"],
+        "paypal-transmission-sig": vector["transmission_sig"],
+        "paypal-cert-url": url,
+        "paypal-auth-algo": vector["auth_algo"],
+        "content-type": "application/json",
+    }
+    body = vector["body"].encode()
+    assert [office.post(at, body, headers).status_code for _ in range(2)] == [200, 200]
+    assert office.events(at) == [f"id:{vector['transmission_id']}"]
+    elsewhere = {**headers, "paypal-cert-url": url.replace("paypal.com", "paypal.com.evil.test")}
+    for wrong in (elsewhere, {**headers, "paypal-transmission-id": "x"}):
+        assert office.post(at, body, wrong).status_code == 401
+    assert asked == [url]
+
+
+def test_a_certificate_that_cannot_be_had_is_no_refusal(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PayPal sends again later; its address is not counted as one that proves nothing."""
+
+    def fetched(_: str) -> bytes:
+        raise DownloadError("api.paypal.com", "no answer", passing=True)
+
+    monkeypatch.setattr(office.state, "certificates", Certificates(fetched))
+    at = office.endpoint("1AB", system="paypal", connection="paypal")
+    headers = {
+        "paypal-transmission-id": "1",
+        "paypal-transmission-sig": "AAAA",
+        "paypal-cert-url": "https://api.paypal.com/v1/notifications/certs/CERT-1",
+    }
+    answers = [office.post(at, b"{}", headers) for _ in range(70)]
+    assert {answer.status_code for answer in answers} == {503}
+    assert answers[0].headers["retry-after"] == "60"
+    assert office.events(at) == []

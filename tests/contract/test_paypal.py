@@ -362,6 +362,13 @@ def test_an_invoice_with_a_refund_is_lowered() -> None:
     assert result.problems.is_empty()
 
 
+@pytest.mark.parametrize("place", ["refunds", "due_amount"])
+def test_an_amount_that_is_none_rejects_the_invoice(place: str) -> None:
+    wrong = {"refund_amount": amount("12,5x")} if place == "refunds" else amount("12,5x")
+    result = mapped("invoices", invoice(status="REFUNDED", **{place: wrong}))
+    assert not result.problems.is_empty()
+
+
 @pytest.mark.parametrize(("due", "status"), [("0.00", "paid"), ("8.40", "draft")])
 def test_a_refund_of_what_was_paid_in_part_is_no_sale(due: str, status: str) -> None:
     """The word for a refund hides whether all was paid before."""
@@ -450,10 +457,10 @@ def test_published_invoices_lack_only_a_phone() -> None:
         statuses[name] = (row["status"], row["total_minor"], row["amount_refunded_minor"])
         assert row["updated_at"] >= datetime(2023, 7, 25, tzinfo=UTC)
     assert statuses == {
-        "invoice_paid_event": ("paid", 2500, None),
+        "invoice_paid_event": ("paid", 2500, 0),
         "invoice_refunded_event": ("paid", 2500, 2500),
-        "invoice_cancelled_event": ("void", 2500, None),
-        "invoice_updated_event": ("draft", 10800, None),
+        "invoice_cancelled_event": ("void", 2500, 0),
+        "invoice_updated_event": ("draft", 10800, 0),
     }
 
 

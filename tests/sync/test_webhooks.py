@@ -37,8 +37,8 @@ from tests.support.database import databases, dsn
 from tests.sync.conftest import START, Shop, expected
 
 __all__ = ["databases", "dsn"]
-#: Every system whose deliveries become points. (PayPal's do where an account's invoices are read, and
-#: are signed with a certificate: tests/contract/test_paypal.py.)
+#: Every system whose deliveries become points. (PayPal's are signed with a certificate, and do where
+#: an account's invoices are read: tests/sync/test_paypal.py.)
 SECRETS = {
     "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "shopify": "hush",

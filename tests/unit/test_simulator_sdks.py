@@ -5,7 +5,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -454,3 +454,49 @@ def test_squareup(url: str, world: World) -> None:
     with pytest.raises(ApiError) as caught:
         client.orders.search(location_ids=[], limit=5)
     assert caught.value.status_code == 400
+
+
+def test_paypal_server_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client asks for a token and for transactions; their dates and amounts are its models'."""
+    pytest.importorskip("paypalserversdk")
+    from paypalserversdk.configuration import Configuration, Environment, Server
+    from paypalserversdk.exceptions.search_error_exception import SearchErrorException
+    from paypalserversdk.http.auth.o_auth_2 import ClientCredentialsAuthCredentials
+    from paypalserversdk.paypal_serversdk_client import PaypalServersdkClient
+
+    servers = Configuration.environments[Environment.SANDBOX]
+    monkeypatch.setitem(servers, Server.DEFAULT, f"{url}/paypal")
+    client = PaypalServersdkClient(
+        client_credentials_auth_credentials=ClientCredentialsAuthCredentials(
+            CLIENT_ID, CLIENT_SECRET
+        ),
+        environment=Environment.SANDBOX,
+    )
+    rows = {row.external_id: row for row in world.truth() if row.system == "paypal"}
+    end = world.now().replace(microsecond=0)
+    start, shown = end - timedelta(days=31), {}
+    asked = {
+        "start_date": f"{start:%Y-%m-%dT%H:%M:%SZ}",
+        "end_date": f"{end:%Y-%m-%dT%H:%M:%SZ}",
+        "fields": "all",
+        "page_size": 10,
+    }
+    page, pages = 1, 1
+    while page <= pages:
+        answer = client.transaction_search.search_transactions({**asked, "page": page}).body
+        pages, page = answer.total_pages, page + 1
+        for detail in answer.transaction_details:
+            shown[detail.transaction_info.transaction_id] = detail
+    recent = {key for key, row in rows.items() if row.sold_at and row.sold_at >= start}
+    assert recent <= set(shown)
+    assert pages > 1
+    for key in recent:
+        info, row = shown[key].transaction_info, rows[key]
+        sign = "-" if row.kind == "refund" else ""
+        assert info.transaction_amount.value == f"{sign}{row.total}"
+        assert shown[key].payer_info.phone_number.national_number == row.phone_e164[4:]
+    with pytest.raises(SearchErrorException) as caught:
+        client.transaction_search.search_transactions(
+            {**asked, "start_date": "2019-01-01T00:00:00Z"}
+        )
+    assert caught.value.response_code == 400

@@ -61,7 +61,10 @@ def connect_webhooks(settings: Settings, dsn: str) -> list[str]:
     with connect(dsn) as db:
         for name, system in sorted(connected().items()):
             ours = load_block(name).base_url.startswith(f"{settings.simulator_url}/")
-            if not ours or system in places or declaration(system, {}) is None:
+            hook = declaration(system, {})
+            if not ours or system in places or hook is None:
+                continue
+            if hook.scheme.certified is not None:  # the simulator is not where its certificate is
                 continue
             endpoint_id, secret = _address(db, system, name, settings.fernet_key())
             url = f"http://{host}:{settings.api_port}/api/webhooks/billing/{endpoint_id}"

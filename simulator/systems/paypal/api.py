@@ -222,7 +222,8 @@ class PayPal:
         raw = request.content.decode()
         event = raw[raw.index('"webhook_event"') :].partition(":")[2].strip()
         _, end = json.JSONDecoder().raw_decode(event)
-        text = certificate.signed_text(*(asked[name] for name in names), event[:end].encode())
+        sent_id, sent_at, webhook_id = (asked[name] for name in names)
+        text = certificate.signed_text(sent_id, sent_at, webhook_id, event[:end].encode())
         fits = certificate.is_signed(text, str(asked.get("transmission_sig")))
         return {"verification_status": "SUCCESS" if fits else "FAILURE"}
 
