@@ -216,7 +216,9 @@ class PayPal:
     def _verified(self, request: httpx.Request) -> dict[str, Any]:
         asked = _json(request)
         names = ("transmission_id", "transmission_time", "webhook_id")
-        if not all(isinstance(asked.get(name), str) for name in names):
+        if "webhook_event" not in asked or not all(
+            isinstance(asked.get(name), str) for name in names
+        ):
             raise _invalid("transmission_id", "It is missing.")
         # The event is verified as it was sent, byte for byte.
         raw = request.content.decode()
