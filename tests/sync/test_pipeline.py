@@ -41,8 +41,8 @@ def test_points_are_the_oracles_and_stay_so(shop: Shop, system: str) -> None:
     again = shop.sync(system)[2]
     assert (again.entries, again.points) == (0, 0)
 
-    for _ in range(4):
-        shop.world.evolve(steps=5, systems=(system,))
+    for _ in range(2):
+        shop.world.evolve(steps=8, systems=(system,))
         shop.sync(system)
         assert shop.points() == expected(shop.world, system)
 
@@ -149,10 +149,10 @@ def test_batches_do_not_matter(
         (shop, False),
     ):  # the second time from zero: all is new, or nearly
         one.world.grants = simulator.World(seed=11, customers=1, invoices=1).grants  # a new consent
-        one.sync(system, page_size=5)
+        one.sync(system, page_size=15)
         if again:
             one.world.evolve(steps=5, systems=(system,))
-            one.sync(system, page_size=5)
+            one.sync(system, page_size=15)
     assert shop.ledger() == known.ledger()
     assert shop.points() == expected(shop.world, system)
     # Elsewhere a phone or a product has to be looked up, which no open transaction waits for. A
