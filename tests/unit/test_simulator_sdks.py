@@ -241,7 +241,11 @@ def test_squareup(url: str, world: World) -> None:
 
 
 def test_paypal_server_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its client asks for a token and for transactions; their dates and amounts are its models'."""
+    """Its client asks for a token and for transactions; their dates and amounts are its models'.
+
+    It is no dependency: what it needs installs a package `tests` over ours, which breaks `python -m
+    tests.support.completeness`. Install paypal-server-sdk for this test, and remove it again.
+    """
     pytest.importorskip("paypalserversdk")
     from paypalserversdk.configuration import Configuration, Environment, Server
     from paypalserversdk.exceptions.search_error_exception import SearchErrorException
