@@ -188,6 +188,16 @@ def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
     return lines.with_columns(pl.Series("amount_minor", amounts, dtype=pl.Int64))
 
 
+class AppRejected(CredentialsRejected):
+    """PayPal gives the application no token, or does not take it."""
+
+    advice = (
+        'Check Client ID, Secret and Environment in the block "{block}" against '
+        "developer.paypal.com, Apps & Credentials: those of Live and of Sandbox are others. If the "
+        "secret was renewed there, enter the new one."
+    )
+
+
 _NOTHING = pl.lit(None, dtype=pl.Int64)
 _CODE = pl.col("code")
 _IS_NEGATIVE = pl.col("total_minor").str.starts_with("-")
@@ -289,7 +299,7 @@ def _fault(body: Any) -> str | None:
 
 
 def _auth(_account: Account) -> TokenAuth:
-    return TokenAuth(client_credentials(basic=True), seeded=False)
+    return TokenAuth(client_credentials(basic=True), seeded=False, refused=AppRejected)
 
 
 _TRANSACTION_STREAM = Stream(
@@ -377,8 +387,8 @@ SPEC = ConnectorSpec(
     page_size=_PAGE_SIZE,
     fault=_fault,
     errors={
-        "AUTHENTICATION_FAILURE": CredentialsRejected,
-        "invalid_token": CredentialsRejected,
+        "AUTHENTICATION_FAILURE": AppRejected,
+        "invalid_token": AppRejected,
         "NOT_AUTHORIZED": PermissionMissing,
         "PERMISSION_DENIED": PermissionMissing,
         "RATE_LIMIT_REACHED": RateLimited,

@@ -107,6 +107,7 @@ FORM: Final = Form(
     fields=PayPalAccount,
     account_field="merchant_id",
     changed=PayPalChanges,
+    refusals=("AppRejected",),
     values=_values,
     webhook_secret=True,
     webhook_steps=(

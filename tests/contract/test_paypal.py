@@ -16,7 +16,6 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.kit.errors import (
-    CredentialsRejected,
     Misconfigured,
     PermissionMissing,
     RateLimited,
@@ -26,8 +25,9 @@ from connectors.kit.http.client import Client, Timing, open_client
 from connectors.kit.mapping import map_page, try_record
 from connectors.kit.read.pages import extract
 from connectors.kit.spec import Account, ConnectorSpec, Page, Window
-from connectors.paypal.connector import SPEC, spec_from
+from connectors.paypal.connector import SPEC, AppRejected, spec_from
 from panel.blocks import PayPalConnection
+from panel.connect.check import who_must_act
 from simulator import ManualClock
 from tests.contract.conftest import MemoryTokens
 
@@ -393,8 +393,8 @@ def test_the_mobile_number_comes_first() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (refused("AUTHENTICATION_FAILURE", 401), CredentialsRejected),
-        (httpx.Response(401, json={"error": "invalid_token"}), CredentialsRejected),
+        (refused("AUTHENTICATION_FAILURE", 401), AppRejected),
+        (httpx.Response(401, json={"error": "invalid_token"}), AppRejected),
         (refused("NOT_AUTHORIZED", 403), PermissionMissing),
         (refused("RESULTSET_TOO_LARGE"), Misconfigured),
         (refused("RATE_LIMIT_REACHED", 429), RateLimited),
@@ -415,8 +415,9 @@ def test_a_wrong_secret_is_said() -> None:
     paypal.fails = lambda request: (
         httpx.Response(401, json=body) if "token" in request.url.path else None
     )
-    with pytest.raises(CredentialsRejected, match="client id and client secret"):
+    with pytest.raises(AppRejected, match="Client ID, Secret and Environment") as caught:
         paypal.pages("transactions")
+    assert "consent" not in who_must_act(caught.value)  # nobody consents at PayPal
 
 
 def test_tokens_are_asked_for_with_id_and_secret() -> None:
