@@ -1,4 +1,4 @@
-"""The first minutes of a newcomer: the demo on a fresh folder, and the questions one asks after it."""
+"""The first minutes of a newcomer: a command from two shells at once, the demo, and the questions one asks after it."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.ports import free_ports
+from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -22,13 +23,27 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))
     }
     home: Path = tmp_path_factory.mktemp("demo home")
-    prefect, simulator = free_ports(2)
+    prefect, simulator, api = free_ports(3)
     return {
         **base,
         "TWEZAH_HOME": str(home),
         "TWEZAH_PREFECT_PORT": prefect,
         "TWEZAH_SIMULATOR_PORT": simulator,
+        "TWEZAH_API_PORT": api,
     }
+
+
+def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """A command in a session of its own, as from another shell."""
+    command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def twezah(environment: dict[str, str], *arguments: str) -> str:
@@ -41,6 +56,12 @@ def twezah(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
+def rows(environment: dict[str, str], statement: str) -> list[list[Any]]:
+    """What psql answers."""
+    select = f"SELECT json_agg(array_to_json(ARRAY[{statement}]))"
+    return list(json.loads(twezah(environment, "psql", "-XAtc", select)))
+
+
 def counted(environment: dict[str, str]) -> list[dict[str, Any]]:
     """What psql counts, in the shape of the demo's summary."""
     statement = (
@@ -51,7 +72,44 @@ def counted(environment: dict[str, str]) -> list[dict[str, Any]]:
     return json.loads(twezah(environment, "psql", "-XAtc", statement))
 
 
-def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[str, str]) -> None:
+def test_two_syncs_at_once_start_one_stack_and_post_the_points_once(
+    environment: dict[str, str],
+) -> None:
+    """No stack runs: one of them starts it, both use it."""
+    processes = [start(environment, "sync", "xero", "--simulator", "--json") for _ in range(2)]
+    ended = [(process, *process.communicate(timeout=900)) for process in processes]
+    for process, _, err in ended:
+        assert process.returncode == 0, err[-2000:]
+        assert "Traceback" not in err
+    answers = [json.loads(out) for _, out, _ in ended]
+    assert all(answer["ok"] for answer in answers)
+    assert len({answer["flow_run_id"] for answer in answers}) == 2
+
+    # One of them posted everything, the other found nothing left to post.
+    first, second = sorted(
+        answers, key=lambda answer: "; 0 entries, +0 points" in answer["message"]
+    )
+    assert "; 0 entries, +0 points" not in first["message"]
+    assert "; 0 entries, +0 points" in second["message"]
+    (system,) = second["systems"]
+    assert f"; {system['entries']} entries, +" in first["message"]
+    found = (
+        "(SELECT count(*) FROM loyalty.award_entry), (SELECT sum(points) FROM loyalty.award_entry), "
+        "(SELECT count(DISTINCT (external_id, member_id)) FROM loyalty.award_entry), "
+        "(SELECT count(DISTINCT run_id) FROM loyalty.award_entry)"
+    )
+    ((entries, points, chains, runs),) = rows(environment, found)
+    assert (entries, points) == (system["entries"], system["points"])
+    assert chains == entries > 300
+    assert runs == 1
+
+    # Nothing was left running.
+    home = Path(environment["TWEZAH_HOME"])
+    assert all(FileLock(home / name).is_free() for name in ("up.lock", "up.guests", "pg.keeper"))
+    assert not (home / "up.json").exists()
+
+
+def test_the_demo_says_what_the_database_holds(environment: dict[str, str]) -> None:
     first = json.loads(twezah(environment, "demo", "--json"))
     systems = {"quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom"}
     assert {row["system"] for row in first["systems"]} == systems
@@ -88,16 +146,9 @@ def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[
             abs(row["points"] - row["base_points"] * float(row["multiplier"])) <= 2 * row["sales"]
         )
 
-    second = json.loads(twezah(environment, "demo", "--json"))
-    assert all(run["ok"] for run in second["runs"])
-    assert "tier" not in {row["cause"] for row in second["second_round"]}
-    again = [
-        {name: row[name] for name in ("system", "sales", "entries", "points")}
-        for row in second["systems"]
-    ]
-    assert again == counted(environment)
-    # The simulated world went on where it stopped: its first round had nothing to tell.
-    assert all("; 0 entries, +0 points" in run["message"] for run in second["runs"][:3])
+    # Xero was read before: its first round had nothing to tell, and its world went on.
+    again = next(run for run in first["runs"] if run["system"] == "xero")
+    assert "; 0 entries, +0 points" in again["message"]
 
     why = json.loads(twezah(environment, "explain", "quickbooks", "INV-001", "--json"))
     assert (why["points"], why["entries"][0]["breakdown"]) == (1500, {"base": 1500})
