@@ -95,8 +95,8 @@ class Person:
         """Also told by the e-mail addresses that were found."""
         if not self.mails:
             return self
-        mails = "|".join(re.escape(mail) for mail in sorted(self.mails))
-        return replace(self, pattern=re.compile(f"{self.pattern.pattern}|(?i:{mails})"))
+        mails = "|".join(_in_any_case(mail) for mail in sorted(self.mails))
+        return replace(self, pattern=re.compile(f"{self.pattern.pattern}|{mails}"))
 
     def everywhere(self) -> str:
         """A pattern of everything that is known to name them, for texts without structure."""
@@ -104,6 +104,14 @@ class Person:
         # (JSON may write what is not ASCII by its number.)
         written = {form for name in names for form in (name, json.dumps(name)[1:-1])}
         return "|".join([self.pattern.pattern, *(re.escape(name) for name in sorted(written))])
+
+
+def _in_any_case(text: str) -> str:
+    """A pattern of a text in capitals or not, for Python and PostgreSQL, which knows no `(?i:`."""
+    return "".join(
+        f"[{char.lower()}{char.upper()}]" if char.isascii() and char.isalpha() else re.escape(char)
+        for char in text
+    )
 
 
 def person_with(phones: Sequence[str]) -> Person:
