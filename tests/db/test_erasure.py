@@ -151,7 +151,13 @@ def test_an_unknown_member_is_refused(sold: Books) -> None:
 
 
 @pytest.mark.parametrize(
-    "mail", ["ana.silva+agua@example.org", "o'brien_a@exa-mple.co.ao", "a{1}(b)*@[10.0.0.1]"]
+    "mail",
+    [
+        "ana.silva+agua@example.org",
+        "o'brien_a@exa-mple.co.ao",
+        "a{1}(b)*@[10.0.0.1]",
+        "josé.água@exemplo.co.ao",
+    ],
 )
 def test_an_address_in_their_records_leads_to_what_says_nothing_else(
     sold: Books, mail: str

@@ -1,4 +1,4 @@
-"""`twezah up`, as an operator uses and abuses it: deep folders, edits in the UI, SIGINT, kill -9."""
+"""`twezah up`, as an operator uses and abuses it: deep folders, edits in the UI, SIGTERM, kill -9."""
 
 import json
 import os
@@ -31,7 +31,7 @@ READY = "Ctrl-C stops everything."
 
 @pytest.fixture(scope="module", autouse=True)
 def _interruptible() -> Iterator[None]:
-    """A shell makes what it starts in the background deaf to SIGINT, and so all that this starts."""
+    """A shell makes what it starts in the background deaf to SIGINT; it would be inherited."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -171,7 +171,7 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(
 ) -> None:
     """One deployment per system, schedules on for connected ones; an edited schedule survives a restart.
 
-    SIGINT and kill -9 leave nothing running. (SIGTERM, and the start after a kill: `test_stands_up`.)
+    SIGTERM, SIGINT and kill -9 leave nothing running, and the next start is an ordinary one.
     """
     with started(environment) as first:
         found = deployments(environment)
@@ -212,7 +212,7 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(
         wait = f"DO $$ BEGIN FOR n IN 1..160 LOOP EXIT WHEN (SELECT {done}); PERFORM pg_sleep(0.25); END LOOP; END $$"
         code, out, _ = finish(environment, "psql", "-Atqc", wait, "-c", f"SELECT {done}")
         assert (code, out.strip()) == (0, "t"), "what happens there is announced and becomes points"
-        first.send_signal(signal.SIGINT)
+        first.terminate()
         assert first.wait(180) == 0
     assert left_behind(environment) == {}
     assert FileLock(Path(environment["TWEZAH_HOME"]) / "pg.keeper").is_free()
@@ -222,6 +222,9 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(
         a_dead_worker_is_replaced(environment, second)
         second.send_signal(signal.SIGKILL)
         wait_until(lambda: not left_behind(environment))
+    with started(environment) as third:
+        third.send_signal(signal.SIGINT)
+        assert third.wait(180) == 0
 
 
 def all_is_private(environment: dict[str, str]) -> None:
