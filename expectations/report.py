@@ -56,12 +56,12 @@ class Report:
 
     def divided(self, heights: Sequence[int]) -> list["Report"]:
         """This report as one per part: the frame was made of parts of these heights, in order."""
-        begins = [0, *accumulate(heights)]
+        begins = accumulate(heights, initial=0)
         return [self._part(begin, height) for begin, height in zip(begins, heights, strict=False)]
 
     def _part(self, begin: int, height: int) -> "Report":
         if not height:
-            return Report(0, FAILED.to_frame(), ())
+            return NOTHING_CHECKED
         row_no = pl.col("row_no")
         failed = self.failed.filter(row_no.is_between(begin, begin + height, closed="left"))
         failed = failed.with_columns(row_no - begin)
@@ -76,3 +76,7 @@ class Report:
     def failed_rows(self) -> pl.Series:
         """Positions of the rows to leave out, each once, ascending (UInt32)."""
         return self.failed["row_no"].unique().sort()
+
+
+#: Of no rows: not even the expectations were looked at.
+NOTHING_CHECKED: Final = Report(0, FAILED.to_frame(), ())

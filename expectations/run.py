@@ -16,7 +16,7 @@ from expectations.awards import awards
 from expectations.checks import Check, Suite
 from expectations.invoices import KEY as INVOICE_KEY
 from expectations.invoices import bounds, invoices
-from expectations.report import FAILED, Report, Result
+from expectations.report import FAILED, NOTHING_CHECKED, Report, Result
 from expectations.stock import expectation
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def validate_each(frames: Sequence[pl.DataFrame]) -> list[Report]:
     # A key is unique within its list; the same key in another list is another reading of it.
     if len(filled) > 1 and together.select(INVOICE_KEY).is_duplicated().any():
         return [validate_each([frame])[0] for frame in frames]
-    whole = validate_invoices(together) if filled else Report(0, FAILED.to_frame(), ())
+    whole = validate_invoices(together) if filled else NOTHING_CHECKED
     return whole.divided([frame.height for frame in frames])
 
 

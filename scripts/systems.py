@@ -30,13 +30,9 @@ DEPLOYMENTS: Final = "prefect.yaml"
 CONFIGURATION: Final = "docs/configuration.md"
 PAGES: Final = "docs/systems"
 _README_MARKS: Final = ("<!-- systems: begin -->\n", "<!-- systems: end -->")
-_CONSENT_MARKS: Final = (
-    "  # consent: begin. Written by `python -m scripts.systems`: edit connectors/ instead.\n",
-    "  # consent: end\n",
-)
 _YAML_MARKS: Final = (
-    "  # systems: begin. Written by `python -m scripts.systems`: edit connectors/ instead.\n",
-    "  # systems: end\n",
+    "  # {part}: begin. Written by `python -m scripts.systems`: edit connectors/ instead.\n",
+    "  # {part}: end\n",
 )
 _ACCESS: Final = {
     "consent": "someone consents in a browser",
@@ -109,20 +105,19 @@ def title(system: str, form: Form) -> str:
 
 
 def _prefect_yaml(text: str) -> str:
-    text = _between(text, _CONSENT_MARKS, _connect())
-    return _between(text, _YAML_MARKS, "".join(_deployments()))
+    for part, content in (("consent", _connect()), ("systems", "".join(_deployments()))):
+        begin, end = (mark.format(part=part) for mark in _YAML_MARKS)
+        text = _between(text, (begin, end), content)
+    return text
 
 
 def _connect() -> str:
-    consents = {
-        title(system, form): SYSTEMS[system].consent
-        for system, form in forms().items()
-        if form.access == "consent"
-    }
+    specs = [SYSTEMS[system] for system in forms() if system in SYSTEMS]
+    consents = {spec.title: spec.consent for spec in specs if spec.consent}
     links = [
         f"[{name}]({consent.register_url})"
         for name, consent in consents.items()
-        if consent and consent.register_url
+        if consent.register_url
     ]
     *names, last = consents
     return _CONNECT.format(titles=f"{', '.join(names)} or {last}", links=", ".join(links))

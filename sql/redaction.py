@@ -109,8 +109,8 @@ class Person:
 def _in_any_case(text: str) -> str:
     """A pattern of a text in capitals or not, for Python and PostgreSQL, which knows no `(?i:`."""
     return "".join(
-        f"[{char.lower()}{char.upper()}]" if char.isascii() and char.isalpha() else re.escape(char)
-        for char in text
+        f"[{low}{high}]" if low != high and len(low) == len(high) == 1 else re.escape(char)
+        for char, low, high in ((char, char.lower(), char.upper()) for char in text)
     )
 
 

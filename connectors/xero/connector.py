@@ -223,9 +223,9 @@ SPEC = ConnectorSpec(
     auth=refresh_token(basic_form),
     consent=Consent(
         "https://login.xero.com/identity/connect/authorize",
+        register_url="https://developer.xero.com/app/manage",
         # Applications registered since March 2026 may not ask for accounting.transactions. The
         # narrower scope is known to all.
-        register_url="https://developer.xero.com/app/manage",
         scopes=("offline_access", "accounting.invoices.read", "accounting.contacts.read"),
         older={"accounting.invoices.read": "accounting.transactions.read"},
         pkce=True,

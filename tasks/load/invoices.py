@@ -217,12 +217,12 @@ class StoreTransaction:
         account = self._job.account
         with self._job.transaction() as reader:
             for group in _gathered(batches):
-                readings_of_lists = []
+                lists = []
                 for stream, mapped in group:
                     pages = readings(reader, mapped.invoices["page_id"])
                     whole = completed(reader, account, filled(self._job, reader, stream, mapped))
-                    readings_of_lists.append((self._job.spec.stream(stream), whole, pages))
-                for batch in judged_together(readings_of_lists):
+                    lists.append((self._job.spec.stream(stream), whole, pages))
+                for batch in judged_together(lists):
                     invoices = store.with_members(batch.invoices, self._job.aside)
                     yield replace(batch, invoices=invoices)
 

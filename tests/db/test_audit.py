@@ -93,7 +93,8 @@ def test_phone_numbers_are_masked_whoever_forgot_to(dsn: str) -> None:
         )
         connection.commit()
     (found,) = entries(dsn, operation="test.entry")
-    assert "923" not in repr(found)
+    # (Its time and hash may hold any digits.)
+    assert "923" not in repr((found.error, found.details))
 
 
 @pytest.mark.parametrize(

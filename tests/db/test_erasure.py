@@ -57,6 +57,20 @@ def sold(books: Books) -> Books:
     return books
 
 
+def add_page(books: Books, records: list[dict[str, object]]) -> None:
+    """A further page of the account's invoices."""
+    body = zstandard.compress(json.dumps({"Invoices": records}).encode())
+    with connect(books.dsn) as connection:
+        connection.execute(
+            "INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, "
+            "record_count, request, content_type, body_bytes, body_zstd, fetched_at) "
+            "SELECT max(sync_id), 'xero', 'books', 'invoices', 2, %s, '{}', "
+            "'application/json', 9, %s, now() FROM billing.sync_run",
+            [len(records), body],
+        )
+        connection.commit()
+
+
 def everything(books: Books) -> str:
     """All that the database says, stored pages included."""
     with connect(books.dsn) as connection:
@@ -134,3 +148,39 @@ def test_whoever_was_merged_goes_too(sold: Books) -> None:
 def test_an_unknown_member_is_refused(sold: Books) -> None:
     with pytest.raises(CorrectionRefusedError, match="no member 999"):
         erased(sold, 999)
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        "ana.silva+agua@example.org",
+        "o'brien_a@exa-mple.co.ao",
+        "a{1}(b)*@[10.0.0.1]",
+        "josé.água@exemplo.co.ao",
+    ],
+)
+def test_an_address_in_their_records_leads_to_what_says_nothing_else(
+    sold: Books, mail: str
+) -> None:
+    """Also where it is written in capitals, and in texts that only the database looks through."""
+    add_page(
+        sold,
+        [
+            {"Id": "C", "Phone": PHONE, "Name": "Ana (Água) [Silva]", "Email": mail},
+            {"Id": "D", "Email": mail.upper()},
+            {"Id": "E", "Email": "another@example.org"},
+        ],
+    )
+    sold.run(
+        "UPDATE billing.sync_run SET error = %(error)s",
+        error=f"{mail.upper()} of Ana (Água) [Silva] was refused",
+    )
+    done = erased(sold, sold.member())
+    assert done.pages == 2
+    (body,) = sold.rows("SELECT body_zstd FROM billing.raw_page WHERE page_no = 2")
+    said = zstandard.decompress(bytes(body[0])).decode()
+    assert mail.casefold() not in said.casefold()
+    assert "another@example.org" in said
+    errors = {error for (error,) in sold.rows("SELECT error FROM billing.sync_run")}
+    assert errors == {"(erased) of (erased) was refused"}
+    assert [place for place in done.remains if not place.startswith("audit.")] == []

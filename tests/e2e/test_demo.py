@@ -1,4 +1,4 @@
-"""The first minutes of a newcomer: the demo on a fresh folder, and the questions one asks after it."""
+"""The first minutes of a newcomer: two shells at once, the demo, and the questions after it."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ import pytest
 
 from simulator import SYSTEMS
 from tests.support.ports import free_ports
+from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -23,23 +24,41 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))
     }
     home: Path = tmp_path_factory.mktemp("demo home")
-    prefect, simulator = free_ports(2)
+    prefect, simulator, api = free_ports(3)
     return {
         **base,
         "TWEZAH_HOME": str(home),
         "TWEZAH_PREFECT_PORT": prefect,
         "TWEZAH_SIMULATOR_PORT": simulator,
+        "TWEZAH_API_PORT": api,
     }
+
+
+def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """A command in a session of its own, as from another shell."""
+    command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def twezah(environment: dict[str, str], *arguments: str) -> str:
     """Output of a command that must succeed."""
-    command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    with start(environment, *arguments) as process:
+        out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err[-2000:]
+    return out
+
+
+def rows(environment: dict[str, str], statement: str) -> list[list[Any]]:
+    """What psql answers."""
+    select = f"SELECT json_agg(array_to_json(ARRAY[{statement}]))"
+    return list(json.loads(twezah(environment, "psql", "-XAtc", select)))
 
 
 def counted(environment: dict[str, str]) -> list[dict[str, Any]]:
@@ -50,6 +69,43 @@ def counted(environment: dict[str, str]) -> list[dict[str, Any]]:
         " FROM billing.invoice i GROUP BY i.system) s"
     )
     return json.loads(twezah(environment, "psql", "-XAtc", statement))
+
+
+def test_two_syncs_at_once_start_one_stack_and_post_the_points_once(
+    environment: dict[str, str],
+) -> None:
+    """No stack runs: one of them starts it, both use it."""
+    processes = [start(environment, "sync", "xero", "--simulator", "--json") for _ in range(2)]
+    ended = [(process, *process.communicate(timeout=900)) for process in processes]
+    for process, _, err in ended:
+        assert process.returncode == 0, err[-2000:]
+        assert "Traceback" not in err
+    answers = [json.loads(out) for _, out, _ in ended]
+    assert all(answer["ok"] for answer in answers)
+    assert len({answer["flow_run_id"] for answer in answers}) == 2
+
+    # One of them posted everything, the other found nothing left to post.
+    first, second = sorted(
+        answers, key=lambda answer: "; 0 entries, +0 points" in answer["message"]
+    )
+    assert "; 0 entries, +0 points" not in first["message"]
+    assert "; 0 entries, +0 points" in second["message"]
+    (system,) = second["systems"]
+    assert f"; {system['entries']} entries, +" in first["message"]
+    found = (
+        "(SELECT count(*) FROM loyalty.award_entry), (SELECT sum(points) FROM loyalty.award_entry), "
+        "(SELECT count(DISTINCT (external_id, member_id)) FROM loyalty.award_entry), "
+        "(SELECT count(DISTINCT run_id) FROM loyalty.award_entry)"
+    )
+    ((entries, points, chains, runs),) = rows(environment, found)
+    assert (entries, points) == (system["entries"], system["points"])
+    assert chains == entries > 300
+    assert runs == 1
+
+    # Nothing was left running.
+    home = Path(environment["TWEZAH_HOME"])
+    assert all(FileLock(home / name).is_free() for name in ("up.lock", "up.guests", "pg.keeper"))
+    assert not (home / "up.json").exists()
 
 
 def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[str, str]) -> None:

@@ -43,6 +43,14 @@ def announced() -> str:
     return ", ".join(sorted(name for name in announcing() if not is_certified(name)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _interruptible() -> Iterator[None]:
+    """A shell makes what it starts in the background deaf to SIGINT; it would be inherited."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A state folder with a space, deeper than a socket path may be, and ports of its own.

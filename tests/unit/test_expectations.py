@@ -359,6 +359,6 @@ def test_lists_that_are_checked_together_get_the_reports_of_each_alone(
     together = validate_each(frames)
     assert len(together) == len(frames)
     for report, frame in zip(together, frames, strict=True):
-        alone = validate_each([frame])[0]
+        alone = validate_each([frame])[0] if frame.is_empty() else validate_invoices(frame)
         assert report.failed.equals(alone.failed)
         assert (report.checked, report.results) == (alone.checked, alone.results)

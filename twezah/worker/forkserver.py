@@ -1,8 +1,8 @@
 """The forkserver: imports everything once, then forks a child for every socket the worker sends.
 
-`python -m twezah.worker.forkserver FD MODULE...`, started by `forkserver_client.ForkServer` only. It runs no
-code of a flow, opens no connection and starts no thread, so that a forked child is what a fresh
-interpreter would be after its imports.
+`python -m twezah.worker.forkserver FD MODULE...`, started by `forkserver_client.ForkServer` only.
+It runs no code of a flow, opens no connection and starts no thread, so that a forked child is what
+a fresh interpreter would be after its imports.
 """
 
 import contextlib

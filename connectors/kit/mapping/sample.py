@@ -25,10 +25,10 @@ from connectors.kit.spec.records import Broken, Records
 _SAMPLE: Final = Decoder(Any, lambda number: msgspec.Raw(number.encode()))
 #: A list, and the records that a sample holds of it.
 Match = tuple[Stream, list[Any]]
-#: The fields by which a record of a list is recognised.
 #: Why a record that is read well is left out.
 _OTHER_TYPE: Final = "a document of another type than this list takes"
 _NOBODY: Final = "a sale to nobody: it names no customer and no phone"
+#: The fields by which a record of a list is recognised.
 _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
 
 

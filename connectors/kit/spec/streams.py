@@ -199,8 +199,8 @@ class Stream:
     shrinks: bool = False
     #: Which records are documents of ours, by the helpers; None: all of them.
     keep: pl.Expr | None = None
-    #: Whether sales to nobody are usual here (a guest at a shop, a till's passer-by). Records without
-    #: a customer's id and phone are then counted and left out; otherwise they are rejected.
+    #: Whether sales to nobody are usual here (a guest at a shop, a till's passer-by). Records
+    #: without a customer's id and phone are then counted and left out; otherwise they are rejected.
     walk_ins: bool = False
     #: Changes the parsed documents, given with their helpers, and the lines.
     finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] | None = None
