@@ -80,6 +80,7 @@ class Stack:
         self._caretaker: Child | None = None
         self._is_provisioned = False
         self._gate = settings.home / "tmp" / "worker.go"
+        self._uses_embedded = False
         self._database_failures = 0
         self._database_down_since: float | None = None
         self._database_retry_at = 0.0
@@ -211,6 +212,7 @@ class Stack:
     def _start_database(self) -> None:
         if self.has_embedded_database:
             self._exit.enter_context(postgres.embedded(self.settings.home))
+            self._uses_embedded = True
         if not self.settings.is_embedded:
             postgres.check_reachable(self.settings.dsn())
         self.dsn = self.settings.dsn()
@@ -364,11 +366,10 @@ class Stack:
                 self._pause(delay_seconds)
 
     def _pause(self, seconds: float) -> None:
-        """Wait, and look after what runs already."""
+        """Wait, and look after what runs already: what is waited for may be one of these."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            for child in self.children:
-                child.tend(self.say)
+            self._look_after()
             time.sleep(min(left, POLL_SECONDS))
 
     def tend(self) -> None:
@@ -378,17 +379,21 @@ class Stack:
             StackError: a part has kept failing for longer than `give_up_seconds`.
 
         """
+        self._look_after()
+        systemd_unit.notify(f"WATCHDOG=1\nSTATUS={self._last_reasons() or 'Serving'}")
+        self._give_up_if_down_too_long()
+
+    def _look_after(self) -> None:
+        """Start again what has ended of all that was started."""
         if self._watchdog is not None:
             self._watchdog.tend(self.say)
         self._tend_database()
         for child in self.children:
             child.tend(self.say)
         self._read_reports()
-        systemd_unit.notify(f"WATCHDOG=1\nSTATUS={self._last_reasons() or 'Serving'}")
-        self._give_up_if_down_too_long()
 
     def _tend_database(self) -> None:
-        if not self.has_embedded_database or time.monotonic() < self._database_retry_at:
+        if not self._uses_embedded or time.monotonic() < self._database_retry_at:
             return
         try:
             postgres.ensure_started(self.settings.home)
