@@ -13,8 +13,7 @@ from typing import Any, Final
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.sorting import DeploymentSort
 
-from panel.blocks import BLOCKS
-from panel.blocks.connected import documents
+from panel.blocks.connected import saved
 from sql import audit
 from sql.actor import acting_as
 from sql.db import DbConnection, connect
@@ -84,11 +83,10 @@ def _plain(value: Any) -> Any:
 
 def _blocks(client: SyncPrefectClient, key: bytes) -> dict[tuple[str, str], State]:
     states: dict[tuple[str, str], State] = {}
-    for system, block in BLOCKS.items():
-        for document in documents(client, block, include_secrets=True):
-            if document.name:
-                values = {name: fingerprint(value, key) for name, value in document.data.items()}
-                states["block", document.name] = {"system": system, **values}
+    for system, document in saved(client, include_secrets=True):
+        if document.name:
+            values = {name: fingerprint(value, key) for name, value in document.data.items()}
+            states["block", document.name] = {"system": system, **values}
     return states
 
 

@@ -1,9 +1,16 @@
 """What holds for every test."""
 
+import os
+
 import pytest
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+
+from settings import NO_AUTHORITY
+
+# As in the product, which reaches Prefect by plain HTTP as well. Read when Prefect is imported.
+os.environ.setdefault("PREFECT_API_SSL_CERT_FILE", str(NO_AUTHORITY))
 
 # A slow machine is no wrong result; pytest's own time limit catches what hangs.
 settings.register_profile("patient", deadline=None)

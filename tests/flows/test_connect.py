@@ -34,6 +34,7 @@ from panel.blocks import (
     register_blocks,
 )
 from panel.blocks.connected import connected, connections, find_block
+from panel.blocks.simulated import simulated_values
 from panel.connect.check import Check, CheckReport, check_connection
 from settings import settings
 from simulator.server import Application
@@ -317,8 +318,9 @@ def test_a_good_connection_passes_every_check(vendors: Vendors, dsn: str, system
     result = result_of(system)
     assert result.ok, result
     assert len(result.checks) >= 9 - (system == "wave")
-    calls = {"token", "invoices", *(lookup.name for lookup in SYSTEMS[system].lookups)} - {"items"}
-    assert {one.call for one in result.latency()} >= calls
+    spec, asked = SYSTEMS[system], {one.call for one in result.latency()}
+    assert asked >= {"token", *(lookup.name for lookup in spec.lookups)} - {"items"}
+    assert asked & {stream.name for stream in spec.streams}
     with database(dsn) as connection:
         stored = [
             connection.execute(f"SELECT count(*) FROM billing.{name}".encode()).fetchone()
@@ -498,9 +500,9 @@ def test_two_blocks_of_one_name_are_refused(vendors: Vendors) -> None:
 def test_a_further_account_gets_a_deployment_of_its_own(vendors: Vendors) -> None:
     connect_simulator(vendors.url)
     first = provision.provision(None, describe())
-    assert set(first["activated"]) == set(map(block_name, BLOCKS)) - {
-        "file"
-    }  # no folder is connected
+    simulated = {block_name(system) for system in BLOCKS if simulated_values(system, vendors.url)}
+    assert "xero" in simulated
+    assert set(first["activated"]) == simulated
     block = XeroConnection.load("xero")
     assert isinstance(block, ConsentedConnection)
     block.tenant_id = SECOND

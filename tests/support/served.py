@@ -1,28 +1,58 @@
-"""The simulated vendors, served over HTTP on this machine."""
+"""`twezah up` as a process, for as long as someone looks at it."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-import uvicorn
+from settings import Settings
+from tests.support.ports import free_ports
+from twezah.stack.pginstall import python_environment
 
-from simulator import World
-from simulator.server import Application
-from tests.support.waiting import wait_until
+READY = "Ctrl-C stops everything."
+STOP_SECONDS = 60
 
 
 @contextmanager
-def served(world: World) -> Iterator[str]:
-    """The address of the vendors of a world, behind which each is at its name (`/xero`)."""
-    config = uvicorn.Config(
-        Application(world), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        wait_until(lambda: server.started, "the simulator", seconds=30)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
+def served(home: Path, *arguments: str) -> Iterator[Settings]:
+    """A stack with a state folder and ports of its own, once it serves; `arguments` are those of `twezah up`.
+
+    Raises:
+        RuntimeError: it did not start; the message is its own.
+    """
+    prefect, simulator, api = free_ports(3)
+    base = {
+        k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))
+    }
+    environment = base | {
+        "TWEZAH_HOME": str(home), "TWEZAH_PREFECT_PORT": prefect, "TWEZAH_SIMULATOR_PORT": simulator, "TWEZAH_API_PORT": api,
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from twezah.cli import main; main()", "up", *arguments]
+    with (
+        (home.parent / f"{home.name}-up.log").open("w+") as said,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=said, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            if not any(READY in line for line in process.stdout):
+                said.seek(0)
+                raise RuntimeError(f"twezah up did not start: {said.read()}")
+            drain = threading.Thread(target=process.stdout.read, daemon=True)
+            drain.start()
+            yield Settings(
+                home=home,
+                prefect_port=int(prefect),
+                simulator_port=int(simulator),
+                api_port=int(api),
+            )
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()  # its parts notice, and end
+                raise

@@ -12,7 +12,7 @@ from panel.connect.check import check_connection
 from simulator.model import Document
 from simulator.webhooks import Announcer
 from sql.db import connect
-from tests.support.served import served
+from tests.support.served_vendors import served_vendors
 from tests.sync.conftest import Shop, expected
 from tests.sync.test_webhooks import SECRETS, Mailbox
 
@@ -134,7 +134,7 @@ def test_guests_are_counted_and_not_rejected(shop: Shop) -> None:
 
 def test_test_connection_names_who_must_act(shop: Shop) -> None:
     """Wrong credentials: whoever edits the block. A missing scope: whoever administers the shop."""
-    with served(shop.world) as address:
+    with served_vendors(shop.world) as address:
         url = f"{address}/shopify"
         values = {
             "shop": "agua-twezah",

@@ -11,7 +11,7 @@ import pytest
 from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, World, client
 from simulator.systems.business_central.api import TOKEN_PATH
 from simulator.systems.business_central.system import TENANT
-from tests.support.served import served
+from tests.support.served_vendors import served_vendors
 
 SYSTEM = "business_central"
 ROOT = "/v2.0/Production/api/v2.0"
@@ -30,7 +30,7 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
     """The served simulator's address."""
-    with served(world) as address:
+    with served_vendors(world) as address:
         yield address
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from simulator import CLIENT_ID, CLIENT_SECRET, World, client
 from simulator.systems.sap_s4hana.render import BILLING, PARTNERS
-from tests.support.served import served
+from tests.support.served_vendors import served_vendors
 
 SYSTEM = "sap_s4hana"
 DOCUMENTS = f"{BILLING}/A_BillingDocument"
@@ -24,7 +24,7 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
     """The served simulator's address."""
-    with served(world) as address:
+    with served_vendors(world) as address:
         yield address
 
 

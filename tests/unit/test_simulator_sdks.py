@@ -19,7 +19,7 @@ from connectors.kit.spec import Account, Window
 from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, World, handler, seed_refresh_token
 from simulator.systems.woocommerce.auth import CONSUMER_KEY, CONSUMER_SECRET
 from simulator.webhooks import Announcer
-from tests.support.served import served
+from tests.support.served_vendors import served_vendors
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
     """The served simulator's address."""
-    with served(world) as address:
+    with served_vendors(world) as address:
         yield address
 
 

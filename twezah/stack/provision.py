@@ -289,7 +289,7 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
         renewed = [apply_connection(client, *pair, present) for pair in names.items()]
         if any(renewed):
             present = present_deployments(client)
-    ready = connected(names)
+    ready = connected()
     activated = activate_connected(ready, present)
     if not is_registered or activated or any(changed):
         ensure_automations()

@@ -12,11 +12,12 @@ from twezah.stack.errors import StackError
 
 def accounts(url: str) -> list[tuple[str, str]]:
     """(system, account) of the connections that lead to the simulator at `url`."""
-    from panel.blocks.connected import connected, load_block
+    from panel.blocks.connected import connected_blocks
 
-    blocks = [load_block(name) for name in connected()]
     return [
-        (block.system, block.account()) for block in blocks if block.base_url.startswith(f"{url}/")
+        (block.system, block.account())
+        for block in connected_blocks().values()
+        if block.base_url.startswith(f"{url}/")
     ]
 
 

@@ -49,7 +49,7 @@ def connect_webhooks(settings: Settings, dsn: str) -> list[str]:
     answer.
     """
     from connectors.registry import declaration
-    from panel.blocks.connected import connected, load_block
+    from panel.blocks.connected import connected_blocks
 
     if settings.api_tls_certificate is not None:  # which the simulator has no reason to trust
         return []
@@ -59,8 +59,9 @@ def connect_webhooks(settings: Settings, dsn: str) -> list[str]:
     places: dict[str, dict[str, str]] = {}
     names = []
     with connect(dsn) as db:
-        for name, system in sorted(connected().items()):
-            ours = load_block(name).base_url.startswith(f"{settings.simulator_url}/")
+        for name, block in sorted(connected_blocks().items()):
+            system = block.system
+            ours = block.base_url.startswith(f"{settings.simulator_url}/")
             hook = declaration(system, {})
             if not ours or system in places or hook is None:
                 continue
