@@ -52,10 +52,13 @@ def saved(client: SyncPrefectClient, *, include_secrets: bool) -> list[tuple[str
     return found
 
 
-def _named(
+def by_name(
     documents: Iterable[tuple[str, BlockDocument]],
 ) -> dict[str, list[tuple[str, BlockDocument]]]:
-    """By name. One that is called like a system is of that system, whatever else is called so."""
+    """The documents by name.
+
+    One that is called like a system is of that system, whatever else is called so.
+    """
     system_of = {block_name(system): system for system in BLOCKS}
     named: dict[str, list[tuple[str, BlockDocument]]] = defaultdict(list)
     for system, document in documents:
@@ -81,7 +84,7 @@ def find_block(name: str) -> BillingConnection:
             f"({catalogue}/{namesake._block_type_slug}/create) and start the run again"
         )
     with get_client(sync_client=True) as client:
-        named = _named(saved(client, include_secrets=True))
+        named = by_name(saved(client, include_secrets=True))
     if name in named:
         return _only(name, named[name])
     names = ", ".join(sorted({*map(block_name, BLOCKS), *named}))
@@ -142,14 +145,14 @@ def load_block(name: str) -> BillingConnection:
 def connections() -> dict[str, str]:
     """The system of every connection, by its name, complete or not."""
     with get_client(sync_client=True) as client:
-        named = _named(saved(client, include_secrets=False))
+        named = by_name(saved(client, include_secrets=False))
     return {name: documents[-1][0] for name, documents in named.items()}
 
 
 def connected_blocks() -> dict[str, BillingConnection]:
     """The blocks that are ready for use, by name."""
     with get_client(sync_client=True) as client:
-        named = _named(saved(client, include_secrets=True))
+        named = by_name(saved(client, include_secrets=True))
     ready = {}
     for name, documents in named.items():
         try:

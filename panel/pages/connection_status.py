@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from connectors.kit.described.documents import problems
 from connectors.kit.errors import ConnectorError, block_name
 from panel.blocks import BLOCKS, BillingConnection
+from panel.blocks.connected import by_name, saved
 from panel.blocks.settings_check import check_settings
 
 #: Prefect returns at most this many rows at a time.
@@ -83,8 +84,8 @@ def read(client: SyncPrefectClient, *, everything: bool = True) -> ConnectionOve
     Args:
         client: Of the server.
         everything: False: only the deployments that synchronise, and those with which connections
-            are made. For every schedule in an answer the server walks through all time zones of
-            the machine. The client's own reader would do the same, so this asks for plain JSON.
+            are made. The client's own reader would walk through all time zones of the machine
+            for every schedule in the answer, so this asks for plain JSON.
     """
     only = (
         {} if everything else {"operator": "or_", "name": {"like_": SYNC}, "tags": {"any_": [_TAG]}}
@@ -116,23 +117,12 @@ def read(client: SyncPrefectClient, *, everything: bool = True) -> ConnectionOve
 
 
 def _connected(client: SyncPrefectClient) -> dict[str, ConnectionStatus]:
-    kinds = {kind.get_block_type_slug(): (system, kind) for system, kind in BLOCKS.items()}
-    wanted = {
-        "block_types": {"slug": {"any_": list(kinds)}},
-        "block_documents": {"is_anonymous": {"eq_": False}},
-        # Whether a block is complete can only be judged with its secrets. They do not leave this
-        # function.
-        "include_secrets": True,
-        "limit": _PAGE,
-    }
     connections: dict[str, ConnectionStatus] = {}
-    firsts = {block_name(system): system for system in BLOCKS}
-    for row in client.request("POST", "/block_documents/filter", json=wanted).json():
-        document = BlockDocument.model_validate(row)
-        system, kind = kinds[row["block_type"]["slug"]]
-        name = document.name or ""
-        if not name or firsts.get(name, system) != system:
-            continue
+    # Whether a block is complete can only be judged with its secrets. They do not leave this
+    # function.
+    for name, documents in by_name(saved(client, include_secrets=True)).items():
+        system, document = documents[-1]
+        kind = BLOCKS[system]
         connection = _new_status(name, system, kind)
         connection.block_id = str(document.id)
         connection.account, connection.problem = _state(kind, document)
