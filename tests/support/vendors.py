@@ -83,6 +83,16 @@ OWN: dict[str, dict[str, Any]] = {
     "sap_s4hana": {
         "options": {"login": "oauth_client", "host": simulator.ACCOUNTS["sap_s4hana"]},
     },
+    "oracle_fusion": {
+        "options": {
+            "host": simulator.ACCOUNTS["oracle_fusion"],
+            "login": "client_credentials",
+            "scope": "urn:opc:resource:consumer::all",
+            "changed_by": "LastUpdateDate",
+            "reread_days": 0,
+            "deletions_hours": 0,
+        },
+    },
     "magento": {
         "options": {
             "login": "adobe_ims",

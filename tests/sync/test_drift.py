@@ -34,6 +34,7 @@ LISTS = {
     "shopify": ("orders(first", ("data", "orders", "nodes"), "name"),
     "sap_s4hana": ("A_BillingDocument?", ("d", "results"), "InvoiceClearingStatus"),
     "business_central": ("salesInvoices?", ("value",), "phoneNumber"),
+    "oracle_fusion": ("/receivablesInvoices?", ("items",), "TransactionNumber"),
     "magento": ("/V1/orders?", ("items",), "increment_id"),
     "wave": (
         "invoiceNumber",
