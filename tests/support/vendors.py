@@ -101,8 +101,6 @@ OWN: dict[str, dict[str, Any]] = {
         },
     },
 }
-#: Systems whose requests carry their own proof: they have no tokens.
-WITHOUT_TOKENS = ("stripe", "woocommerce")
 #: What signs requests instead of tokens, where a system has both.
 SIGNED: dict[str, dict[str, Any]] = {
     "netsuite": {"options": {"login": "token_based"}, "secrets": NETSUITE_TBA},
@@ -127,8 +125,6 @@ def credentials(
             "options": {"login": login, "certificate_id": certificate},
             "secrets": {"private_key": SecretStr(private)},
         }
-    if system in WITHOUT_TOKENS:
-        return OWN[system]
     return {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),
