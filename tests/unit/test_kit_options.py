@@ -218,6 +218,13 @@ def test_the_list_of_a_record_that_is_gone_stays_as_it_came() -> None:
     assert json.loads(whole(long_lists({}), body)) == json.loads(body)
 
 
+def test_the_list_of_a_record_that_is_refused_is_an_error() -> None:
+    """Only what the vendor does not know is gone: its lines would be lost without a word."""
+    body = json.dumps({"receipts": [{"id": 1, "items": part_of(1, after="b")}]}).encode()
+    with pytest.raises(UnexpectedShape):
+        whole(httpx.MockTransport(lambda _: httpx.Response(400)), body)
+
+
 def test_a_list_inside_a_record_that_never_ends() -> None:
     body = json.dumps({"receipts": [{"id": 1, "items": part_of(1, after="b")}]}).encode()
     server = long_lists({"": part_of(1, after="b"), "b": part_of(1, after="b")})
