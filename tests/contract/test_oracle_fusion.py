@@ -17,6 +17,7 @@ from connectors.kit.errors import (
     PaginationLoop,
     PermissionMissing,
     RateLimited,
+    Transient,
     UnexpectedShape,
 )
 from connectors.kit.http.client import open_client
@@ -211,6 +212,19 @@ def test_a_list_that_ignores_the_condition_is_an_error(benches: Callable[..., An
 
     bench.before = deaf
     with pytest.raises(PaginationLoop, match="same records"):
+        bench.pages("invoices")
+
+
+@pytest.mark.parametrize("hollow", ["Invoices", "Lines"])
+def test_a_page_with_nothing_and_more_to_come_is_not_the_last(
+    benches: Callable[..., Any], hollow: str
+) -> None:
+    bench = benches("oracle_fusion", customers=3, invoices=3)
+    empty = {"items": [], "count": 0, "hasMore": True, "limit": 25, "offset": 0, "links": []}
+    bench.before = lambda request: (
+        httpx.Response(200, json=empty) if request.url.path.endswith(hollow) else None
+    )
+    with pytest.raises((Transient, PaginationLoop)):
         bench.pages("invoices")
 
 

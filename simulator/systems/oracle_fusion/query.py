@@ -28,7 +28,7 @@ class QueryError(Exception):
     """The vendor would refuse the query; the message is its own."""
 
 
-def filtered(rows: Sequence[Row], text: str, searchable: Mapping[str, type]) -> list[Row]:
+def filtered(rows: Sequence[Row], text: str, searchable: Mapping[str, Any]) -> list[Row]:
     """The rows that a `q` lets through.
 
     Args:
@@ -55,20 +55,20 @@ def filtered(rows: Sequence[Row], text: str, searchable: Mapping[str, type]) -> 
     return kept
 
 
-def _fits(value: Any, kind: type, compare: Callable[[Any, Any], bool], wanted: Any) -> bool:
+def _fits(value: Any, kind: Any, compare: Callable[[Any, Any], bool], wanted: Any) -> bool:
     if value is None:
         return False
     return compare(kind.fromisoformat(value) if kind in (date, datetime) else value, wanted)
 
 
-def _value(literal: str, kind: type, name: str) -> Any:
+def _value(literal: str, kind: Any, name: str) -> Any:
     """The literal as a value of the attribute's type."""
     quoted = literal.startswith("'")
     text = literal[1:-1].replace("''", "'") if quoted else literal
     try:
         if kind in (int, float):
             return kind(text)
-        value = text if kind is str else kind.fromisoformat(text)
+        value: Any = text if kind is str else kind.fromisoformat(text)
     except ValueError:
         value = None
     if value is None or not quoted or (kind is datetime and value.tzinfo is None):
