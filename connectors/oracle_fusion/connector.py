@@ -1,12 +1,19 @@
 """Oracle Fusion Cloud ERP, REST: receivables invoices and credit memos.
 
 https://docs.oracle.com/en/cloud/saas/financials/26d/farfa/api-receivables-invoices.html
+
+What is not complete can be deleted, also after it was complete and earned points. Deletions leave
+no trace, so every few hours all ids are listed and compared. The documents of the last weeks are
+read again then, because a payment changes their balance and may change nothing else.
+
+Where the vendor's documents leave a question open, our answer is in docs/decisions.md ("Oracle
+Fusion: ...").
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -18,17 +25,21 @@ from connectors.kit.mapping.columns import EXPONENT
 from connectors.kit.read.pagination import by_last_id
 from connectors.kit.spec import (
     Account,
-    ById,
     ConnectorSpec,
+    Deleted,
     Lines,
+    ListMovedError,
     Lookup,
     PageRequest,
+    Pages,
     RateLimit,
     RequestAuth,
+    Rest,
     RetryPolicy,
     Stream,
     TokenAuth,
     Window,
+    is_due,
 )
 from connectors.kit.spec.fields import (
     Field,
@@ -47,9 +58,10 @@ _ROOT = "/fscmRestApi/resources/11.13.18.05"
 _PARTIES = "/crmRestApi/resources/11.13.18.05"
 #: A larger limit is cut to this without a word.
 _PAGE_SIZE = 499
-#: By how much a list of changes is read again by the date of the document, where the vendor only
-#: tells when a document was made.
+#: How many days back documents are read again by their date.
 _REREAD_DAYS = 31
+#: How often deletions are looked for, unless the block says otherwise.
+_CENSUS_HOURS: Final = 6
 _KEY = "CustomerTransactionId"
 #: The largest id of the page before stands at the beginning of the condition.
 _BEHIND = f"{_KEY} > "
@@ -59,7 +71,7 @@ def _quoted(moment: datetime) -> str:
     return f"'{moment.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%S+00:00')}'"
 
 
-def _request(account: Account, resource: str, *conditions: str) -> PageRequest:
+def _request(account: Account, resource: str, *conditions: str, **more: str) -> PageRequest:
     """A list behind id 0, in the order of ids.
 
     Offsets give records twice or never where the list moves, and its totals can be wrong.
@@ -69,6 +81,7 @@ def _request(account: Account, resource: str, *conditions: str) -> PageRequest:
         "orderBy": f"{_KEY}:asc",
         "limit": str(SPEC.size(account)),
         "onlyData": "true",
+        **more,
     }
     return PageRequest("GET", f"{_ROOT}/{resource}", params)
 
@@ -88,20 +101,48 @@ def _first(resource: str) -> Callable[[Account, Window, datetime], PageRequest]:
     return first
 
 
+def _is_census_due(account: Account, window: Window, now: datetime) -> bool:
+    return is_due(window.since, now, int(account.options.get("deletions_hours", _CENSUS_HOURS)))
+
+
 def _recent(resource: str) -> Callable[[Account, Window, datetime], PageRequest | None]:
     """The documents of the last weeks, whose status and balance may have changed.
 
-    Not where the account's time of change tells, nor in a first read, which reads everything.
+    In every run where only the creation of a document is known; else a few times a day, because
+    the time of change may not move with a payment. Not in a first read, which reads everything.
     """
 
     def first(account: Account, window: Window, now: datetime) -> PageRequest | None:
-        if window.since is None or account.options.get("changed_by") == "LastUpdateDate":
+        by_change = account.options.get("changed_by") == "LastUpdateDate"
+        if window.since is None or (by_change and not _is_census_due(account, window, now)):
             return None
         days = int(account.options.get("reread_days", _REREAD_DAYS))
+        if not days:
+            return None
         since = (now - timedelta(days=days)).astimezone(UTC).strftime("%Y-%m-%d")
         return _request(account, resource, f"TransactionDate >= '{since}'", *_in_unit(account))
 
     return first
+
+
+def _census(resource: str) -> Callable[[Account, Window, datetime], PageRequest | None]:
+    """The ids of all documents, a few times a day.
+
+    Also those of other business units: whoever chooses one later has not deleted the rest. The
+    first read of an account needs none, as it has nothing to compare with.
+    """
+
+    def first(account: Account, window: Window, now: datetime) -> PageRequest | None:
+        if not _is_census_due(account, window, now):
+            return None
+        return _request(account, resource, fields=_KEY)
+
+    return first
+
+
+def _listed(body: Any) -> Deleted:
+    ids = tuple(str(row[_KEY]) for row in body["items"])
+    return Deleted(ids, (None,) * len(ids), len(ids))
 
 
 def _behind(request: PageRequest, last_id: str) -> PageRequest:
@@ -120,20 +161,48 @@ def _behind(request: PageRequest, last_id: str) -> PageRequest:
     return PageRequest(request.method, request.path, {**request.params, "q": query})
 
 
-def _lines_of(
-    resource: str, child: str
-) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
-    """The requests for a document's lines.
+def _pages_of_lines(first: PageRequest) -> Pages:
+    """The pages of a document's lines: each begins behind as many lines as came before.
 
-    Expanded in the list, only the first 25 might come.
+    Not behind as many as were asked for, because the vendor may cut a page without a word.
+
+    Raises:
+        ListMovedError: The answer says that there are more lines, and holds none.
     """
+    request, received = first, 0
+    while True:
+        view = yield request
+        received += view.record_count
+        if view.info.get("more") is not True:
+            return
+        if not view.record_count:
+            raise ListMovedError
+        request = request.turn(offset=str(received))
+
+
+def _whole_lines(resource: str, child: str) -> Rest:
+    """Asks for the lines of each document: expanded in the list, only the first 25 might come."""
 
     def requests(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for vendor_id in ids:
             path = f"{_ROOT}/{resource}/{quote(vendor_id, safe='')}/child/{child}"
-            yield PageRequest("GET", path, {"limit": str(_PAGE_SIZE), "onlyData": "true"})
+            params = {
+                "limit": str(_PAGE_SIZE),
+                "orderBy": "CustomerTransactionLineId:asc",
+                "onlyData": "true",
+            }
+            yield PageRequest("GET", path, params)
 
-    return requests
+    lookup = Lookup(
+        "lines",
+        requests,
+        "/items",
+        {"external_id": text("/CustomerTransactionLineId")},
+        paginate=_pages_of_lines,
+        info={"more": "/hasMore"},
+    )
+    # Every document has a key, so every document is asked for its lines.
+    return Rest(f"/{_KEY}", f"/{_KEY}", lookup, f"/{child}")
 
 
 def _parties(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
@@ -181,8 +250,9 @@ def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
     if lines.is_empty():
         return lines
     scale = pl.lit(10, dtype=pl.Int64).pow(pl.col(EXPONENT).cast(pl.Int64))
-    product = pl.col("quantity").cast(pl.Float64) * pl.col("unit_price").cast(pl.Float64) * scale
-    amount = pl.coalesce("amount_minor", product.round().cast(pl.Int64, strict=False))
+    product = pl.col("quantity") * pl.col("unit_price") * scale.cast(pl.Decimal(38, 0))
+    rounded = product.round(mode="half_away_from_zero").cast(pl.Int64, strict=False)
+    amount = pl.coalesce("amount_minor", rounded)
     return lines.with_columns(amount.alias("amount_minor"))
 
 
@@ -199,7 +269,7 @@ def _tax(documents: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 
 def _status(state: str) -> pl.Expr:
     """Open or paid by what is left; what is not complete is a draft."""
-    complete = pl.when(pl.col("balance_minor") == 0).then(pl.lit("paid")).otherwise(pl.lit("open"))
+    complete = pl.when(pl.col("balance_minor") <= 0).then(pl.lit("paid")).otherwise(pl.lit("open"))
     words = pl.col(state).str.to_lowercase()
     draft = words.is_in(["incomplete", "pending approval", "rejected", "draft", "frozen"])
     return pl.when(words == "complete").then(complete).when(draft).then(pl.lit("draft"))
@@ -251,18 +321,20 @@ def _lines(child: str, prefix: str) -> Lines:
     )
 
 
-def _streams(resource: str, name: str, kind: str, child: str, state: str) -> tuple[Stream, Stream]:
-    """A list by its changes, and the same by the date of its documents."""
+def _streams(resource: str, name: str, kind: str, child: str, state: str) -> tuple[Stream, ...]:
+    """A list by its changes, the same by the date of its documents, and that of all ids."""
     balance = "/InvoiceBalanceAmount" if kind == "invoice" else "/TransactionBalanceDue"
+    paginate = partial(by_last_id, after=_behind, more="more")
+    info = {"more": "/hasMore"}
 
     def stream(name: str, first: Any, *, windowed: bool) -> Stream:
         return Stream(
             name,
             kind,
             first,
-            partial(by_last_id, after=_behind, more="more"),
+            paginate,
             records="/items",
-            info={"more": "/hasMore"},
+            info=info,
             fields=_fields(state),
             helpers={
                 "state": text(state),
@@ -271,15 +343,25 @@ def _streams(resource: str, name: str, kind: str, child: str, state: str) -> tup
             },
             lines=_lines(child, "Credit" if kind == "credit_note" else "Invoiced"),
             finish=_tax,
-            incomplete=True,
-            by_id=ById(_lines_of(resource, child), single=("/items",)),
-            deletions=(name,),  # only what is not complete is deleted, and that earns nothing
+            rest=(_whole_lines(resource, child),),
+            deletions=("invoices_census", "credit_memos_census"),
             windowed=windowed,
         )
 
     return (
         stream(name, _first(resource), windowed=True),
         stream(f"recent_{name}", _recent(resource), windowed=False),
+        Stream(
+            f"{name}_census",
+            kind,
+            _census(resource),
+            paginate,
+            records="/items",
+            info=info,
+            row_id=(f"/{_KEY}",),
+            deleted=_listed,
+            census=True,
+        ),
     )
 
 

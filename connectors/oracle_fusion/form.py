@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, Field, SecretStr
 
 from connectors.kit.spec import NO_SECRET
-from connectors.kit.spec.form import Form, overlap
+from connectors.kit.spec.form import Form, deletions_every, overlap
 
 #: Fields that each way to log in needs.
 _NEEDED: Final = {
@@ -74,18 +74,26 @@ class OracleFusionPod(BaseModel):
         default="CreationDate",
         title="Changes are found by",
         description=(
-            "LastUpdateDate where your pod can search by it (the guide says how to see that). "
-            "CreationDate: later changes are found by reading the last weeks again in each run."
+            "LastUpdateDate where your pod can search by it (the guide says how to see that): the "
+            "last weeks are then read again when deletions are looked for. CreationDate: in each "
+            "run."
         ),
     )
     reread_days: int = Field(
         default=31,
-        ge=1,
+        ge=0,
         le=400,
         title="Read again (days)",
         description=(
-            "With CreationDate: documents dated within so many days are read again in each run. "
-            "Longer than your customers take to pay."
+            "Documents dated within so many days are read again, for payments and other late "
+            "changes. Longer than your customers take to pay. 0, with LastUpdateDate only: none."
+        ),
+    )
+    deletions_hours: int = deletions_every(
+        6,
+        description=(
+            "Deleted documents leave no trace: the ids of all documents are listed and compared, "
+            "499 a request."
         ),
     )
 
@@ -104,9 +112,13 @@ class OracleFusionChanges(BaseModel):
 
 
 def _missing(form: OracleFusionPod) -> str:
-    """The values of the chosen way to log in."""
+    """The values of the chosen way to log in, and of that to find changes."""
     empty = [name for name in _NEEDED[form.login] if not _clear_text(getattr(form, name))]
-    return f"for {form.login} it still lacks {', '.join(empty)}" if empty else ""
+    if empty:
+        return f"for {form.login} it still lacks {', '.join(empty)}"
+    if form.changed_by == "CreationDate" and not form.reread_days:
+        return "with CreationDate it needs Read again (days): nothing else tells of changes"
+    return ""
 
 
 def _clear_text(value: str | SecretStr) -> str:
@@ -114,7 +126,10 @@ def _clear_text(value: str | SecretStr) -> str:
 
 
 def _values(form: OracleFusionPod) -> Mapping[str, Any]:
-    names = ("host", "login", "user", "scope", "business_unit", "changed_by", "reread_days")
+    names = (
+        "host", "login", "user", "scope", "business_unit", "changed_by", "reread_days",
+        "deletions_hours",
+    )  # fmt: skip
     return {
         "token_url": form.token_url,
         "client_id": form.client_id,
@@ -138,4 +153,10 @@ FORM: Final = Form(
     refusals=("UserRefused",),
     missing=_missing,
     values=_values,
+    simulated={
+        "host": "abcd.fa.em2.oraclecloud.com",
+        "user": "sim-client",
+        "password": "sim-secret",
+        "token_url": "/oauth2/v1/token",
+    },
 )

@@ -20,6 +20,7 @@ import polars as pl
 
 from connectors.kit.errors import block_name
 from connectors.kit.mapping import Mapped, fill, phone_place
+from connectors.kit.mapping.frames import WALK_IN
 from connectors.kit.spec import Stream
 from expectations import Report, Result, validate_each
 from loyalty.masking import identifier
@@ -153,8 +154,8 @@ class Batch:
     taking: Sequence[tuple[int, int]] = ()
     #: NOTED.
     notes: pl.DataFrame = field(default_factory=NOTED.to_frame)
-    #: Sales to nobody, which were left out.
-    walk_ins: int = 0
+    #: WALK_IN: sales to nobody, which were left out.
+    walk_ins: pl.DataFrame = field(default_factory=WALK_IN.to_frame)
 
 
 def load_pages(job: Job, extracted: Extracted) -> Loaded:
@@ -396,7 +397,7 @@ def _judged(stream: Stream, mapped: Mapped, candidates: pl.DataFrame, report: Re
         void_ones(mapped, problems),
         taking(mapped.invoices, rejects),
         notes,
-        mapped.walk_ins.height,
+        mapped.walk_ins,
     )
 
 
@@ -488,7 +489,7 @@ def _store(
     loaded.records += batch.records
     loaded.accepted += batch.invoices.height + batch.voided.height
     loaded.rejected += batch.rejects.height
-    loaded.walk_ins += batch.walk_ins
+    loaded.walk_ins += batch.walk_ins.height
     _note_claims(batch.invoices, loaded)
     _add_notes(batch, loaded)
     _add_reasons(batch, loaded, job.vendor.region)
@@ -587,8 +588,10 @@ def store_batch(
     refused.note(connection, account, sync_id, batch.notes.select("external_id", "reason").rows())
     if not awaited:
         return batch, 0
+    # What this batch rejects is not settled by another version of it that has no customer.
+    nobodys = batch.walk_ins.join(batch.rejects, on="external_id", how="anti")
     settled = pl.concat(
-        [frame["external_id"] for frame in (batch.invoices, batch.deletions, batch.voided)]
+        [frame["external_id"] for frame in (batch.invoices, batch.deletions, batch.voided, nobodys)]
     )
     return batch, store.resolve_rejects(connection, account, sync_id, settled.to_list())
 

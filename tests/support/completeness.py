@@ -46,6 +46,10 @@ def _described(spec: ConnectorSpec) -> Iterator[str]:
         yield f"{file}: rate has no window: how many requests does the vendor take in how many seconds?"
     if spec.fault is ConnectorSpec.fault:
         yield f"{file}: fault is missing: where does the vendor write its error code?"
+    if spec.consent is not None and not spec.consent.register_url:
+        yield (
+            f"{file}: consent has no register_url: where does an operator register an application?"
+        )
     for stream in spec.streams:
         if stream.deleted is None:
             yield from (f"{file}: stream {stream.name!r}: {words}" for words in _columns(stream))
@@ -129,11 +133,6 @@ def _tested(spec: ConnectorSpec) -> Iterator[str]:
 
 
 def _documented(spec: ConnectorSpec) -> Iterator[str]:
-    if spec.consent is not None and not spec.consent.register_url:
-        yield (
-            f"connectors/{spec.name}/connector.py: consent has no register_url: "
-            "where does an operator register an application?"
-        )
     for file, what in (
         ("README.md", "how it is connected"),
         ("docs/points.md", "what is given back, and how that counts"),

@@ -83,6 +83,16 @@ OWN: dict[str, dict[str, Any]] = {
     "sap_s4hana": {
         "options": {"login": "oauth_client", "host": simulator.ACCOUNTS["sap_s4hana"]},
     },
+    "oracle_fusion": {
+        "options": {
+            "host": simulator.ACCOUNTS["oracle_fusion"],
+            "login": "client_credentials",
+            "scope": "urn:opc:resource:consumer::all",
+            "changed_by": "LastUpdateDate",
+            "reread_days": 0,
+            "deletions_hours": 0,
+        },
+    },
     "magento": {
         "options": {
             "login": "adobe_ims",
@@ -91,8 +101,6 @@ OWN: dict[str, dict[str, Any]] = {
         },
     },
 }
-#: Systems whose requests carry their own proof: they have no tokens.
-WITHOUT_TOKENS = ("stripe", "woocommerce")
 #: What signs requests instead of tokens, where a system has both.
 SIGNED: dict[str, dict[str, Any]] = {
     "netsuite": {"options": {"login": "token_based"}, "secrets": NETSUITE_TBA},
@@ -117,8 +125,6 @@ def credentials(
             "options": {"login": login, "certificate_id": certificate},
             "secrets": {"private_key": SecretStr(private)},
         }
-    if system in WITHOUT_TOKENS:
-        return OWN[system]
     return {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),

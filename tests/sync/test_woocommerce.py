@@ -122,3 +122,21 @@ def test_guests_with_a_phone_are_members_and_others_are_counted(counter: Counter
     assert {key for _, key in counter.shop.points()} == {order.id for order in orders[:2]}
     phones = rows_of(counter.shop, "SELECT phone FROM loyalty.member")
     assert phones == [("+244923000009",)]
+
+
+def test_a_reject_is_closed_once_its_order_is_a_sale_to_nobody(counter: Counter) -> None:
+    """And another version of it that is refused opens it again."""
+    opened = "SELECT external_id FROM billing.reject WHERE resolved_at IS NULL"
+    guest = Customer("0", Person("Eva", "", None, None), "s/n", 0, START, START)
+    order, other = counter.sell(1, guest), counter.sell(1, guest)
+    _, loaded, _ = counter.shop.sync(SYSTEM)
+    assert (loaded.walk_ins, loaded.rejected) == (0, 2)
+    for phone, counted, still_open in (
+        (None, 1, [(other.id,)]),
+        ("s/n", 0, [(other.id,), (order.id,)]),
+    ):
+        order.customer = Customer("0", guest.person, phone, 0, START, START)
+        order.touch(counter.now())
+        _, loaded, _ = counter.shop.sync(SYSTEM)
+        assert (loaded.walk_ins, loaded.resolved) == (counted, counted)
+        assert sorted(rows_of(counter.shop, opened)) == sorted(still_open)

@@ -119,6 +119,17 @@ def test_a_file_that_is_not_whole_is_told_field_by_field() -> None:
     ]
 
 
+def test_an_operator_is_told_where_to_register_before_sales_can_be_read() -> None:
+    xero = SYSTEMS["xero"]
+    assert xero.consent is not None
+    nowhere = replace(xero, consent=replace(xero.consent, register_url=""))
+    asked = "consent has no register_url: where does an operator register an application?"
+    assert [gap for gap in first_tier(nowhere) if asked in gap] == [
+        f"connectors/xero/connector.py: {asked}"
+    ]
+    assert not [gap for gap in first_tier(xero) if asked in gap]
+
+
 def test_the_command_of_the_guide(capsys: pytest.CaptureFixture[str]) -> None:
     assert main("xero") == 0
     assert capsys.readouterr().out == "Xero is complete.\n"

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
+import polars as pl
 import pytest
 from pydantic import SecretStr
 
@@ -217,6 +218,13 @@ def test_the_list_of_a_record_that_is_gone_stays_as_it_came() -> None:
     assert json.loads(whole(long_lists({}), body)) == json.loads(body)
 
 
+def test_the_list_of_a_record_that_is_refused_is_an_error() -> None:
+    """Only what the vendor does not know is gone: its lines would be lost without a word."""
+    body = json.dumps({"receipts": [{"id": 1, "items": part_of(1, after="b")}]}).encode()
+    with pytest.raises(UnexpectedShape):
+        whole(httpx.MockTransport(lambda _: httpx.Response(400)), body)
+
+
 def test_a_list_inside_a_record_that_never_ends() -> None:
     body = json.dumps({"receipts": [{"id": 1, "items": part_of(1, after="b")}]}).encode()
     server = long_lists({"": part_of(1, after="b"), "b": part_of(1, after="b")})
@@ -321,6 +329,63 @@ def test_a_sale_to_nobody_is_counted_where_those_are_usual() -> None:
     rejected = map_page(SPEC, SPEC.streams[0], account, page, page_id=7)
     assert rejected.walk_ins.is_empty()
     assert rejected.invoices["external_id"].to_list() == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        # Somebody bought it, but who cannot be read.
+        ({"buyer": {"id": {"n": 1}}}, {"customer_external_id"}),
+        ({"buyer": {"id": None, "mobile": ["923456789"]}}, {"customer_phone"}),
+        # Without its time, nobody knows whether it is a sale.
+        ({"buyer": None, "date": "soon"}, {"issued_at"}),
+        # A document that nothing tells apart cannot be counted.
+        ({"buyer": None, "id": {"n": 1}}, {"external_id"}),
+        ({"buyer": None, "id": None}, {"external_id"}),
+    ],
+)
+def test_what_cannot_be_read_is_no_sale_to_nobody(
+    changes: dict[str, Any], fields: set[str]
+) -> None:
+    stream = replace(SPEC.streams[0], walk_ins=True)
+    account = Account("garrafa", "4711", {}, "UTC")
+    records = [record | changes if at == 0 else record for at, record in enumerate(receipts(2))]
+    page = json.dumps({"receipts": records, "pages": 1}).encode()
+    mapped = map_page(SPEC, stream, account, page, page_id=7)
+    assert mapped.walk_ins.is_empty()
+    problems = mapped.problems.filter(pl.col("field").is_in(fields))
+    assert (set(problems["field"]), set(problems["record_no"])) == (fields, {0})
+    assert mapped.invoices["external_id"].to_list()[-1] == "2"
+
+
+@pytest.mark.parametrize("vendor_id", [{"n": 1}, [1], None, ""])
+def test_a_record_with_an_unreadable_id_is_known_by_its_content(vendor_id: Any) -> None:
+    """So it is rejected once, however often and wherever it is read."""
+    account = Account("garrafa", "4711", {}, "UTC")
+    record, other = receipts(2)
+    record["id"] = vendor_id
+    keys = []
+    for records in ([record, other], [other, record]):
+        page = json.dumps({"receipts": records, "pages": 1}).encode()
+        mapped = map_page(SPEC, SPEC.streams[0], account, page, page_id=7)
+        place = records.index(record)
+        assert mapped.problems.select("field", "path", "record_no").rows() == [
+            ("external_id", "/id", place)
+        ]
+        (identity,) = mapped.identities.to_dicts()
+        assert (identity["record_no"], identity["external_id"]) == (place, None)
+        keys.append(identity["row_key"])
+        # What names no document has no lines that another one could take for its own.
+        assert mapped.lines["external_id"].drop_nulls().to_list() == ["2"]
+    assert keys[0] == keys[1]
+
+
+def test_equal_records_with_unreadable_ids_are_numbered() -> None:
+    records = [receipts(1)[0] | {"id": None}] * 2
+    page = json.dumps({"receipts": records, "pages": 1}).encode()
+    mapped = map_page(SPEC, SPEC.streams[0], Account("garrafa", "4711", {}, "UTC"), page, page_id=7)
+    first, second = mapped.identities["row_key"]
+    assert second == f"{first} #2"
 
 
 NEXT = '<https://shop.test/orders?page=2>; rel="next"'

@@ -18,6 +18,7 @@ from loyalty.schema import INVOICE
 from sql.versions import READING
 from tasks.load.invoices import judged
 from tests.contract.test_magento import order as magento_order
+from tests.contract.test_oracle_fusion import INVOICE as ORACLE_FUSION
 from tests.support.systems import SIMULATED
 from tests.unit.test_mapping_records import QBO, RECORDS, XERO, connection
 
@@ -73,6 +74,7 @@ ALL = {
     "magento": magento_order() | {"billing_address": {}},
     "woocommerce": WOOCOMMERCE,
     "wave": WAVE,
+    "oracle_fusion": ORACLE_FUSION,
 }
 #: Fields that a record must have. (A phone number stands in for a customer's number, and the other
 #: way round.)

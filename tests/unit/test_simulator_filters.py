@@ -22,6 +22,7 @@ SAP_DOCUMENTS = "/sap/opu/odata/sap/API_BILLING_DOCUMENT_SRV/A_BillingDocument"
 BC_INVOICES = (
     "/v2.0/Production/api/v2.0/companies(7dbba574-5f69-4167-a43e-fb975045de15)/salesInvoices"
 )
+ORACLE_INVOICES = "/fscmRestApi/resources/11.13.18.05/receivablesInvoices"
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,15 @@ def test_freshbooks_serves_its_searches(world: World, params: Mapping[str, str])
         ("business_central", BC_INVOICES, {"$filter": "nothing eq 1"}),
         ("business_central", BC_INVOICES, {"$orderby": "nothing"}),
         ("business_central", BC_INVOICES, {"$expand": "nothing"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"finder": "invoiceSearch;DueDate=2026-01-01"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"q": "CreationDate >= '2026-01-01'"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"q": "TransactionDate >= '31.01.2026'"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"q": "TransactionNumber = INV"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"q": "CustomerTransactionId > 0 and"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"q": "Nothing = 1"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"orderBy": "Nothing:asc"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"fields": "Nothing"}),
+        ("oracle_fusion", ORACLE_INVOICES, {"expand": "nothing"}),
     ],
 )
 def test_what_is_not_served_is_refused(

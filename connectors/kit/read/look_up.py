@@ -67,7 +67,7 @@ def look_up(
         return
     single_requests = [lookup.fallback(client.account, vendor_id) for vendor_id in sorted(missing)]
     for page in concurrently(
-        spec, replace(lookup, paginate=None), client, single_requests, forgiving=True
+        spec, replace(lookup, paginate=None), client, single_requests, unknown=_UNKNOWN_ID
     ):
         yield replace(page, page_no=next(numbers))
 
@@ -86,12 +86,13 @@ def concurrently(
     client: Client,
     requests: list[PageRequest],
     *,
-    forgiving: bool = False,
+    unknown: Collection[int] = (),
 ) -> Iterator[Page]:
     """Answers to all requests, in the order in which they arrive.
 
-    No more requests are under way than the vendor allows at once. `forgiving`: a request for an id
-    that the vendor does not know has no answer, instead of being an error.
+    No more requests are under way than the vendor allows at once. A request that is answered with
+    one of the `unknown` statuses, by which the vendor says that it does not know an id, has no
+    answer, instead of being an error.
     """
     waiting = iter(requests)
     with ThreadPoolExecutor(
@@ -102,7 +103,7 @@ def concurrently(
             while True:
                 for request in waiting:
                     running.add(
-                        pool.submit(all_pages, spec, lookup, client, request, forgiving=forgiving)
+                        pool.submit(all_pages, spec, lookup, client, request, unknown=unknown)
                     )
                     if len(running) >= spec.rate.concurrency:
                         break
@@ -117,17 +118,22 @@ def concurrently(
 
 
 def all_pages(
-    spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
+    spec: ConnectorSpec,
+    lookup: Lookup,
+    client: Client,
+    first: PageRequest,
+    *,
+    unknown: Collection[int] = (),
 ) -> list[Page]:
     """All pages that follow from one request; read again where records moved past the reader.
 
-    `forgiving`: there are none where the vendor does not know the id.
+    There are none where the vendor answers with one of the `unknown` statuses.
     """
     failed_readings: list[list[bytes]] = []
     for _ in range(READ_AGAIN_LIMIT + 1):
         bodies: list[bytes] = []
         try:
-            return _read_once(spec, lookup, client, first, bodies, forgiving=forgiving)
+            return _read_once(spec, lookup, client, first, bodies, unknown=unknown)
         except ListMovedError:
             failed_readings.append([hashlib.sha256(body).digest() for body in bodies])
     if failed_readings.count(failed_readings[0]) == len(failed_readings):
@@ -143,7 +149,7 @@ def _read_once(
     first: PageRequest,
     bodies: list[bytes],
     *,
-    forgiving: bool,
+    unknown: Collection[int],
 ) -> list[Page]:
     """The pages of one reading; every answer's body is added to `bodies`.
 
@@ -165,7 +171,7 @@ def _read_once(
                 lambda _, answer: lookup_ids(spec, lookup, answer.body),
             )
         except UnexpectedShape as error:
-            if forgiving and error.status in _UNKNOWN_ID:
+            if error.status in unknown:
                 return pages
             raise
         bodies.append(answer.body)

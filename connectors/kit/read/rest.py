@@ -6,6 +6,7 @@ from typing import Any
 from connectors.kit.errors import UnexpectedShape
 from connectors.kit.http.client import Client
 from connectors.kit.mapping.pointers import dig, segments
+from connectors.kit.read.hydrate import UNKNOWN
 from connectors.kit.read.look_up import all_pages
 from connectors.kit.read.raw_records import opened_record, raw_records, with_value
 from connectors.kit.spec import ConnectorSpec, Rest, Stream
@@ -61,7 +62,7 @@ def _whole_list(spec: ConnectorSpec, rest: Rest, client: Client, owner: str) -> 
     entries: list[bytes] = []
     known = False
     for request in rest.lookup.requests(client.account, [owner]):
-        for page in all_pages(spec, rest.lookup, client, request, forgiving=True):
+        for page in all_pages(spec, rest.lookup, client, request, unknown=UNKNOWN):
             known = True
             entries += raw_list(raw_at(page.body, segments(rest.lookup.records)) or b"[]")
     return b"[" + b",".join(entries) + b"]" if known else None

@@ -159,6 +159,7 @@ class Rest:
     """
 
     #: Pointer in a record to what says that entries are missing: true, or a number other than 0.
+    #: That of the id (`owner`) has every record's list asked for.
     when: str
     #: Pointer in a record to the id by which they are asked for.
     owner: str
