@@ -25,6 +25,9 @@ from twezah.stack.provision import SYNC, find
 POLL_SECONDS = 0.4
 #: Log lines that are asked for at a time.
 LOG_PAGE = 200
+#: Runs whose new lines are asked for at each look, in turn: every request costs the server 20 ms,
+#: and the runs need it too.
+LOGS_PER_LOOK = 2
 #: If no run has started after this long, there is probably no worker; the operator is told once.
 PICKUP_SECONDS_MAX = 60.0
 #: How long the server may be away while runs are followed; the stack restarts it meanwhile.
@@ -79,7 +82,7 @@ def run_systems(
         runs = {_start(client, system, extra).id: system for system, extra in parameters.items()}
         printed = dict.fromkeys(runs, 0)
         finished: list[FinishedRun] = []
-        hinted = False
+        hinted, looks = False, 0
         outage = _Outage(say)
         while len(finished) < len(runs):
             tend()
@@ -94,10 +97,11 @@ def run_systems(
                 outage.wait_after(error)
                 continue
             outage.end()
-            for run in current:
-                printed[run.id] += _print_logs(
-                    client, run.id, printed[run.id], runs[run.id], on_log
-                )
+            for place, run in enumerate(current):
+                if (place - looks * LOGS_PER_LOOK) % len(current) < LOGS_PER_LOOK:
+                    printed[run.id] += _print_logs(
+                        client, run.id, printed[run.id], runs[run.id], on_log
+                    )
                 if run.state is not None and run.state.is_final():
                     finished.append(_finished(run, runs[run.id], time.monotonic() - begun))
             if (
@@ -110,6 +114,7 @@ def run_systems(
                     "up`)?"
                 )
                 hinted = True
+            looks += 1
             time.sleep(POLL_SECONDS)
         time.sleep(2 * POLL_SECONDS)  # the last lines are shipped a moment after the final state
         for run_id, system in runs.items():

@@ -30,6 +30,7 @@ MODULES = (
     "httpx",
     "settings",
     "flows.*",
+    "expectations.preloaded",
 )
 
 #: Prefect's own seam: "Uses module-level `run_process` reference -- patch the module to override."
