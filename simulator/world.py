@@ -94,10 +94,11 @@ class World:
             name: (books_class(name) or Books)(name, Random(f"{seed}/ids/{name}"))
             for name in SYSTEMS
         }
-        self.freshbooks_callbacks = Callbacks(seed)
         self.subscriptions = {name: SubscriptionBook(name, seed, self.now) for name in SYSTEMS}
         #: Sends what a vendor asks of a client's server at once, e.g. for a handshake.
         self.outside: Callable[[httpx.Request], httpx.Response] = _send
+        book = self.subscriptions["freshbooks"]
+        self.freshbooks_callbacks = Callbacks(book, lambda: self.outside)
         self._activity: dict[str, Activity] = {}
         self._evolving = Random(f"{seed}/evolve")
         self._people = make_people(Random(f"{seed}/people"), max(2 * customers, 1))

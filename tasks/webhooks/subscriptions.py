@@ -8,7 +8,7 @@ What the vendor lists decides, so that a round may be repeated, or killed at any
 processes one waits for the other, and then finds everything done.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -500,11 +500,3 @@ def _saved(at_work: _Round, state: str, detail: str, wait: timedelta) -> Subscri
             )
         db.commit()
     return result
-
-
-def connections_needing(states: Collection[SubscriptionState]) -> list[SubscriptionState]:
-    """Those in which somebody must act, by name."""
-    return sorted(
-        (state for state in states if state.state in NEEDS_SOMEBODY),
-        key=lambda state: state.connection,
-    )
