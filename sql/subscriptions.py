@@ -85,6 +85,12 @@ def read_all(db: DbConnection) -> dict[str, SubscriptionState]:
     return {row[0]: SubscriptionState(*row) for row in rows}
 
 
+def addresses(db: DbConnection, connection: str) -> list[str]:
+    """The ids of a connection's addresses in use, without a look at their events."""
+    rows = db.execute(query("subscriptions", "addresses"), {"connection": connection}).fetchall()
+    return [str(row[0]) for row in rows]
+
+
 def save(db: DbConnection, state: SubscriptionState) -> None:
     """Keeps what a check came to; the caller commits."""
     db.execute(query("subscriptions", "save"), {**vars(state), "vendor_ids": [*state.vendor_ids]})

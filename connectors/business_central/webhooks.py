@@ -87,8 +87,8 @@ def _greet(received: Delivery) -> Handshake | None:
     return Handshake(body=tokens[0])
 
 
-#: The secret is the `clientState`, which whoever subscribes makes up. Whatever is answered beside 2xx,
-#: 408, 429 and 5xx ends the subscription.
+#: The secret is the `clientState`, which whoever subscribes makes up. Whatever is answered beside
+#: 2xx, 408, 429 and 5xx ends the subscription.
 WEBHOOK: Final = Webhook(
     "business_central",
     secret_in_clear(_states),

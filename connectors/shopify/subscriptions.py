@@ -1,4 +1,4 @@
-"""Shopify's webhook subscriptions of an app in a shop, made and kept by GraphQL: one for each topic.
+"""Shopify's webhook subscriptions of an app in a shop, by GraphQL: one for each topic.
 
 An app sees its own alone, and not those of its configuration (`shopify.app.toml`). They are signed
 with the app's client secret. After eight failures Shopify takes one away.

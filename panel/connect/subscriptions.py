@@ -6,6 +6,7 @@ or its settings were changed, and looks again every few hours.
 
 import logging
 from datetime import UTC, datetime
+from typing import Final
 
 from connectors.kit.errors import ConnectorError
 from connectors.kit.webhooks.scheme import Webhook
@@ -19,6 +20,12 @@ from tasks.job import Job
 from tasks.webhooks.subscriptions import NEEDS_SOMEBODY, Setting, is_due, look_after
 
 log = logging.getLogger(__name__)
+
+
+_NO_ADDRESS: Final = (
+    "not subscribed: this installation has no public https address (TWEZAH_API_PUBLIC_URL); "
+    "polling alone is on"
+)
 
 
 class NoSubscriptionsError(ValueError):
@@ -104,15 +111,13 @@ def sentence(state: SubscriptionState | None, *, is_public: bool) -> str:
     if state is None:
         if is_public:
             return "the next run subscribes by itself"
-        return "polled only: this installation has no public https address (TWEZAH_API_PUBLIC_URL)"
+        return _NO_ADDRESS
     ends = f", renewed before {state.expires_at:%Y-%m-%d %H:%M} UTC" if state.expires_at else ""
     words = {
         "subscribed": f"subscribed by itself{ends}",
         "waiting": "the vendor's verification is awaited",
-        "not needed": "of no use to this account; polled only",
-        "no address": (
-            "polled only: this installation has no public https address (TWEZAH_API_PUBLIC_URL)"
-        ),
-        "off": "switched off in the block; polled only, unless a person subscribed",
+        "not needed": "of no use to this account; polling alone is on",
+        "no address": _NO_ADDRESS,
+        "off": "switched off in the block; polling alone is on, unless a person subscribed",
     }
     return words.get(state.state) or f"{state.state}: {state.detail}"

@@ -17,6 +17,10 @@ FROM billing.webhook_subscription ORDER BY connection
 UPDATE billing.webhook_subscription
 SET vendor_ids = array_append(array_remove(vendor_ids, %(vendor_id)s), %(vendor_id)s)
 WHERE connection = %(connection)s
+-- name: addresses
+-- The addresses of a connection that are in use.
+SELECT endpoint_id FROM billing.webhook_endpoint
+WHERE connection = %(connection)s AND disabled_at IS NULL ORDER BY endpoint_no
 -- name: save
 -- What the check of a connection's subscriptions came to.
 INSERT INTO billing.webhook_subscription (connection, system, state, detail, vendor_ids,

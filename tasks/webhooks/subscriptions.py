@@ -11,6 +11,7 @@ processes one waits for the other, and then finds everything done.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -60,6 +61,8 @@ WAIT_SECONDS: Final = 20.0
 _OVERLAP_SECONDS: Final = 86_400.0
 #: Pages of a vendor's list that are read.
 _PAGES_MAX: Final = 50
+#: Characters of an address's id that tell it from others.
+_SHOWN_OF_ID: Final = 8
 _OPERATION: Final = "webhook subscription"
 _GONE: Final = (404, 410)
 #: States in which somebody must act.
@@ -121,8 +124,8 @@ def connection_name(job: Job) -> str:
     return job.vendor.name or job.vendor.system
 
 
-def basis(job: Job, hook: Webhook, setting: Setting) -> str:
-    """The settings that a check is about: with others, the next one is due at once."""
+def basis(db: DbConnection, job: Job, hook: Webhook, setting: Setting) -> str:
+    """What a check is about: with other settings or addresses, the next one is due at once."""
     declared = hook.subscriptions
     wanted = declared.wanted(job.vendor) if declared else ()
     parts = (
@@ -131,6 +134,7 @@ def basis(job: Job, hook: Webhook, setting: Setting) -> str:
         "automatic" if setting.automatic else "off",
         credentials_digest(job.vendor),
         *(" ".join(topics) for topics in wanted),
+        *(address[:_SHOWN_OF_ID] for address in stored.addresses(db, connection_name(job))),
     )
     return "\n".join(parts)
 
@@ -141,7 +145,9 @@ def is_due(job: Job, hook: Webhook, setting: Setting, now: datetime) -> bool:
         if standby.read(db) is not None:
             return False
         last = stored.read(db, connection_name(job))
-    return last is None or last.next_at <= now or last.basis != basis(job, hook, setting)
+        if last is None or last.next_at <= now:
+            return True
+        return last.basis != basis(db, job, hook, setting)
 
 
 def look_after(
@@ -220,7 +226,7 @@ def _begin(at_work: _Round, last: SubscriptionState | None) -> None:
     """Makes the addresses that are missing, and stores the secret that is known beforehand."""
     with connect(at_work.job.dsn) as db:
         if last is None:
-            stored.save(db, _state(at_work, "waiting", "", CHECK_SOON))
+            stored.save(db, _state(at_work, db, "waiting", "", CHECK_SOON))
         in_use = _in_use(at_work, endpoints.endpoints(db))
         while len(in_use) < at_work.declared.addresses(at_work.job.vendor):
             handshake = "awaited" if at_work.hook.confirm else "none"
@@ -297,8 +303,7 @@ def _listed(at_work: _Round, client: Client) -> list[Subscription]:
         assert request is not None
         body = _sent(client, request)
         entries += _read(at_work, lambda page: list(at_work.declared.read(page)), body)
-        asked = request
-        request = _read(at_work, lambda page: at_work.declared.following(asked, page), body)  # noqa: B023
+        request = _read(at_work, partial(at_work.declared.following, request), body)
         if request is None:
             return entries
     raise UnexpectedShape(at_work.job.spec.name, _OPERATION, "the list does not end")
@@ -465,7 +470,9 @@ def _explained(at_work: _Round, error: ConnectorError) -> str:
     return f"{text} Sales are polled in any case."
 
 
-def _state(at_work: _Round, state: str, detail: str, wait: timedelta) -> SubscriptionState:
+def _state(
+    at_work: _Round, db: DbConnection, state: str, detail: str, wait: timedelta
+) -> SubscriptionState:
     now = datetime.now(UTC)
     next_at = now + wait
     if at_work.expires_at is not None:
@@ -477,16 +484,16 @@ def _state(at_work: _Round, state: str, detail: str, wait: timedelta) -> Subscri
         detail,
         sorted(at_work.known),
         at_work.expires_at,
-        basis(at_work.job, at_work.hook, at_work.setting),
+        basis(db, at_work.job, at_work.hook, at_work.setting),
         now,
         next_at,
     )
 
 
 def _saved(at_work: _Round, state: str, detail: str, wait: timedelta) -> SubscriptionState:
-    result = _state(at_work, state, detail, wait)
     job = at_work.job
     with connect(job.dsn) as db:
+        result = _state(at_work, db, state, detail, wait)
         stored.save(db, result)
         if at_work.counts:
             audit.record(

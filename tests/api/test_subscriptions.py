@@ -445,24 +445,29 @@ def test_when_a_check_is_due(counter: Counter) -> None:
     counter.look()
     counter.award()
     result = counter.look()
-    job.vendor = replace(job.vendor, **_same_credentials(counter, job))
     with connect(counter.office.dsn) as db:
         held = stored.read(db, counter.name)
         assert held is not None
-        stored.save(db, replace(held, basis=subscriptions.basis(job, hook, counter.setting)))
+        settled = subscriptions.basis(db, job, hook, counter.setting)
+        stored.save(db, replace(held, basis=settled))
         db.commit()
     assert not is_due(job, hook, counter.setting, now)
     assert is_due(job, hook, counter.setting, result.next_at)
-    # With other settings at once: the address, the block's field, the credentials.
+    # With others at once: the public address, the block's field, the credentials, an address.
     other = replace(counter.setting, http_url="https://other.example")
     assert is_due(job, hook, other, now)
     assert is_due(job, hook, replace(counter.setting, automatic=False), now)
+    with connect(counter.office.dsn) as db:
+        (first, *_) = stored.addresses(db, counter.name)
+        endpoints.disable_endpoint(db, first)
+        db.commit()
+    assert is_due(job, hook, counter.setting, now)
+    with connect(counter.office.dsn) as db:
+        stored.save(db, replace(held, basis=subscriptions.basis(db, job, hook, counter.setting)))
+        db.commit()
+    assert not is_due(job, hook, counter.setting, now)
     job.vendor = replace(job.vendor, secrets={**job.vendor.secrets, "new": secret("another")})
     assert is_due(job, hook, counter.setting, now)
-
-
-def _same_credentials(counter: Counter, job: Job) -> dict[str, Any]:
-    return {"secrets": job.vendor.secrets}
 
 
 @pytest.mark.parametrize("counter", ["business_central"], indirect=True)
