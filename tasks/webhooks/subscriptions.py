@@ -115,7 +115,7 @@ class AddressRefused(Misconfigured):
     advice = (
         "Who must act: whoever runs this server. The vendor must reach the address "
         "(TWEZAH_API_PUBLIC_URL) from the internet by https, with a certificate that browsers "
-        "trust."
+        "trust. If it does, look at the vendor's own list of webhooks: there may be too many."
     )
 
 
@@ -233,9 +233,10 @@ def _begin(at_work: _Round, last: SubscriptionState | None) -> None:
             wanted = NewEndpoint(at_work.job.vendor.system, at_work.name, handshake=handshake)
             endpoints.create_endpoint(db, wanted)
             in_use = _in_use(at_work, endpoints.endpoints(db))
+        db.commit()  # also where the secret is missing: it is entered for an address
         if at_work.declared.signed_with == "account":
             _store_account_secret(at_work, db, in_use)
-        db.commit()
+            db.commit()
 
 
 def _store_account_secret(at_work: _Round, db: DbConnection, in_use: Sequence[EndpointRow]) -> None:

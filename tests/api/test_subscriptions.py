@@ -599,3 +599,111 @@ class TestMadeByAPerson:
             f"{PUBLIC}/api/webhooks/billing/{made.endpoint_id}", ("*",), secret="whsec_entered",
             key="we_byhand", api_version=None, description=None, metadata={},
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("counter", ["shopify"], indirect=True)
+class TestSignedWithTheAppsSecret:
+    """Shopify's deliveries are signed with the client secret, which the block holds."""
+
+    def test_with_an_access_token_the_secret_must_be_entered_first(self, counter: Counter) -> None:
+        """Until then nothing is subscribed: what is refused eight times Shopify takes away."""
+        counter.options = {"login": "access_token"}
+        result = counter.look()
+        assert result.state == "failed"
+        assert "API secret key" in result.detail
+        assert counter.entries == []
+        with connect(counter.office.dsn) as db:
+            (row,) = [one for one in endpoints.endpoints(db) if one.connection == counter.name]
+            key = counter.office.config.key
+            webhooks.add_secret(
+                db, row.endpoint_no, simulator.CLIENT_SECRET, key, overlap_seconds=0
+            )
+            db.commit()
+        token = counter.shop.world.grants["shopify"].issue_access()
+        job = counter.job()
+        job.vendor = replace(job.vendor, secrets={"access_token": secret(token)})
+        job.spec = spec_for(job.vendor)
+        done = look_after(job, counter.hook(), counter.setting, counter.office.config.key)
+        assert done.state == "subscribed"
+        assert len(counter.entries) == 7
+        assert set(delivered(counter)) == {200}
+
+    def test_a_new_client_secret_is_taken(self, counter: Counter) -> None:
+        counter.look()
+        job = counter.job()
+        declared = replace(counter.declared(), secret_of=lambda _: secret("the-new-secret"))
+        hook = replace(counter.hook(), subscriptions=declared)
+        look_after(job, hook, counter.setting, counter.office.config.key)
+        assert counter.secrets() == ["the-new-secret", simulator.CLIENT_SECRET]
+
+
+@pytest.mark.parametrize("counter", ["woocommerce"], indirect=True)
+def test_what_a_person_paused_stays_paused_and_is_said(counter: Counter) -> None:
+    counter.look()
+    counter.entries[1].facts["status"] = "paused"
+    counter.entries[1].enabled = False
+    result = counter.look()
+    assert result.state == "paused"
+    assert "set it active there" in result.detail
+    assert counter.name in result.detail
+    assert counter.entries[1].facts["status"] == "paused"
+
+
+@pytest.mark.parametrize("counter", ["freshbooks"], indirect=True)
+def test_each_callback_has_an_address_and_a_secret_of_its_own(counter: Counter) -> None:
+    assert counter.look().state == "waiting"
+    counter.award()
+    assert counter.look().state == "subscribed"
+    assert len({entry.url for entry in counter.entries}) == 2
+    assert sorted(counter.secrets()) == sorted(entry.secret for entry in counter.entries)
+
+
+@pytest.mark.parametrize("counter", ["paypal"], indirect=True)
+def test_an_account_that_has_no_use_for_them_gets_none(counter: Counter) -> None:
+    counter.look()
+    assert len(counter.entries) == 1
+    counter.options = {"reads": "transactions"}
+    assert counter.look().state == "not needed"
+    assert counter.entries == []
+
+
+@pytest.mark.parametrize("counter", ["stripe"], indirect=True)
+class TestLimits:
+    """What else a vendor may say."""
+
+    def test_a_platforms_connected_account_is_left_to_a_person(self, counter: Counter) -> None:
+        counter.options = {"connected": True}
+        result = counter.look()
+        assert (result.state, counter.shop.requests) == ("by hand", [])
+        assert "platform" in result.detail
+
+    def test_where_there_are_too_many_already_the_vendors_refusal_is_told(
+        self, counter: Counter
+    ) -> None:
+        for number in range(16):
+            counter.book.add(
+                f"https://other.example/{number}", ("*",), secret="theirs", key=f"we_{number}",
+                api_version=None, description=None, metadata={},
+            )  # fmt: skip
+        result = counter.look()
+        assert result.state == "failed"
+        assert "400" in result.detail
+        assert len(counter.entries) == 16
+
+    def test_a_list_of_many_pages_is_read_to_its_end(self, counter: Counter) -> None:
+        counter.look()
+        (own,) = counter.entries
+        for number in range(150):
+            counter.book.add(
+                f"https://other.example/{number}", ("*",), secret="theirs", key=f"we_{number}",
+                api_version=None, description=None, metadata={},
+            )  # fmt: skip
+        counter.look()
+        assert counter.entries[0] == own
+        assert len(counter.entries) == 151
+
+    def test_an_answer_that_cannot_be_read_is_told_without_its_text(self, counter: Counter) -> None:
+        counter.shop.before = lambda _: httpx.Response(200, json={"data": ["whsec_odd"]})
+        result = counter.look()
+        assert result.state == "failed"
+        assert "whsec_odd" not in result.detail
