@@ -44,7 +44,7 @@ class Callbacks:
         if request.method == "GET" and not key:
             return self._listed(request)
         if request.method == "DELETE" and self._book.remove(key):
-            return httpx.Response(200, json={"response": {}})
+            return httpx.Response(200, json={"response": {"result": {}}})
         return self._written(request, key)
 
     def _written(self, request: httpx.Request, key: str) -> httpx.Response:
