@@ -27,7 +27,7 @@ COMMANDS = [
     ["webhooks", "create"],
     ["webhooks", "list"],
     ["webhooks", "subscriptions"],
-    ["webhooks", "subscribe", "stripe"],
+    ["webhooks", "subscribe"],
     ["webhooks", "rotate"],
     ["webhooks", "disable"],
     ["webhooks", "replay"],
