@@ -233,6 +233,11 @@ class Settings(BaseSettings):
         return f"{scheme}://{host}:{self.api_port}"
 
     @property
+    def has_public_api(self) -> bool:
+        """True when billing systems can reach the API: a public address, by https."""
+        return (self.api_public_url or "").startswith("https://")
+
+    @property
     def logs(self) -> Path:
         """Folder of the children's log files."""
         return self.home / "logs"

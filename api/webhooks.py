@@ -315,7 +315,9 @@ async def _greet(
     if greeting.verifier is not None:
         if endpoint.handshake != "awaited":
             raise Problem(403, "handshake_not_awaited", "This endpoint awaits no verification.")
-        key = f"handshake:{hashlib.sha256(body).hexdigest()}"
+        # Each is stored: the same code is sent again when somebody asks for it, after it was lost
+        # or could not be confirmed.
+        key = f"handshake:{hashlib.sha256(body).hexdigest()}:{now.timestamp():f}"
         return await _store(state, endpoint, attempt, (key, HANDSHAKE, body), {}, now)
     attempt.outcome = "handshake"
     return Response(greeting.body, greeting.status, media_type="text/plain")

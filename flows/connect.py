@@ -1,12 +1,14 @@
 """Connects an account from Prefect's UI: the link to the vendor's consent page, and the result."""
 
 from typing import Annotated, Any
+from uuid import uuid4
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
@@ -17,6 +19,7 @@ from panel.blocks.connected import find_block
 from panel.connect import consent
 from panel.connect.callback import PORT, Address, ConsentReceiver, address_of, serving
 from panel.connect.check import check_connection
+from panel.connect.subscriptions import keep_subscribed
 from panel.runs.changing_flow import changing_flow
 from settings import settings
 
@@ -119,4 +122,6 @@ def _finished(
     )
     name = f" ({chosen.name})" if chosen.name else ""
     message = f"Connected to {chosen.account}{name}. {result.headline()}"
+    if result.ok and (wrong := keep_subscribed(saved, config, str(flow_run.id or uuid4()))):
+        message = f"{message}. Webhooks: {wrong}"
     return Completed(message=message) if result.ok else Failed(message=message)

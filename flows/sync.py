@@ -19,6 +19,7 @@ from panel.alerts.events import emit_alert
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import load_block
 from panel.blocks.settings_check import check_settings
+from panel.connect.subscriptions import keep_subscribed
 from panel.pages.refresh import after_a_run
 from panel.reports.sync_run import Links, markdown, summary_line
 from panel.runs.attempt_record import audit_refused, record_attempt, record_refused_attempt
@@ -96,6 +97,10 @@ def sync_system(
         if not isinstance(error, EXPECTED) and not is_expected(error):
             _publish(report, block)
             raise
+    if report.error is None and not dry_run and not job.replay:
+        report.subscription = keep_subscribed(block, settings(), job.run_id)
+        if report.subscription:
+            get_run_logger().warning("webhooks: %s", report.subscription)
     _publish(report, block)
     if report.error is not None:
         get_run_logger().error(describe_error(report.error))

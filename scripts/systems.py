@@ -21,6 +21,7 @@ from connectors.kit.errors import block_name
 from connectors.kit.spec.form import Form
 from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS
 from panel.blocks import guide
+from panel.connect.webhook_address import subscribes
 from panel.markdown import table
 from settings import PROJECT_ROOT
 
@@ -179,11 +180,23 @@ def _page(system: str, form: Form) -> str:
         steps,
     ]
     if form.webhook_hint:
-        hint = "How to set them up: [webhooks](../webhooks.md)."
-        lines += ["## Webhooks", f"Its sales can become points within a second. {hint}"]
+        lines += ["## Webhooks", f"Its sales can become points within a second. {_how(system)}"]
     lines += ["## Fields of the block", guide.own_table(system)]
     lines += ["What every block has besides: [configuration](../configuration.md#all-systems)."]
     return "\n\n".join(lines) + "\n"
+
+
+def _how(system: str) -> str:
+    """Who has the system's webhooks sent here."""
+    if subscribes(system):
+        return (
+            "Where this installation has a public https address, they are [subscribed by "
+            "themselves](../webhooks.md#by-itself)."
+        )
+    return (
+        "There is no API here that subscribes them: a person enters the address there "
+        "([how](../webhooks.md))."
+    )
 
 
 def _pages() -> list[str]:

@@ -35,7 +35,8 @@ class Delivery:
     body: bytes
     content_type: str
     sign: Sign = field(repr=False)
-
+    #: What it is about, in the words that subscriptions are made with.
+    topic: str = ""
     #: Signs the address and the body, of vendors that sign both.
     sign_address: Callable[[str, bytes], dict[str, str]] | None = field(default=None, repr=False)
 
@@ -61,6 +62,9 @@ class Sender:
     full: bool = True
     #: The vendor's books, for deliveries that hold more than the document.
     books: Books | None = None
+    #: What the receiver subscribed to, of vendors that put several lists into one delivery; empty:
+    #: all.
+    topics: tuple[str, ...] = ()
     #: Whether QuickBooks writes the form it has been using since 2026.
     cloud_events: bool = True
 

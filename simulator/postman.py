@@ -1,4 +1,8 @@
-"""Sends the vendors' webhooks when something happens in the world, to the addresses that were introduced."""
+"""Sends the vendors' webhooks when something happens in the world.
+
+They go to the addresses that were introduced, and to those that were subscribed through the
+vendors' APIs.
+"""
 
 import logging
 import threading
@@ -9,7 +13,7 @@ from typing import Any, Final
 import httpx
 
 from simulator.deliveries import Delivery
-from simulator.webhooks import SYSTEMS, Announcer, post
+from simulator.webhooks import SYSTEMS, Announcer, SubscribedAnnouncer, post
 from simulator.world import World
 
 _SECONDS_MAX: Final = 5.0
@@ -26,6 +30,7 @@ class Postman:
         self._world = world
         self._addresses: dict[str, tuple[str, str]] = {}
         self._announcer: Announcer | None = None
+        self._subscribed = SubscribedAnnouncer(world)
         self._waiting: Queue[tuple[str, Delivery]] = Queue(_WAITING_MAX)
         self._lock = threading.Lock()
         threading.Thread(target=self._deliver, name="postman", daemon=True).start()
@@ -46,11 +51,13 @@ class Postman:
     def collect(self) -> None:
         """Something happened: what changed is on its way."""
         with self._lock:
-            if self._announcer is None:
-                return
-            for delivery in self._announcer.changes():
+            sent = self._subscribed.changes()
+            if self._announcer is not None:
+                changes = self._announcer.changes()
+                sent += [(self._addresses[one.system][0], one) for one in changes]
+            for url, delivery in sent:
                 if not self._waiting.full():
-                    self._waiting.put((self._addresses[delivery.system][0], delivery))
+                    self._waiting.put((url, delivery))
 
     def _deliver(self) -> None:
         with httpx.Client(trust_env=False, timeout=_SECONDS_MAX) as client:

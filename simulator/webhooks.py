@@ -22,6 +22,7 @@ import httpx
 from simulator.deliveries import Change, Delivery, Sender, What
 from simulator.model import Document
 from simulator.registry import announce, announcing
+from simulator.subscriptions import Entry
 from simulator.world import World
 
 #: The vendors that announce sales, in their order.
@@ -125,6 +126,54 @@ class Announcer:
                 other = random.randrange(len(arriving))
                 arriving[at], arriving[other] = arriving[other], arriving[at]
         return arriving
+
+
+class SubscribedAnnouncer:
+    """Writes the deliveries to the addresses that were subscribed through the vendors' APIs."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random, self._numbers = Random("subscribed"), count(1)
+        self._seen = {key: document.version for key, document in self._documents()}
+
+    def _documents(self) -> Iterator[tuple[tuple[str, str, str], Document]]:
+        for system in SYSTEMS:
+            for document in self._world.books[system].all():
+                yield (system, document.entity, document.id), document
+
+    def changes(self) -> list[tuple[str, Delivery]]:
+        """Addresses and deliveries about all that changed since the last call."""
+        with self._world.lock:
+            changed: dict[str, list[Change]] = {}
+            for key, document in self._documents():
+                version_before = self._seen.get(key)
+                if version_before != document.version:
+                    self._seen[key] = document.version
+                    what = _what(document, new=version_before is None)
+                    changed.setdefault(key[0], []).append((document, what))
+            return [
+                sent
+                for system, changes in changed.items()
+                for entry in self._world.subscriptions[system].all()
+                if entry.enabled
+                for sent in self._to(system, entry, changes)
+            ]
+
+    def _to(
+        self, system: str, entry: Entry, changed: Sequence[Change]
+    ) -> Iterator[tuple[str, Delivery]]:
+        sender = Sender(
+            entry.secret,
+            self._world.seed,
+            self._random,
+            self._numbers,
+            books=self._world.books[system],
+            topics=entry.topics,
+        )
+        ordered = sorted(changed, key=lambda change: change[0].updated_at)
+        for delivery in announce(system).deliveries(sender, ordered):
+            if not delivery.topic or entry.wants(delivery.topic):
+                yield entry.url, delivery
 
 
 def post(

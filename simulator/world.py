@@ -8,6 +8,8 @@ from random import Random
 from threading import RLock
 from typing import Final
 
+import httpx
+
 from simulator.activity import Activity
 from simulator.books import Books
 from simulator.callbacks import Callbacks
@@ -19,10 +21,18 @@ from simulator.limits import Limits
 from simulator.model import ACCOUNTS, SYSTEMS, Customer, Person
 from simulator.oauth import Grants
 from simulator.registry import books_class
+from simulator.subscriptions import SubscriptionBook
 from simulator.truth import Truth, truth_of
 
 EXAMPLE_AT: Final = datetime(2024, 1, 15, 14, 30, tzinfo=UTC)
 _ILLEGIBLE: Final = ("s/n", "sem telefone", "-")
+#: How long a vendor waits for a client's server.
+_OUTSIDE_SECONDS: Final = 5.0
+
+
+def _send(request: httpx.Request) -> httpx.Response:
+    with httpx.Client(trust_env=False, timeout=_OUTSIDE_SECONDS) as client:
+        return client.send(request)
 
 
 class World:
@@ -84,7 +94,11 @@ class World:
             name: (books_class(name) or Books)(name, Random(f"{seed}/ids/{name}"))
             for name in SYSTEMS
         }
-        self.freshbooks_callbacks = Callbacks(seed)
+        self.subscriptions = {name: SubscriptionBook(name, seed, self.now) for name in SYSTEMS}
+        #: Sends what a vendor asks of a client's server at once, e.g. for a handshake.
+        self.outside: Callable[[httpx.Request], httpx.Response] = _send
+        book = self.subscriptions["freshbooks"]
+        self.freshbooks_callbacks = Callbacks(book, lambda: self.outside)
         self._activity: dict[str, Activity] = {}
         self._evolving = Random(f"{seed}/evolve")
         self._people = make_people(Random(f"{seed}/people"), max(2 * customers, 1))

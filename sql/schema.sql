@@ -814,6 +814,37 @@ CREATE TABLE billing.deleted_document (
         REFERENCES billing.sync_run(sync_id)
 );
 
+-- Subscriptions of webhooks that the program makes and keeps alive at the billing system, one row
+-- per connection. No secrets: those are in billing.webhook_secret.
+CREATE TABLE billing.webhook_subscription (
+    -- Connection (Prefect block).
+    connection text COLLATE "C" NOT NULL,
+    -- Billing system.
+    system text COLLATE "C" NOT NULL,
+    -- subscribed; waiting: the vendor's verification is under way; elsewhere: the subscription of
+    -- another connection serves it; paused: a person paused it at the vendor; by hand: the vendor
+    -- lets no program do it for this account; not needed: the account has no use for webhooks; no
+    -- address: this installation has no public https address; off: switched off in the block;
+    -- failed: see detail.
+    state text NOT NULL,
+    -- What is wrong and who must act, without personal data or secrets; empty: nothing.
+    detail text NOT NULL DEFAULT '',
+    -- The vendor's ids of subscriptions that the program made or changed, and whose secret is
+    -- stored.
+    vendor_ids text[] NOT NULL DEFAULT '{}'::text[],
+    -- When the first of them ends unless it is renewed; null: they do not end.
+    expires_at timestamptz,
+    -- The settings of the last check: with others, the next one is due at once.
+    basis text NOT NULL,
+    -- When the vendor was asked last.
+    checked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When the next check is due.
+    next_at timestamptz NOT NULL,
+    CONSTRAINT webhook_subscription_pkey PRIMARY KEY (connection),
+    CONSTRAINT webhook_subscription_state_check CHECK (state IN ('subscribed', 'waiting',
+        'elsewhere', 'paused', 'by hand', 'not needed', 'no address', 'off', 'failed'))
+);
+
 -- The partition of http_attempt for the month of a day (UTC), unless it is there.
 CREATE FUNCTION billing.add_attempt_month(of_month date)
  RETURNS void

@@ -1,5 +1,6 @@
 """What one synchronisation works with: the account, the request, and the database."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -140,6 +141,11 @@ def token_rows(dsn: str, vendor: Account, key: bytes) -> TokenRows[Token]:
     """Where the connection's live token is kept, encrypted with `key`."""
     account = AccountKey(vendor.system, vendor.account)
     return TokenRows[Token](dsn, account, key, _seed(vendor), _pack, _unpack)
+
+
+def credentials_digest(vendor: Account) -> str:
+    """Changes with the account's credentials, and does not tell them."""
+    return hashlib.sha256(b"twezah credentials " + _seed(vendor).encode()).hexdigest()[:16]
 
 
 def _seed(vendor: Account) -> str:

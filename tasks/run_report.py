@@ -45,6 +45,8 @@ class RunReport:
     error: Exception | None = None
     #: Corrections of the account that are refused and open, of this run or an earlier one.
     corrections: Sequence[AccountRefused] = ()
+    #: What is wrong with the subscription of webhooks, and who must act; "": nothing.
+    subscription: str = ""
 
     def summary(self) -> dict[str, Any]:
         """The counts kept in billing.sync_run."""

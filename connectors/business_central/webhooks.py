@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
+from connectors.business_central.subscriptions import SUBSCRIPTIONS
 from connectors.kit.webhooks.bodies import BadBody, moment, objects, opened, word
 from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Handshake, Webhook
 from connectors.kit.webhooks.signatures import Delivery, secret_in_clear
@@ -86,6 +87,12 @@ def _greet(received: Delivery) -> Handshake | None:
     return Handshake(body=tokens[0])
 
 
-#: The secret is the `clientState`, which the operator makes up. Whatever is answered beside 2xx,
-#: 408, 429 and 5xx ends the subscription.
-WEBHOOK: Final = Webhook("business_central", secret_in_clear(_states), _read, greet=_greet)
+#: The secret is the `clientState`, which whoever subscribes makes up. Whatever is answered beside
+#: 2xx, 408, 429 and 5xx ends the subscription.
+WEBHOOK: Final = Webhook(
+    "business_central",
+    secret_in_clear(_states),
+    _read,
+    greet=_greet,
+    subscriptions=SUBSCRIPTIONS,
+)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from connectors.freshbooks.subscriptions import SUBSCRIPTIONS
 from connectors.kit.spec import Account, PageRequest
 from connectors.kit.webhooks.bodies import BadBody, form, word
 from connectors.kit.webhooks.scheme import Event, EventKind, Handshake, Webhook
@@ -70,4 +71,5 @@ WEBHOOK: Final = Webhook(
     greet=_greet,
     confirm=_confirm,
     answer_seconds=10,
+    subscriptions=SUBSCRIPTIONS,
 )

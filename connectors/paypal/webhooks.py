@@ -18,6 +18,7 @@ from connectors.kit.webhooks.certificates import CertificateSource, signed_by_ce
 from connectors.kit.webhooks.scheme import Event, Webhook
 from connectors.kit.webhooks.signatures import Delivery
 from connectors.paypal.connector import reads_invoices
+from connectors.paypal.subscriptions import SUBSCRIPTIONS
 
 _INVOICES: Final = "INVOICING.INVOICE."
 _CERTIFICATES: Final = CertificateSource(
@@ -69,8 +70,8 @@ _SCHEME: Final = signed_by_certificate(
     id_header="paypal-transmission-id",
 )
 #: Of accounts whose transactions are read. The secret is the id of the webhook.
-WEBHOOK: Final = Webhook("paypal", _SCHEME, _ignored)
-_OF_INVOICES: Final = Webhook("paypal", _SCHEME, _read)
+WEBHOOK: Final = Webhook("paypal", _SCHEME, _ignored, subscriptions=SUBSCRIPTIONS)
+_OF_INVOICES: Final = Webhook("paypal", _SCHEME, _read, subscriptions=SUBSCRIPTIONS)
 
 
 def webhook_from(account: Account) -> Webhook:

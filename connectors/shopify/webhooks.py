@@ -13,6 +13,7 @@ from typing import Final
 from connectors.kit.webhooks.bodies import BadBody, moment, opened, word
 from connectors.kit.webhooks.scheme import Event, EventKind, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
+from connectors.shopify.subscriptions import SUBSCRIPTIONS
 
 _TOPIC: Final = "x-shopify-topic"
 _SHOP: Final = "x-shopify-shop-domain"
@@ -63,4 +64,5 @@ WEBHOOK: Final = Webhook(
     _read,
     answer_seconds=5,
     kept_headers=(_TOPIC, _SHOP, _EVENT, _DELIVERY),
+    subscriptions=SUBSCRIPTIONS,
 )

@@ -51,7 +51,7 @@ from connectors.kit.spec.fields import (
 )
 
 #: The version of the API that this is written for; Square answers each version as it was.
-_VERSION = "2025-08-20"
+VERSION = "2025-08-20"
 _PAGE_SIZE = 1000
 _IDS_PER_CALL = 100
 _SEARCH = "/v2/orders/search"
@@ -373,7 +373,7 @@ SPEC = ConnectorSpec(
         read_accounts=_locations,
         json_body=True,
     ),
-    headers=lambda _: {"square-version": _VERSION, "content-type": "application/json"},
+    headers=lambda _: {"square-version": VERSION, "content-type": "application/json"},
     streams=(_ORDERS, _RETURNS),
     lookups=(
         Lookup(

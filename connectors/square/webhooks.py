@@ -12,6 +12,7 @@ from connectors.kit.mapping.pointers import dig
 from connectors.kit.webhooks.bodies import BadBody, moment, opened, optional_word, word
 from connectors.kit.webhooks.scheme import Event, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac, url_and_body
+from connectors.square.subscriptions import SUBSCRIPTIONS
 
 #: The kinds of objects that name their order, by their keys in an event.
 _WITH_ORDER: Final = (
@@ -59,4 +60,5 @@ WEBHOOK: Final = Webhook(
     plain_hmac("x-square-hmacsha256-signature", content=url_and_body),
     _read,
     answer_seconds=10,
+    subscriptions=SUBSCRIPTIONS,
 )

@@ -44,7 +44,7 @@ from connectors.stripe.documents import invoice, payment
 
 #: The last version before 2025-03-31.basil, which took `charge` from invoices and `invoice` from
 #: charges.
-_VERSION: Final = "2025-02-24.acacia"
+VERSION: Final = "2025-02-24.acacia"
 _PAGE_SIZE: Final = 100
 #: How far events go back, less a margin. Lists are read from their beginning long before that: a
 #: read that was interrupted must still find its events when it goes on days later.
@@ -52,19 +52,19 @@ _EVENTS_REACH: Final = timedelta(days=30) - timedelta(minutes=5)
 _LISTS_REACH: Final = timedelta(days=20)
 #: Events after which an invoice may be worth something else, all of them known to the version.
 #: Those of credit notes name the invoice.
-_INVOICE_EVENTS: Final = (
+INVOICE_EVENTS: Final = (
     *("invoice.created", "invoice.finalized", "invoice.updated", "invoice.paid"),
     *("invoice.payment_succeeded", "invoice.voided", "invoice.marked_uncollectible"),
     *("credit_note.created", "credit_note.updated", "credit_note.voided"),
 )
-_REFUND_EVENTS: Final = (
+REFUND_EVENTS: Final = (
     *("charge.refunded", "charge.refund.updated"),
     *("refund.created", "refund.updated", "refund.failed"),
 )
-_PAYMENT_EVENTS: Final = (
+PAYMENT_EVENTS: Final = (
     *("charge.succeeded", "charge.pending", "charge.failed", "charge.captured"),
     *("charge.expired", "charge.updated"),
-    *_REFUND_EVENTS,
+    *REFUND_EVENTS,
 )
 #: Under which a list of events has the documents that were asked for.
 _DOCUMENT: Final = "document"
@@ -231,7 +231,7 @@ def _sign(account: Account, request: httpx.Request, _now: datetime) -> None:
 def _headers(account: Account) -> Mapping[str, str]:
     """The version, and for a platform's key the account that is meant."""
     connected = {"stripe-account": account.account} if account.options.get("connected") else {}
-    return {"stripe-version": _VERSION, **connected}
+    return {"stripe-version": VERSION, **connected}
 
 
 def _fault(body: Any) -> str | None:
@@ -264,7 +264,7 @@ SPEC = ConnectorSpec(
         Stream(
             "changed_invoices",
             "invoice",
-            _events(*_INVOICE_EVENTS),
+            _events(*INVOICE_EVENTS),
             _paged,
             records="/data",
             info=_INFO,
@@ -276,7 +276,7 @@ SPEC = ConnectorSpec(
         Stream(
             "refunded_invoices",
             "invoice",
-            _events(*_REFUND_EVENTS),
+            _events(*REFUND_EVENTS),
             _paged,
             records="/data",
             info=_INFO,
@@ -307,7 +307,7 @@ SPEC = ConnectorSpec(
         Stream(
             "changed_payments",
             "sale",
-            _events(*_PAYMENT_EVENTS, only_if="payments"),
+            _events(*PAYMENT_EVENTS, only_if="payments"),
             _paged,
             records="/data",
             info=_INFO,

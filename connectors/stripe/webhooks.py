@@ -15,6 +15,7 @@ from connectors.kit.spec import Account
 from connectors.kit.webhooks.bodies import BadBody, moment, opened, optional_word, word
 from connectors.kit.webhooks.scheme import Event, EventKind, Webhook
 from connectors.kit.webhooks.signatures import Delivery, timestamped_list
+from connectors.stripe.subscriptions import SUBSCRIPTIONS
 
 #: Where the object of an event has the id of the document, and the lists that it is asked from, by
 #: the first word of the event's name.
@@ -66,6 +67,7 @@ WEBHOOK: Final = Webhook(
     timestamped_list("stripe-signature"),
     partial(_read, payments=True),
     answer_seconds=10,
+    subscriptions=SUBSCRIPTIONS,
 )
 
 

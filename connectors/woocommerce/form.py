@@ -24,7 +24,7 @@ class WooCommerceShop(BaseModel):
         title="Consumer key",
         description=(
             "WooCommerce, Settings, Advanced, REST API: begins with ck_. Permission Read is "
-            "enough. Kept encrypted."
+            "enough; Read/Write has webhooks subscribed by themselves. Kept encrypted."
         ),
     )
     consumer_secret: SecretStr = Field(

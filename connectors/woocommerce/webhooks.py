@@ -12,6 +12,7 @@ from typing import Final
 from connectors.kit.webhooks.bodies import BadBody, form, moment, opened, word
 from connectors.kit.webhooks.scheme import Event, Handshake, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
+from connectors.woocommerce.subscriptions import SUBSCRIPTIONS
 
 _TOPIC: Final = "x-wc-webhook-topic"
 _SIGNATURE: Final = "x-wc-webhook-signature"
@@ -68,4 +69,5 @@ WEBHOOK: Final = Webhook(
     greet=_greet,
     answer_seconds=60,
     kept_headers=(_TOPIC,),
+    subscriptions=SUBSCRIPTIONS,
 )

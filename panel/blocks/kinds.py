@@ -4,7 +4,8 @@ import types
 from typing import Any, Final
 
 from connectors.forms import forms
-from connectors.kit.spec.form import Announced, Form
+from connectors.kit.spec.form import Announced, Form, Subscribed
+from connectors.registry import WEBHOOKS
 from panel.blocks.base import BillingConnection
 from panel.blocks.consented import ConsentedConnection
 from panel.blocks.described import DescribedConnection
@@ -25,6 +26,9 @@ def block_class(system: str, form: Form) -> type[BillingConnection]:
     bases: list[type] = [_BASES[form.access], form.fields]
     if form.webhook_secret:
         bases.insert(0, Announced)
+    hook = WEBHOOKS.get(system)
+    if hook is not None and hook.subscriptions is not None:
+        bases.insert(0, Subscribed)
     if form.changed is not None:
         bases.insert(0, form.changed)
     members: dict[str, Any] = {

@@ -16,15 +16,18 @@ from connectors.kit.webhooks.scheme import Webhook, unusable
 from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, declaration
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import find_block
-from panel.markdown import table
+from panel.markdown import plain, table
 from sql import endpoints as stored
-from sql import webhooks
+from sql import subscriptions, webhooks
 from sql.db import DbConnection, connect
 from sql.endpoints import EndpointRow, NewEndpoint
+from sql.subscriptions import SubscriptionState
 from sql.tokens import TokenUnreadableError
 
 #: How long signatures with the previous secret are accepted: a day.
 OVERLAP_SECONDS: Final = 86_400.0
+#: States of a subscription that needs nothing more at the vendor.
+_BY_ITSELF: Final = ("subscribed", "waiting", "elsewhere")
 _NOW_IN_USE: Final = "The secret of the block is in use now; the one before it for a day more."
 
 
@@ -58,6 +61,12 @@ def can_announce(system: str) -> bool:
     return system in WEBHOOKS or system in DESCRIBED_WEBHOOKS
 
 
+def subscribes(system: str) -> bool:
+    """Whether the system has an API by which the program subscribes its address."""
+    hook = WEBHOOKS.get(system)
+    return hook is not None and hook.subscriptions is not None
+
+
 def ensure_addresses(
     db: DbConnection,
     block: BillingConnection,
@@ -86,6 +95,8 @@ def ensure_addresses(
     options = _options(block)
     hook = _webhook_of(block, options)
     secret: SecretStr = getattr(block, "webhook_secret", NO_SECRET)
+    if _secret_is_subscribed(db, block, hook):
+        secret = NO_SECRET
     if secret.get_secret_value() and (problem := unusable(hook, secret)):
         raise NoWebhooksError(f'field "Webhook secret" of block "{block.name}": {problem}')
     current, made = (
@@ -131,6 +142,17 @@ def adopt_block_secrets(dsn: str, key: bytes) -> list[str]:
                 sentences.append(f"{name}: {error}")
         db.commit()
     return sentences
+
+
+def _secret_is_subscribed(db: DbConnection, block: BillingConnection, hook: Webhook) -> bool:
+    """Whether the secret came with a subscription that the program made.
+
+    The one in the block is then that of a subscription before, and must not replace it.
+    """
+    if hook.subscriptions is None or hook.subscriptions.signed_with == "account":
+        return False
+    state = subscriptions.read(db, block.name)
+    return state is not None and bool(state.vendor_ids)
 
 
 def _addresses_of(endpoints: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
@@ -194,7 +216,13 @@ def _take_secret(
 
 
 def markdown(
-    block: BillingConnection, title: str, kept: AddressState, http_url: str, *, public: bool
+    block: BillingConnection,
+    title: str,
+    kept: AddressState,
+    http_url: str,
+    *,
+    public: bool,
+    subscription: SubscriptionState | None = None,
 ) -> str:
     """The addresses and what to do with them, as Prefect's UI shows it.
 
@@ -204,17 +232,23 @@ def markdown(
         kept: Its addresses.
         http_url: Base URL of the HTTP API.
         public: Whether that URL is one that the vendor can reach.
+        subscription: What came of subscribing by the vendor's API; None: it has none.
     """
     rows = [
         [f"`{address(http_url, endpoint.endpoint_id)}`", endpoint.last_event_at]
         for endpoint in kept.addresses
     ]
     link = f"[block](/blocks/block/{block._block_document_id})"
+    steps = block.made_from.webhook_steps.format(block=link)
+    if subscription is not None and subscription.state in _BY_ITSELF:
+        steps = f"It was subscribed at {title} by itself: there is nothing to do there."
+    elif subscription is not None and subscription.detail:
+        steps = f"**Not subscribed by itself.** {plain(subscription.detail)}\n\nBy hand:\n\n{steps}"
     parts = [
         f"# Webhooks of {title}",
         f"**{kept.state.capitalize()}.** {_NOW_IN_USE if kept.secret_taken else ''}",
         table(["Address", "Last webhook"], rows),
-        block.made_from.webhook_steps.format(block=link),
+        steps,
         (
             "Polling goes on beside it: a sale whose webhook is lost comes with the next poll, and "
             "none counts twice."

@@ -1,16 +1,19 @@
 """The page "Billing systems": the state of every connection, and what needs somebody."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from panel.connect.webhook_address import address, can_announce
+from panel.connect.subscriptions import sentence
+from panel.connect.webhook_address import address, can_announce, subscribes
 from panel.markdown import age, clock, plain, shortened, span, table
 from panel.pages.connection_status import ConnectionOverview, ConnectionStatus
 from sql.panel_pages import AccountState, Address, LastAttempt
+from sql.subscriptions import SubscriptionState
 from sql.webhooks import Backlog
 from tasks.run_report import grouped
+from tasks.webhooks.subscriptions import NEEDS_SOMEBODY
 
 TITLE: Final = "Billing systems"
 #: Characters shown of an error; the run's report has all of it.
@@ -36,6 +39,10 @@ class Ledger:
     addresses: Sequence[Address]
     #: Members whose points are still to be computed.
     members_waiting: int = 0
+    #: What came of subscribing webhooks by the vendors' APIs, by connection.
+    subscriptions: Mapping[str, SubscriptionState] = field(default_factory=dict)
+    #: Whether the installation has a public https address, which vendors can reach.
+    is_public: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def markdown(
             "minutes."
         ),
         links,
-        _needs(rows_shown),
+        _needs(rows_shown, ledger),
         _table(rows_shown, now),
         _computing(ledger.members_waiting),
         _webhooks(ledger, overview, now, http_url),
@@ -160,7 +167,7 @@ def headline(rows_shown: Sequence[Row]) -> str:
     return f"{len(rows_shown)} connected: {text}."
 
 
-def _needs(rows_shown: Sequence[Row]) -> str:
+def _needs(rows_shown: Sequence[Row], ledger: Ledger) -> str:
     lines = [
         f"- **{row.connection.name}**, {row.state}: {row.needs}" for row in rows_shown if row.needs
     ]
@@ -170,6 +177,12 @@ def _needs(rows_shown: Sequence[Row]) -> str:
         f"- **{row.connection.name}**: {grouped(row.parked)} webhooks are parked; the "
         "[reports](/artifacts/key/webhooks) say why."
         for row in parked
+    ]
+    lines += [
+        f"- **{row.connection.name}**, webhooks: {plain(state.detail)}"
+        for row in rows_shown
+        if (state := ledger.subscriptions.get(row.connection.name)) is not None
+        and state.state in NEEDS_SOMEBODY
     ]
     return "## What needs you\n\n" + "\n".join(lines) if lines else ""
 
@@ -241,6 +254,7 @@ def _webhooks(ledger: Ledger, overview: ConnectionOverview, now: datetime, http_
             endpoint.connection,
             f"`{address(http_url, endpoint.endpoint_id)}`",
             _address_state(endpoint, overview),
+            _subscription(ledger, endpoint.connection, endpoint.system),
             age(endpoint.last_event_at, now),
         ]
         for endpoint in ledger.addresses
@@ -251,20 +265,37 @@ def _webhooks(ledger: Ledger, overview: ConnectionOverview, now: datetime, http_
         for connection in overview.connections.values()
         if connection.block_id and can_announce(connection.system)
     ]
-    missing = [name for name in without if name not in names]
+    without = [name for name in without if name not in names]
+    missing = [name for name in without if not subscribes(overview.connections[name].system)]
+    waiting = [name for name in without if name not in missing]
     run = _deployment_link(overview, "webhook-address")
-    lines = [table(["Connection", "Address", "State", "Last one"], rows)] if rows else []
+    lines = (
+        [table(["Connection", "Address", "State", "At the vendor", "Last one"], rows)]
+        if rows
+        else []
+    )
     if rows:
         lines.append(
-            "Enter the address at the billing system and its secret, as *Webhook secret*, in the "
-            f"block; then run {run}. Polling goes on beside it."
+            "*By hand*: enter the address at the billing system and its secret, as *Webhook "
+            f"secret*, in the block; then run {run}. Polling goes on beside it."
         )
+    lines += [
+        f"**{name}**: {plain(_subscription(ledger, name, overview.connections[name].system))}."
+        for name in waiting
+    ]
     if missing:
         lines.append(
             f"None yet: {', '.join(missing)}. {run} makes one, for points within a second of the "
             "sale."
         )
     return "\n\n".join(["## Webhook addresses", *lines]) if lines else ""
+
+
+def _subscription(ledger: Ledger, connection: str, system: str) -> str:
+    """What the vendor knows of the address, in words."""
+    if not subscribes(system):
+        return "by hand"
+    return sentence(ledger.subscriptions.get(connection), is_public=ledger.is_public)
 
 
 def _deployment_link(overview: ConnectionOverview, deployment: str) -> str:

@@ -19,7 +19,7 @@ from panel.pages.billing_systems import Ledger
 from panel.pages.connection_status import ConnectionOverview, read
 from panel.pages.publish import STATUS, SYSTEMS, links, publish, published_pages
 from settings import Settings, settings
-from sql import ledger, webhooks
+from sql import ledger, subscriptions, webhooks
 from sql import panel_pages as pages
 from sql.db import connect
 from tasks.database_errors import without_row_data
@@ -71,7 +71,8 @@ def _ledger(installation: Settings, overview: ConnectionOverview) -> Ledger:
         return Ledger(
             pages.accounts(connection), pages.last_attempts(connection, list(overview.connections)),
             webhooks.backlog(connection), pages.addresses(connection),
-            ledger.dirty_members(connection),
+            ledger.dirty_members(connection), subscriptions.read_all(connection),
+            installation.has_public_api,
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from connectors.kit.http.responses import Call
-from panel.markdown import cell, table
+from panel.markdown import cell, plain, table
 from panel.reports.reject_advice import fix
 from sql.refused import AccountRefused
 from tasks.award.members import Awarded
@@ -68,6 +68,7 @@ def markdown(report: RunReport, links: Links, title: str) -> str:
         _times(report),
         _rejected(report),
         _notes(report),
+        _subscription(report),
         _record_changes(report),
         _fetched(report),
         _cursors(report),
@@ -248,6 +249,11 @@ def _to_do(reasons: dict[str, int]) -> str:
         counts[fix(reason)] += count
     lines = [f"- {grouped(count)} records: {text}." for text, count in counts.most_common()]
     return "**What to do**\n\n" + "\n".join(lines)
+
+
+def _subscription(report: RunReport) -> str:
+    """The section on webhooks that are not subscribed as they should be; "" where all is well."""
+    return f"## Webhooks\n\n{plain(report.subscription)}" if report.subscription else ""
 
 
 def _record_changes(report: RunReport) -> str:

@@ -670,10 +670,10 @@ def test_freshbooks_verification_is_confirmed_and_a_forged_one_is_not(box: Mailb
     assert state == "parked"
     assert reason.startswith("FreshBooks did not take the code, so it is not from there")
     assert "somebody" not in reason
-    box.receive([verification(str(callback.id), callback.code)], check=False)
+    box.receive([verification(str(callback.id), callback.secret)], check=False)
     box.run()
-    assert secrets_of(box, "freshbooks") == ([callback.code], "confirmed")
-    assert callback.verified
+    assert secrets_of(box, "freshbooks") == ([callback.secret], "confirmed")
+    assert callback.enabled
 
 
 def test_xero_introduces_an_address() -> None:

@@ -26,6 +26,8 @@ COMMANDS = [
     ["keys", "revoke"],
     ["webhooks", "create"],
     ["webhooks", "list"],
+    ["webhooks", "subscriptions"],
+    ["webhooks", "subscribe"],
     ["webhooks", "rotate"],
     ["webhooks", "disable"],
     ["webhooks", "replay"],

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
@@ -219,6 +220,27 @@ def test_stripe_webhooks() -> None:
             stripe.Webhook.construct_event(delivery.body, signature, "whsec_other")
 
 
+def test_stripe_endpoints(url: str, world: World) -> None:
+    """Stripe's own client makes, lists, changes and deletes an endpoint; the secret comes once."""
+    stripe = pytest.importorskip("stripe")
+    from simulator.systems.stripe.system import API_KEY
+
+    client = stripe.StripeClient(
+        API_KEY, base_addresses={"api": f"{url}/stripe"}, max_network_retries=0
+    )
+    endpoints = client.v1.webhook_endpoints
+    wanted = {"url": "https://points.example/hook", "enabled_events": ["invoice.paid"]}
+    made = endpoints.create(wanted)
+    assert made.secret.startswith("whsec_")
+    (listed,) = [row for row in endpoints.list().auto_paging_iter() if row.id == made.id]
+    assert getattr(listed, "secret", None) is None
+    assert endpoints.update(made.id, {"disabled": True}).status == "disabled"
+    assert endpoints.delete(made.id).deleted
+    with pytest.raises(stripe.InvalidRequestError):
+        endpoints.create({**wanted, "url": "http://points.example/hook"})
+    assert world.subscriptions["stripe"].all() == []
+
+
 def stripe_events() -> set[str]:
     """The names of events that an endpoint can choose, as the client declares them."""
     from stripe.params import _webhook_endpoint_create_params as declared
@@ -235,6 +257,28 @@ def test_stripe_knows_the_events_that_we_ask_for() -> None:
         asked.update(request.params.get("types[]", ()) if request else ())
     assert len(asked) > 20
     assert asked - stripe_events() == set()
+
+
+def test_freshbooks_callbacks(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FreshBooks' own client registers, verifies and deletes a callback."""
+    freshbooks = pytest.importorskip("freshbooks")
+    monkeypatch.setenv("FRESHBOOKS_API_URL", f"{url}/freshbooks")
+    sent: list[httpx.Request] = []
+    monkeypatch.setattr(
+        world, "outside", lambda request: sent.append(request) or httpx.Response(200)
+    )
+    client = freshbooks.Client(CLIENT_ID, access_token=world.grants["freshbooks"].issue_access())
+    account = ACCOUNTS["freshbooks"]
+    wanted = {"event": "invoice", "uri": "https://points.example/hook"}
+    made = client.callbacks.create(account, wanted)
+    form = dict(parse_qsl(sent[0].content.decode()))
+    assert (form["name"], form["object_id"]) == ("callback.verify", str(made.callbackid))
+    client.callbacks.verify(account, made.callbackid, form["verifier"])
+    assert [row.verified for row in client.callbacks.list(account)] == [True]
+    client.callbacks.resend_verification(account, made.callbackid)
+    assert len(sent) == 2
+    client.callbacks.delete(account, made.callbackid)
+    assert list(client.callbacks.list(account)) == []
 
 
 def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,6 +461,27 @@ def test_our_signature_is_the_one_of_woocommerces_client() -> None:
         url=address, consumer_key="ck", consumer_secret="cs", version="wc/v3", method="GET"
     )
     assert theirs.generate_oauth_signature(sent, address) == signature
+
+
+def test_squareup_subscriptions(url: str, world: World) -> None:
+    """Square's own client makes, lists, changes and deletes a subscription."""
+    square = pytest.importorskip("square")
+    client = square.Square(token=world.grants["square"].issue_access(), base_url=f"{url}/square")
+    subscriptions = client.webhooks.subscriptions
+    wanted = {
+        "name": "points",
+        "event_types": ["order.updated"],
+        "notification_url": "https://points.example/hook",
+    }
+    made = subscriptions.create(subscription=wanted, idempotency_key="k1").subscription
+    again = subscriptions.create(subscription=wanted, idempotency_key="k1").subscription
+    assert made.id == again.id
+    assert [row.signature_key for row in subscriptions.list()] == [made.signature_key]
+    subscriptions.update(made.id, subscription={"enabled": False})
+    assert list(subscriptions.list()) == []
+    assert [row.enabled for row in subscriptions.list(include_disabled=True)] == [False]
+    subscriptions.delete(made.id)
+    assert world.subscriptions["square"].all() == []
 
 
 def test_squareup(url: str, world: World) -> None:

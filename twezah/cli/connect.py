@@ -84,7 +84,7 @@ def connect(
         refuse_credentials(redirect_uri or "", is_address=True)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--redirect-uri") from None
-    with stoppable(), use_stack(settings(), simulator=False) as stack, _exit_for_operator():
+    with stoppable(), use_stack(settings(), simulator=False) as stack, exit_for_operator():
         from panel.connect import consent
 
         values = _application(name, system, client_id)
@@ -105,7 +105,10 @@ def connect(
             raise typer.Exit(NEEDS_OPERATOR)
         say(f"Connected: {chosen.account} {chosen.name}".rstrip())
         result = _run_test(saved, stack.dsn)
+        wrong = _subscribe(saved) if result.ok else ""
     _print(result, json=False)
+    if wrong:
+        say(f"Webhooks: {wrong}")
     if result.ok:
         say(f"Next: `twezah sync {name} --dry-run` keeps nothing and shows what would happen.")
     else:
@@ -128,7 +131,7 @@ def try_connection(
     from settings import settings
     from twezah.cli.use_stack import stoppable, use_stack
 
-    with stoppable(), use_stack(settings(), simulator=False) as stack, _exit_for_operator():
+    with stoppable(), use_stack(settings(), simulator=False) as stack, exit_for_operator():
         from panel.blocks.connected import find_block
 
         result = _run_test(find_block(name), stack.dsn)
@@ -137,7 +140,7 @@ def try_connection(
         raise typer.Exit(_exit_code(result))
 
 
-class _exit_for_operator:  # noqa: N801  used like a function
+class exit_for_operator:  # noqa: N801  used like a function
     """Turns an error that an operator must correct into one line and an exit code."""
 
     def __enter__(self) -> None:
@@ -250,6 +253,16 @@ def _choose(
         return None
     answer: int = typer.prompt("Which one", type=click.IntRange(1, len(choices)), err=True)
     return choices[answer - 1]
+
+
+def _subscribe(block: Any) -> str:
+    """Has the webhooks subscribed where the vendor has an API for it; what is wrong."""
+    from uuid import uuid4
+
+    from panel.connect.subscriptions import keep_subscribed
+    from settings import settings
+
+    return keep_subscribed(block, settings(), f"connect-{uuid4()}")
 
 
 def _run_test(block: Any, dsn: str) -> "CheckReport":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twezah.cli.exit_codes import FAILED
+from twezah.cli.exit_codes import FAILED, NEEDS_OPERATOR
 from twezah.cli.ledger import ledger
 from twezah.cli.options import Json, SystemKey, known_system
 from twezah.cli.output import print_json, print_table, say
@@ -34,6 +34,10 @@ def register(app: typer.Typer) -> None:
     )
     webhooks.command("create", epilog=example)(create)
     webhooks.command("list", epilog="Example: `twezah webhooks list`")(list_endpoints)
+    webhooks.command("subscriptions", epilog="Example: `twezah webhooks subscriptions`")(
+        list_subscriptions
+    )
+    webhooks.command("subscribe", epilog="Example: `twezah webhooks subscribe stripe`")(subscribe)
     webhooks.command("rotate", epilog="Example: `twezah webhooks rotate Xy3k --overlap-hours 24`")(
         rotate
     )
@@ -70,6 +74,82 @@ class _Row:
     networks: str
     events: int
     last_event: datetime | None
+
+
+@dataclass(frozen=True)
+class _SubscriptionRow:
+    connection: str
+    system: str
+    state: str
+    expires: datetime | None
+    checked: datetime
+    next_check: datetime
+    detail: str
+
+
+def list_subscriptions(json: Json = False) -> None:
+    """List what became of subscriptions that the program makes at the billing systems."""
+    from sql import subscriptions
+    from sql.db import connect
+
+    with ledger() as dsn, connect(dsn) as db:
+        states = subscriptions.read_all(db).values()
+    rows = [
+        _SubscriptionRow(
+            state.connection, state.system, state.state, state.expires_at, state.checked_at,
+            state.next_at, state.detail,
+        )
+        for state in states
+    ]  # fmt: skip
+    if json:
+        print_json(rows)
+        return
+    print_table("Webhook subscriptions", rows)
+    if not rows:
+        print(
+            "None was made yet: a run of a connection does it, where there is a public https "
+            "address (TWEZAH_API_PUBLIC_URL)."
+        )
+
+
+def subscribe(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="SYSTEM|NAME", help="The connection: a system, or its block's name."
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Subscribe, renew or remove at the billing system now, as the block says.
+
+    Nobody needs to: runs of the connection do it. For after something was corrected at the vendor.
+    """
+    from uuid import uuid4
+
+    from settings import settings
+    from twezah.cli.connect import exit_for_operator
+    from twezah.cli.use_stack import stoppable, use_stack
+
+    with stoppable(), use_stack(settings(), simulator=False), exit_for_operator():
+        from panel.blocks.connected import load_block
+        from panel.connect import subscriptions
+        from sql.subscriptions import SubscriptionsBusyError
+        from sql.tokens import StandbyError
+        from tasks.webhooks.subscriptions import NEEDS_SOMEBODY
+
+        try:
+            state = subscriptions.subscribe(load_block(name), settings(), f"subscribe-{uuid4()}")
+        except (subscriptions.NoSubscriptionsError, SubscriptionsBusyError, StandbyError) as error:
+            say(str(error))
+            raise typer.Exit(FAILED) from None
+        words = subscriptions.sentence(state, is_public=settings().has_public_api)
+    if json:
+        print_json({"connection": state.connection, "state": state.state, "detail": state.detail})
+    else:
+        say(f"{state.connection}: {words}")
+    if state.state in NEEDS_SOMEBODY:
+        raise typer.Exit(NEEDS_OPERATOR)
 
 
 def create(

@@ -144,6 +144,21 @@ class Announced(BaseModel):
     )
 
 
+class Subscribed(BaseModel):
+    """Whether the program subscribes its address by itself, at systems with an API for it."""
+
+    webhook_subscriptions: Literal["automatic", "off"] = Field(
+        default="automatic",
+        title="Webhook subscriptions",
+        description=(
+            "automatic: where this installation has a public https address "
+            "(TWEZAH_API_PUBLIC_URL), the program subscribes it at the billing system by itself, "
+            "keeps the subscription alive and stores its secret. off: it does not, and removes "
+            "what it subscribed; a person may then enter the address there."
+        ),
+    )
+
+
 def deletions_every(default: int, description: str) -> Any:
     """The field *Look for deletions every (hours)*, of systems that must list all ids for it.
 

@@ -34,6 +34,7 @@ from connectors.kit.webhooks.signatures import (
     matching_certified,
     without_secrets,
 )
+from connectors.kit.webhooks.subscriptions import Subscriptions
 
 __all__ = [
     "BadBody", "Delivery", "Event", "Handshake", "Headers", "Refused", "Scheme", "Verified",
@@ -112,6 +113,8 @@ class Webhook:
     body_bytes_max: int = 2 * 1024 * 1024
     #: Headers that `read` looks at; they are stored with the delivery.
     kept_headers: tuple[str, ...] = ()
+    #: How the vendor's API subscribes an address; None: it has none, and a person does it.
+    subscriptions: Subscriptions | None = None
 
 
 @dataclass(frozen=True)

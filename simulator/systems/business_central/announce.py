@@ -22,6 +22,8 @@ def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
     """All subscriptions of one address in one delivery, thirty seconds after the first change."""
     notices: list[dict[str, Any]] = []
     for entity, resource in _RESOURCES.items():
+        if sender.topics and resource not in sender.topics:
+            continue
         of_list = [change for change in changed if change[0].entity == entity]
         if len(of_list) > COLLECTION_OVER:
             notices.append(_collection(sender, resource, of_list))

@@ -1,8 +1,10 @@
 """Business Central's API v2.0, and the token endpoint of Microsoft Entra."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -19,6 +21,7 @@ from simulator.odata import (
     ordered,
     skip_token,
 )
+from simulator.subscriptions import Entry, SubscriptionBook
 from simulator.systems.business_central.render import (
     credit_memo_json,
     customer_json,
@@ -26,6 +29,7 @@ from simulator.systems.business_central.render import (
     invoice_json,
     item_json,
     lines_json,
+    moment,
 )
 from simulator.systems.business_central.system import ENVIRONMENT, TENANT
 from simulator.wire import json_response, unsupported
@@ -37,6 +41,8 @@ TOKEN_PATH: Final = f"/{TENANT}/oauth2/v2.0/token"
 _ROOT: Final = re.compile(r"/v2\.0/(?:(?P<tenant>[^/]+)/)?(?P<environment>[^/]+)/api/v2\.0/(.*)")
 _SEGMENT: Final = re.compile(r"(\w+)(?:\(([^)]*)\))?")
 _SCOPE: Final = "https://api.businesscentral.dynamics.com/.default"
+#: A subscription that is not renewed ends after so long.
+SUBSCRIPTION_LIFE: Final = timedelta(days=3)
 #: Rows of a page, at most; without a preference as many are sent.
 PAGE_MAX: Final = 20_000
 _OPTIONS: Final = (
@@ -124,9 +130,66 @@ class BusinessCentral:
         if matched["tenant"] not in (None, TENANT) or matched["environment"] != ENVIRONMENT:
             message = f"Environment '{matched['environment']}' does not exist."
             raise Failure(404, "NoEnvironment", message)
+        if _segment(matched[3].split("/")[0])[0] == "subscriptions":
+            return self._subscriptions(request, _segment(matched[3])[1])
         if request.method != "GET":
             raise Failure(405, "BadRequest_MethodNotAllowed", "The method is not allowed.")
         return self._company(request, matched[3].split("/"))
+
+    def _subscriptions(self, request: httpx.Request, key: str | None) -> httpx.Response:
+        book = self.world.subscriptions[self.name]
+        if not book.allowed:
+            message = "The server has rejected the client credentials."
+            raise Failure(401, "Authentication_InvalidCredentials", message)
+        if request.method == "GET" and key is None:
+            shown = [subscription_json(entry) for entry in book.all()]
+            return json_response({"@odata.context": self._context("subscriptions"), "value": shown})
+        if request.method == "POST" and key is None:
+            return json_response(subscription_json(self._subscribed(request, book)), 201)
+        entry = book.get((key or "").strip("'"))
+        if entry is None:
+            raise Failure(404, "Internal_RecordNotFound", "The record does not exist.")
+        if "if-match" not in request.headers:
+            raise Failure(400, "BadRequest", "The header If-Match is required.")
+        if request.method == "DELETE":
+            book.remove(entry.id)
+            return httpx.Response(204)
+        if request.method != "PATCH":
+            raise Failure(405, "BadRequest_MethodNotAllowed", "The method is not allowed.")
+        fields = _fields(request)
+        entry.url = str(fields.get("notificationUrl", entry.url))
+        self._shake_hands(entry.url)
+        entry.secret = str(fields.get("clientState", entry.secret))
+        entry.expires_at = self.world.now() + SUBSCRIPTION_LIFE
+        return json_response(subscription_json(entry))
+
+    def _subscribed(self, request: httpx.Request, book: SubscriptionBook) -> Entry:
+        fields = _fields(request)
+        resource = str(fields.get("resource", ""))
+        name = resource.rpartition("/")[2]
+        if f"companies({COMPANY})" not in resource.lower() or name not in _LINES:
+            raise Failure(400, "BadRequest", "The resource is not supported for webhooks.")
+        url = str(fields.get("notificationUrl", ""))
+        if any(entry.url == url and entry.topics == (name,) for entry in book.all()):
+            raise Failure(400, "Internal_EntityWithSameKeyExists", "The record already exists.")
+        self._shake_hands(url)
+        return book.add(
+            url, (name,), secret=str(fields.get("clientState", "")), key=book.next_digest()[:32],
+            life=SUBSCRIPTION_LIFE, resource=resource,
+        )  # fmt: skip
+
+    def _shake_hands(self, url: str) -> None:
+        """Calls the address; it must answer 200 with the token."""
+        if not url.startswith("https://"):
+            raise Failure(400, "BadRequest", "The notification URL must be https.")
+        token = derived_id(str(self.world.seed), "validation", url)
+        asked = httpx.Request("POST", f"{url}?validationToken={token}")
+        try:
+            answer = self.world.outside(asked)
+        except httpx.TransportError:
+            answer = httpx.Response(503)
+        if answer.status_code != 200 or answer.text != token:
+            raise Failure(400, "BadRequest", "The notification URL did not return the token.")
 
     def _company(self, request: httpx.Request, parts: Sequence[str]) -> httpx.Response:
         name, key = _segment(parts[0])
@@ -228,6 +291,30 @@ def _token_error(status: int, error: str, number: int) -> httpx.Response:
     described = f"AADSTS{number}: The request was refused."
     body = {"error": error, "error_description": described, "error_codes": [number]}
     return json_response(body, status)
+
+
+def _fields(request: httpx.Request) -> dict[str, Any]:
+    try:
+        fields = json.loads(request.content)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise Failure(400, "BadRequest", "The body is not a JSON object.")
+    return fields
+
+
+def subscription_json(entry: Entry) -> dict[str, Any]:
+    """As the vendor's example has it."""
+    assert entry.expires_at is not None
+    return {
+        "subscriptionId": entry.id,
+        "notificationUrl": entry.url,
+        "resource": entry.facts["resource"],
+        "userId": "00000000-0000-0000-0000-000000000001",
+        "lastModifiedDateTime": moment(entry.created_at),
+        "clientState": entry.secret,
+        "expirationDateTime": moment(entry.expires_at),
+    }
 
 
 def _segment(text: str) -> tuple[str, str | None]:

@@ -33,7 +33,8 @@ def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
             "user_id": "1",
         }
         sign = _over_fields(sender.secret)
-        made.append(Delivery("freshbooks", urlencode(form).encode(), _FORM, sign))
+        body = urlencode(form).encode()
+        made.append(Delivery("freshbooks", body, _FORM, sign, form["name"]))
     return made
 
 

@@ -28,7 +28,8 @@ def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
         event = _event(sender, books, document, what)
         if event is not None:
             body = json_body(event)
-            made.append(Delivery("paypal", body, "application/json", _signed(sender, event["id"])))
+            sign = _signed(sender, event["id"])
+            made.append(Delivery("paypal", body, "application/json", sign, event["event_type"]))
     return made
 
 

@@ -11,6 +11,7 @@ import httpx
 from simulator.limits import Throttled
 from simulator.model import Document
 from simulator.oauth import Denied, basic_client, read_form
+from simulator.subscriptions import Entry, SubscriptionBook
 from simulator.systems.paypal import certificate
 from simulator.systems.paypal.books import PayPalBooks
 from simulator.systems.paypal.render import (
@@ -29,6 +30,9 @@ TRANSACTIONS: Final = "/v1/reporting/transactions"
 INVOICES: Final = "/v2/invoicing/invoices"
 SEARCH: Final = "/v2/invoicing/search-invoices"
 VERIFY: Final = "/v1/notifications/verify-webhook-signature"
+WEBHOOKS: Final = "/v1/notifications/webhooks"
+#: Webhooks that an application may have.
+WEBHOOKS_MAX: Final = 10
 CERTIFICATES: Final = "/v1/notifications/certs/"
 #: The longest time that a question may be about, and how long transactions are kept.
 WINDOW_MAX: Final = timedelta(days=31)
@@ -90,6 +94,8 @@ class PayPal:
             refused = Refused(401, "AUTHENTICATION_FAILURE", "The credentials are not valid.")
             return self._refused(refused)
         try:
+            if path.startswith(WEBHOOKS):
+                return self._webhooks(request, path.removeprefix(WEBHOOKS).strip("/"))
             return json_response(self._routed(request, path), headers=self._debug())
         except Refused as error:
             return self._refused(error)
@@ -140,6 +146,33 @@ class PayPal:
         if request.method == "GET" and invoice is not None and not invoice.deleted:
             return invoice_json(invoice, self.books)
         raise Refused(404, "RESOURCE_NOT_FOUND", "The specified resource does not exist.")
+
+    def _webhooks(self, request: httpx.Request, key: str) -> httpx.Response:
+        book = self.world.subscriptions[self.name]
+        if not book.allowed:
+            description = "Authorization failed due to insufficient permissions."
+            raise Refused(403, "NOT_AUTHORIZED", description)
+        if request.method == "GET" and not key:
+            return self._shown({"webhooks": [webhook_json(entry) for entry in book.all()]})
+        if request.method == "POST" and not key:
+            return self._shown(webhook_json(_subscribed(book, _json(request))), 201)
+        entry = book.get(key)
+        if entry is None:
+            raise Refused(404, "INVALID_RESOURCE_ID", "Resource id is invalid or was not found.")
+        if request.method == "DELETE":
+            book.remove(key)
+            return httpx.Response(204, headers=self._debug())
+        if request.method != "PATCH":
+            raise Refused(404, "RESOURCE_NOT_FOUND", "The specified resource does not exist.")
+        for operation in json.loads(request.content):
+            if operation["path"] == "/event_types":
+                entry.topics = tuple(event["name"] for event in operation["value"])
+            elif operation["path"] == "/url":
+                entry.url = operation["value"]
+        return self._shown(webhook_json(entry))
+
+    def _shown(self, body: dict[str, Any], status: int = 200) -> httpx.Response:
+        return json_response(body, status, self._debug())
 
     def _transactions(self, request: httpx.Request) -> dict[str, Any]:
         params = request.url.params
@@ -228,6 +261,31 @@ class PayPal:
         text = certificate.signed_text(sent_id, sent_at, webhook_id, event[:end].encode())
         fits = certificate.is_signed(text, str(asked.get("transmission_sig")))
         return {"verification_status": "SUCCESS" if fits else "FAILURE"}
+
+
+def _subscribed(book: SubscriptionBook, fields: dict[str, Any]) -> Entry:
+    url, events = str(fields.get("url", "")), fields.get("event_types") or []
+    if not url.startswith("https://"):
+        raise Refused(400, "VALIDATION_ERROR", "Not a valid webhook URL", field="url")
+    if any(entry.url == url for entry in book.all()):
+        raise Refused(400, "WEBHOOK_URL_ALREADY_EXISTS", "Webhook URL already exists")
+    if len(book.all()) >= WEBHOOKS_MAX:
+        raise Refused(400, "WEBHOOK_NUMBER_LIMIT_EXCEEDED", "The limit has been reached")
+    key = book.next_digest()[:17].upper()
+    return book.add(url, tuple(event["name"] for event in events), secret=key, key=key)
+
+
+def webhook_json(entry: Entry) -> dict[str, Any]:
+    """A webhook of the application; its id is what deliveries are verified with."""
+    return {
+        "id": entry.id,
+        "url": entry.url,
+        "event_types": [
+            {"name": name, "description": "Something happened.", "status": "ENABLED"}
+            for name in entry.topics
+        ],
+        "links": [],
+    }
 
 
 def _invalid(field: str, description: str) -> Refused:

@@ -45,7 +45,8 @@ def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
                 "x-shopify-triggered-at": zulu(document.updated_at),
             }
             sign = signature(sender.secret, headers)
-            made.append(Delivery("shopify", body, "application/json", sign))
+            name = topic.upper().replace("/", "_")
+            made.append(Delivery("shopify", body, "application/json", sign, name))
     return made
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 
 from simulator.limits import Throttled
-from simulator.model import CURRENCY, Document
+from simulator.model import CLIENT_SECRET, CURRENCY, Document
 from simulator.oauth import Denied, form_client, read_form
 from simulator.systems.shopify.language import QueryError
 from simulator.systems.shopify.render import ORDERS, customer, events, gid, order
@@ -158,12 +158,61 @@ class Shopify:
                         "currencyCode": CURRENCY,
                         "ianaTimezone": "Africa/Luanda",
                     }
+                case "webhookSubscriptions" if held is None:
+                    return _slice(self._subscriptions(denied), arguments, "webhooks")
+                case "webhookSubscriptionCreate" | "webhookSubscriptionDelete":
+                    return self._mutation(name, arguments, denied)
                 case "refunds":
                     return held[: arguments.get("first") or len(held)]
                 case _:
                     return _slice(held, arguments, "")
 
         return resolve
+
+    def _subscriptions(self, denied: list[dict[str, Any]]) -> list[_Row]:
+        book = self.world.subscriptions[self.name]
+        if not book.allowed:
+            denied.append(_error("Access denied for webhookSubscriptions.", "ACCESS_DENIED"))
+            return []
+        return [
+            {"id": entry.id, "topic": entry.topics[0], "uri": entry.url, "format": "JSON",
+             "createdAt": entry.created_at.isoformat()}
+            for entry in book.all()
+        ]  # fmt: skip
+
+    def _subscribe(
+        self, arguments: Mapping[str, Any], denied: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Signed with the secret of the app, whoever subscribes."""
+        book = self.world.subscriptions[self.name]
+        topic = str(arguments["topic"])
+        uri = str(arguments["webhookSubscription"].get("uri", ""))
+        problem = ""
+        if not uri.startswith("https://"):
+            problem = "Address protocol must be https"
+        elif any((entry.url, entry.topics) == (uri, (topic,)) for entry in book.all()):
+            problem = "Address for this topic has already been taken"
+        if not book.allowed:
+            denied.append(_error("Access denied.", "ACCESS_DENIED"))
+        if problem or not book.allowed:
+            errors = [_user_error("uri", problem)] if problem else []
+            return {"webhookSubscription": None, "userErrors": errors}
+        number = int(book.next_digest()[:10], 16)
+        key = gid("WebhookSubscription", number)
+        book.add(uri, (topic,), secret=CLIENT_SECRET, key=key)
+        row = next(row for row in self._subscriptions(denied) if row["id"] == key)
+        return {"webhookSubscription": row, "userErrors": []}
+
+    def _mutation(
+        self, name: str, arguments: Mapping[str, Any], denied: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        if name == "webhookSubscriptionCreate":
+            return self._subscribe(arguments, denied)
+        removed = self.world.subscriptions[self.name].remove(str(arguments["id"]))
+        return {
+            "deletedWebhookSubscriptionId": arguments["id"] if removed else None,
+            "userErrors": [] if removed else [_user_error("id", "does not exist")],
+        }
 
     def _orders(self, denied: list[dict[str, Any]]) -> list[_Row]:
         scopes = self.grants.scope.split(",")
@@ -318,6 +367,10 @@ def _opened(cursor: str, scope: str) -> int:
     if held.get("scope") != scope:
         raise QueryError("Invalid cursor for current pagination sort.", "invalidCursor")
     return last
+
+
+def _user_error(field: str, message: str) -> dict[str, Any]:
+    return {"field": ["webhookSubscription", field], "message": message}
 
 
 def _error(message: str, code: str) -> dict[str, Any]:

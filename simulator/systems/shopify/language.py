@@ -53,6 +53,8 @@ class Parser:
         self.fragments: dict[str, Selected] = {}
         #: The variables of the query, with their default values.
         self.variables: dict[str, Any] = {}
+        #: "query" or "mutation".
+        self.operation = "query"
 
     def document(self) -> Sequence[Selected]:
         """What the one query of the document asks for."""
@@ -67,7 +69,7 @@ class Parser:
             if asked is not None:
                 raise QueryError("an operation name is required", "operationNameMissing")
             if self._peek() != "{":
-                self._take("query")
+                self.operation = self._take("mutation" if self._peek() == "mutation" else "query")
                 if self._peek() not in ("(", "{"):
                     self._take()
                 self._declare()

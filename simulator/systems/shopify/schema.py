@@ -38,7 +38,24 @@ TYPES: Final[Mapping[str, Mapping[str, str]]] = {
         "nodes": "[Node]",
         "events": "EventConnection",
         "shop": "Shop",
+        "webhookSubscriptions": "WebhookSubscriptionConnection",
     },
+    "MutationRoot": {
+        "webhookSubscriptionCreate": "WebhookSubscriptionCreatePayload",
+        "webhookSubscriptionDelete": "WebhookSubscriptionDeletePayload",
+    },
+    "WebhookSubscriptionConnection": _connection("WebhookSubscription"),
+    "WebhookSubscriptionEdge": {"cursor": _SCALAR, "node": "WebhookSubscription"},
+    "WebhookSubscription": _scalars("id topic uri format createdAt"),
+    "WebhookSubscriptionCreatePayload": {
+        "webhookSubscription": "WebhookSubscription",
+        "userErrors": "[UserError]",
+    },
+    "WebhookSubscriptionDeletePayload": {
+        **_scalars("deletedWebhookSubscriptionId"),
+        "userErrors": "[UserError]",
+    },
+    "UserError": _scalars("field message"),
     "Shop": _scalars("id name myshopifyDomain currencyCode ianaTimezone"),
     "Node": _scalars("id"),
     "PageInfo": _scalars("hasNextPage hasPreviousPage startCursor endCursor"),
@@ -104,6 +121,9 @@ ARGUMENTS: Final[Mapping[str, set[str]]] = {
     "lineItems": _PAGED,
     "refundLineItems": _PAGED,
     "refunds": {"first"},
+    "webhookSubscriptions": _PAGED,
+    "webhookSubscriptionCreate": {"topic", "webhookSubscription"},
+    "webhookSubscriptionDelete": {"id"},
 }
 #: Gives the value of a field of the root, or one page of a connection's records: from the field's
 #: name, its arguments, and the records (None at the root).
@@ -120,6 +140,8 @@ class Query:
     #: What it may cost, and what it did.
     requested_cost: int = 0
     actual_cost: int = 0
+    #: The type at the root: QueryRoot or MutationRoot.
+    root: str = "QueryRoot"
 
     @classmethod
     def read(cls, text: str, given: Mapping[str, Any]) -> "Query":
@@ -131,7 +153,8 @@ class Query:
         parser = Parser(text)
         asked = parser.document()
         query = cls(asked, {**parser.variables, **given}, parser.fragments)
-        query.requested_cost = query._cost(asked, "QueryRoot")
+        query.root = "MutationRoot" if parser.operation == "mutation" else "QueryRoot"
+        query.requested_cost = query._cost(asked, query.root)
         if query.requested_cost > COST_MAX:
             message = f"Query cost is {query.requested_cost}, which exceeds the limit of {COST_MAX}"
             raise QueryError(message, "MAX_COST_EXCEEDED")
@@ -202,7 +225,7 @@ class Query:
         Raises:
             QueryError: From `resolve`.
         """
-        return self._object(self.asked, "QueryRoot", None, resolve)
+        return self._object(self.asked, self.root, None, resolve)
 
     def _object(
         self, asked: Sequence[Selected], kind: str, value: Any, resolve: Resolve

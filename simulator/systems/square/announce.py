@@ -13,15 +13,17 @@ _HEADER: Final = "x-square-hmacsha256-signature"
 
 def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
     """One for each changed order."""
+    events = [_event(sender, *change) for change in changed]
     return [
         Delivery(
             "square",
-            json_body(_event(sender, *change)),
+            json_body(event),
             "application/json",
             lambda _body, _now: {},
+            topic=event["type"],
             sign_address=_signed(sender),
         )
-        for change in changed
+        for event in events
     ]
 
 

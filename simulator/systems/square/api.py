@@ -11,18 +11,21 @@ import httpx
 
 from simulator.limits import Throttled
 from simulator.oauth import Denied, form_client, read_form
+from simulator.subscriptions import Entry, SubscriptionBook
 from simulator.systems.square.render import (
     Order,
     customer_json,
     location_json,
     order_json,
     stamp,
+    subscription_json,
     variation_json,
 )
 from simulator.wire import instant, json_response
 from simulator.world import World
 
 TOKEN_PATH: Final = "/oauth2/token"
+SUBSCRIPTIONS: Final = "/v2/webhooks/subscriptions"
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 1000
 MAX_LOCATIONS: Final = 10
@@ -91,6 +94,8 @@ class Square:
 
     def _routed(self, request: httpx.Request, path: str) -> dict[str, Any]:
         route = (request.method, path)
+        if path.startswith(SUBSCRIPTIONS):
+            return self._subscriptions(request, path.removeprefix(SUBSCRIPTIONS).strip("/"))
         if route == ("GET", "/v2/locations"):
             return self._locations()
         if request.method == "GET":
@@ -104,6 +109,32 @@ class Square:
         if request.method != "POST" or path not in served:
             raise Refused(404, "NOT_FOUND", "API endpoint not found.")
         return served[path](_json(request))
+
+    def _subscriptions(self, request: httpx.Request, key: str) -> dict[str, Any]:
+        """Those of the application, for its own token alone."""
+        book = self.world.subscriptions[self.name]
+        if not book.allowed:
+            detail = "This endpoint takes personal access tokens only."
+            raise Refused(403, "FORBIDDEN", detail, category="AUTHENTICATION_ERROR")
+        if request.method == "GET" and not key:
+            hidden = request.url.params.get("include_disabled") != "true"
+            entries = [entry for entry in book.all() if entry.enabled or not hidden]
+            shown = [subscription_json(entry) for entry in entries]
+            return {"subscriptions": shown} if shown else {}
+        if request.method == "POST" and not key:
+            return {"subscription": subscription_json(_subscribed(book, _json(request)))}
+        entry = book.get(key)
+        if entry is None:
+            raise Refused(404, "NOT_FOUND", "There is no such subscription.")
+        if request.method == "DELETE":
+            book.remove(key)
+            return {}
+        if request.method != "PUT":
+            raise Refused(404, "NOT_FOUND", "API endpoint not found.")
+        changed = _json(request).get("subscription") or {}
+        entry.enabled = bool(changed.get("enabled", entry.enabled))
+        entry.topics = tuple(changed.get("event_types", entry.topics))
+        return {"subscription": subscription_json(entry)}
 
     def _token(self, request: httpx.Request) -> dict[str, Any]:
         if "json" not in request.headers.get("content-type", ""):
@@ -261,6 +292,25 @@ class Square:
             variation_json(product) for key, product in self.books.products.items() if key in ids
         ]
         return {"objects": objects} if objects else {}
+
+
+def _subscribed(book: SubscriptionBook, body: dict[str, Any]) -> Entry:
+    """A new subscription; the same idempotency key gives the same one."""
+    key, wanted = body.get("idempotency_key"), body.get("subscription") or {}
+    same = [entry for entry in book.all() if key and entry.facts["idempotency_key"] == key]
+    if same:
+        return same[0]
+    url, topics = wanted.get("notification_url"), wanted.get("event_types")
+    if not str(url).startswith("https://"):
+        raise Refused(400, "INVALID_VALUE", "It is no https URL.", field="notification_url")
+    if not isinstance(topics, list) or not topics:
+        raise Refused(400, "MISSING_REQUIRED_PARAMETER", "None are named.", field="event_types")
+    digest = book.next_digest()
+    return book.add(
+        str(url), tuple(topics), secret=digest[32:54], key=f"wbhk_{digest[:32]}",
+        name=wanted.get("name", ""), idempotency_key=key,
+        api_version=wanted.get("api_version", "2026-08-19"),
+    )  # fmt: skip
 
 
 def _json(request: httpx.Request) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from simulator.model import CURRENCY, Customer, Document, Product
+from simulator.subscriptions import Entry
 from simulator.systems.square.system import MERCHANT, SYSTEM
 
 #: Orders of the till whose number is a multiple of this have a tip.
@@ -223,6 +224,20 @@ def variation_json(product: Product) -> dict[str, Any]:
             "price_money": money(product.unit_minor),
             "pricing_type": "FIXED_PRICING",
         },
+    }
+
+
+def subscription_json(entry: Entry) -> dict[str, Any]:
+    """A webhook subscription, with its key."""
+    return {
+        "id": entry.id,
+        "name": entry.facts["name"],
+        "enabled": entry.enabled,
+        "event_types": list(entry.topics),
+        "notification_url": entry.url,
+        "api_version": entry.facts["api_version"],
+        "signature_key": entry.secret,
+        "created_at": stamp(entry.created_at),
     }
 
 

@@ -22,7 +22,9 @@ def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
             entries = [entry for entry in entries if entry.at >= document.updated_at]
         sent += [entry for entry in entries if entry not in sent]
     return [
-        Delivery("stripe", json_body(event_json(entry, books)), "application/json", sign)
+        Delivery(
+            "stripe", json_body(event_json(entry, books)), "application/json", sign, entry.type
+        )
         for entry in sent
     ]
 

@@ -13,6 +13,8 @@ import httpx
 
 from simulator.limits import Throttled
 from simulator.model import Customer, Document
+from simulator.subscriptions import Entry as Subscribed
+from simulator.subscriptions import SubscriptionBook
 from simulator.systems.stripe.books import Entry, StripeBooks
 from simulator.systems.stripe.render import (
     DEFAULT_VERSION,
@@ -32,6 +34,9 @@ from simulator.world import World
 DEFAULT_PAGE: Final = 10
 MAX_PAGE: Final = 100
 EVENT_DAYS: Final = 30
+ENDPOINTS: Final = "/v1/webhook_endpoints"
+#: Endpoints that an account may have.
+ENDPOINTS_MAX: Final = 16
 TYPES_MAX: Final = 20
 #: What each list takes besides its paging.
 _FILTERS: Final = {
@@ -92,13 +97,13 @@ class Stripe:
         try:
             self._let_in(request)
             version = _version(request)
-            return self._sent(self._routed(path, Query(request.url.params), version))
+            if path.startswith(ENDPOINTS):
+                return self._sent(self._endpoints(request, path.removeprefix(ENDPOINTS).strip("/")))
+            return self._sent(self._read(request.method, path, Query(request.url.params), version))
         except ApiError as error:
             return self._error(error)
 
     def _let_in(self, request: httpx.Request) -> None:
-        if request.method != "GET":
-            raise ApiError(403, "more_permissions_required", "The key may only read")
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
         key = value.strip()
         if scheme.lower() == "basic":
@@ -115,6 +120,37 @@ class Stripe:
             message = "The provided key does not have access to that account"
             raise ApiError(403, "account_invalid", message)
 
+    def _endpoints(self, request: httpx.Request, key: str) -> Any:
+        """Webhook endpoints; the secret is in the answer to the creation alone."""
+        book = self.world.subscriptions[self.name]
+        if not book.allowed:
+            message = "The provided key does not have the required permissions"
+            raise ApiError(403, "more_permissions_required", message)
+        if request.method == "GET" and not key:
+            query = Query(request.url.params)
+            query.refuse_others({"limit", "starting_after", "ending_before", "expand"})
+            rows = [
+                Row(entry.id, at(entry.created_at), partial(endpoint_json, entry))
+                for entry in reversed(book.all())
+            ]
+            page = self._paged(ENDPOINTS, rows, query)
+            return page | {"data": [row.write(DEFAULT_VERSION) for row in page["data"]]}
+        form = Query(httpx.QueryParams(request.content.decode()))
+        if request.method == "POST" and not key:
+            entry = _subscribed(book, form)
+            return endpoint_json(entry) | {"secret": entry.secret}
+        found = book.get(key)
+        if found is None:
+            message = f"No such webhook endpoint: '{key}'"
+            raise ApiError(404, "resource_missing", message, "webhook_endpoint")
+        if request.method == "DELETE":
+            book.remove(key)
+            return {"id": key, "object": "webhook_endpoint", "deleted": True}
+        found.topics = tuple(form.many("enabled_events")) or found.topics
+        if form.text("disabled"):
+            found.enabled = form.text("disabled") != "true"
+        return endpoint_json(found)
+
     def _sent(self, body: Any, status: int = 200) -> httpx.Response:
         return json_response(body, status, {"request-id": f"req_{next(self._requests):014d}"})
 
@@ -126,6 +162,11 @@ class Stripe:
             **({"param": error.param} if error.param else {}),
         }
         return self._sent({"error": body}, error.status)
+
+    def _read(self, method: str, path: str, query: "Query", version: str) -> Any:
+        if method != "GET":
+            raise ApiError(403, "more_permissions_required", "The key may only read")
+        return self._routed(path, query, version)
 
     def _routed(self, path: str, query: "Query", version: str) -> Any:
         parts = path.strip("/").split("/")
@@ -371,6 +412,10 @@ class Query:
         """The values of `name[]` or `name[0]`, `name[1]`."""
         return [v for n, key, v in self._pairs if n == name and key is not None]
 
+    def named(self, name: str) -> dict[str, str]:
+        """The values of `name[key]`, by their keys."""
+        return {key: value for n, key, value in self._pairs if n == name and key}
+
     def number(self, name: str, default: int) -> int:
         """A whole number."""
         value = self.text(name)
@@ -398,6 +443,42 @@ class Query:
                 raise ApiError(400, "parameter_unknown", f"Unknown: {name}[{key}]", name)
             since, until = max(since, first), min(until, end)
         return since, until
+
+
+def _subscribed(book: SubscriptionBook, form: Query) -> Subscribed:
+    if not form.text("url").startswith("https://"):
+        raise ApiError(400, "url_invalid", "Invalid URL: it must begin with https", "url")
+    topics = tuple(form.many("enabled_events"))
+    for name in topics:
+        if name != "*" and not _KNOWN_EVENTS.fullmatch(name):
+            raise ApiError(400, "", f"The event {name} does not exist", "enabled_events")
+    if not topics:
+        raise ApiError(400, "parameter_missing", "Missing: enabled_events", "enabled_events")
+    if len(book.all()) >= ENDPOINTS_MAX:
+        raise ApiError(400, "", f"You have reached the maximum of {ENDPOINTS_MAX} endpoints")
+    digest = book.next_digest()
+    return book.add(
+        form.text("url"), topics, secret=f"whsec_{digest[32:]}", key=f"we_{digest[:24]}",
+        api_version=form.text("api_version") or None, description=form.text("description") or None,
+        metadata=form.named("metadata"),
+    )  # fmt: skip
+
+
+def endpoint_json(entry: Subscribed, _version: str = "") -> dict[str, Any]:
+    """A webhook endpoint without its secret."""
+    return {
+        "id": entry.id,
+        "object": "webhook_endpoint",
+        "api_version": entry.facts["api_version"],
+        "application": None,
+        "created": at(entry.created_at),
+        "description": entry.facts["description"],
+        "enabled_events": list(entry.topics),
+        "livemode": True,
+        "metadata": entry.facts["metadata"],
+        "status": "enabled" if entry.enabled else "disabled",
+        "url": entry.url,
+    }
 
 
 def _version(request: httpx.Request) -> str:

@@ -23,7 +23,8 @@ def deliveries(sender: Sender, changed: Sequence[Change]) -> list[Delivery]:
         body = _body(document, what)
         for event in _EVENTS.get(what, ("updated",)):
             sign = _signed(sender.secret, event, next(sender.numbers))
-            made.append(Delivery("woocommerce", json_body(body), "application/json", sign))
+            topic = f"order.{event}"
+            made.append(Delivery("woocommerce", json_body(body), "application/json", sign, topic))
     return made
 
 

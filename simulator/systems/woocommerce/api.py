@@ -1,5 +1,6 @@
 """A WooCommerce shop's REST API v3: orders, refunds and customers, for a key that may read."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -9,6 +10,7 @@ import httpx
 
 from simulator.limits import Throttled
 from simulator.model import LUANDA, Customer, Document
+from simulator.subscriptions import SubscriptionBook
 from simulator.systems.woocommerce import render
 from simulator.systems.woocommerce.auth import NOBODY, Keys
 from simulator.wire import cached, join, json_response, raw_response
@@ -70,10 +72,14 @@ class WooCommerce:
             return _error(401, "woocommerce_rest_cannot_view", "Sorry, you cannot list resources.")
         if refusal is not None:
             return _refused(request, refusal)
-        if request.method not in ("GET", "HEAD"):
+        parts = path.removeprefix(ROOT).strip("/").split("/")
+        book, writes = self.world.subscriptions[self.name], request.method not in ("GET", "HEAD")
+        if writes and not (parts[0] == "webhooks" and book.allowed):
             return _refused(request, "The API key provided does not have write permissions.")
         try:
-            return self._routed(request, path.removeprefix(ROOT).strip("/").split("/"))
+            if parts[0] == "webhooks":
+                return self._webhooks(request, book, "".join(parts[1:]))
+            return self._routed(request, parts)
         except Invalid as invalid:
             return _error(
                 400,
@@ -81,6 +87,56 @@ class WooCommerce:
                 f"Invalid parameter(s): {invalid.name}",
                 params={invalid.name: "Invalid parameter."},
             )
+
+    def _webhooks(self, request: httpx.Request, book: SubscriptionBook, key: str) -> httpx.Response:
+        if request.method == "GET" and not key:
+            page = _number(request.url.params, "page", 1)
+            size = _number(request.url.params, "per_page", DEFAULT_PAGE)
+            rows = book.all()[::-1][(page - 1) * size : page * size]
+            return json_response([render.webhook_json(entry) for entry in rows])
+        if request.method == "POST" and not key:
+            return self._new_webhook(book, _json(request))
+        entry = book.get(key)
+        if entry is None:
+            message = "Invalid ID."
+            return _error(404, "woocommerce_rest_shop_webhook_invalid_id", message)
+        if request.method == "DELETE":
+            if request.url.params.get("force") != "true":
+                message = "Webhooks do not support trashing."
+                return _error(501, "woocommerce_rest_trash_not_supported", message)
+            book.remove(key)
+        elif request.method == "PUT":
+            fields = _json(request)
+            entry.facts["status"] = fields.get("status", entry.facts["status"])
+            entry.enabled = entry.facts["status"] == "active"
+            entry.secret = fields.get("secret", entry.secret)
+            entry.url = fields.get("delivery_url", entry.url)
+        return json_response(render.webhook_json(entry))
+
+    def _new_webhook(self, book: SubscriptionBook, fields: dict[str, Any]) -> httpx.Response:
+        """The address must answer a ping: an unsigned form with the number of the webhook."""
+        url, topic = str(fields.get("delivery_url", "")), str(fields.get("topic", ""))
+        if not url.startswith(("http://", "https://")):
+            raise Invalid("delivery_url")
+        if topic.partition(".")[0] not in ("order", "customer", "product", "coupon"):
+            raise Invalid("topic")
+        number = 142 + int(book.next_digest()[:6], 16)
+        ping = urlencode({"webhook_id": number}).encode()
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        try:
+            status = self.world.outside(
+                httpx.Request("POST", url, content=ping, headers=headers)
+            ).status_code
+        except httpx.TransportError:
+            status = 0
+        if status != 200:
+            message = f"Error: Delivery URL returned response code: {status}"
+            return _error(400, "woocommerce_rest_invalid_webhook_delivery_url", message)
+        entry = book.add(
+            url, (topic,), secret=fields.get("secret") or book.digest("secret"), key=str(number),
+            name=fields.get("name", ""), status=fields.get("status", "active"),
+        )  # fmt: skip
+        return json_response(render.webhook_json(entry), 201)
 
     def _routed(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
         match parts:
@@ -169,6 +225,16 @@ class WooCommerce:
             headers["link"] = ", ".join(links)
         decimals = _decimals(params)
         return raw_response(join(body(row, decimals) for row in shown), headers=headers)
+
+
+def _json(request: httpx.Request) -> dict[str, Any]:
+    try:
+        fields = json.loads(request.content)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise Invalid("body")
+    return fields
 
 
 def _customer_body(row: Customer, _decimals: int) -> bytes:

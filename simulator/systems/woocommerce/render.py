@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from simulator.model import CURRENCY, LUANDA, Customer, Document, Line
+from simulator.subscriptions import Entry
 
 _SITE: Final = "https://loja.aguatwezah.example/wp-json/wc/v3"
 
@@ -152,6 +153,22 @@ def _billing(customer: Customer, *, by_staff: bool) -> dict[str, str]:
         "country": "" if by_staff else "AO",
         "email": f"cliente{customer.id}@example.com",
         "phone": "" if by_staff else customer.phone or "",
+    }
+
+
+def webhook_json(entry: Entry) -> dict[str, Any]:
+    """A webhook, without its secret."""
+    resource, _, event = entry.topics[0].partition(".")
+    return {
+        "id": int(entry.id),
+        "name": entry.facts["name"],
+        "status": entry.facts["status"],
+        "topic": entry.topics[0],
+        "resource": resource,
+        "event": event,
+        "hooks": [],
+        "delivery_url": entry.url,
+        "date_created_gmt": f"{entry.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
     }
 
 
