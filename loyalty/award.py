@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from loyalty.duplicates import COUNTED_AT
 from loyalty.earning import earned
 from loyalty.inputs import CLAIMS, DUE, HISTORY, TIERS, Facts
 from loyalty.program import Program
@@ -99,7 +100,8 @@ def _due(
             pl.col("earned").alias("due"), _json(base).alias("breakdown")
         ).select(columns)
     extras = _shares(applied, promotions)
-    kept = [*HISTORY.names(), "net_minor", "tier", "program_version", "base", "earned"]
+    own = ("net_minor", "tier", "program_version", "base", "earned", "counted_at")
+    kept = [*HISTORY.names(), *own]
     rows = sales.select("_row", *kept).join(
         extras, on=["_row", "member_id"], how="left", maintain_order="left"
     )
@@ -183,7 +185,10 @@ def _claims(
 
 
 def _json(parts: dict[str, pl.Expr], more: pl.Expr | None = None) -> pl.Expr:
-    """`{"base":1500,"tier":300}`: rules that gave nothing are left out, except the base."""
+    """`{"base":1500,"tier":300}`: rules that gave nothing are left out, except the base.
+
+    A document that counts instead is named with 0 points.
+    """
     shown = [
         pl.format('"{}":{}', pl.lit(name), points)
         if name == "base"
@@ -191,5 +196,8 @@ def _json(parts: dict[str, pl.Expr], more: pl.Expr | None = None) -> pl.Expr:
         for name, points in parts.items()
     ]
     shown += [] if more is None else [more]
+    # The document that counts instead, which gives no points here.
+    escaped = pl.col("counted_at").str.replace_all(r"([\\\"])", r"\$1")
+    shown.append(pl.format(f'"{COUNTED_AT}{{}}":0', escaped))
     inner = pl.concat_str(shown, separator=",", ignore_nulls=True)
     return pl.concat_str(pl.lit("{"), inner, pl.lit("}"))

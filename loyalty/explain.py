@@ -15,6 +15,7 @@ import polars as pl
 
 from loyalty.award import Evaluation
 from loyalty.currency import EXPONENTS
+from loyalty.duplicates import COUNTED_AT
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
@@ -298,6 +299,8 @@ def part_of(
             points,
             f"{tier} earns {factor:f} times as much" if factor is not None else f"{tier}",
         )
+    if rule.startswith(COUNTED_AT):
+        return Part(rule, points, "another system tells the same sale, and counts")
     return Part(rule, points, promotions.get(rule, rule))
 
 
