@@ -1,11 +1,13 @@
 """One sale in several systems: one earns, whatever the order in which they come and change."""
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, timedelta
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from loyalty.corrections import Decision
 from settings import settings
@@ -20,6 +22,7 @@ from tasks.duplicates import (
     wanted_precedence,
 )
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
+from twezah.cli import app
 
 WHO = Decision(author="Ana", reason="one shop")
 ORDER = ["shopify", "stripe", "quickbooks"]
@@ -312,3 +315,32 @@ def test_erased_and_merged_members_keep_what_counts(shop: Shop) -> None:
         corrections.merge(connection, one, other, WHO, "run")
     shop.award()
     assert shop.points() == 1500
+
+
+def test_the_command_finds_and_declares(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product's own road: look, declare, look again."""
+    monkeypatch.setenv("TWEZAH_DATABASE_URL", shop.dsn)
+    settings.cache_clear()
+    for system in ORDER:
+        shop.put(system)
+    shop.award()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["duplicates", *arguments])
+        return result.exit_code, result.output
+
+    code, text = run("find")
+    assert code == 0 and "No precedence is declared" in text and "3000" in text
+    code, text = run("find", "--order", "shopify,stripe,quickbooks")
+    assert code == 0 and "Tried: shopify, then stripe, then quickbooks" in text
+    assert "stripe/shop ch_3OqXyz = shopify/shop 5550001234567: id 5550001234567" in text
+    assert "1500 points posted" in text and "-3000" in text and shop.points() == 4500
+    assert run("find", "--order", "shopify,strpe")[0] == 1
+    who = ("--reason", "One shop", "--author", "Ana")
+    assert run("declare", *who)[0] == 2
+    code, text = run("declare", "--order", "shopify,stripe,quickbooks", "--confirm", "3000", *who)
+    assert code == 0 and "Declared as number 1." in text and "-3000 points" in text
+    assert shop.points() == 1500
+    code, text = run("find", "--json")
+    assert code == 0 and json.loads(text)["documents"] == 2
+    assert run("declare", "--none", "--confirm", "3000", *who)[0] == 0 and shop.points() == 4500
