@@ -234,7 +234,7 @@ def _read(documents: pl.DataFrame, precedence: Precedence) -> Iterator[_Document
     for (
         system, account, external_id, member_id, kind, status, currency, total, refunded, issued_at,
         number, references,
-    ) in documents.select(DOCUMENTS.names()).iter_rows():  # fmt: skip
+    ) in documents.select(DOCUMENTS.names()).sort(SALE).iter_rows():  # fmt: skip
         if (system, account) not in ranks:
             ranks[system, account] = precedence.rank(system, account)
         rank = ranks[system, account]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, timedelta
 from typing import Any
@@ -344,3 +345,48 @@ def test_the_command_finds_and_declares(shop: Shop, monkeypatch: pytest.MonkeyPa
     code, text = run("find", "--json")
     assert code == 0 and json.loads(text)["documents"] == 2
     assert run("declare", "--none", "--confirm", "3000", *who)[0] == 0 and shop.points() == 4500
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_histories_earn_once(shop: Shop, seed: int) -> None:
+    """Whatever arrives, changes, is void and is declared, in whatever order and however awarded.
+
+    What is right is computed from the last versions alone: of each sale the first document that is
+    not void counts, less what that document gave back.
+    """
+    rng = random.Random(seed)
+    sales = ("1", "2", "3")
+    order, versions = list(ORDER), {}
+    shop.declare(*order)
+    for _ in range(40):
+        number, system = rng.choice(sales), rng.choice(ORDER)
+        if rng.random() < 0.08:
+            order = rng.sample(ORDER, 3)
+            declare(shop.dsn, wanted_precedence(order), WHO, "declare", confirm=10**9)
+            continue
+        changes = {
+            "status": rng.choice(["paid", "paid", "open", "void", "draft"]),
+            "amount_refunded_minor": rng.choice([0, 0, 5_000]),
+            # The payment service knows the customer of one sale by another phone.
+            "customer_phone": OTHER_PHONE if (system, number) == ("stripe", "3") else PHONE,
+        }
+        versions[number, system] = changes
+        names = {key: SALE[system][key] for key in ("external_id", "invoice_number")}
+        names = {key: value and f"{value}{number}" for key, value in names.items()}
+        tokens = (SALE[system]["reference_ids"] or "").split()
+        named = " ".join(f"{token}{number}" for token in tokens) or None
+        shop.put(system, **names, reference_ids=named, **changes)
+        if rng.random() < 0.3:
+            shop.award()
+    shop.award()
+    expected: dict[str, int] = {}
+    for number in sales:
+        counting = [versions.get((number, system)) for system in order]
+        first = next((v for v in counting if v and v["status"] in ("open", "paid")), None)
+        if first is not None:
+            phone, refunded = first["customer_phone"], first["amount_refunded_minor"]
+            expected[phone] = expected.get(phone, 0) + (15_000 - refunded) // 10
+    assert shop.points() == expected.get(PHONE, 0)
+    if ("3", "stripe") in versions:
+        assert shop.books["stripe"].points(OTHER_PHONE) == expected.get(OTHER_PHONE, 0)
+    assert shop.award() == 0  # nothing is left to do
