@@ -70,6 +70,14 @@ def accounts(connection: DbConnection) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in connection.execute(query("duplicates", "accounts"))]
 
 
+def fill_references(connection: DbConnection) -> None:
+    """Enters what all documents name of others, where nothing was declared before.
+
+    Afterwards marking keeps it. Whoever only looks rolls it back.
+    """
+    connection.execute(query("duplicates", "fill_references"))
+
+
 def concerned(connection: DbConnection) -> list[int]:
     """Members, by number, whose points a declaration may change.
 

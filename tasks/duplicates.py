@@ -137,13 +137,14 @@ def _known(name: str) -> str:
 
 
 def find(connection: DbConnection, precedence: Precedence | None = None) -> DuplicatesPreview:
-    """Which documents tell a sale that another one tells. Reads only.
+    """Which documents tell a sale that another one tells. Changes nothing that is kept.
 
     Args:
-        connection: Of the ledger.
+        connection: Of the ledger; whoever only looks does not commit.
         precedence: What to try; None: what is declared, compared with nothing. Where nothing is
             declared, all accounts in the order of their names, to see what belongs together.
     """
+    duplicates.fill_references(connection)
     rules = facts.rules(connection)
     in_force = rules.precedence or duplicates.NONE_DECLARED
     is_example = precedence is None and not in_force.systems

@@ -7,14 +7,38 @@ COMMENT ON COLUMN billing.invoice.reference_ids IS
     'Ids of the same sale in other systems, divided by blanks: payment:ID (given by a payment '
     'service) and order:ID (number or id of an order or invoice elsewhere). Null: none are named.';
 
--- The tokens of `reference_ids`, for the index.
-CREATE FUNCTION billing.reference_tokens(reference_ids text) RETURNS text[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT string_to_array(reference_ids, ' ') $$;
-COMMENT ON FUNCTION billing.reference_tokens(text) IS 'The single tokens of invoice.reference_ids.';
-CREATE INDEX invoice_references ON billing.invoice
-    USING gin (billing.reference_tokens(reference_ids)) WHERE reference_ids IS NOT NULL;
-COMMENT ON INDEX billing.invoice_references IS
-    'Documents by what they name of other systems: asked only once a precedence is declared.';
+-- The same by what is named, of those names that are proof. Filled only once a precedence is
+-- declared, so that nobody else pays for it.
+CREATE TABLE billing.sale_reference (
+    value       text COLLATE "C" NOT NULL,
+    is_payment  boolean NOT NULL,
+    system      text COLLATE "C" NOT NULL,
+    account     text COLLATE "C" NOT NULL,
+    external_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (external_id, account, system, value, is_payment)
+);
+COMMENT ON TABLE billing.sale_reference IS
+    'What documents name of other systems'' documents, where that proves that they tell one sale. '
+    'Empty before a precedence is declared.';
+COMMENT ON COLUMN billing.sale_reference.value IS
+    'A payment''s id, or an id that is too long to be a running number.';
+COMMENT ON COLUMN billing.sale_reference.is_payment IS
+    'Whether a payment service gave it: then all documents that name it tell one sale.';
+COMMENT ON COLUMN billing.sale_reference.system IS 'Billing system of the document that names it.';
+COMMENT ON COLUMN billing.sale_reference.account IS 'Its account at the billing system.';
+COMMENT ON COLUMN billing.sale_reference.external_id IS 'Its id at the billing system.';
+CREATE INDEX sale_reference_value ON billing.sale_reference (value);
+COMMENT ON INDEX billing.sale_reference_value IS 'Which documents name an id.';
+
+-- The names of one document that are proof (`loyalty.duplicates.LONG_ID` is the same number).
+CREATE FUNCTION billing.proving_references(reference_ids text)
+RETURNS TABLE (value text, is_payment boolean) LANGUAGE sql IMMUTABLE AS $$
+    SELECT substr(t, position(':' IN t) + 1), t LIKE 'payment:%'
+    FROM unnest(string_to_array(reference_ids, ' ')) AS t
+    WHERE t LIKE 'payment:%' OR (t LIKE 'order:%' AND length(t) >= 12 + length('order:'))
+$$;
+COMMENT ON FUNCTION billing.proving_references(text) IS
+    'Of invoice.reference_ids the ids that prove that two documents tell one sale.';
 
 -- Which system's document counts.
 CREATE TABLE loyalty.sale_precedence (
@@ -165,34 +189,51 @@ COMMENT ON COLUMN analytics.award.reason IS
 CREATE FUNCTION loyalty.sale_counterparts(members bigint[])
 RETURNS TABLE (system text, account text, external_id text, member_id bigint)
 LANGUAGE sql STABLE AS $$
-    WITH RECURSIVE reached AS (
-        SELECT i.system, i.account, i.external_id, i.member_id, i.reference_ids
-        FROM billing.invoice i WHERE i.member_id = ANY(members)
+    WITH RECURSIVE own AS MATERIALIZED (
+        SELECT i.system, i.account, i.external_id FROM billing.invoice i
+        WHERE i.member_id = ANY(members)
+    ),
+    named AS (
+        -- Documents that these name, that name these, and that name the same payments.
+        SELECT o.system, o.account, o.external_id
+        FROM own s JOIN billing.sale_reference t USING (external_id, account, system)
+        JOIN billing.invoice o ON o.external_id = t.value
         UNION
-        SELECT o.system, o.account, o.external_id, o.member_id, o.reference_ids
-        FROM reached r
-        CROSS JOIN LATERAL (
-            -- What it names: a payment's id, or an id too long to be a running number.
-            SELECT n.* FROM billing.invoice n
-            WHERE r.reference_ids IS NOT NULL AND n.external_id = ANY(ARRAY(
-                SELECT substr(t, position(':' IN t) + 1)
-                FROM unnest(billing.reference_tokens(r.reference_ids)) t
-                WHERE t LIKE 'payment:%' OR length(t) >= 12 + length('order:')))
+        SELECT t.system, t.account, t.external_id
+        FROM own s JOIN billing.sale_reference t ON t.value = s.external_id
+        UNION
+        SELECT n.system, n.account, n.external_id
+        FROM own s JOIN billing.sale_reference t USING (external_id, account, system)
+        JOIN billing.sale_reference n ON n.value = t.value AND n.is_payment AND t.is_payment
+    ),
+    foreign_document AS MATERIALIZED (
+        SELECT i.system, i.account, i.external_id
+        FROM named JOIN billing.invoice i USING (external_id, account, system)
+        WHERE NOT EXISTS (SELECT FROM unnest(members) m WHERE m = i.member_id)
+    ),
+    reached AS (
+        SELECT * FROM foreign_document
+        UNION
+        SELECT n.system, n.account, n.external_id
+        FROM reached r CROSS JOIN LATERAL (
+            SELECT o.system, o.account, o.external_id
+            FROM billing.sale_reference t JOIN billing.invoice o ON o.external_id = t.value
+            WHERE (t.external_id, t.account, t.system) = (r.external_id, r.account, r.system)
             UNION ALL
-            -- What names it, or the same payment.
-            SELECT n.* FROM billing.invoice n
-            WHERE n.reference_ids IS NOT NULL
-              AND billing.reference_tokens(n.reference_ids) && (
-                  ARRAY['payment:' || r.external_id]
-                  || CASE WHEN length(r.external_id) >= 12 THEN ARRAY['order:' || r.external_id]
-                     ELSE '{}' END
-                  || ARRAY(SELECT t FROM unnest(billing.reference_tokens(r.reference_ids)) t
-                           WHERE t LIKE 'payment:%'))
-        ) o
-        WHERE (o.system, o.account) <> (r.system, r.account)
+            SELECT t.system, t.account, t.external_id
+            FROM billing.sale_reference t WHERE t.value = r.external_id
+            UNION ALL
+            SELECT o.system, o.account, o.external_id
+            FROM billing.sale_reference t
+            JOIN billing.sale_reference o ON o.value = t.value AND o.is_payment AND t.is_payment
+            WHERE (t.external_id, t.account, t.system) = (r.external_id, r.account, r.system)
+        ) n
+        JOIN billing.invoice i ON (i.external_id, i.account, i.system)
+            = (n.external_id, n.account, n.system)
+        WHERE NOT EXISTS (SELECT FROM unnest(members) m WHERE m = i.member_id)
     )
-    SELECT r.system, r.account, r.external_id, r.member_id FROM reached r
-    WHERE r.member_id IS NULL OR r.member_id <> ALL(members)
+    SELECT i.system, i.account, i.external_id, i.member_id
+    FROM reached JOIN billing.invoice i USING (external_id, account, system)
 $$;
 COMMENT ON FUNCTION loyalty.sale_counterparts(bigint[]) IS
     'Documents of other members that certainly tell sales of these members, by the ids they name.';
@@ -208,6 +249,16 @@ BEGIN
     END IF;
     -- Of two that store the two documents at once, the second sees the first.
     PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.sale_precedence', 6));
+    DELETE FROM billing.sale_reference t USING billing.invoice i
+    WHERE i.member_id = ANY(members)
+      AND (t.external_id, t.account, t.system) = (i.external_id, i.account, i.system)
+      AND NOT EXISTS (SELECT FROM billing.proving_references(i.reference_ids) p
+                      WHERE (p.value, p.is_payment) = (t.value, t.is_payment));
+    INSERT INTO billing.sale_reference (value, is_payment, system, account, external_id)
+    SELECT p.value, p.is_payment, i.system, i.account, i.external_id
+    FROM billing.invoice i CROSS JOIN LATERAL billing.proving_references(i.reference_ids) p
+    WHERE i.member_id = ANY(members) AND i.reference_ids IS NOT NULL
+    ON CONFLICT DO NOTHING;
     RETURN QUERY
         SELECT c.member_id FROM loyalty.sale_counterparts(members) c WHERE c.member_id IS NOT NULL
         -- A document that named another one may name it no more.

@@ -15,23 +15,30 @@ WITH RECURSIVE account AS (
 SELECT system, account FROM account ORDER BY system, account
 -- name: concerned
 -- Members with documents in several accounts, or whose documents name others or are named.
-WITH naming AS (
-    SELECT DISTINCT member_id FROM billing.invoice
-    WHERE reference_ids IS NOT NULL AND member_id IS NOT NULL
-)
 SELECT coalesce(o.owner_id, c.member_id) AS member_id FROM (
     SELECT coalesce(o.owner_id, i.member_id) AS member_id
     FROM billing.invoice i LEFT JOIN loyalty.merged_member o USING (member_id)
     WHERE i.member_id IS NOT NULL
     GROUP BY 1
     HAVING min(i.system) <> max(i.system) OR min(i.account) <> max(i.account)
-    UNION SELECT member_id FROM naming
-    UNION SELECT n.member_id
-    FROM loyalty.sale_counterparts(ARRAY(SELECT member_id FROM naming)) n
-    UNION SELECT member_id FROM loyalty.left_out_sale
+    UNION
+    SELECT i.member_id
+    FROM billing.sale_reference r JOIN billing.invoice i USING (external_id, account, system)
+    UNION
+    SELECT i.member_id
+    FROM billing.sale_reference r JOIN billing.invoice i ON i.external_id = r.value
+    UNION
+    SELECT member_id FROM loyalty.left_out_sale
 ) c LEFT JOIN loyalty.merged_member o USING (member_id)
 WHERE c.member_id IS NOT NULL
 GROUP BY 1 ORDER BY 1
+-- name: fill_references
+-- What all documents name, before the first declaration.
+INSERT INTO billing.sale_reference (value, is_payment, system, account, external_id)
+SELECT p.value, p.is_payment, i.system, i.account, i.external_id
+FROM billing.invoice i CROSS JOIN LATERAL billing.proving_references(i.reference_ids) p
+WHERE i.reference_ids IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.sale_precedence)
+ON CONFLICT DO NOTHING
 -- name: documents
 -- Documents of the members, and those of others that certainly tell the same sales.
 WITH own AS (SELECT (SELECT %(members)s::bigint[])::bigint[] AS members),
