@@ -6,14 +6,18 @@ everybody concerned first, and kept with who decided it and why.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
+
+import polars as pl
+from pydantic import ValidationError
 
 from connectors import DESCRIBED, SYSTEMS
 from connectors.kit.errors import block_name, system_name
 from loyalty.corrections import Decision
-from loyalty.duplicates import LEFT_OUT, Precedence, left_out
+from loyalty.duplicates import Precedence, left_out
 from loyalty.types import BEGINNING
 from settings import settings
 from sql import duplicates
@@ -121,10 +125,9 @@ def wanted_precedence(
     names = tuple(_known(name) for name in order)
     try:
         return Precedence(systems=names, within_hours=within_hours, valid_from=begin)
-    except ValueError as error:
-        problems = getattr(error, "errors", list)()
-        words = "; ".join(str(p["msg"]).removeprefix("Value error, ") for p in problems)
-        raise DeclarationRefusedError(words or str(error)) from error
+    except ValidationError as error:
+        words = "; ".join(p["msg"].removeprefix("Value error, ") for p in error.errors())
+        raise DeclarationRefusedError(words) from error
 
 
 def _known(name: str) -> str:
@@ -206,24 +209,28 @@ def _by_name(connection: DbConnection) -> Precedence:
 def _with_pairs(
     connection: DbConnection, members: Sequence[int], preview: DuplicatesPreview
 ) -> DuplicatesPreview:
-    pairs: list[tuple[object, ...]] = []
+    pairs: list[dict[str, Any]] = []
     for at in range(0, len(members), MEMBERS_AT_ONCE):
         chunk = members[at : at + MEMBERS_AT_ONCE]
         documents = duplicates.documents(connection, chunk)
-        rows = left_out(documents, preview.precedence)
-        for row in rows.select(LEFT_OUT.names()).iter_rows():
-            system, account, _, member_id, _, by_system, by_account, _, matched_by = row
-            if member_id in set(chunk):
-                preview.counts[f"{system}/{account}", f"{by_system}/{by_account}"] += 1
-                preview.kinds[matched_by.partition(" ")[0]] += 1
-                if len(pairs) < SHOWN:
-                    pairs.append(row)
-    points = duplicates.points_of(connection, [row[:3] for row in pairs])
-    shown = [
-        Pair(*row[:4], points[number], *row[5:])  # type: ignore[arg-type]
-        for number, row in enumerate(pairs)
+        own = left_out(documents, preview.precedence).filter(pl.col("member_id").is_in(chunk))
+        for row in own.iter_rows(named=True):
+            account, by = (
+                f"{row['system']}/{row['account']}",
+                f"{row['by_system']}/{row['by_account']}",
+            )
+            preview.counts[account, by] += 1
+            preview.kinds[row["matched_by"].partition(" ")[0]] += 1
+            if len(pairs) < SHOWN:
+                pairs.append(row)
+    sales = [(row["system"], row["account"], row["external_id"]) for row in pairs]
+    points = duplicates.points_of(connection, sales)
+    names = [name.name for name in fields(Pair) if name.name != "points"]
+    shown_pairs = [
+        Pair(points=posted, **{name: row[name] for name in names})
+        for row, posted in zip(pairs, points, strict=True)
     ]
-    return replace(preview, pairs=shown)
+    return replace(preview, pairs=shown_pairs)
 
 
 def shown(preview: DuplicatesPreview, zone: ZoneInfo) -> list[str]:
