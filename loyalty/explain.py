@@ -16,6 +16,7 @@ import polars as pl
 from loyalty.award import Evaluation
 from loyalty.currency import EXPONENTS
 from loyalty.duplicates import COUNTED_AT
+from loyalty.masking import message
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
@@ -130,7 +131,7 @@ class ExplainedSale:
                 f"rounded {(self.rounding or '').replace('_', ' ')}"
             )
         ]
-        lines += [f"  {part.points:+d}  {part.rule}: {part.words}" for part in self.parts]
+        lines += [f"  {part.points:+d}  {message(part.rule)}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
         left_out = [promotion for promotion in self.considered if promotion.outcome != "applied"]
         lines += [

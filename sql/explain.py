@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from loyalty.duplicates import COUNTED_AT
 from loyalty.explain import ExplainedSale, Part, part_of
-from loyalty.masking import identifier
+from loyalty.masking import identifier, message
 from sql.db import DbConnection, connect
 from sql.due_points import reckon_members
 from sql.named_queries import query
@@ -63,7 +63,7 @@ class Entry:
             )
         if self.reason == "duplicate":
             where = ", ".join(rule for rule in self.breakdown if rule.startswith(COUNTED_AT))
-            return f"another system tells the same sale: {where} = {self.due_after}"
+            return f"another system tells the same sale: {message(where)} = {self.due_after}"
         if self.is_reward:
             rewards = " + ".join(
                 f"{rule} {points}" for rule, points in self.breakdown.items() if rule != "base"

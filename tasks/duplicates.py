@@ -18,6 +18,7 @@ from connectors import DESCRIBED, SYSTEMS
 from connectors.kit.errors import block_name, system_name
 from loyalty.corrections import Decision
 from loyalty.duplicates import Precedence, left_out
+from loyalty.masking import identifier, message
 from loyalty.types import BEGINNING
 from settings import settings
 from sql import duplicates
@@ -252,15 +253,19 @@ def shown(preview: DuplicatesPreview, zone: ZoneInfo) -> list[str]:
             f"({trial.added:+d}, {trial.taken:+d}; {trial.percent:.1f} % of {trial.before})."
         ),
     ]
-    lines += [
-        f"    {pair.system}/{pair.account} {pair.external_id} = {pair.by_system}/{pair.by_account} "
-        f"{pair.by_external_id}: {pair.matched_by}; member {pair.member_id}, "
-        f"{pair.points} points posted"
-        for pair in preview.pairs
-    ]
+    lines += [f"    {_pair_line(pair)}" for pair in preview.pairs]
     if documents > len(preview.pairs):
         lines.append(f"    ... and {documents - len(preview.pairs)} more")
     return lines
+
+
+def _pair_line(pair: Pair) -> str:
+    """A pair in one line; a document that is numbered by a phone is masked."""
+    document, by = identifier(pair.external_id), identifier(pair.by_external_id)
+    return (
+        f"{pair.system}/{pair.account} {document} = {pair.by_system}/{pair.by_account} {by}: "
+        f"{message(pair.matched_by)}; member {pair.member_id}, {pair.points} points posted"
+    )
 
 
 def _order(preview: DuplicatesPreview, zone: ZoneInfo) -> list[str]:

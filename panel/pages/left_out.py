@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from loyalty.duplicates import Precedence
-from loyalty.masking import identifier
+from loyalty.masking import identifier, message
 from panel.markdown import clock, plain, table
 from sql.duplicates import LeftOut, LeftOutTotal
 from tasks.run_report import grouped
@@ -65,7 +65,7 @@ def _latest(latest: Sequence[LeftOut]) -> str:
         [
             f"{row.system} {plain(identifier(row.document))}",
             f"{row.by_system} {plain(identifier(row.by_document))}",
-            plain(row.matched_by),
+            plain(message(row.matched_by)),
             row.member_id,
             f"{row.amount} {row.currency}",
             f"{row.issued_at:%Y-%m-%d}",
