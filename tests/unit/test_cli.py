@@ -36,7 +36,6 @@ COMMANDS = [
     ["program", "diff"],
     ["program", "apply"],
     ["program", "show"],
-    ["duplicates"],
     ["duplicates", "find"],
     ["duplicates", "declare"],
     ["fx", "load"],
