@@ -235,6 +235,7 @@ class HistoryEntry(BaseModel):
         "void",
         "moved",
         "referral",
+        "duplicate",
         "adjustment",
         "adjustment void",
         "expiry",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from loyalty.duplicates import COUNTED_AT
 from loyalty.earning import earned
 from loyalty.inputs import CLAIMS, DUE, HISTORY, TIERS, Facts
 from loyalty.program import Program
@@ -92,14 +93,16 @@ def _due(
     tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts,
 ) -> pl.DataFrame:  # fmt: skip
     base = {"base": pl.col("base"), "tier": pl.col("earned") - pl.col("base")}
+    elsewhere = None if facts.settled.is_empty() else _counted_at()
     columns = [*HISTORY.names(), *(pl.col(name).cast(dtype) for name, dtype in DUE.items())]
     applied = shares.filter(pl.col("points") != 0)
     if applied.is_empty():
         return sales.with_columns(
-            pl.col("earned").alias("due"), _json(base).alias("breakdown")
+            pl.col("earned").alias("due"), _json(base, elsewhere).alias("breakdown")
         ).select(columns)
     extras = _shares(applied, promotions)
-    kept = [*HISTORY.names(), "net_minor", "tier", "program_version", "base", "earned"]
+    own = ("net_minor", "tier", "program_version", "base", "earned", "counted_at")
+    kept = [*HISTORY.names(), *own]
     rows = sales.select("_row", *kept).join(
         extras, on=["_row", "member_id"], how="left", maintain_order="left"
     )
@@ -110,7 +113,7 @@ def _due(
         )
     due = pl.col("earned") + pl.col("extra").fill_null(0)
     return rows.with_columns(
-        due.alias("due"), _json(base, pl.col("json")).alias("breakdown")
+        due.alias("due"), _json(base, pl.col("json"), elsewhere).alias("breakdown")
     ).select(columns)
 
 
@@ -182,7 +185,13 @@ def _claims(
     return _named(wanted, promotions).join(sale, on="_row").select(CLAIMS.names()).cast(CLAIMS)
 
 
-def _json(parts: dict[str, pl.Expr], more: pl.Expr | None = None) -> pl.Expr:
+def _counted_at() -> pl.Expr:
+    """The document that counts instead, as a rule of a breakdown, which gives no points here."""
+    escaped = pl.col("counted_at").str.replace_all(r"([\\\"])", r"\$1")
+    return pl.format(f'"{COUNTED_AT}{{}}":0', escaped)
+
+
+def _json(parts: dict[str, pl.Expr], *more: pl.Expr | None) -> pl.Expr:
     """`{"base":1500,"tier":300}`: rules that gave nothing are left out, except the base."""
     shown = [
         pl.format('"{}":{}', pl.lit(name), points)
@@ -190,6 +199,6 @@ def _json(parts: dict[str, pl.Expr], more: pl.Expr | None = None) -> pl.Expr:
         else pl.when(points != 0).then(pl.format('"{}":{}', pl.lit(name), points))
         for name, points in parts.items()
     ]
-    shown += [] if more is None else [more]
+    shown += [expression for expression in more if expression is not None]
     inner = pl.concat_str(shown, separator=",", ignore_nulls=True)
     return pl.concat_str(pl.lit("{"), inner, pl.lit("}"))

@@ -43,7 +43,8 @@ ENTRY: Final = pl.Schema(
         "due_before": pl.Int64(),
         #: Points due now; null: they cannot be computed.
         "due_after": pl.Int64(),
-        #: Why: `award`, `edit`, `refund`, `void`, `moved` (to another member) or `referral`.
+        #: Why: `award`, `edit`, `refund`, `void`, `moved` (to another member), `referral` or
+        #: `duplicate` (another system's document of the same sale counts).
         "reason": pl.String(),
         #: JSON, points per rule.
         "breakdown": pl.String(),
@@ -117,6 +118,8 @@ def _reason(owned: pl.Expr) -> pl.Expr:
         .then(pl.lit("moved"))
         .when(pl.col("entry_no").is_null())
         .then(pl.lit("award"))
+        .when(pl.col("counted_at").is_not_null())
+        .then(pl.lit("duplicate"))
         .when(pl.col("status") == "void")
         .then(pl.lit("void"))
         .when(pl.col("amount_refunded_minor") > 0)

@@ -24,6 +24,8 @@ EARNED: Final = pl.Schema(
         #: The sale's place in the history that was asked for.
         "_row": pl.UInt32(),
         **HISTORY,
+        #: The document of another system that counts instead, for people; null: none does.
+        "counted_at": pl.String(),
         #: The version of the program in force at the sale; all null: none was.
         **VERSIONS,
         #: The amount that earns, in the sale's currency: after refunds, negative for credits.
@@ -78,7 +80,9 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
         versions_frame(programs), left_on="issued_at", right_on="valid_from", strategy="backward"
     )
     settled = pl.lit(0, pl.Int64)
-    if not facts.settled.is_empty():
+    if facts.settled.is_empty():
+        frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("counted_at"))
+    else:
         frame = frame.join(facts.settled, on=SALE, how="left", maintain_order="left")
         settled = pl.col("settled_minor").fill_null(0)
     frame = frame.with_columns(*_net(settled))

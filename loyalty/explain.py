@@ -15,6 +15,8 @@ import polars as pl
 
 from loyalty.award import Evaluation
 from loyalty.currency import EXPONENTS
+from loyalty.duplicates import COUNTED_AT
+from loyalty.masking import message
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
@@ -129,7 +131,7 @@ class ExplainedSale:
                 f"rounded {(self.rounding or '').replace('_', ' ')}"
             )
         ]
-        lines += [f"  {part.points:+d}  {part.rule}: {part.words}" for part in self.parts]
+        lines += [f"  {part.points:+d}  {message(part.rule)}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
         left_out = [promotion for promotion in self.considered if promotion.outcome != "applied"]
         lines += [
@@ -298,6 +300,8 @@ def part_of(
             points,
             f"{tier} earns {factor:f} times as much" if factor is not None else f"{tier}",
         )
+    if rule.startswith(COUNTED_AT):
+        return Part(rule, points, "another system tells the same sale, and counts")
     return Part(rule, points, promotions.get(rule, rule))
 
 

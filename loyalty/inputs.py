@@ -95,7 +95,8 @@ ZONES: Final = pl.Schema(
     }
 )
 #: Amounts that are counted elsewhere: of an invoice, what linked credit documents take back; of a
-#: credit document, what is taken back at the invoices it is linked to.
+#: credit document, what is taken back at the invoices it is linked to; of a document of a sale that
+#: another system tells as well, all of it (`loyalty.duplicates`).
 SETTLED: Final = pl.Schema(
     {
         #: The document's.
@@ -106,6 +107,8 @@ SETTLED: Final = pl.Schema(
         "external_id": pl.String(),
         #: The amount that is counted elsewhere, in minor units; positive.
         "settled_minor": pl.Int64(),
+        #: The document of another system that counts instead, for people; null: none does.
+        "counted_at": pl.String(),
     }
 )
 #: Exchange rates: units of `base_currency` per unit of `currency`, in billionths, valid in
@@ -164,6 +167,8 @@ DUE: Final = pl.Schema(
         "due": pl.Int64(),
         #: JSON, points per rule, as in `{"base":1500,"tier":300}`; they sum to `due`.
         "breakdown": pl.String(),
+        #: As in SETTLED.
+        "counted_at": pl.String(),
     }
 )
 #: The order of sales in which limits and budgets are used up; with `member_id` it is total.
@@ -182,7 +187,7 @@ class Facts:
     referrals: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REFERRALS))
     #: ZONES, for promotions by the customer's clock.
     zones: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ZONES))
-    #: SETTLED, for credits that are linked to invoices.
+    #: SETTLED, for credits that are linked to invoices, and for sales told by several systems.
     settled: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SETTLED))
     #: FX, for programs with a base currency.
     fx: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FX))

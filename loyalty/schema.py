@@ -59,6 +59,9 @@ INVOICE: Final = pl.Schema(
         "issued_at": UTC_US,
         #: When the vendor last changed it: of two versions the later one counts.
         "updated_at": UTC_US,
+        #: What it names of other systems, divided by blanks: `payment:ID` of a payment service, and
+        #: `order:ID`, a number or an id of a document elsewhere; null: nothing.
+        "reference_ids": pl.String(),
         #: The raw page that it was read from.
         "page_id": pl.Int64(),
         #: Its record on that page, from 0.

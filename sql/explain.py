@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from loyalty.duplicates import COUNTED_AT
 from loyalty.explain import ExplainedSale, Part, part_of
-from loyalty.masking import identifier
+from loyalty.masking import identifier, message
 from sql.db import DbConnection, connect
 from sql.due_points import reckon_members
 from sql.named_queries import query
@@ -22,7 +23,7 @@ class Entry:
     entry_no: int
     #: Number of the member.
     member_id: int
-    #: award, edit, refund, void, moved or referral.
+    #: award, edit, refund, void, moved, referral or duplicate.
     reason: str
     #: What it adds to the balance; negative: takes.
     points: int
@@ -60,6 +61,9 @@ class Entry:
                 "the friend's sale brings this member no reward any more: it was voided or given "
                 "back, another one is the first, or members were merged"
             )
+        if self.reason == "duplicate":
+            where = ", ".join(rule for rule in self.breakdown if rule.startswith(COUNTED_AT))
+            return f"another system tells the same sale: {message(where)} = {self.due_after}"
         if self.is_reward:
             rewards = " + ".join(
                 f"{rule} {points}" for rule, points in self.breakdown.items() if rule != "base"
@@ -80,7 +84,7 @@ class Entry:
             f"{self.net_amount} {self.currency} x {rate} {tier}, "
             f"rounded {self.rounding.replace('_', ' ')}"
         )
-        if self.breakdown.keys() - {"base", "tier"}:
+        if self._promotions():
             rule += ", and promotions"
         return f"{rule} = {parts} = {self.due_after}"
 
@@ -90,7 +94,15 @@ class Entry:
 
         Promotions give the buyer nothing for a sale of amount 0, so such an entry is a referrer's.
         """
-        return not self.net_amount and bool(self.breakdown.keys() - {"base", "tier"})
+        return not self.net_amount and bool(self._promotions())
+
+    def _promotions(self) -> list[str]:
+        """The rules of the breakdown that are promotions."""
+        return [
+            rule
+            for rule in self.breakdown
+            if rule not in ("base", "tier") and not rule.startswith(COUNTED_AT)
+        ]
 
     def parts(self, promotions: Mapping[str, str]) -> list[Part]:
         """The numbers of the breakdown in words; `promotions`: what to call them, by key.

@@ -9,10 +9,11 @@ from datetime import datetime
 
 import polars as pl
 
+from loyalty.duplicates import LEFT_OUT, Precedence, left_out, settled
 from loyalty.inputs import GRANTS, LINES, REFERRALS, ZONES, Facts
 from loyalty.program import Program
 from loyalty.promotions import ProductBonus, Promotion, ReferralReward
-from sql import fx, ledger
+from sql import duplicates, fx, ledger
 from sql.corrections import earning_for
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
@@ -20,14 +21,19 @@ from sql.named_queries import query
 
 @dataclass(frozen=True)
 class Rules:
-    """What points are computed with: all versions of the program and the promotions that speak."""
+    """What points are computed with.
+
+    All versions of the program, the promotions that speak, and which system's document counts.
+    """
 
     #: All versions of the program.
     programs: list[Program]
     #: All versions of the promotions.
     promotions: list[Promotion]
     #: Of stored rules, what tells whether any were added since; None: these are not stored.
-    stamp: tuple[int, int] | None = None
+    stamp: tuple[int, int, int] | None = None
+    #: Which system's document counts where several tell one sale; None: never declared.
+    precedence: Precedence | None = None
 
     @property
     def budgets(self) -> dict[tuple[str, int], int]:
@@ -58,12 +64,16 @@ class Stored:
     tiers: pl.DataFrame
     #: What else the rules ask for.
     facts: Facts
+    #: LEFT_OUT: documents of which something counts at another system's document.
+    left_out: pl.DataFrame
 
 
 def rules(connection: DbConnection) -> Rules:
     """The rules as they are now. Raises UnknownPromotionKindError, pydantic.ValidationError."""
     stamp = _stamp(connection)
-    return Rules(ledger.programs(connection), ledger.promotions(connection), stamp)
+    # Where none was ever declared, nothing is asked about it, here or later.
+    precedence = duplicates.declared(connection) if stamp[2] else None
+    return Rules(ledger.programs(connection), ledger.promotions(connection), stamp, precedence)
 
 
 def are_current(connection: DbConnection, rules: Rules) -> bool:
@@ -71,10 +81,10 @@ def are_current(connection: DbConnection, rules: Rules) -> bool:
     return _stamp(connection) == rules.stamp
 
 
-def _stamp(connection: DbConnection) -> tuple[int, int]:
+def _stamp(connection: DbConnection) -> tuple[int, int, int]:
     row = connection.execute(query("member_history", "stamp")).fetchone()
     assert row is not None
-    return row[0], row[1]
+    return row[0], row[1], row[2]
 
 
 def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stored:
@@ -90,15 +100,24 @@ def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stor
     # Whether a sale is a friend's first one depends on all sales of that friend.
     brought = referrals.filter(pl.col("referrer_id").is_in(list(members)))["friend_id"]
     everybody = sorted({*members, *brought})
+    elsewhere = _left_out(connection, everybody, rules)
     facts = Facts(
         lines=_lines(connection, everybody, rules),
         referrals=referrals,
         zones=_zones(connection, everybody, rules),
+        settled=settled(elsewhere),
         fx=fx.rates(connection, rules.programs),
         grants=_grants(connection, members) if rules.budgets else None,
         members=pl.Series(list(members), dtype=pl.Int64) if len(everybody) > len(members) else None,
     )
-    return Stored(ledger.history(connection, everybody), ledger.tiers(connection, everybody), facts)
+    history, tiers = ledger.history(connection, everybody), ledger.tiers(connection, everybody)
+    return Stored(history, tiers, facts, elsewhere)
+
+
+def _left_out(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
+    if rules.precedence is None or not rules.precedence.systems:
+        return LEFT_OUT.to_frame()
+    return left_out(duplicates.documents(connection, members), rules.precedence)
 
 
 def _lines(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:

@@ -233,6 +233,9 @@ CREATE TABLE billing.invoice (
     -- Raw page that says that the sale is void, where that is not the page of the sale itself: a
     -- list of deletions, or the newest page when a deletion came without one. Null otherwise.
     seen_page_id bigint,
+    -- Ids of the same sale in other systems, divided by blanks: payment:ID (given by a payment
+    -- service) and order:ID (number or id of an order or invoice elsewhere). Null: none are named.
+    reference_ids text,
     CONSTRAINT invoice_pkey PRIMARY KEY (external_id, account, system),
     CONSTRAINT invoice_amount_refunded_minor_check CHECK (amount_refunded_minor >= 0),
     CONSTRAINT invoice_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
@@ -814,6 +817,24 @@ CREATE TABLE billing.deleted_document (
         REFERENCES billing.sync_run(sync_id)
 );
 
+-- What documents name of other systems' documents, where that proves that they tell one sale. Empty
+-- before a precedence is declared.
+CREATE TABLE billing.sale_reference (
+    -- A payment's id, or an id that is too long to be a running number.
+    value text COLLATE "C" NOT NULL,
+    -- Whether a payment service gave it: then all documents that name it tell one sale.
+    is_payment boolean NOT NULL,
+    -- Billing system of the document that names it.
+    system text COLLATE "C" NOT NULL,
+    -- Its account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Its id at the billing system.
+    external_id text COLLATE "C" NOT NULL,
+    CONSTRAINT sale_reference_pkey PRIMARY KEY (external_id, account, system, value, is_payment)
+);
+-- Which documents name an id.
+CREATE INDEX sale_reference_value ON billing.sale_reference (value);
+
 -- Subscriptions of webhooks that the program makes and keeps alive at the billing system, one row
 -- per connection. No secrets: those are in billing.webhook_secret.
 CREATE TABLE billing.webhook_subscription (
@@ -991,6 +1012,17 @@ AS $function$
     JOIN loyalty.award_entry e ON e.member_id IN (i.member_id, m.owner_id)
         AND (e.external_id, e.account, e.system) = (i.external_id, i.account, i.system)
     WHERE (i.external_id, i.account, i.system) = (wanted_id, wanted_account, wanted_system)
+$function$;
+
+-- Of invoice.reference_ids the ids that prove that two documents tell one sale.
+CREATE FUNCTION billing.proving_references(reference_ids text)
+ RETURNS TABLE(value text, is_payment boolean)
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    SELECT substr(t, position(':' IN t) + 1), t LIKE 'payment:%'
+    FROM unnest(string_to_array(reference_ids, ' ')) AS t
+    WHERE t LIKE 'payment:%' OR (t LIKE 'order:%' AND length(t) >= 12 + length('order:'))
 $function$;
 
 -- Refuses the statement: history is kept as it was written.
@@ -1244,7 +1276,7 @@ CREATE TABLE loyalty.award_entry (
     points bigint NOT NULL,
     -- award: first entry of the sale; edit, refund, void: the document changed so; moved: it
     -- belongs to another member now; referral: the friend's sale brings the referrer no reward any
-    -- more.
+    -- more; duplicate: another system's document of the same sale counts.
     reason text NOT NULL,
     -- How due_after came about: points per rule, e.g. {"base": 1500, "tier": 300}; their sum is
     -- due_after.
@@ -1267,7 +1299,7 @@ CREATE TABLE loyalty.award_entry (
     CONSTRAINT award_entry_pkey PRIMARY KEY (member_id, external_id, account, system, entry_no),
     CONSTRAINT award_entry_entry_no_check CHECK (entry_no >= 1),
     CONSTRAINT award_entry_reason_check CHECK (reason IN ('award', 'edit', 'refund', 'void',
-        'moved', 'referral')),
+        'moved', 'referral', 'duplicate')),
     CONSTRAINT chain_starts_at_zero CHECK (entry_no > 1 OR due_before = 0),
     CONSTRAINT no_empty_entry CHECK (points <> 0),
     CONSTRAINT points_is_the_difference CHECK (points = (due_after - due_before))
@@ -1628,6 +1660,75 @@ CREATE TRIGGER tier_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loy
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 GRANT SELECT ON loyalty.tier_entry TO analyst;
 
+-- Which billing system's document counts where several tell one sale; append-only, the last row is
+-- in force.
+CREATE TABLE loyalty.sale_precedence (
+    -- Number of the declaration.
+    precedence_no integer GENERATED ALWAYS AS IDENTITY,
+    -- Systems, or system/account, the one that counts first. Empty: none is declared any more.
+    systems text[] NOT NULL,
+    -- The rule: sales of one member with the same amount within so many hours are one. Null: off.
+    within_hours integer,
+    -- Sales dated earlier count as if nothing were declared; -infinity: for all sales.
+    valid_from timestamptz NOT NULL DEFAULT '-infinity'::timestamptz,
+    -- Who decided it.
+    author text NOT NULL,
+    -- Why.
+    reason text NOT NULL,
+    -- When it was declared.
+    declared_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that declared it.
+    run_id text NOT NULL,
+    -- Members whose points for stored sales changed, as found beforehand.
+    members bigint NOT NULL,
+    -- By how many points, all together.
+    points bigint NOT NULL,
+    CONSTRAINT sale_precedence_pkey PRIMARY KEY (precedence_no),
+    CONSTRAINT sale_precedence_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT sale_precedence_members_check CHECK (members >= 0),
+    CONSTRAINT sale_precedence_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT sale_precedence_systems_check CHECK (cardinality(systems) <> 1),
+    CONSTRAINT sale_precedence_within_hours_check CHECK (within_hours >= 1 AND within_hours <= 168)
+);
+CREATE TRIGGER sale_precedence_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
+    ON loyalty.sale_precedence FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER sale_precedence_audited AFTER INSERT ON loyalty.sale_precedence FOR EACH ROW
+    EXECUTE FUNCTION audit.on_sale_precedence();
+GRANT SELECT ON loyalty.sale_precedence TO analyst;
+
+-- Documents that earn nothing now, because another system's document of the same sale counts.
+CREATE TABLE loyalty.left_out_sale (
+    -- Billing system of the document left out.
+    system text COLLATE "C" NOT NULL,
+    -- Its account at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Its id at the billing system.
+    external_id text COLLATE "C" NOT NULL,
+    -- Member who would earn for it.
+    member_id bigint NOT NULL,
+    -- How much of its amount counts elsewhere, in minor units; a credit may count in part.
+    settled_minor bigint NOT NULL,
+    -- Billing system of the document that counts.
+    by_system text COLLATE "C" NOT NULL,
+    -- Its account.
+    by_account text COLLATE "C" NOT NULL,
+    -- Its id.
+    by_external_id text COLLATE "C" NOT NULL,
+    -- How the two were recognised as one sale.
+    matched_by text NOT NULL,
+    -- Since when it is left out.
+    left_out_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run that left it out.
+    run_id text NOT NULL,
+    CONSTRAINT left_out_sale_pkey PRIMARY KEY (member_id, external_id, account, system),
+    CONSTRAINT left_out_sale_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- What one document leaves out: marking asks for it.
+CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
+-- What was left out last: the page shows it.
+CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
+
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -1691,6 +1792,38 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- Members whose points depend on sales of these members, because a precedence is declared.
+CREATE FUNCTION loyalty.counterpart_members(members bigint[])
+ RETURNS SETOF bigint
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- A declaration waits for whoever stores sales meanwhile, and the other way round.
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('loyalty.sale_precedence', 5));
+    IF NOT EXISTS (SELECT FROM loyalty.sale_precedence) THEN
+        RETURN;
+    END IF;
+    -- Of two that store the two documents at once, the second sees the first.
+    PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.sale_precedence', 6));
+    DELETE FROM billing.sale_reference t USING billing.invoice i
+    WHERE i.member_id = ANY(members)
+      AND (t.external_id, t.account, t.system) = (i.external_id, i.account, i.system)
+      AND NOT EXISTS (SELECT FROM billing.proving_references(i.reference_ids) p
+                      WHERE (p.value, p.is_payment) = (t.value, t.is_payment));
+    INSERT INTO billing.sale_reference (value, is_payment, system, account, external_id)
+    SELECT p.value, p.is_payment, i.system, i.account, i.external_id
+    FROM billing.invoice i CROSS JOIN LATERAL billing.proving_references(i.reference_ids) p
+    WHERE i.member_id = ANY(members) AND i.reference_ids IS NOT NULL
+    ON CONFLICT DO NOTHING;
+    RETURN QUERY
+        SELECT c.member_id FROM loyalty.sale_counterparts(members) c WHERE c.member_id IS NOT NULL
+        -- A document that named another one may name it no more.
+        UNION SELECT l.member_id FROM loyalty.left_out_sale l
+        JOIN billing.invoice w ON (w.external_id, w.account, w.system)
+            = (l.by_external_id, l.by_account, l.by_system)
+        WHERE w.member_id = ANY(members);
+END $function$;
+
 -- Marks members whose points were adjusted: what depends on the balance is computed again.
 CREATE FUNCTION loyalty.mark_adjustment()
  RETURNS trigger
@@ -1701,21 +1834,24 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Marks members, those who earn for them and who referred them, for the next award step; in order
--- of number, so that two who mark do not wait for each other.
+-- Marks members, those who earn for them, who referred them, and whose sales depend on theirs, for
+-- the next award step; in order of number, so that two who mark do not wait for each other.
 CREATE FUNCTION loyalty.mark_dirty(members bigint[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
 AS $function$
+BEGIN
+    members := members || ARRAY(SELECT loyalty.counterpart_members(members));
     INSERT INTO loyalty.member_dirty (member_id)
     SELECT m FROM unnest(members) AS m WHERE m IS NOT NULL
     UNION SELECT o.owner_id FROM loyalty.merged_member o WHERE o.member_id = ANY(members)
     -- A friend's sales are worth points to who referred them.
     UNION SELECT r.referrer_id FROM loyalty.referral_owned r WHERE r.friend_id = ANY(members)
-       OR r.friend_id IN (SELECT o.owner_id FROM loyalty.merged_member o WHERE o.member_id = ANY(members))
+       OR r.friend_id IN (
+           SELECT o.owner_id FROM loyalty.merged_member o WHERE o.member_id = ANY(members))
     ORDER BY 1
-    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1
-$function$;
+    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+END $function$;
 
 -- Marks the members of a merge, and all who earned for them before, for the next award step.
 CREATE FUNCTION loyalty.mark_former_owners()
@@ -1810,6 +1946,59 @@ BEGIN
         USING ERRCODE = 'restrict_violation';
 END $function$;
 
+-- Documents of other members that certainly tell sales of these members, by the ids they name.
+CREATE FUNCTION loyalty.sale_counterparts(members bigint[])
+ RETURNS TABLE(system text, account text, external_id text, member_id bigint)
+ LANGUAGE sql
+ STABLE
+AS $function$
+    WITH RECURSIVE own AS MATERIALIZED (
+        SELECT i.system, i.account, i.external_id FROM billing.invoice i
+        WHERE i.member_id = ANY(members)
+    ),
+    named AS (
+        -- Documents that these name, that name these, and that name the same payments.
+        SELECT o.system, o.account, o.external_id
+        FROM own s JOIN billing.sale_reference t USING (external_id, account, system)
+        JOIN billing.invoice o ON o.external_id = t.value
+        UNION
+        SELECT t.system, t.account, t.external_id
+        FROM own s JOIN billing.sale_reference t ON t.value = s.external_id
+        UNION
+        SELECT n.system, n.account, n.external_id
+        FROM own s JOIN billing.sale_reference t USING (external_id, account, system)
+        JOIN billing.sale_reference n ON n.value = t.value AND n.is_payment AND t.is_payment
+    ),
+    foreign_document AS MATERIALIZED (
+        SELECT i.system, i.account, i.external_id
+        FROM named JOIN billing.invoice i USING (external_id, account, system)
+        WHERE NOT EXISTS (SELECT FROM unnest(members) m WHERE m = i.member_id)
+    ),
+    reached AS (
+        SELECT * FROM foreign_document
+        UNION
+        SELECT n.system, n.account, n.external_id
+        FROM reached r CROSS JOIN LATERAL (
+            SELECT o.system, o.account, o.external_id
+            FROM billing.sale_reference t JOIN billing.invoice o ON o.external_id = t.value
+            WHERE (t.external_id, t.account, t.system) = (r.external_id, r.account, r.system)
+            UNION ALL
+            SELECT t.system, t.account, t.external_id
+            FROM billing.sale_reference t WHERE t.value = r.external_id
+            UNION ALL
+            SELECT o.system, o.account, o.external_id
+            FROM billing.sale_reference t
+            JOIN billing.sale_reference o ON o.value = t.value AND o.is_payment AND t.is_payment
+            WHERE (t.external_id, t.account, t.system) = (r.external_id, r.account, r.system)
+        ) n
+        JOIN billing.invoice i ON (i.external_id, i.account, i.system)
+            = (n.external_id, n.account, n.system)
+        WHERE NOT EXISTS (SELECT FROM unnest(members) m WHERE m = i.member_id)
+    )
+    SELECT i.system, i.account, i.external_id, i.member_id
+    FROM reached JOIN billing.invoice i USING (external_id, account, system)
+$function$;
+
 -- The tier in force now, and since when (null: from the beginning).
 CREATE FUNCTION loyalty.tier_now(of_member bigint)
  RETURNS TABLE(tier text, valid_from timestamp with time zone)
@@ -1836,13 +2025,13 @@ $function$;
 -- due_after: Points due for the sale from it on.
 -- points: What the entry adds to the balance.
 -- run_id: Prefect flow run that posted it.
--- cause: award, tier, edit, refund, void, moved or referral.
+-- cause: award, tier, edit, refund, void, moved, referral or duplicate.
 -- cause_no: Order of the causes in reports, from 1.
 CREATE VIEW loyalty.entry_cause AS
  SELECT system, account, external_id, member_id, entry_no, tier, due_before,
     due_after, points, run_id, cause,
-    array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'], cause)
-        AS cause_no
+    array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral',
+        'duplicate'], cause) AS cause_no
    FROM ( SELECT e.system, e.account, e.external_id, e.member_id, e.entry_no,
             e.due_before, e.due_after, e.points, e.reason, e.breakdown,
             e.net_minor, e.currency, e.tier, e.program_version, e.event_at,
@@ -2035,7 +2224,7 @@ GRANT SELECT ON analytics.audit TO analyst;
 -- invoice_number: Number printed on the document.
 -- member_id: Member (pseudonymous).
 -- entry_no: Position in the chain of this sale and member.
--- reason: award, edit, refund, void or moved.
+-- reason: award, edit, refund, void, moved, referral or duplicate.
 -- points: What the entry adds to or takes from the balance.
 -- due_before: Points posted for the sale before.
 -- due_after: Points due for the sale after.
@@ -2106,6 +2295,36 @@ CREATE VIEW analytics.http_attempt AS
     key_no, elapsed_ms, repeats
    FROM billing.http_attempt;
 GRANT SELECT ON analytics.http_attempt TO analyst;
+
+-- Documents that earn nothing, because another system's document of the same sale counts.
+-- system: Billing system of the document left out.
+-- account: Its account at the billing system.
+-- external_id: Its id.
+-- invoice_number: Number printed on it.
+-- member_id: Member (pseudonymous).
+-- kind: invoice and sale would earn; credit_note and refund would take back.
+-- amount: How much of it counts elsewhere, in whole currency units.
+-- currency: ISO 4217 code.
+-- issued_at: When it says that the sale happened.
+-- by_system: Billing system of the document that counts.
+-- by_account: Its account.
+-- by_external_id: Its id.
+-- by_invoice_number: Number printed on it.
+-- by_member_id: Member of that document (pseudonymous); another one where the systems disagree.
+-- matched_by: How the two were recognised as one sale.
+-- left_out_at: Since when it is left out.
+-- run_id: Prefect flow run that left it out.
+CREATE VIEW analytics.left_out_sale AS
+ SELECT l.system, l.account, l.external_id, i.invoice_number, l.member_id,
+    i.kind, billing.major_units(l.settled_minor, i.currency) AS amount,
+    i.currency, i.issued_at, l.by_system, l.by_account, l.by_external_id,
+    w.invoice_number AS by_invoice_number, w.member_id AS by_member_id,
+    l.matched_by, l.left_out_at, l.run_id
+   FROM loyalty.left_out_sale l
+     LEFT JOIN billing.invoice i USING (external_id, account, system)
+     LEFT JOIN billing.invoice w ON w.external_id = l.by_external_id AND w.account = l.by_account
+         AND w.system = l.by_system;
+GRANT SELECT ON analytics.left_out_sale TO analyst;
 
 -- One row per member: tier now and balance. No phone, no name.
 -- member_id: Member (pseudonymous).
@@ -2694,6 +2913,19 @@ BEGIN
     PERFORM audit.record('program.change', 'success', 'points program',
         jsonb_build_object('change_id', NEW.change_id, 'versions', NEW.versions, 'reaches', NEW.reaches, 'recomputed', NEW.recomputed, 'author', NEW.author),
         of_records => NEW.members, of_points => CASE WHEN NEW.recomputed THEN NEW.points END, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records declarations of which system's document counts.
+CREATE FUNCTION audit.on_sale_precedence()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('precedence.change', 'success', 'points program',
+        jsonb_build_object('precedence_no', NEW.precedence_no, 'systems', NEW.systems,
+            'within_hours', NEW.within_hours, 'author', NEW.author),
+        of_records => NEW.members, of_points => NEW.points, of_run_id => NEW.run_id);
     RETURN NULL;
 END $function$;
 

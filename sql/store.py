@@ -49,6 +49,7 @@ _FACTS: Final = pl.Schema(
         "status": pl.String(),
         "issued_at": UTC_US,
         "updated_at": UTC_US,
+        "reference_ids": pl.String(),
     }
 )
 #: A record that could not be used; `problems` is JSON text.

@@ -67,6 +67,7 @@ class RunReport:
             "members": awarded.members,
             "entries": awarded.entries,
             "points": awarded.points,
+            "left_out": awarded.left_out,
             "calls": len(self.job.calls),
             "throttled": sum(call.throttled for call in self.job.calls),
             "response_ms_p50": percentile([call.elapsed_ms for call in self.job.calls], 50),

@@ -49,6 +49,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     status_map,
     text,
@@ -262,6 +263,8 @@ def _stream(
             "status": computed(whole, "/status", f"{lines}@odata.nextLink"),
             "issued_at": replace(day(date, "/postingDate", required=True), pick=_unless(_NO_DAY)),
             "updated_at": instant("/lastModifiedDateTime", required=True, zone="UTC"),
+            # A credit memo names its invoice.
+            "order_reference": order_reference("/invoiceNumber", "/externalDocumentNumber"),
         },
         helpers={
             "state": _word("/status"),

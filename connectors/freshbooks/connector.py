@@ -37,6 +37,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     text,
 )
@@ -156,6 +157,7 @@ def _fields(external_id: Field, number: str, customer: str) -> dict[str, Field]:
         "updated_at": instant(
             "/updated", "/created_at", "/create_date", required=True, zone=_EASTERN
         ),
+        "order_reference": order_reference("/po_number"),
     }
 
 

@@ -1,5 +1,6 @@
 """What an order of Magento means: which amounts count, in which currency, which rows were sold."""
 
+import re
 from typing import Any
 
 import polars as pl
@@ -138,11 +139,17 @@ def _phone_of(address: Any) -> str | None:
     )
 
 
+def _transaction(value: Any) -> str | None:
+    """The payment that a transaction is of: its step (`-capture`) is written behind the id."""
+    return re.sub(r"-(capture|order|void|refund)\b.*$", "", str(value).strip())
+
+
 HELPERS = _helpers()
 FIELDS = {
     "external_id": text("/entity_id", required=True),
     # Numbered per store, so it tells no orders apart.
     "invoice_number": text("/increment_id"),
+    "payment_reference": Field("text", ("/payment/last_trans_id",), pick=_transaction),
     "customer_external_id": Field("text", ("/customer_id",), pick=_number_of_customer),
     "customer_phone": phone(
         "/billing_address",

@@ -50,6 +50,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     text,
 )
@@ -300,6 +301,7 @@ def _fields(state: str) -> dict[str, Field]:
             required=False,
         ),
         "amount_refunded_minor": computed(pl.lit(0, dtype=pl.Int64)),
+        "order_reference": order_reference("/PurchaseOrder", "/CrossReference"),
         "status": computed(_status("state"), state),
         "issued_at": day("/TransactionDate", required=True),
         "updated_at": instant("/LastUpdateDate", "/CreationDate", required=True, zone="UTC"),

@@ -44,6 +44,8 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
+    payment_reference,
     phone,
     status_map,
     text,
@@ -251,6 +253,8 @@ _TRANSACTION_FIELDS: Mapping[str, Field] = {
         required=True,
         zone="UTC",
     ),
+    # Shops write their order's number here.
+    "order_reference": order_reference(_transaction("invoice_id"), _transaction("custom_field")),
 }
 _REFUNDED = ("PARTIALLY_REFUNDED", "REFUNDED", "MARKED_AS_REFUNDED")
 _STATES = status_map(
@@ -287,6 +291,8 @@ _INVOICE_FIELDS: Mapping[str, Field] = {
         "/detail/metadata/last_update_time",
         "/detail/metadata/create_time",
     ),
+    "payment_reference": payment_reference("/payments/transactions/0/payment_id"),
+    "order_reference": order_reference("/detail/reference"),
 }
 
 

@@ -39,6 +39,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     text,
 )
@@ -290,6 +291,8 @@ def _stream(name: str, entity: str) -> Stream:
             "updated_at": instant(
                 "/MetaData/LastUpdatedTime", "/MetaData/CreateTime", "/TxnDate", required=True
             ),
+            # Where programs that bring orders in write which one it was.
+            "order_reference": order_reference("/PrivateNote"),
         },
         helpers={"balance_minor": money("/Balance"), "note": text("/PrivateNote")},
         lines=_LINES,

@@ -45,6 +45,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     status_map,
     text,
@@ -315,6 +316,7 @@ SPEC = ConnectorSpec(
             fields=_fields(
                 external_id=text(*both_spellings(_SALES_DOCUMENT), "/key", required=True),
                 invoice_number=text("/invoiceNumber"),
+                order_reference=order_reference("/referenceNumber"),
                 currency=currency(*both_spellings("currency.txnCurrency", "currency.baseCurrency")),
                 total_minor=money("/totalTxnAmount", required=True),
                 issued_at=day("/invoiceDate", required=True),

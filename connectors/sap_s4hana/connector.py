@@ -45,6 +45,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     text,
 )
@@ -259,6 +260,7 @@ SPEC = ConnectorSpec(
                     pl.when(pl.col("clearing") == "C").then(pl.col("total_minor")), required=False
                 ),
                 "amount_refunded_minor": computed(pl.lit(0), required=False),
+                "order_reference": order_reference("/PurchaseOrderByCustomer"),
                 "status": computed(_STATUS, "/to_Item/__next"),
                 "issued_at": day("/BillingDocumentDate", required=True),
                 "updated_at": instant(

@@ -45,6 +45,8 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
+    payment_reference,
     phone,
     status_map,
     text,
@@ -211,6 +213,15 @@ def _settled(
     return finish
 
 
+def _named_sale(value: Any) -> str | None:
+    """The sale that returns are of, or a shop's own number for an order."""
+    if isinstance(value, list):
+        return next(
+            (str(entry["source_order_id"]) for entry in value if "source_order_id" in entry), None
+        )
+    return str(value)
+
+
 def _fields(**fields: Field) -> dict[str, Field]:
     none = pl.lit(None, dtype=pl.Int64)
     return {
@@ -225,6 +236,9 @@ def _fields(**fields: Field) -> dict[str, Field]:
         "status": computed(_STATUS, "/state"),
         "issued_at": instant("/created_at", required=True),
         "updated_at": instant("/updated_at", "/created_at", required=True),
+        "payment_reference": payment_reference("/tenders/0/payment_id", "/tenders/0/id"),
+        # Of a return, the sale that it takes back.
+        "order_reference": replace(order_reference("/returns", "/reference_id"), pick=_named_sale),
         **fields,
     }
 

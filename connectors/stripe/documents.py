@@ -18,6 +18,8 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
+    payment_reference,
     phone,
     status_map,
     text,
@@ -134,11 +136,16 @@ def invoice(at: str) -> dict[str, Any]:
                 f"{at}/effective_at", f"{transitions}/finalized_at", f"{at}/created", required=True
             ),
             "updated_at": computed(_NEWEST, f"{at}/created"),
+            "payment_reference": computed(
+                pl.concat_str("charge", "intent", separator=" ", ignore_nulls=True), required=False
+            ),
+            "order_reference": order_reference(*_order_of(at)),
         },
         "helpers": {
             "what": text(f"{at}/object"),
             "state": text(f"{at}/status"),
             "charge": text(f"{at}/charge/id", f"{at}/charge"),
+            "intent": payment_reference(f"{at}/payment_intent/id", f"{at}/payment_intent"),
             "paid_minor": _minor(f"{at}/amount_paid"),
             "credited_before": _minor(f"{at}/pre_payment_credit_notes_amount"),
             "credited_after": _minor(f"{at}/post_payment_credit_notes_amount"),
@@ -193,6 +200,12 @@ _PAYMENT_STATE = (
 )
 
 
+def _order_of(at: str) -> tuple[str, ...]:
+    """Where shops write which order a payment is of: in the metadata, else in the description."""
+    names = ("order_id", "order_number", "shopify_order_id", "invoice_id")
+    return (*(f"{at}/metadata/{name}" for name in names), f"{at}/description")
+
+
 def _flag(*paths: str) -> Field:
     """A yes or no as text."""
     return replace(text(*paths), pick=lambda value: str(value).lower())
@@ -223,6 +236,10 @@ def payment(at: str) -> dict[str, Any]:
             "status": computed(_PAYMENT_STATE, f"{at}/status"),
             "issued_at": _time(f"{at}/created", required=True),
             "updated_at": computed(pl.max_horizontal("changed_at", "created_at"), f"{at}/created"),
+            "payment_reference": payment_reference(
+                f"{at}/payment_intent/id", f"{at}/payment_intent"
+            ),
+            "order_reference": order_reference(*_order_of(at)),
         },
         "helpers": {
             "what": text(f"{at}/object"),

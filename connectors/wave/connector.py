@@ -48,6 +48,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     status_map,
     text,
@@ -81,7 +82,7 @@ query ($business: ID!, $page: Int!, $size: Int!, $changedAfter: DateTime, $dated
 }
 """
 _WHOLE: Final = """
-id status invoiceNumber invoiceDate createdAt modifiedAt
+id status invoiceNumber poNumber invoiceDate createdAt modifiedAt
 currency { code }
 customer { id phone mobile }
 taxTotal { value }
@@ -186,6 +187,7 @@ _STATUS: Final = status_map(
 _FIELDS: Final[Mapping[str, Field]] = {
     "external_id": text("/node/id", required=True),
     "invoice_number": text("/node/invoiceNumber"),
+    "order_reference": order_reference("/node/poNumber"),
     "customer_external_id": text("/node/customer/id", required=True),
     "customer_phone": phone("/node/customer/mobile", "/node/customer/phone"),
     "currency": currency("/node/currency/code"),

@@ -51,6 +51,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    payment_reference,
     status_map,
     text,
 )
@@ -269,6 +270,8 @@ def _fields(status: pl.Expr) -> dict[str, Field]:
         "status": computed(status, "/status"),
         "issued_at": instant("/date_created_gmt", required=True, zone="UTC"),
         "updated_at": instant("/date_modified_gmt", "/date_created_gmt", required=True, zone="UTC"),
+        # What the payment service calls it: a charge of Stripe, a transaction of PayPal.
+        "payment_reference": payment_reference("/transaction_id"),
     }
 
 

@@ -37,6 +37,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     status_map,
     text,
@@ -179,6 +180,7 @@ def _fields(entity: str, refunded: pl.Expr, paid: Field) -> dict[str, Field]:
         # day.
         "issued_at": day("/DateString", "/Date", required=True),
         "updated_at": instant("/UpdatedDateUTC", "/DateString", "/Date", required=True, zone="UTC"),
+        "order_reference": order_reference("/Reference"),
     }
 
 

@@ -46,6 +46,7 @@ from connectors.kit.spec.fields import (
     decimal,
     instant,
     money,
+    order_reference,
     phone,
     status_map,
     text,
@@ -254,6 +255,7 @@ def _documents(
             "amount_refunded_minor": _NOTHING,
             "status": computed(_STATUS, "/status"),
             "issued_at": day("/date", required=True),
+            "order_reference": order_reference("/reference_number"),
             "updated_at": instant(
                 "/last_modified_time", "/updated_time", "/created_time", "/date", required=True
             ),

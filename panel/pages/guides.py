@@ -22,6 +22,7 @@ GUIDES: Final[Mapping[str, tuple[str, str]]] = {
     "guide-configuration": ("configuration", "configuration.md"),
     "guide-pages": ("the pages", "pages.md"),
     "guide-webhooks": ("webhooks", "webhooks.md"),
+    "guide-duplicates": ("one sale in several systems", "duplicates.md"),
     "guide-retry": ("failures and Retry", "retry.md"),
     "guide-alerts": ("alerts", "alerts.md"),
     "guide-audit": ("audit log", "audit.md"),

@@ -15,6 +15,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import ObjectNotFound
 
 SYSTEMS, STATUS, AUDIT = "billing-systems", "sync-status", "audit-log"
+LEFT_OUT = "left-out-sales"
 #: Keys of the guides that descriptions link to.
 GUIDE_KEYS = ("guide-operations", "guide-runbook", "guide-configuration", "guide-pages")
 #: Versions kept of a page that is replaced, of other pages, and of the reports of runs: a week of
@@ -45,7 +46,10 @@ class PublishedPages:
 
 def published_pages(client: SyncPrefectClient) -> PublishedPages:
     """Asks Prefect for the pages and guides that it has."""
-    wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT, *GUIDE_KEYS]}}, "limit": 50}
+    wanted = {
+        "artifacts": {"key": {"any_": [SYSTEMS, STATUS, LEFT_OUT, AUDIT, *GUIDE_KEYS]}},
+        "limit": 50,
+    }
     rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
     return PublishedPages(
         {row["key"]: row["latest_id"] for row in rows},
@@ -101,6 +105,7 @@ def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
 def links(page_ids: Mapping[str, str], here: str) -> str:
     """Links to the other pages, in one line."""
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
+    titles |= {LEFT_OUT: "Left-out sales"} if LEFT_OUT in page_ids else {}
     parts = [f"[{title}]({path(page_ids, key)})" for key, title in titles.items() if key != here]
     return " · ".join(
         [
@@ -142,7 +147,7 @@ def prune(client: SyncPrefectClient) -> int:
 
 def kept(key: str) -> int:
     """How many versions of a key are kept."""
-    if key in (SYSTEMS, STATUS) or key.startswith("guide-"):
+    if key in (SYSTEMS, STATUS, LEFT_OUT) or key.startswith("guide-"):
         return PAGES_KEPT
     return REPORTS_KEPT if key.startswith("sync-") else OTHERS_KEPT
 

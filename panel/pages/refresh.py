@@ -14,12 +14,12 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 
-from panel.pages import billing_systems, deployment_descriptions, sync_status
+from panel.pages import billing_systems, deployment_descriptions, left_out, sync_status
 from panel.pages.billing_systems import Ledger
 from panel.pages.connection_status import ConnectionOverview, read
-from panel.pages.publish import STATUS, SYSTEMS, links, publish, published_pages
+from panel.pages.publish import LEFT_OUT, STATUS, SYSTEMS, links, publish, published_pages
 from settings import Settings, settings
-from sql import ledger, subscriptions, webhooks
+from sql import duplicates, ledger, subscriptions, webhooks
 from sql import panel_pages as pages
 from sql.db import connect
 from tasks.database_errors import without_row_data
@@ -57,6 +57,8 @@ def refresh(installation: Settings, *, charts: bool = True) -> Refreshed:
         page_ids = there.ids
         charts = charts or sync_status.knows_nothing(there.descriptions.get(STATUS))
         overview = read(client, everything=charts)
+        if charts:
+            _left_out(client, installation, page_ids, now)
         status_line = _status(client, installation, overview, page_ids, now) if charts else ""
         ledger_state = _ledger(installation, overview)
         systems_line = _systems(client, installation, overview, ledger_state, page_ids, now)
@@ -90,6 +92,21 @@ def _systems(
     )
     page_ids[SYSTEMS] = publish(client, SYSTEMS, page_ids.get(SYSTEMS), text, line)
     return line
+
+
+def _left_out(
+    client: SyncPrefectClient, installation: Settings, page_ids: dict[str, str], now: datetime
+) -> None:
+    """The page "Left-out sales"; there is none before a precedence is declared."""
+    with connect(installation.dsn()) as connection:
+        precedence = duplicates.declared(connection)
+        if not precedence.systems and LEFT_OUT not in page_ids:
+            return
+        totals = duplicates.totals(connection)
+        latest = duplicates.latest(connection, left_out.SHOWN)
+    line = left_out.headline(precedence, totals)
+    text = left_out.markdown(precedence, totals, latest, now, links(page_ids, LEFT_OUT))
+    page_ids[LEFT_OUT] = publish(client, LEFT_OUT, page_ids.get(LEFT_OUT), text, line)
 
 
 def _status(

@@ -144,6 +144,7 @@ def _results(report: RunReport) -> str:
         ["Earlier rejects tried again from their stored pages", report.loaded.tried_again],
         ["Earlier rejects now accepted", report.loaded.resolved],
         ["Sales without a rate in the program", awarded.rejected],
+        ["Told by another system, which counts: left out", awarded.left_out],
         ["Members that another run is working on", awarded.waiting],
     ]
     return (

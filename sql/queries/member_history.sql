@@ -87,5 +87,6 @@ SELECT DISTINCT member_id FROM changed WHERE before <> after ORDER BY member_id
 DELETE FROM loyalty.promotion_claim WHERE promotion_id = %(promotion_id)s AND version = %(version)s
     AND wanted = 0 AND unsettled_from IS NULL
 -- name: stamp
--- How many versions there are: it grows with every change of program or promotions.
-SELECT (SELECT count(*) FROM loyalty.program), (SELECT count(*) FROM loyalty.promotion)
+-- How many versions there are: it grows with every change of program, promotions or precedence.
+SELECT (SELECT count(*) FROM loyalty.program), (SELECT count(*) FROM loyalty.promotion),
+       (SELECT count(*) FROM loyalty.sale_precedence)

@@ -18,7 +18,7 @@ from expectations import validate_awards
 from loyalty.award import evaluate
 from loyalty.difference import difference
 from loyalty.explain import not_computed
-from sql import audit, budgets, expiry, ledger, refused, store, sync, tier_history
+from sql import audit, budgets, duplicates, expiry, ledger, refused, store, sync, tier_history
 from sql import member_history as facts
 from sql.db import DbConnection
 from sql.member_history import Rules, Stored
@@ -49,6 +49,8 @@ class Awarded:
     rejected: int = 0
     #: Points that expired, less what came back.
     expired: int = 0
+    #: Documents left out since, because another system's document of the same sale counts.
+    left_out: int = 0
     #: Members that another run is working on.
     waiting: int = 0
     #: Why sales were rejected, and how often.
@@ -62,6 +64,7 @@ class Awarded:
             self.points += part.points
             self.rejected += part.rejected
             self.expired += part.expired
+            self.left_out += part.left_out
             self.reasons += part.reasons
 
 
@@ -281,6 +284,10 @@ def _chunk(
         _reject(connection, sync_id, bad, awarded, rules)
     _resolve(connection, sync_id, due)
     ledger.append(connection, good, run.run_id)
+    if rules.precedence is not None:
+        awarded.left_out = duplicates.save_left_out(
+            connection, members, stored.left_out, run.run_id
+        )
     now = expiry.now(connection)
     awarded.expired -= expiry.post(connection, members, due, rules.programs, now, run.run_id)
     tier_history.post(connection, members, stored, rules.programs, now, run.run_id)

@@ -4,7 +4,7 @@ It says who would gain what and what must be confirmed, and keeps who decided it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from sql import member_history as facts
 from sql import program as stored
 from sql.db import DbConnection, connect
 from sql.member_history import Rules
+from tasks.program.change_limit import beyond_limit
 from tasks.program.preview import MemberChange, Trial, try_rules
 
 
@@ -120,7 +121,9 @@ def preview_change(
         planned = as_if(planned, since)
     trial = Trial()
     if not planned.is_empty and planned.reaches is not None:
-        after = Rules(list(planned.programs), list(planned.promotions))
+        after = replace(
+            before, programs=list(planned.programs), promotions=list(planned.promotions), stamp=None
+        )
         members = stored.concerned(
             connection, None if before.budgets or after.budgets else planned.reaches
         )
@@ -178,26 +181,17 @@ def _judge(preview: ChangePreview, *, recompute: bool, confirm: int) -> None:
     trial, reaches = preview.trial, preview.plan.reaches
     if not preview.reaches_past or reaches is None:
         return
-    config = settings()
     if not recompute:
         raise ChangeRefusedError(
-            f"it reaches into the past (to {moment(reaches, ZoneInfo(config.timezone))}) "
+            f"it reaches into the past (to {moment(reaches, ZoneInfo(settings().timezone))}) "
             "and changes "
             f"{len(trial.members)} members' points for past "
             "sales. Write a later valid_from, or ask for the past to be recomputed "
             "(--recompute; in the form: recompute)",
             preview,
         )
-    if confirm >= trial.moved:
-        return
-    if trial.moved > config.change_points_max or trial.percent > config.change_percent_max:
-        raise ChangeRefusedError(
-            f"it moves {trial.moved} points ({trial.percent:.1f} % of all), "
-            f"more than the limit of {config.change_points_max} points or "
-            f"{config.change_percent_max} %. If that is meant, confirm {trial.moved} points "
-            f"(--confirm {trial.moved}; in the form: confirm)",
-            preview,
-        )
+    if message := beyond_limit(trial, confirm):
+        raise ChangeRefusedError(message, preview)
 
 
 def shown(preview: ChangePreview, zone: ZoneInfo) -> list[str]:

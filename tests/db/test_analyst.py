@@ -14,6 +14,7 @@ VIEWS = [
     "award",
     "award_rule",
     "http_attempt",
+    "left_out_sale",
     "member",
     "points_history",
     "refused_correction",
@@ -30,7 +31,8 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "refused_correction", "reject", "http_attempt", "sale_note", "sync_attempt",
+    "adjustment", "refused_correction", "reject", "http_attempt", "left_out_sale", "sale_note",
+    "sync_attempt",
     "tier_history", "webhook",
 )  # fmt: skip
 

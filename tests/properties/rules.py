@@ -231,7 +231,7 @@ def frames(
         for number, line in enumerate(sold, 1)
     ]
     accounts = {s["external_id"]: (s["system"], s["account"]) for s in world.sales}
-    settled = [(*accounts[name], name, amount) for name, amount in world.settled.items()]
+    settled = [(*accounts[name], name, amount, None) for name, amount in world.settled.items()]
     facts = Facts(
         lines=pl.DataFrame(lines, schema=LINES, orient="row"),
         referrals=pl.DataFrame(world.referrals, schema=REFERRALS, orient="row"),

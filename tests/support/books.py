@@ -31,7 +31,7 @@ def invoice(**changes: Any) -> dict[str, Any]:
         "system": "xero", "account": "books", "external_id": "A", "invoice_number": "INV-1", "kind": "invoice",
         "customer_external_id": "C1", "customer_phone": PHONE, "currency": "AOA", "total_minor": 15_000,
         "subtotal_minor": None, "tax_minor": None, "amount_paid_minor": 0, "amount_refunded_minor": 0, "status": "open",
-        "issued_at": NOON, "updated_at": NOON, "page_id": 1, "record_no": 0,
+        "issued_at": NOON, "updated_at": NOON, "reference_ids": None, "page_id": 1, "record_no": 0,
     } | changes  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from tests.support.hostile import ERRORS_IN_200
 from twezah.stack.provision import project_deployments
 
 #: Columns that the kit fills by itself.
-GIVEN = {"system", "account", "kind", "page_id", "record_no"}
+GIVEN = {"system", "account", "kind", "page_id", "record_no", "reference_ids"}
 OF_LINES = {"system", "account", "external_id", "line_no", "page_id", "record_no"}
 
 

@@ -38,6 +38,8 @@ COMMANDS = [
     ["program", "diff"],
     ["program", "apply"],
     ["program", "show"],
+    ["duplicates", "find"],
+    ["duplicates", "declare"],
     ["fx", "load"],
     ["member", "find"],
     ["member", "merge"],

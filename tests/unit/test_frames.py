@@ -88,7 +88,7 @@ FACTS = Facts(
     ),
     referrals=pl.DataFrame([(2, 1, NOON.replace(hour=0))], schema=REFERRALS, orient="row"),
     zones=pl.DataFrame([(1, "Africa/Luanda")], schema=ZONES, orient="row"),
-    settled=pl.DataFrame([("xero", "a", "1", 100)], schema=SETTLED, orient="row"),
+    settled=pl.DataFrame([("xero", "a", "1", 100, None)], schema=SETTLED, orient="row"),
     fx=pl.DataFrame(
         [("EUR", "AOA", NOON.replace(hour=0), None, 900 * 10**9)], schema=FX, orient="row"
     ),

@@ -263,6 +263,7 @@ def test_a_record_and_what_it_becomes(
         "page_id": 7,
         "record_no": 0,
         "customer_phone": None,
+        "reference_ids": None,
     }
     assert row == expected | fixed | {"currency": "USD"}
     assert (

@@ -17,6 +17,7 @@ from twezah.cli import (
     backup,
     connect,
     demo,
+    duplicates,
     explain,
     export,
     fx,
@@ -62,6 +63,7 @@ keys.register(app)
 webhooks.register(app)
 points.register(app)
 program.register(app)
+duplicates.register(app)
 fx.register(app)
 member.register(app)
 audit.register(app)

@@ -18,8 +18,10 @@ from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Plan, plan_for, read_deleted
+from connectors.kit.mapping.references import reference_ids
 from connectors.kit.mapping.taking_back import lines_without_sign, settled, without_sign
 from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
+from connectors.kit.spec.fields import REFERENCES
 from connectors.kit.spec.records import Broken
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
@@ -186,7 +188,9 @@ def assemble(
     )
     field_problems = pl.concat([_header_problems(plan, raw.records, invoices), line_problems])
     invoices = invoices.with_columns(
-        pl.lit(account.system).alias("system"), pl.lit(account.account).alias("account")
+        pl.lit(account.system).alias("system"),
+        pl.lit(account.account).alias("account"),
+        reference_ids(invoices, account.region),
     )
     return Mapped(
         invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
@@ -349,7 +353,8 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
     Either the customer's number or the phone number is enough. A phone number that cannot be used
     is looked up at the vendor, where that is possible. Documents that earn nothing need none.
     """
-    field_problems = problems({**plan.fields, **plan.helpers}, raw, invoices)
+    checked = {name: field for name, field in plan.fields.items() if name not in REFERENCES}
+    field_problems = problems({**checked, **plan.helpers}, raw, invoices)
     has = {
         name: invoices[name].gather(field_problems["row"]).is_not_null()
         for name in ("customer_external_id", "customer_phone")

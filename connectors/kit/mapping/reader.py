@@ -29,7 +29,7 @@ from connectors.kit.spec import (
     PageView,
     Stream,
 )
-from connectors.kit.spec.fields import Field, FieldKind
+from connectors.kit.spec.fields import REFERENCES, Field, FieldKind, order_reference
 from connectors.kit.spec.records import Broken, Records
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
@@ -308,12 +308,14 @@ def _plan(
     spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[str, str], ...]
 ) -> Plan:
     chosen = _overrides(spec, stream, system, dict(paths))
+    # An operator may say where references are, whether or not the system passes any on.
+    asked = {name: order_reference() for name in REFERENCES if name in chosen}
     fields, helpers = (
         {
             name: added_up(system, name, _override(name, field, chosen.get(name)))
             for name, field in of.items()
         }
-        for of in (stream.fields, stream.helpers)
+        for of in ({**asked, **stream.fields}, stream.helpers)
     )
     looks_up = any(lookup.name == "customers" for lookup in spec.lookups)
     pointers, raw = _pointers(stream, (*fields.values(), *helpers.values()))
@@ -430,7 +432,9 @@ def _overrides(
 
 def _names(stream: Stream) -> frozenset[str]:
     lines = stream.lines.fields if stream.lines else {}
-    return frozenset({*stream.fields, *stream.helpers, *(f"lines.{name}" for name in lines)})
+    # (A list of deletions has no fields.)
+    own = {*stream.fields, *(REFERENCES if stream.fields else ())}
+    return frozenset({*own, *stream.helpers, *(f"lines.{name}" for name in lines)})
 
 
 def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:

@@ -4,9 +4,10 @@ Of several paths the first one that holds something counts. The columns are thos
 LINE in `loyalty.schema`; the functions of `connectors.kit.mapping` read them.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import polars as pl
 
@@ -35,6 +36,16 @@ FieldKind = Literal[
 Notation = Literal[
     "plain", "point", "comma", "grouped", "minor", "minor_price", "time", "day_first", "month_first"
 ]
+
+
+#: Fields that name documents of other systems, and how what they name is stored.
+REFERENCES: Final = {"payment_reference": "payment:", "order_reference": "order:"}
+#: The number of an order or an invoice in a text: "Acme - Order #1001", "Invoice no. INV-7".
+_ORDER_IN_TEXT: Final = re.compile(
+    r"\b(?:order|invoice|receipt|sale)\b[\s.:#]*(?:(?:no|nr|number|id)\b[\s.:#]*)?"
+    r"((?=[\w./-]*\d)[A-Za-z0-9][\w./-]*\w)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +132,34 @@ def currency(*paths: str) -> Field:
 def phone(*paths: str, pick: Callable[[Any], str | None] | None = None) -> Field:
     """A phone number in any spelling, to E.164."""
     return Field("phone", paths, pick=pick)
+
+
+def order_reference(*paths: str) -> Field:
+    """The number or the id of this sale in another system, as a person or a plugin wrote it.
+
+    A single word is taken as it is; of a longer text the numbers of orders and invoices in it. It
+    is only used to recognise a sale that two systems tell, so nothing is ever rejected for it.
+    """
+    return Field("text", paths, pick=_named_orders)
+
+
+def payment_reference(*paths: str) -> Field:
+    """The id that a payment service gave the payment of this sale; used as `order_reference` is."""
+    return Field("text", paths)
+
+
+def _word(value: Any) -> str | None:
+    """A text without blanks, or a whole number."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    words = str(value).split()
+    return words[0] if len(words) == 1 else None
+
+
+def _named_orders(value: Any) -> str | None:
+    if word := _word(value):
+        return word
+    return " ".join(_ORDER_IN_TEXT.findall(value)) or None if isinstance(value, str) else None
 
 
 def computed(expr: pl.Expr, *paths: str, required: bool = True) -> Field:

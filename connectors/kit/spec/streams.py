@@ -183,7 +183,8 @@ class Stream:
     paginate: Callable[[PageRequest], Pages]
     #: Pointer to the list of records in a page.
     records: str
-    #: The columns of INVOICE.
+    #: The columns of INVOICE; and, where the vendor passes them on, `payment_reference` and
+    #: `order_reference`, which become its `reference_ids`.
     fields: Mapping[str, Field] = field(default_factory=dict)
     #: Read as fields are, and used only by computed fields, `keep` and `finish`.
     helpers: Mapping[str, Field] = field(default_factory=dict)
