@@ -184,17 +184,23 @@ class Office:
         return [key for (key,) in found]
 
     def attempts(self, endpoint_id: str) -> list[tuple[str, int]]:
-        """(outcome, how many) of the audit of an endpoint; waits for the writer."""
-        time.sleep(0.4)
-        return [
-            (outcome, int(count))
-            for outcome, count in self.rows(
-                "SELECT outcome, sum(repeats) FROM billing.http_attempt "
-                "JOIN billing.webhook_endpoint USING (endpoint_no) "
-                "WHERE endpoint_id = %s GROUP BY 1 ORDER BY 1",
-                endpoint_id,
-            )
-        ]
+        """(outcome, how many) of the audit of an endpoint, once its writer adds nothing more."""
+        before: list[tuple[str, int]] = []
+        for _ in range(50):
+            time.sleep(0.4)
+            written = [
+                (outcome, int(count))
+                for outcome, count in self.rows(
+                    "SELECT outcome, sum(repeats) FROM billing.http_attempt "
+                    "JOIN billing.webhook_endpoint USING (endpoint_no) "
+                    "WHERE endpoint_id = %s GROUP BY 1 ORDER BY 1",
+                    endpoint_id,
+                )
+            ]
+            if written and written == before:
+                break
+            before = written
+        return before
 
     @contextmanager
     def without_database(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """A whole synchronisation without Prefect: the simulated vendor in process, the real database."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -140,7 +140,23 @@ def expected(world: simulator.World, *systems: str) -> dict[tuple[str, str], int
 
 
 @pytest.fixture
-def shop(dsn: str) -> Iterator[Shop]:
+def shop(dsn: str, request: pytest.FixtureRequest) -> Iterator[Shop]:
     """A small world; retries do not wait."""
+    world = simulator.World(
+        seed=11, customers=40, invoices=90, start=START, systems=systems_of(request)
+    )
     with stamina.set_testing(True, attempts=8):
-        yield Shop(dsn, simulator.World(seed=11, customers=40, invoices=90, start=START))
+        yield Shop(dsn, world)
+
+
+def systems_of(request: pytest.FixtureRequest) -> Collection[str]:
+    """The systems whose past a test needs: its parameter `system`, or that of its file, else all.
+
+    To live through the past of all of them takes longer than most synchronisations.
+    """
+    parameters = getattr(request.node, "callspec", None)
+    named = (
+        parameters.params.get("system") if parameters else None,
+        request.path.stem.removeprefix("test_"),
+    )
+    return next(((name,) for name in named if name in simulator.SYSTEMS), simulator.SYSTEMS)

@@ -126,7 +126,12 @@ def test_a_clock_ahead_of_the_vendors_loses_no_sale(shop: Shop, system: str) -> 
     """Ours is two days ahead, more than any overlap: what changes after a run carries times long before that run."""
     by = timedelta(days=2)
     shop.world = simulator.World(
-        seed=11, customers=40, invoices=90, start=START, now=lambda: datetime.now(UTC) - by
+        seed=11,
+        customers=40,
+        invoices=90,
+        start=START,
+        now=lambda: datetime.now(UTC) - by,
+        systems=[system],
     )
     shop.before = behind(shop, system, by)
     for _ in range(2):

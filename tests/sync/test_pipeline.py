@@ -264,7 +264,7 @@ def test_refused_credentials_name_the_block_and_no_secret(shop: Shop) -> None:
 def test_rejects_say_why_and_are_closed_once_the_customer_has_a_phone(
     shop: Shop, system: str
 ) -> None:
-    shop.world = simulator.World(seed=24, customers=40, invoices=90, start=START)
+    shop.world = simulator.World(seed=24, customers=40, invoices=90, start=START, systems=[system])
     _, loaded, _ = shop.sync(system)
     without = {
         row.external_id: row.customer_id
