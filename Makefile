@@ -37,7 +37,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n 3 --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest -n 4 --no-loadscope-reorder $(PYTEST_ARGS)
 
 SEEDS ?= 1000
 fuzz: setup

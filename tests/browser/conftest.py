@@ -55,7 +55,11 @@ class Vendor:
 def vendor() -> Iterator[Vendor]:
     """Sixty sales, thirty days long and over by now."""
     world = simulator.World(
-        seed=24, customers=40, invoices=60, start=datetime.now(UTC) - timedelta(days=30)
+        seed=24,
+        customers=40,
+        invoices=60,
+        start=datetime.now(UTC) - timedelta(days=30),
+        systems=["custom"],
     )
     config = uvicorn.Config(
         Application(world), port=0, log_level="warning", lifespan="off", ws="none"

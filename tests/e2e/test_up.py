@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from connectors.kit.errors import block_name
 from connectors.registry import declaration
 from simulator import SYSTEMS
 from simulator.registry import announcing
@@ -39,8 +40,15 @@ def is_certified(system: str) -> bool:
 
 
 def announced() -> str:
-    """The simulated systems that send webhooks; a certificate is fetched from the real vendor."""
-    return ", ".join(sorted(name for name in announcing() if not is_certified(name)))
+    """The connections whose system sends webhooks; a certificate is the real vendor's to give."""
+    return ", ".join(
+        sorted(block_name(system) for system in announcing() if not is_certified(system))
+    )
+
+
+def said_after(lines: Iterable[str], words: str) -> str:
+    """The rest of the first line with these words."""
+    return next(line for line in lines if words in line).partition(words)[2].strip()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -152,6 +160,7 @@ def schedules_of(deployment: dict[str, Any]) -> list[tuple[str, bool]]:
 CONNECTED = sorted(name.replace("_", "-") for name in SYSTEMS)
 BY_HAND = [
     "connect",
+    "duplicates",
     "test-connection",
     "adjust-points",
     "merge-members",
@@ -214,7 +223,7 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(
         code, out, _ = finish(environment, "psql", "-Atc", "SELECT 1")
         assert (code, out.strip()) == (0, "1")
         assert first.stderr is not None
-        assert any(f"send webhooks: {announced()}" in line for line in first.stderr)
+        assert said_after(first.stderr, "send webhooks: ") == f"{announced()}."
         vendors = f"http://127.0.0.1:{environment['TWEZAH_SIMULATOR_PORT']}/evolve?steps=5"
         with urllib.request.urlopen(
             urllib.request.Request(vendors, b"", method="POST"), timeout=20

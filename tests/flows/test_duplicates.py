@@ -37,7 +37,7 @@ def test_an_order_is_tried_then_declared(office: Office) -> None:
     stripe.store(PAID)
     shop.award()
     assert renew_pages(return_state=True).is_completed()
-    assert artifact("left-out-sales") == ""
+    assert "left out" not in artifact("left-out-sales")
 
     name, message = ended()
     assert name == "Completed" and "-1500 points" in message
