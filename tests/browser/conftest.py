@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,14 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-import uvicorn
 
 import simulator
 from settings import Settings
-from simulator.server import Application
 from tests.support.desk import Desk, browsing, require_browser
 from tests.support.prefect_login import auth_string
 from tests.support.served import served
+from tests.support.served_vendors import served_vendors
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,17 +59,8 @@ def vendor() -> Iterator[Vendor]:
         start=datetime.now(UTC) - timedelta(days=30),
         systems=["custom"],
     )
-    config = uvicorn.Config(
-        Application(world), port=0, log_level="warning", lifespan="off", ws="none"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield Vendor(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/custom", world)
-    server.should_exit = True
-    thread.join(timeout=10)
+    with served_vendors(world) as url:
+        yield Vendor(f"{url}/custom", world)
 
 
 @dataclass

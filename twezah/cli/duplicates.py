@@ -7,7 +7,7 @@ import typer
 
 from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
-from twezah.cli.options import Json, Who, Why
+from twezah.cli.options import Confirm, Json, Who, Why
 from twezah.cli.output import print_json, say
 
 duplicates = typer.Typer(
@@ -83,15 +83,7 @@ def declare(
     ] = False,
     within_hours: Within = None,
     since: Since = None,
-    confirm: Annotated[
-        int,
-        typer.Option(
-            "--confirm",
-            metavar="POINTS",
-            min=0,
-            help="Confirm a change of this many points, where it exceeds the limit.",
-        ),
-    ] = 0,
+    confirm: Confirm = 0,
     json: Json = False,
 ) -> None:
     """Declare which system's document counts, and post what that means for stored sales.

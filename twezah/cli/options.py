@@ -23,6 +23,16 @@ Why = Annotated[
 ]
 
 Who = Annotated[str, typer.Option("--author", help="Who decided it; kept for good.")]
+#: Of changes that post points, up to the limit without being asked.
+Confirm = Annotated[
+    int,
+    typer.Option(
+        "--confirm",
+        metavar="POINTS",
+        min=0,
+        help="Confirm a change of this many points, where it exceeds the limit.",
+    ),
+]
 
 
 def known_system(name: str) -> str:

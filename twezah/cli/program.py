@@ -9,7 +9,7 @@ import typer
 
 from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
-from twezah.cli.options import Json, Who, Why, moment_utc
+from twezah.cli.options import Confirm, Json, Who, Why, moment_utc
 from twezah.cli.output import print_json, say
 from twezah.cli.rules_file import read_rules_file
 
@@ -94,15 +94,7 @@ def apply(
             "--recompute", help="Also for past sales: post what the change means for them."
         ),
     ] = False,
-    confirm: Annotated[
-        int,
-        typer.Option(
-            "--confirm",
-            metavar="POINTS",
-            min=0,
-            help="Confirm a change of this many points, where it exceeds the limit.",
-        ),
-    ] = 0,
+    confirm: Confirm = 0,
     json: Json = False,
 ) -> None:
     """Apply the file: what changed becomes a new version, from its valid_from on.
