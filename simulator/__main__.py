@@ -104,6 +104,12 @@ class State:
         if self.values.get("shape") != shape:
             anchor = datetime.now(UTC).replace(microsecond=0).isoformat()
             self.values = {"shape": shape, "anchor": anchor, "evolved": [], "tokens": {}}
+        # Who rebuilds the world from the file has to know it as well.
+        self.values["sales_max"] = {
+            name: system.sales_max
+            for name, system in VENDORS.items()
+            if system.sales_max is not None
+        }
         life = arguments.access_seconds
         world = World(
             until=datetime.fromisoformat(self.values["anchor"]),
@@ -117,11 +123,7 @@ class State:
             ),
             consent=arguments.consent,
             access_token_seconds=None if life is None else dict.fromkeys(SYSTEMS, life),
-            sales_max={
-                name: system.sales_max
-                for name, system in VENDORS.items()
-                if system.sales_max is not None
-            },
+            sales_max=self.values["sales_max"],
         )
         for at in self.values["evolved"]:
             world.evolve(at=datetime.fromisoformat(at))

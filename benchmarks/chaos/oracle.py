@@ -57,7 +57,8 @@ class Oracle:
         if self._world is None:
             seed, customers, invoices, days = values["shape"]
             anchor = datetime.fromisoformat(values["anchor"])
-            self._world = World(seed, customers, invoices, until=anchor, days=days)
+            fewer = values["sales_max"]
+            self._world = World(seed, customers, invoices, until=anchor, days=days, sales_max=fewer)
             self._note_phones(self._world)
         for at in values["evolved"][self._steps :]:
             self._world.evolve(at=datetime.fromisoformat(at))

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.states import Cancelling, Pending, Running, Scheduled
 
@@ -116,8 +116,9 @@ def test_a_start_settles_what_the_stop_left(
 
 
 def runs(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
-    found = client.read_flow_runs(limit=200, sort=FlowRunSort.ID_DESC)
-    return [run for run in found if run.deployment_id == deployment_id]
+    """Those of this deployment alone: the server lists 200 at most, and other tests have theirs."""
+    alone = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
+    return client.read_flow_runs(deployment_filter=alone, limit=200)
 
 
 def test_a_run_that_died_unseen_is_ended(client: SyncPrefectClient, deployment_id: UUID) -> None:

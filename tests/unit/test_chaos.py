@@ -1,6 +1,5 @@
 """The parts of `python -m benchmarks.chaos`: who is hit, what is compared, what counts as wrong."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from random import Random
 
 import pytest
 
-import simulator
 from benchmarks.chaos import faults, processes
 from benchmarks.chaos.__main__ import forget_other_stacks
 from benchmarks.chaos.clock import Clock
@@ -24,6 +22,7 @@ from benchmarks.chaos.oracle import Expected, Oracle, points_due
 from benchmarks.chaos.processes import ProcessRow, Target, classify
 from benchmarks.chaos.rounds import Lasting
 from benchmarks.chaos.service import send_signal
+from simulator.__main__ import State, parse_arguments
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOME = Path("/state/ours")
@@ -93,24 +92,19 @@ def test_points_by_plain_arithmetic(
 
 
 def test_the_oracle_follows_the_books_and_remembers_earlier_numbers(tmp_path: Path) -> None:
-    state = tmp_path / "simulator.json"
-    evolved: list[str] = []
-    world = simulator.World(3, 20, 30, until=NOW, days=30)
-
-    def saved() -> None:
-        values = {"shape": [3, 20, 30, 30], "anchor": NOW.isoformat(), "evolved": evolved}
-        state.write_text(json.dumps(values))
-
-    saved()
-    oracle = Oracle(state)
+    """The file is the simulator's own: only it knows what its world is made of."""
+    file = tmp_path / "simulator.json"
+    state = State(file)
+    world = state.build(
+        parse_arguments(["--seed", "3", "--customers", "20", "--invoices", "40", "--days", "30"])
+    )
+    state.save(world)
+    oracle = Oracle(file)
     before = oracle.expected()
     known = [one for one in world.truth() if one.phone_e164 is not None]
     numbers = {(one.system, one.customer_id): one.phone_e164 for one in known}
-    for minute in range(600):
-        at = NOW + timedelta(minutes=minute)
-        world.evolve(at=at)
-        evolved.append(at.isoformat())
-    saved()
+    state.evolve(world, 600)
+    state.save(world)
     after = oracle.expected()
     rows = {(row.system, row.external_id): row for row in world.truth()}
     assert after.keys() == rows.keys() > before.keys()
