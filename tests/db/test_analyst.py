@@ -15,7 +15,10 @@ VIEWS = [
     "award_rule",
     "http_attempt",
     "member",
+    "point_value",
     "points_history",
+    "redemption",
+    "redemption_value",
     "refused_correction",
     "reject",
     "sale",
@@ -31,7 +34,7 @@ VIEWS = [
 #: Views of which the books have no row.
 EMPTY = (
     "adjustment", "refused_correction", "reject", "http_attempt", "sale_note", "sync_attempt",
-    "tier_history", "webhook",
+    "tier_history", "webhook", "point_value", "redemption", "redemption_value",
 )  # fmt: skip
 
 
