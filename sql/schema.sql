@@ -2080,21 +2080,23 @@ CREATE VIEW loyalty.member_balance AS
             0::bigint AS held, award_entry.posted_at
            FROM loyalty.award_entry
         UNION ALL
-         SELECT COALESCE(o.owner_id, a.member_id) AS "coalesce", a.points, 0, 0,
-            a.posted_at
+         SELECT COALESCE(o.owner_id, a.member_id) AS member_id, a.points,
+            0::bigint AS spent, 0::bigint AS held, a.posted_at
            FROM loyalty.adjustment a
              LEFT JOIN loyalty.merged_member o USING (member_id)
         UNION ALL
-         SELECT expiry_entry.member_id, expiry_entry.points, 0, 0,
-            expiry_entry.posted_at
+         SELECT expiry_entry.member_id, expiry_entry.points, 0::bigint AS spent,
+            0::bigint AS held, expiry_entry.posted_at
            FROM loyalty.expiry_entry
         UNION ALL
-         SELECT o.owner_id, s.points, - s.points, 0, s.posted_at
+         SELECT o.owner_id AS member_id, s.points, - s.points AS spent,
+            0::bigint AS held, s.posted_at
            FROM loyalty.redemption_step s
              JOIN loyalty.member_owner o USING (member_id)
           WHERE s.points <> 0
         UNION ALL
-         SELECT o.owner_id, 0, 0, r.points, NULL::timestamptz
+         SELECT o.owner_id AS member_id, 0::bigint AS points, 0::bigint AS spent,
+            r.points AS held, NULL::timestamptz AS posted_at
            FROM loyalty.redemption r
              JOIN loyalty.member_owner o USING (member_id)
           WHERE r.hold_ends_at > now() AND NOT (EXISTS ( SELECT

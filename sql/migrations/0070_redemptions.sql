@@ -213,16 +213,19 @@ FROM (
     SELECT member_id, points, 0::bigint AS spent, 0::bigint AS held, posted_at
     FROM loyalty.award_entry
     UNION ALL
-    SELECT coalesce(o.owner_id, a.member_id), a.points, 0, 0, a.posted_at
+    SELECT coalesce(o.owner_id, a.member_id) AS member_id, a.points, 0::bigint AS spent,
+           0::bigint AS held, a.posted_at
     FROM loyalty.adjustment a LEFT JOIN loyalty.merged_member o USING (member_id)
     UNION ALL
-    SELECT member_id, points, 0, 0, posted_at FROM loyalty.expiry_entry
+    SELECT member_id, points, 0::bigint AS spent, 0::bigint AS held, posted_at
+    FROM loyalty.expiry_entry
     UNION ALL
-    SELECT o.owner_id, s.points, -s.points, 0, s.posted_at
+    SELECT o.owner_id AS member_id, s.points, -s.points AS spent, 0::bigint AS held, s.posted_at
     FROM loyalty.redemption_step s JOIN loyalty.member_owner o USING (member_id)
     WHERE s.points <> 0
     UNION ALL
-    SELECT o.owner_id, 0, 0, r.points, NULL
+    SELECT o.owner_id AS member_id, 0::bigint AS points, 0::bigint AS spent, r.points AS held,
+           NULL::timestamptz AS posted_at
     FROM loyalty.redemption r JOIN loyalty.member_owner o USING (member_id)
     WHERE r.hold_ends_at > now() AND NOT EXISTS (
         SELECT FROM loyalty.redemption_step s WHERE s.redemption_id = r.redemption_id)
