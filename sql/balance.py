@@ -5,7 +5,7 @@ the next award step; until then they are left out of what is available.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -62,18 +62,18 @@ class MemberBalance:
         cls, row: Sequence[Any], taken: Sequence[Sequence[Any]], outlook: Outlook | None
     ) -> "MemberBalance":
         """From the queries `member` and (of a negative balance) `below_zero`."""
-        *values, _ = row
-        counted = cls(*values)
-        spendable = counted.available_points
-        upcoming = None
+        counted = cls(*row[:-1])
+        spendable, upcoming = counted.available_points, None
         if outlook is not None:
             spendable = max(0, spendable - outlook.overdue_points)
             if outlook.next_at is not None:
                 upcoming = ExpiringPoints(outlook.next_at, outlook.next_points)
-        return cls(
-            *values[:7], spendable, *values[8:], upcoming,
-            _why(counted, taken) if counted.balance_points < 0 else None,
-        )  # fmt: skip
+        return replace(
+            counted,
+            available_points=spendable,
+            expiring_next=upcoming,
+            below_zero=_why(counted, taken) if counted.balance_points < 0 else None,
+        )
 
 
 def can_expire(row: Sequence[Any]) -> bool:

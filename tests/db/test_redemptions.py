@@ -6,18 +6,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 from pydantic import ValidationError
 
 from loyalty.corrections import Adjustment, Decision
-from loyalty.redemptions import RedemptionRequest
-from sql import balance, corrections, redemptions
+from loyalty.redemptions import PointValue, RedemptionRequest
+from sql import balance, corrections, point_values, redemptions
 from sql.balance import MemberBalance
 from sql.db import connect
 from sql.erasure import erase
+from sql.explain_member import explain_member
+from sql.export import export
 from sql.redemptions import (
     InsufficientPointsError,
     KeyReusedError,
@@ -487,6 +491,53 @@ class TestExpiry:
         post(expiring)
         assert numbers(expiring) == (500, 0, 500, 0)
         assert post(expiring).expired == 0
+
+
+class TestReports:
+    def test_what_was_spent_was_worth_something(self, two: Books) -> None:
+        """The last entered counts for an instant; what was given back is left out."""
+        begin = datetime(2026, 1, 1, tzinfo=UTC)
+        entered = (
+            ("AOA", "0.2", begin), ("AOA", "0.1", begin), ("EUR", "0.000125", begin),
+            ("AOA", "9", datetime(2090, 1, 1, tzinfo=UTC)),
+        )  # fmt: skip
+        with two.transaction() as connection:
+            for currency, worth, since in entered:
+                value = PointValue.model_validate(
+                    {
+                        "currency": currency, "value_per_point": worth, "valid_from": since,
+                        "reason": "Budget", "author": "Rui",
+                    }
+                )  # fmt: skip
+                point_values.enter(connection, value, "command")
+        spend(two, 400)
+        after(two, spend(two, 100), "reverse")
+        assert two.rows(
+            "SELECT currency, amount::text FROM analytics.redemption_value ORDER BY 1"
+        ) == [("AOA", "40.000000000"), ("EUR", "0.050000000")]
+
+    def test_the_explanation_tells_what_can_be_spent_and_why_not(self, two: Books) -> None:
+        spend(two, 900)
+        hold(two, 50)
+        told = explain_member(two.dsn, two.member())
+        assert told is not None
+        text = told.to_text(ZoneInfo("UTC"))
+        assert "  50 can be spent, 50 are on hold\n" in text
+        assert "redemption  number 1: A bottle (reward 7)" in text
+        assert [(one.kind, one.points) for one in told.causes] == [
+            ("award", 1000), ("redemption", -900),
+        ]  # fmt: skip
+        two.store(invoice(total_minor=10_000, status="void", updated_at=NOON + timedelta(1)))
+        two.award()
+        told = explain_member(two.dsn, two.member())
+        assert told is not None
+        assert "below zero: 900 points were spent, and more" in told.to_text(ZoneInfo("UTC"))
+
+    def test_an_export_has_the_redemptions(self, two: Books, tmp_path: Path) -> None:
+        spend(two, 900)
+        with connect(two.dsn) as connection:
+            found = export(connection, tmp_path, "run", tables=["redemptions"])
+        assert found.rows == {"redemptions": 1}
 
 
 class TestOtherWays:
