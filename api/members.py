@@ -1,6 +1,8 @@
 """Balances and histories of members, for the loyalty app."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,12 +15,18 @@ from api.models import Balance, History, HistoryEntry, Id, PhoneQuestion, Points
 from api.problems import Problem, described
 from api.state import State, state_of
 from connectors.kit.mapping.parse import dialled
+from sql import expiry
+from sql.balance import MemberBalance, can_expire, is_below_zero
+from sql.db import connect
+from sql.expiry import Outlook
 from sql.explain import Entry
 
 router = APIRouter(
     prefix="/api/members", tags=["members"], dependencies=[Depends(require("members:read"))]
 )
 MemberId = Annotated[Id, Path(description="The member's number.", examples=[42])]
+#: What expires next is computed from a member's whole history: so many at a time in a process.
+_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="expiry")
 _PLACE = (
     "after_at",
     "after_kind",
@@ -56,19 +64,32 @@ async def lookup(request: Request, question: PhoneQuestion) -> Balance:
     summary="A member's points now",
 )
 async def balance(request: Request, member_id: MemberId) -> Balance:
-    """Always the sum of the ledger."""
+    """Always the sum of the ledger; with what is on hold, and what expires next."""
     return await _balance(state_of(request), member_id)
 
 
 async def _balance(state: State, member_id: int) -> Balance:
+    which, taken, outlook = {"member_id": member_id}, [], None
     async with answering():
-        balance = await row(state.readers, "api", "balance", {"member_id": member_id})
-    if balance is None:
-        raise _unknown()
-    return Balance(**dict(zip(Balance.model_fields, balance, strict=True)))
+        stored = await row(state.readers, "balance", "member", which)
+        if stored is None:
+            raise unknown_member()
+        if is_below_zero(stored):
+            taken = list(await rows(state.readers, "balance", "below_zero", which))
+        if can_expire(stored):
+            outlook = await asyncio.get_running_loop().run_in_executor(
+                _WORKERS, _outlook, state.config.dsn, member_id
+            )
+    return Balance.model_validate(asdict(MemberBalance.of(stored, taken, outlook)))
 
 
-def _unknown() -> Problem:
+def _outlook(dsn: str, member_id: int) -> Outlook:
+    with connect(dsn) as connection:
+        return expiry.outlook(connection, member_id)
+
+
+def unknown_member() -> Problem:
+    """The problem 404."""
     return Problem(404, "unknown_member", "There is no member with this number.")
 
 
@@ -102,7 +123,7 @@ async def history(
             state.readers, "api", "history", {**filters, **place, "limit": limit + 1}
         )
         if not movements and await row(state.readers, "api", "is_member", filters) == (False,):
-            raise _unknown()
+            raise unknown_member()
         words = dict(await rows(state.readers, "api", "promotion_words", {})) if movements else {}
     items = [_entry(movement, words) for movement in movements[:limit]]
     place_after = _place(movements[limit - 1]) if len(movements) > limit else None
@@ -161,5 +182,9 @@ def _entry(movement: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
 def _of_no_sale(kind: str, reason: str | None, number: str | None) -> str:
     if kind == "expiry":
         return "points that were not used in time expired, or an expiry was corrected"
+    if kind == "redemption":
+        return f"points spent (redemption {number}): {reason}"
+    if kind == "redemption reversal":
+        return f"points given back (redemption {number}): {reason}"
     what = "by hand" if kind == "adjustment" else "by hand, taking an adjustment back"
     return f"{what} (number {number}): {reason}"

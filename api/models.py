@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+from sql.redemptions import HoldSeconds, Points, Reference, Why
+
 Amount = Annotated[Decimal, PlainSerializer(str, return_type=str), Field(examples=["150.00"])]
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 System = Annotated[str, Field(examples=["quickbooks"])]
@@ -206,26 +208,55 @@ class Status(BaseModel):
     )
 
 
+class ExpiringPoints(BaseModel):
+    """Points that expire next, if nothing is spent or given until then."""
+
+    expires_at: Zulu
+    points: int = Field(examples=[300])
+
+
 class Balance(BaseModel):
     """A member's points now."""
 
     member_id: int = Field(examples=[42])
     tier: str = Field(examples=["silver"])
-    balance_points: int = Field(description="May be negative.", examples=[1800])
+    balance_points: int = Field(
+        description="added_points - taken_back_points - spent_points. May be negative.",
+        examples=[1300],
+    )
     added_points: int = Field(examples=[2000])
     taken_back_points: int = Field(examples=[200])
+    spent_points: int = Field(description="Less those given back.", examples=[500])
+    held_points: int = Field(description="Reserved by holds.", examples=[100])
+    available_points: int = Field(
+        description=(
+            "What can be spent: the balance without held points and without points whose time is "
+            "over. Never negative."
+        ),
+        examples=[1200],
+    )
     entries: int = Field(examples=[3])
     last_posted_at: Zulu | None
     changing: bool = Field(description="Something changed and the points are being computed anew.")
     merged_into: int | None = Field(
         description="Member who earns for this one since they were merged."
     )
+    expiring_next: ExpiringPoints | None = Field(description="null: no points expire.")
+    below_zero: str | None = Field(
+        description="Why the balance is negative; null: it is not.",
+        examples=[
+            (
+                "900 points were spent, and more was taken than is left: "
+                "refund of xero INV-1 on 2026-05-20 (-1000)"
+            )
+        ],
+    )
 
 
 class HistoryEntry(BaseModel):
     """Something that moved the balance, explained.
 
-    An entry of a sale, an adjustment by hand, or points that expired.
+    An entry of a sale, an adjustment by hand, points that expired, were spent or given back.
     """
 
     kind: Literal[
@@ -239,6 +270,8 @@ class HistoryEntry(BaseModel):
         "adjustment",
         "adjustment void",
         "expiry",
+        "redemption",
+        "redemption reversal",
     ]
     posted_at: Zulu
     points: int = Field(description="What it added, or took back.", examples=[1800])
@@ -352,6 +385,95 @@ class ExplainedEntry(BaseModel):
     run_id: str
     program_version: int
     explanation: str
+
+
+class RedemptionBody(BaseModel):
+    """Points to spend, or to hold for a while."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"points": 1000, "reference": "order 5512", "reason": "Free 5 L bottle"},
+                {
+                    "points": 1000,
+                    "reference": "basket 99",
+                    "reason": "Discount at the till",
+                    "hold_seconds": 900,
+                },
+            ]
+        },
+    )
+
+    points: Points
+    reference: Reference = Field(description="What they are spent on, as you number it.")
+    reason: Why = Field(description="The member reads it. No names, no phone numbers.")
+    hold_seconds: HoldSeconds | None = Field(
+        default=None,
+        description=(
+            "Reserve the points for so long, to be confirmed or cancelled; then they are free "
+            "again by themselves. Absent: spend them at once."
+        ),
+    )
+
+
+class ReleaseBody(BaseModel):
+    """Why points are given back or no longer held."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "Not in stock"}]}
+    )
+
+    reason: Why = Field(description="The member reads it. No names, no phone numbers.")
+
+
+State = Literal["held", "redeemed", "cancelled", "ended", "reversed"]
+
+
+class Redemption(BaseModel):
+    """Points that were spent or reserved, and what became of them."""
+
+    redemption_id: int = Field(examples=[12])
+    member_id: int = Field(description="As named in the request.", examples=[42])
+    counts_for: int = Field(
+        description="Member whose points they are: another one after a merge.", examples=[42]
+    )
+    points: int = Field(examples=[1000])
+    state: State = Field(description="ended: a hold that was neither confirmed nor cancelled.")
+    reference: str = Field(examples=["order 5512"])
+    reason: str = Field(examples=["Free 5 L bottle"])
+    requested_at: Zulu
+    hold_ends_at: Zulu | None = Field(description="null: it never was a hold.")
+    redeemed_at: Zulu | None
+    cancelled_at: Zulu | None
+    reversed_at: Zulu | None
+    released_why: str | None = Field(description="Why it was cancelled or reversed.")
+
+
+class RedemptionDone(BaseModel):
+    """A redemption as it is now, and the balance with it."""
+
+    redemption: Redemption
+    balance: Balance
+
+
+class RedemptionFilter(BaseModel):
+    """Which redemptions are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, Field(max_length=2000)] | None = Field(
+        default=None, description="`next_cursor` of the last page."
+    )
+
+
+class Redemptions(BaseModel):
+    """A page, the latest first."""
+
+    items: list[Redemption]
+    next_cursor: str | None = Field(description="For the next page; null on the last one.")
 
 
 class PhoneQuestion(BaseModel):

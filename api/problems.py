@@ -35,6 +35,15 @@ class ProblemDetails(BaseModel):
         description="Names the request in the logs.", examples=["8d3c0f5e2b7a4c1d9e6f"]
     )
     errors: list[WrongValue] | None = None
+    balance_points: int | None = Field(
+        default=None, description="Where points do not suffice: the balance.", examples=[1000]
+    )
+    held_points: int | None = Field(
+        default=None, description="Likewise: points that holds reserve.", examples=[200]
+    )
+    available_points: int | None = Field(
+        default=None, description="Likewise: points that can be spent.", examples=[800]
+    )
 
 
 class Problem(HTTPException):
@@ -44,11 +53,13 @@ class Problem(HTTPException):
     """
 
     def __init__(
-        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
-    ) -> None:
-        """See ProblemDetails."""
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None,
+        numbers: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        """See ProblemDetails; `numbers` are further members of it."""
         super().__init__(status, detail, dict(headers or {}))
         self.code = code
+        self.numbers = dict(numbers or {})
 
 
 def retry_later(code: str, detail: str, *, status: int = 503, seconds: float = 5) -> Problem:
@@ -69,6 +80,7 @@ def answer(
         "status": problem.status_code,
         "detail": problem.detail,
         "request_id": request.scope["state"].get("request_id", ""),
+        **problem.numbers,
     }
     if errors is not None:
         body["errors"] = errors

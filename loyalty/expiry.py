@@ -24,11 +24,14 @@ from loyalty.program import Program
 from loyalty.schema import UTC_US
 from loyalty.types import spans
 
-#: What moves a balance: points of a sale (as due now) or of an adjustment, from `at` on.
+#: Later than any expiry.
+_FOREVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+#: What moves a balance: points of a sale (as due now), of an adjustment or a redemption, from `at`
+#: on. A redemption that was given back is none.
 MOVES: Final = pl.Schema(
     {
         "member_id": pl.Int64(),
-        #: The sale's own instant, or that of the adjustment.
+        #: The sale's own instant, that of the adjustment, or when the points were spent or held.
         "at": UTC_US,
         #: Negative: taken.
         "points": pl.Int64(),
@@ -103,6 +106,20 @@ def expired(moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -
         )
     )  # fmt: skip
     return due.filter(pl.col("due") > 0).select(EXPIRED.names()).cast(EXPIRED)
+
+
+def expiring_next(
+    moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime
+) -> tuple[datetime, int] | None:
+    """When points expire next after `as_of`, and how many, if nothing moves until then.
+
+    `moves` are of one member. None: none expire.
+    """
+    upcoming = expired(moves, programs, _FOREVER).filter(pl.col("expires_at") > as_of)
+    if upcoming.is_empty():
+        return None
+    at, points = upcoming.sort("expires_at").select("expires_at", "due").row(0)
+    return at, points
 
 
 def _with_expiry(earned: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:

@@ -1,18 +1,35 @@
 """Expired points in and out. The caller owns the transaction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from loyalty.expiry import MOVES, POSTED, difference, earned_before, expired
+from loyalty.expiry import MOVES, POSTED, difference, earned_before, expired, expiring_next
 from loyalty.program import Program
+from loyalty.schema import UTC_US
+from sql import ledger
 from sql.copying import copy_in
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 
 #: Sales older than any: where a watch begins.
 _EVER = datetime(1900, 1, 1, tzinfo=UTC)
+#: Sales with the points that are posted for them.
+_POSTED_SALES = pl.Schema({"member_id": pl.Int64(), "issued_at": UTC_US, "due": pl.Int64()})
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the award step has not posted yet of a member's expiries, and what comes next."""
+
+    #: Points whose time is over, not posted as expired yet.
+    overdue_points: int
+    #: When points expire next; None: none do.
+    next_at: datetime | None
+    #: How many expire then, if nothing moves until then.
+    next_points: int
 
 
 def now(connection: DbConnection) -> datetime:
@@ -44,10 +61,11 @@ def newly_expired(
     connection.execute(query("expiry", "watch"), {"until": as_of})
     # A day more on both sides: the last look may have ended in the middle of a day.
     parameters = {"since": since - timedelta(days=2), "until": until}
-    return {
-        row[0]
-        for row in connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()
-    }
+    earned = connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()
+    # What a hold reserved did not expire; once it has ended by itself, it does.
+    looked = {"since": (row[0] if row else _EVER) - timedelta(days=2), "until": as_of}
+    released = connection.execute(query("expiry", "members_of_ended_holds"), looked).fetchall()
+    return {member for (member,) in (*earned, *released)}
 
 
 def post(
@@ -91,15 +109,31 @@ def gone(
     return expiries.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
 
 
+def outlook(connection: DbConnection, member_id: int) -> Outlook:
+    """What of the member's points is over and not posted as expired yet, and what expires next.
+
+    Computed from what is posted for the member's sales.
+    """
+    which, programs, as_of = {"members": [member_id]}, ledger.programs(connection), now(connection)
+    sales = read_frame(connection, query("expiry", "posted_sales"), which, _POSTED_SALES)
+    moves = _moves(connection, [member_id], sales)
+    posted = read_frame(connection, query("expiry", "expired"), which, POSTED)
+    overdue = difference(expired(moves, programs, as_of), posted)["points"].sum()
+    upcoming = expiring_next(moves, programs, as_of)
+    return Outlook(max(0, -int(overdue or 0)), *(upcoming or (None, 0)))
+
+
 def _moves(connection: DbConnection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:
     sales = due.select(
         "member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")
     ).drop_nulls()
+    which = {"members": list(members)}
     return pl.concat(
         [
             sales,
-            read_frame(
-                connection, query("expiry", "adjustments"), {"members": list(members)}, MOVES
+            *(
+                read_frame(connection, query("expiry", name), which, MOVES)
+                for name in ("adjustments", "redemptions")
             ),
         ]
     )

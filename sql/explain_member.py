@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sql import balance
+from sql.balance import ExpiringPoints
 from sql.db import connect
 from sql.named_queries import query
 
@@ -38,7 +40,7 @@ class Movement:
     def to_text(self, zone: ZoneInfo) -> str:
         """One line, time in `zone`."""
         what = f"{self.system} {self.document}" if self.system else (self.reason or "")
-        if self.kind.startswith("adjustment"):
+        if self.kind.startswith(("adjustment", "redemption")):
             what = f"number {self.document}: {self.reason}"
         when = f"{self.posted_at.astimezone(zone):%Y-%m-%d %H:%M}"
         return f"  {when}  {self.points:+d} = {self.balance_points}  {self.kind}  {what}".rstrip()
@@ -85,6 +87,16 @@ class MemberExplanation:
     waiting: bool
     #: Members who were merged into this one.
     holds: tuple[int, ...]
+    #: Points spent, less those given back.
+    spent_points: int = 0
+    #: Points reserved by holds.
+    held_points: int = 0
+    #: Points that can be spent.
+    available_points: int = 0
+    #: What expires next; None: nothing does.
+    expiring_next: ExpiringPoints | None = None
+    #: Why the balance is negative; None: it is not.
+    below_zero: str | None = None
     #: What moved the balance, by kind.
     causes: tuple[Cause, ...] = ()
     #: By which rules the sales earn now.
@@ -108,6 +120,7 @@ class MemberExplanation:
             lines.append(f"  earns for {', '.join(map(str, self.holds))} as well (merged)")
         if self.waiting:
             lines.append("  something changed: the next award step computes the points anew")
+        lines += self._spendable(zone)
         lines += [f"  {line.points:+d}  {line.kind} ({line.movements})" for line in self.causes]
         lines.append(f"  {self.balance_points}  in all")
         if self.rules:
@@ -124,6 +137,18 @@ class MemberExplanation:
             lines.append(f"movements{more}:")
         return "\n".join([*lines, *(line.to_text(zone) for line in self.latest)])
 
+    def _spendable(self, zone: ZoneInfo) -> list[str]:
+        """Where it is not simply the balance: what can be spent, what expires, why below zero."""
+        lines = []
+        if self.held_points or self.available_points != self.balance_points:
+            lines.append(f"  {self.available_points} can be spent, {self.held_points} are on hold")
+        if self.expiring_next is not None:
+            at = self.expiring_next.expires_at.astimezone(zone)
+            lines.append(f"  {self.expiring_next.points} expire on {at:%Y-%m-%d %H:%M} next")
+        if self.below_zero is not None:
+            lines.append(f"  below zero: {self.below_zero}")
+        return lines
+
 
 def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> MemberExplanation | None:
     """The member of that number, None if there is none."""
@@ -135,9 +160,12 @@ def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> Membe
         causes = connection.execute(query("report", "member_kinds"), which).fetchall()
         rules = connection.execute(query("report", "member_rules"), which).fetchall()
         latest = connection.execute(query("report", "member_history"), which).fetchall()
-    number, into, created, balance, movements, tier, since, waiting, holds = row
+        has = balance.read(connection, member_id)
+    assert has is not None
+    number, into, created, points, movements, tier, since, waiting, holds = row
     return MemberExplanation(
-        number, into, created, balance, movements, tier, since, waiting, tuple(holds),
-        tuple(Cause(*row) for row in causes), tuple(Rule(*row) for row in rules),
+        number, into, created, points, movements, tier, since, waiting, tuple(holds),
+        has.spent_points, has.held_points, has.available_points, has.expiring_next,
+        has.below_zero, tuple(Cause(*row) for row in causes), tuple(Rule(*row) for row in rules),
         tuple(Movement(*row) for row in latest),
     )  # fmt: skip

@@ -1369,6 +1369,8 @@ CREATE TRIGGER member_merge_checked AFTER INSERT ON loyalty.member_merge REFEREN
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.check_merge();
 CREATE TRIGGER member_merge_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.member_merge
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER member_merge_locks BEFORE INSERT ON loyalty.member_merge FOR EACH ROW
+    EXECUTE FUNCTION loyalty.lock_merging();
 CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_former_owners();
 GRANT SELECT ON loyalty.member_merge TO analyst;
@@ -1729,6 +1731,127 @@ CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 -- What was left out last: the page shows it.
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
 
+-- Requests to spend points, append-only. What became of each is in loyalty.redemption_step.
+CREATE TABLE loyalty.redemption (
+    -- Number of the redemption.
+    redemption_id bigint GENERATED ALWAYS AS IDENTITY,
+    -- The sender's name for the request: the same name never spends twice.
+    idempotency_key text COLLATE "C" NOT NULL,
+    -- Member as named in the request; after a merge it counts for whoever earns for them.
+    member_id bigint NOT NULL,
+    -- Points to spend.
+    points bigint NOT NULL,
+    -- What the points are spent on, as the sender numbers it: a reward, an order.
+    reference text NOT NULL,
+    -- Why, in words that the member reads. No names and no phone numbers.
+    reason text NOT NULL,
+    -- When the member was locked for it. For expiry the points count as taken from here on.
+    requested_at timestamptz NOT NULL,
+    -- A hold reserves the points until this instant; null: they were spent at once.
+    hold_ends_at timestamptz,
+    -- API key or person.
+    requested_by text NOT NULL,
+    -- Request of the API, or command.
+    run_id text NOT NULL,
+    CONSTRAINT redemption_pkey PRIMARY KEY (redemption_id),
+    CONSTRAINT redemption_idempotency_key_key UNIQUE (idempotency_key),
+    CONSTRAINT redemption_check CHECK (isfinite(hold_ends_at) AND hold_ends_at > requested_at),
+    CONSTRAINT redemption_idempotency_key_check CHECK (length(idempotency_key) >= 1
+        AND length(idempotency_key) <= 255),
+    CONSTRAINT redemption_points_check CHECK (points >= 1 AND points <= '1000000000000'::bigint),
+    CONSTRAINT redemption_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT redemption_reference_check CHECK (btrim(reference) <> ''
+        AND length(reference) <= 200),
+    CONSTRAINT redemption_requested_at_check CHECK (isfinite(requested_at)),
+    CONSTRAINT redemption_requested_by_check CHECK (btrim(requested_by) <> ''
+        AND length(requested_by) <= 200),
+    CONSTRAINT redemption_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+CREATE INDEX redemption_hold_end ON loyalty.redemption (hold_ends_at)
+    WHERE (hold_ends_at IS NOT NULL);
+CREATE INDEX redemption_member ON loyalty.redemption (member_id, redemption_id);
+CREATE TRIGGER redemption_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.redemption
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER redemption_audited AFTER INSERT ON loyalty.redemption FOR EACH ROW
+    WHEN (new.hold_ends_at IS NOT NULL) EXECUTE FUNCTION audit.on_redemption();
+
+-- What became of a redemption, append-only: each step once. The points of all steps count in the
+-- balance.
+CREATE TABLE loyalty.redemption_step (
+    -- Redemption.
+    redemption_id bigint NOT NULL,
+    -- redeemed: the points are spent (at once, or a hold was confirmed); cancelled: the hold was
+    -- given up; reversed: spent points were given back.
+    step text NOT NULL,
+    -- Member of the redemption.
+    member_id bigint NOT NULL,
+    -- What the step adds to the balance: minus the points if redeemed, 0 if cancelled, the points
+    -- if reversed.
+    points bigint NOT NULL,
+    -- The sender's name for the request; null: it is the redemption's own.
+    idempotency_key text COLLATE "C",
+    -- Why, of a step with a reason of its own. No names and no phone numbers.
+    reason text,
+    -- When it was posted.
+    posted_at timestamptz NOT NULL,
+    -- API key or person.
+    posted_by text NOT NULL,
+    -- Request of the API, or command.
+    run_id text NOT NULL,
+    CONSTRAINT redemption_step_pkey PRIMARY KEY (redemption_id, step),
+    CONSTRAINT redemption_step_idempotency_key_key UNIQUE (idempotency_key),
+    CONSTRAINT redemption_step_idempotency_key_check CHECK (length(idempotency_key) >= 1
+        AND length(idempotency_key) <= 255),
+    CONSTRAINT redemption_step_posted_by_check CHECK (btrim(posted_by) <> ''
+        AND length(posted_by) <= 200),
+    CONSTRAINT redemption_step_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT redemption_step_step_check CHECK (step IN ('redeemed', 'cancelled', 'reversed')),
+    CONSTRAINT redemption_step_redemption_id_fkey FOREIGN KEY (redemption_id)
+        REFERENCES loyalty.redemption(redemption_id)
+);
+CREATE INDEX redemption_step_member ON loyalty.redemption_step (member_id, posted_at);
+CREATE TRIGGER redemption_step_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
+    ON loyalty.redemption_step FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER redemption_step_audited AFTER INSERT ON loyalty.redemption_step FOR EACH ROW
+    EXECUTE FUNCTION audit.on_redemption_step();
+CREATE TRIGGER redemption_step_fits BEFORE INSERT ON loyalty.redemption_step FOR EACH ROW
+    EXECUTE FUNCTION loyalty.check_redemption_step();
+CREATE TRIGGER redemption_step_marks AFTER INSERT ON loyalty.redemption_step FOR EACH ROW
+    WHEN (new.step <> 'redeemed') EXECUTE FUNCTION loyalty.mark_released();
+
+-- What one point is worth in a currency, for reports, append-only. To correct one, enter another
+-- for the same instant: the last entered counts.
+CREATE TABLE loyalty.point_value (
+    -- Order of entry.
+    value_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Currency, ISO 4217.
+    currency text COLLATE "C" NOT NULL,
+    -- In force from this instant until the next one of the currency.
+    valid_from timestamptz NOT NULL,
+    -- Worth of one point in whole currency units: 0.10 is a tenth of a kwanza.
+    value_per_point numeric(20,9) NOT NULL,
+    -- Why. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Who decided it.
+    author text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT point_value_pkey PRIMARY KEY (value_no),
+    CONSTRAINT point_value_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT point_value_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT point_value_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT point_value_valid_from_check CHECK (isfinite(valid_from)),
+    CONSTRAINT point_value_value_per_point_check CHECK (value_per_point >= 0::numeric)
+);
+CREATE INDEX point_value_history ON loyalty.point_value (currency, valid_from, value_no);
+CREATE TRIGGER point_value_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.point_value
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER point_value_audited AFTER INSERT ON loyalty.point_value FOR EACH ROW
+    EXECUTE FUNCTION audit.on_point_value();
+
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -1792,6 +1915,32 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- Refuses a step that does not fit its redemption and the steps before it.
+CREATE FUNCTION loyalty.check_redemption_step()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    asked loyalty.redemption;
+    earlier text[];
+BEGIN
+    SELECT * INTO asked FROM loyalty.redemption r WHERE r.redemption_id = NEW.redemption_id
+    FOR NO KEY UPDATE;
+    SELECT coalesce(array_agg(s.step), '{}') INTO earlier FROM loyalty.redemption_step s
+    WHERE s.redemption_id = NEW.redemption_id;
+    IF NEW.member_id <> asked.member_id
+        OR NEW.points <> (CASE NEW.step WHEN 'redeemed' THEN -asked.points
+                                        WHEN 'reversed' THEN asked.points ELSE 0 END)
+        OR (NEW.step = 'redeemed' AND (earlier <> '{}' OR NEW.posted_at >= asked.hold_ends_at))
+        OR (NEW.step = 'cancelled' AND (earlier <> '{}' OR asked.hold_ends_at IS NULL))
+        OR (NEW.step = 'reversed' AND earlier <> '{redeemed}')
+    THEN
+        RAISE EXCEPTION 'redemption % cannot be % now', NEW.redemption_id, NEW.step
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $function$;
+
 -- Members whose points depend on sales of these members, because a precedence is declared.
 CREATE FUNCTION loyalty.counterpart_members(members bigint[])
  RETURNS SETOF bigint
@@ -1822,6 +1971,43 @@ BEGIN
         JOIN billing.invoice w ON (w.external_id, w.account, w.system)
             = (l.by_external_id, l.by_account, l.by_system)
         WHERE w.member_id = ANY(members);
+END $function$;
+
+-- A merge, or its undoing, waits for whoever spends points of the members, and they for it.
+CREATE FUNCTION loyalty.lock_merging()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM FROM loyalty.member m
+    WHERE m.member_id IN (NEW.member_id, NEW.into_id)
+       OR m.member_id IN (SELECT o.owner_id FROM loyalty.merged_member o
+                          WHERE o.member_id IN (NEW.member_id, NEW.into_id))
+    ORDER BY m.member_id FOR NO KEY UPDATE;
+    RETURN NEW;
+END $function$;
+
+-- Locks whoever earns for the member until the transaction ends, and says who it is; null: there is
+-- no such member. Whoever spends points holds this lock. Fails after two seconds.
+CREATE FUNCTION loyalty.lock_owner(of_member bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET lock_timeout TO '2s'
+AS $function$
+DECLARE
+    owner bigint;
+    locked bigint;
+BEGIN
+    LOOP
+        SELECT coalesce(o.owner_id, m.member_id) INTO owner
+        FROM loyalty.member m LEFT JOIN loyalty.merged_member o USING (member_id)
+        WHERE m.member_id = of_member;
+        IF owner IS NULL OR owner = locked THEN
+            RETURN owner;
+        END IF;
+        PERFORM FROM loyalty.member m WHERE m.member_id = owner FOR NO KEY UPDATE;
+        locked := owner;
+    END LOOP;
 END $function$;
 
 -- Marks members whose points were adjusted: what depends on the balance is computed again.
@@ -1907,6 +2093,18 @@ BEGIN
     PERFORM loyalty.mark_dirty(ARRAY(
         SELECT DISTINCT i.member_id FROM billing.reject r JOIN billing.invoice i USING (external_id, account, system)
         WHERE r.stream = 'awards' AND r.resolved_at IS NULL AND i.member_id IS NOT NULL));
+    RETURN NULL;
+END $function$;
+
+-- Marks a member who got points back, for the next award step, where points can expire.
+CREATE FUNCTION loyalty.mark_released()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM loyalty.program WHERE expiry IS NOT NULL) THEN
+        PERFORM loyalty.mark_dirty(ARRAY[NEW.member_id]);
+    END IF;
     RETURN NULL;
 END $function$;
 
@@ -2077,33 +2275,68 @@ CREATE VIEW loyalty.entry_with_rule AS
    FROM loyalty.award_entry e
      LEFT JOIN loyalty.program p ON p.version = e.program_version;
 
--- Balance of each member: always the sum of the ledger, of the adjustments and of what expired,
--- never stored.
+-- Balance of each member: always the sum of the ledger, of the adjustments, of what expired and of
+-- what was spent, never stored.
 -- member_id: Member.
--- balance_points: Sum of all entries and adjustments; may be negative.
--- added_points: Sum of those that add points.
--- taken_back_points: Sum of those that take points, as a positive number.
--- entries: Number of entries and adjustments.
+-- balance_points: Sum of everything posted: added_points - taken_back_points - spent_points; may be
+--     negative.
+-- added_points: Sum of what adds points, without redemptions given back.
+-- taken_back_points: Sum of what takes points, without redemptions, as a positive number.
+-- entries: Number of entries, adjustments, expiries, redemptions and reversals.
 -- last_posted_at: When the last one was posted.
+-- spent_points: Points spent, less those given back.
+-- held_points: Points reserved by holds now.
+-- available_points: Points that can be spent: the balance without held points, and never below 0.
 CREATE VIEW loyalty.member_balance AS
  SELECT member_id, sum(points)::bigint AS balance_points,
-    COALESCE(sum(points) FILTER (WHERE points > 0), 0::numeric)::bigint AS added_points,
-    COALESCE(- sum(points) FILTER (WHERE points < 0), 0::numeric)::bigint AS taken_back_points,
-    count(*) AS entries, max(posted_at) AS last_posted_at
-   FROM ( SELECT award_entry.member_id, award_entry.points,
-            award_entry.posted_at
+    COALESCE(sum(points) FILTER (WHERE points > 0 AND spent = 0), 0::numeric)::bigint
+        AS added_points,
+    COALESCE(- sum(points) FILTER (WHERE points < 0 AND spent = 0), 0::numeric)::bigint
+        AS taken_back_points,
+    count(posted_at) AS entries, max(posted_at) AS last_posted_at,
+    sum(spent)::bigint AS spent_points, sum(held)::bigint AS held_points,
+    GREATEST(sum(points) - sum(held), 0::numeric)::bigint AS available_points
+   FROM ( SELECT award_entry.member_id, award_entry.points, 0::bigint AS spent,
+            0::bigint AS held, award_entry.posted_at
            FROM loyalty.award_entry
         UNION ALL
-         SELECT COALESCE(o.owner_id, a.member_id) AS "coalesce", a.points,
-            a.posted_at
+         SELECT COALESCE(o.owner_id, a.member_id) AS member_id, a.points,
+            0::bigint AS spent, 0::bigint AS held, a.posted_at
            FROM loyalty.adjustment a
              LEFT JOIN loyalty.merged_member o USING (member_id)
         UNION ALL
-         SELECT expiry_entry.member_id, expiry_entry.points,
-            expiry_entry.posted_at
-           FROM loyalty.expiry_entry) posted
+         SELECT expiry_entry.member_id, expiry_entry.points, 0::bigint AS spent,
+            0::bigint AS held, expiry_entry.posted_at
+           FROM loyalty.expiry_entry
+        UNION ALL
+         SELECT o.owner_id AS member_id, s.points, - s.points AS spent,
+            0::bigint AS held, s.posted_at
+           FROM loyalty.redemption_step s
+             JOIN loyalty.member_owner o USING (member_id)
+          WHERE s.points <> 0
+        UNION ALL
+         SELECT o.owner_id AS member_id, 0::bigint AS points, 0::bigint AS spent,
+            r.points AS held, NULL::timestamptz AS posted_at
+           FROM loyalty.redemption r
+             JOIN loyalty.member_owner o USING (member_id)
+          WHERE r.hold_ends_at > now() AND NOT (EXISTS ( SELECT
+                   FROM loyalty.redemption_step s
+                  WHERE s.redemption_id = r.redemption_id))) posted
   GROUP BY member_id;
 GRANT SELECT ON loyalty.member_balance TO analyst;
+
+-- Every member and who earns for them: the same number, unless they were merged.
+-- member_id: Member.
+-- owner_id: Member who earns for them.
+CREATE VIEW loyalty.member_owner AS
+ SELECT m.member_id, m.member_id AS owner_id
+   FROM loyalty.member m
+  WHERE NOT (EXISTS ( SELECT
+           FROM loyalty.merged_member o
+          WHERE o.member_id = m.member_id))
+UNION ALL
+ SELECT o.member_id, o.owner_id
+   FROM loyalty.merged_member o;
 
 -- Members that were merged into another, and who has their sales in the end.
 -- member_id: Member that was merged away.
@@ -2130,6 +2363,42 @@ CREATE VIEW loyalty.merged_member AS
            FROM link l
           WHERE l.member_id = p.into_id AND l.into_id <> l.member_id));
 GRANT SELECT ON loyalty.merged_member TO analyst;
+
+-- Every redemption and what became of it.
+-- redemption_id: Number of the redemption.
+-- member_id: Member as named in the request.
+-- owner_id: Member it counts for.
+-- points: Points to spend.
+-- state: held: reserved; redeemed: spent; cancelled: the hold was given up; ended: the hold ended
+--     by itself; reversed: spent, and given back.
+-- reference: What the points are spent on.
+-- reason: Why.
+-- requested_at: When the points were spent or reserved.
+-- hold_ends_at: Until when the hold reserves them; null: it never was a hold.
+-- redeemed_at: When the points were spent.
+-- cancelled_at: When the hold was cancelled.
+-- reversed_at: When the points were given back.
+-- released_why: Why the hold was cancelled, or the points were given back.
+CREATE VIEW loyalty.redemption_state AS
+ SELECT r.redemption_id, r.member_id, o.owner_id, r.points,
+        CASE
+            WHEN v.step IS NOT NULL THEN 'reversed'
+            WHEN s.step IS NOT NULL THEN 'redeemed'
+            WHEN c.step IS NOT NULL THEN 'cancelled'
+            WHEN r.hold_ends_at > now() THEN 'held'
+            ELSE 'ended'
+        END AS state,
+    r.reference, r.reason, r.requested_at, r.hold_ends_at,
+    s.posted_at AS redeemed_at, c.posted_at AS cancelled_at,
+    v.posted_at AS reversed_at, COALESCE(v.reason, c.reason) AS released_why
+   FROM loyalty.redemption r
+     JOIN loyalty.member_owner o USING (member_id)
+     LEFT JOIN loyalty.redemption_step s ON s.redemption_id = r.redemption_id
+         AND s.step = 'redeemed'
+     LEFT JOIN loyalty.redemption_step c ON c.redemption_id = r.redemption_id
+         AND c.step = 'cancelled'
+     LEFT JOIN loyalty.redemption_step v ON v.redemption_id = r.redemption_id
+         AND v.step = 'reversed';
 
 -- Referrals between the members that earn: merges are followed.
 -- friend_id: Member who was referred.
@@ -2336,31 +2605,54 @@ GRANT SELECT ON analytics.left_out_sale TO analyst;
 -- last_posted_at: When the last entry was posted.
 -- created_at: When the member was first seen.
 -- merged_into: Member who earns for this one since they were merged; null: not merged.
+-- spent_points: Points spent, less those given back.
+-- held_points: Points reserved by holds now.
+-- available_points: Points that can be spent: the balance without held points, and never below 0.
 CREATE VIEW analytics.member AS
  SELECT m.member_id, t.tier,
     COALESCE(b.balance_points, 0::bigint) AS balance_points,
     COALESCE(b.added_points, 0::bigint) AS added_points,
     COALESCE(b.taken_back_points, 0::bigint) AS taken_back_points,
     COALESCE(b.entries, 0::bigint) AS entries, b.last_posted_at, m.created_at,
-    o.owner_id AS merged_into
+    o.owner_id AS merged_into,
+    COALESCE(b.spent_points, 0::bigint) AS spent_points,
+    COALESCE(b.held_points, 0::bigint) AS held_points,
+    COALESCE(b.available_points, 0::bigint) AS available_points
    FROM loyalty.member m
      LEFT JOIN loyalty.member_balance b USING (member_id)
      LEFT JOIN loyalty.merged_member o USING (member_id)
      CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t(tier, valid_from);
 GRANT SELECT ON analytics.member TO analyst;
 
--- Everything that moved a balance, one row each, with the balance after it: ledger entries and
--- adjustments.
+-- One row per currency and time with one worth of a point.
+-- currency: Currency, ISO 4217.
+-- value_per_point: Worth of one point in whole currency units.
+-- valid_from: First instant.
+-- valid_to: First instant after it; null: open.
+CREATE VIEW analytics.point_value AS
+ SELECT currency, value_per_point, valid_from,
+    lead(valid_from) OVER (PARTITION BY currency ORDER BY valid_from) AS valid_to
+   FROM ( SELECT DISTINCT ON (point_value.currency, point_value.valid_from) point_value.currency,
+            point_value.valid_from, point_value.value_per_point
+           FROM loyalty.point_value
+          ORDER BY point_value.currency, point_value.valid_from,
+              point_value.value_no DESC) entered;
+GRANT SELECT ON analytics.point_value TO analyst;
+
+-- Everything that moved a balance, one row each, with the balance after it: ledger entries,
+-- adjustments, expiries and redemptions.
 -- member_id: Member (pseudonymous).
 -- posted_at: When it was posted.
--- event_at: When the sale happened, or from when on the adjustment counts.
--- kind: award, edit, refund, void or moved (of a sale); adjustment or adjustment void; expiry.
+-- event_at: When the sale happened; from when on the adjustment counts; when the points expired, or
+--     were spent or reserved.
+-- kind: award, edit, refund, void, moved, referral or duplicate (of a sale); adjustment or
+--     adjustment void; expiry; redemption or redemption reversal.
 -- points: What it adds to or takes from the balance.
 -- balance_points: The balance after it.
--- reason: Why, of an adjustment.
+-- reason: Why, of an adjustment or a redemption.
 -- system: Billing system of the sale.
 -- account: Account at the billing system.
--- external_id: Id of the sale, or number of the adjustment.
+-- external_id: Id of the sale, or number of the adjustment or redemption.
 -- entry_no: Position in the chain of the sale.
 -- run_id: Run or command that posted it.
 CREATE VIEW analytics.points_history AS
@@ -2384,8 +2676,60 @@ CREATE VIEW analytics.points_history AS
         UNION ALL
          SELECT x.member_id, x.posted_at, x.expires_at, 'expiry', x.points,
             NULL, NULL, NULL, NULL, x.entry_no, x.run_id
-           FROM loyalty.expiry_entry x) posted;
+           FROM loyalty.expiry_entry x
+        UNION ALL
+         SELECT o.owner_id, s.posted_at, r.requested_at,
+                CASE
+                    WHEN s.step = 'redeemed' THEN 'redemption'
+                    ELSE 'redemption reversal'
+                END AS "case",
+            s.points,
+            ((COALESCE(s.reason, r.reason) || ' (') || r.reference) || ')',
+            NULL, NULL, r.redemption_id::text AS redemption_id,
+            NULL, s.run_id
+           FROM loyalty.redemption_step s
+             JOIN loyalty.redemption r USING (redemption_id)
+             JOIN loyalty.member_owner o ON o.member_id = s.member_id
+          WHERE s.points <> 0) posted;
 GRANT SELECT ON analytics.points_history TO analyst;
+
+-- One row per redemption or hold.
+-- redemption_id: Number of the redemption.
+-- member_id: Member it counts for (pseudonymous).
+-- points: Points spent or reserved.
+-- state: held, redeemed, cancelled, ended (a hold that nobody confirmed) or reversed.
+-- reference: What the points are spent on.
+-- reason: Why.
+-- requested_at: When they were spent or reserved.
+-- hold_ends_at: Until when the hold reserves them; null: it never was a hold.
+-- redeemed_at: When they were spent.
+-- cancelled_at: When the hold was cancelled.
+-- reversed_at: When they were given back.
+-- released_why: Why the hold was cancelled, or the points were given back.
+CREATE VIEW analytics.redemption AS
+ SELECT redemption_id, owner_id AS member_id, points, state, reference, reason,
+    requested_at, hold_ends_at, redeemed_at, cancelled_at, reversed_at,
+    released_why
+   FROM loyalty.redemption_state;
+GRANT SELECT ON analytics.redemption TO analyst;
+
+-- One row per redemption that stands and currency in which a point has a worth: what the spent
+-- points were worth when they were spent.
+-- redemption_id: Number of the redemption.
+-- member_id: Member (pseudonymous).
+-- redeemed_at: When the points were spent.
+-- points: Points spent.
+-- currency: Currency of value_per_point and amount.
+-- value_per_point: Worth of one point then, in whole currency units.
+-- amount: points times value_per_point, in whole currency units, not rounded.
+CREATE VIEW analytics.redemption_value AS
+ SELECT r.redemption_id, r.member_id, r.redeemed_at, r.points, v.currency,
+    v.value_per_point, r.points::numeric * v.value_per_point AS amount
+   FROM analytics.redemption r
+     JOIN analytics.point_value v ON r.redeemed_at >= v.valid_from AND (v.valid_to IS NULL
+         OR r.redeemed_at < v.valid_to)
+  WHERE r.state = 'redeemed';
+GRANT SELECT ON analytics.redemption_value TO analyst;
 
 -- Records that would have taken points back or changed a sale in the ledger, and could not be used:
 -- the old points stand.
@@ -2904,6 +3248,19 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- Records what a point is worth from now on.
+CREATE FUNCTION audit.on_point_value()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('points.value', 'success', 'value of a point in ' || NEW.currency,
+        jsonb_build_object('value_no', NEW.value_no, 'value_per_point', NEW.value_per_point::text,
+                           'valid_from', NEW.valid_from, 'author', NEW.author),
+        of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
 -- Records changes of the rules.
 CREATE FUNCTION audit.on_program_change()
  RETURNS trigger
@@ -2913,6 +3270,34 @@ BEGIN
     PERFORM audit.record('program.change', 'success', 'points program',
         jsonb_build_object('change_id', NEW.change_id, 'versions', NEW.versions, 'reaches', NEW.reaches, 'recomputed', NEW.recomputed, 'author', NEW.author),
         of_records => NEW.members, of_points => CASE WHEN NEW.recomputed THEN NEW.points END, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records that points were reserved.
+CREATE FUNCTION audit.on_redemption()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('points.hold', 'success', 'member ' || NEW.member_id,
+        jsonb_build_object('redemption_id', NEW.redemption_id, 'points_held', NEW.points,
+                           'hold_ends_at', NEW.hold_ends_at, 'author', NEW.requested_by),
+        of_records => 1, of_points => 0, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records that points were spent, given back, or no longer reserved.
+CREATE FUNCTION audit.on_redemption_step()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE NEW.step WHEN 'redeemed' THEN 'points.redeem' WHEN 'reversed' THEN 'points.reverse'
+                      ELSE 'points.release' END,
+        'success', 'member ' || NEW.member_id,
+        jsonb_build_object('redemption_id', NEW.redemption_id, 'author', NEW.posted_by),
+        of_records => 1, of_points => NEW.points, of_run_id => NEW.run_id);
     RETURN NULL;
 END $function$;
 

@@ -94,17 +94,6 @@ ORDER BY i.issued_at DESC, i.external_id DESC, i.account DESC, i.system DESC
 -- Who earns for the member with this phone.
 SELECT coalesce(o.owner_id, m.member_id) FROM loyalty.member m
 LEFT JOIN loyalty.merged_member o USING (member_id) WHERE m.phone = %(phone)s
--- name: balance
--- A member's tier and balance, whether an award waits, and into whom they were merged.
-SELECT m.member_id, t.tier, coalesce(b.balance_points, 0), coalesce(b.added_points, 0),
-       coalesce(b.taken_back_points, 0),
-       coalesce(b.entries, 0), b.last_posted_at,
-       EXISTS (SELECT FROM loyalty.member_dirty d WHERE d.member_id = m.member_id), o.owner_id
-FROM loyalty.member m
-LEFT JOIN loyalty.merged_member o USING (member_id)
-LEFT JOIN loyalty.member_balance b USING (member_id)
-CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t
-WHERE m.member_id = %(member_id)s
 -- name: history
 -- A member's movements, newest first, from a place on; with the entry where it is a sale.
 SELECT h.kind, h.posted_at, h.points, h.balance_points, h.event_at, h.run_id, h.reason,

@@ -7,6 +7,26 @@ SELECT coalesce(o.owner_id, a.member_id), (extract(epoch FROM a.event_at) * 1000
        a.points
 FROM loyalty.adjustment a LEFT JOIN loyalty.merged_member o USING (member_id)
 WHERE coalesce(o.owner_id, a.member_id) = ANY(%(members)s)
+-- name: redemptions
+-- Points that the members spent, or that holds reserve: taken when they were asked for. What was
+-- cancelled, ended or given back was not taken.
+SELECT owner_id, (extract(epoch FROM requested_at) * 1000000)::bigint, -points
+FROM loyalty.redemption_state
+WHERE owner_id = ANY(%(members)s) AND state IN ('redeemed', 'held')
+-- name: posted_sales
+-- Points posted for each sale of the members, at the sale's date.
+SELECT e.member_id,
+       (extract(epoch FROM coalesce(i.issued_at, e.event_at)) * 1000000)::bigint, e.due_after
+FROM (
+    SELECT DISTINCT ON (member_id, external_id, account, system) *
+    FROM loyalty.award_entry WHERE member_id = ANY(%(members)s)
+    ORDER BY member_id, external_id, account, system, entry_no DESC
+) e LEFT JOIN billing.invoice i USING (external_id, account, system)
+WHERE e.due_after <> 0
+-- name: members_of_ended_holds
+-- Members with a hold that ended by itself in a span of time.
+SELECT DISTINCT owner_id FROM loyalty.redemption_state
+WHERE state = 'ended' AND hold_ends_at >= %(since)s AND hold_ends_at <= %(until)s
 -- name: expired
 -- What was posted as expired, per instant of expiry.
 SELECT DISTINCT ON (member_id, expires_at) member_id,

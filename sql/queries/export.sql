@@ -14,6 +14,10 @@ ORDER BY posted_at, external_id, account, system, member_id, entry_no
 -- Everything that moved a balance.
 SELECT * FROM analytics.points_history WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
 ORDER BY member_id, posted_at
+-- name: redemptions
+-- Points spent or held, and what became of them.
+SELECT * FROM analytics.redemption WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
+ORDER BY redemption_id
 -- name: members
 -- Members without personal data.
 SELECT * FROM analytics.member WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)

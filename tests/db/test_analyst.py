@@ -16,7 +16,10 @@ VIEWS = [
     "http_attempt",
     "left_out_sale",
     "member",
+    "point_value",
     "points_history",
+    "redemption",
+    "redemption_value",
     "refused_correction",
     "reject",
     "sale",
@@ -33,7 +36,7 @@ VIEWS = [
 EMPTY = (
     "adjustment", "refused_correction", "reject", "http_attempt", "left_out_sale", "sale_note",
     "sync_attempt",
-    "tier_history", "webhook",
+    "tier_history", "webhook", "point_value", "redemption", "redemption_value",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from sql.migrate import migrate
 from twezah.stack.postgres import running
 
 #: Two members, a sale that was refunded in part, one that went void, a credit note, a reject that
-#: is open and one that is resolved, a run that worked and one that failed.
+#: is open and one that is resolved, a run that worked and one that failed, and points spent.
 SEED = """
 INSERT INTO billing.sync_run (system, account, run_id, state, started_at, finished_at, summary,
     error) VALUES
@@ -60,6 +60,15 @@ INSERT INTO loyalty.award_entry (system, account, external_id, member_id, entry_
                ('d', 1, 0, -300, 'award', '{"base": -300}', 'lead'))
        AS e(id, no, before, after, reason, breakdown, tier)
   JOIN billing.invoice i ON i.external_id = e.id ORDER BY e.id, e.no;
+INSERT INTO loyalty.redemption (idempotency_key, member_id, points, reference, reason, requested_at,
+    requested_by, run_id)
+  SELECT 'k', member_id, 400, 'order 1', 'Free bottle', now(), 'key', 'api'
+  FROM loyalty.member WHERE phone = '+244923456789';
+INSERT INTO loyalty.redemption_step (redemption_id, step, member_id, points, posted_at, posted_by,
+    run_id)
+  SELECT redemption_id, 'redeemed', member_id, -points, now(), 'key', 'api' FROM loyalty.redemption;
+INSERT INTO loyalty.point_value (currency, valid_from, value_per_point, reason, author, run_id)
+  VALUES ('AOA', now() - interval '1 year', 0.1, 'Budget', 'Rui', 'command');
 INSERT INTO billing.reject (system, account, stream, record_key, external_id, reason, problems,
     page_id, record_no,
                             first_sync_id, last_sync_id, first_seen_at, resolved_at)

@@ -196,6 +196,31 @@ class Award(Step):
 
 
 @dataclass(frozen=True)
+class Spend(Step):
+    """The loyalty app spends points, or holds them; the same key again is the same request."""
+
+    customer: int = 0
+    points: int = 0
+    key: str = ""
+    held: bool = False
+
+    def __str__(self) -> str:
+        what = "holds" if self.held else "spends"
+        return f"customer {self.customer} {what} {self.points} points, key {self.key}{self.words}"
+
+
+@dataclass(frozen=True)
+class Settle(Step):
+    """What was spent or held under a key is confirmed, cancelled or given back."""
+
+    key: str = ""
+    how: Literal["confirm", "cancel", "reverse"] = "reverse"
+
+    def __str__(self) -> str:
+        return f"{self.how}: what was spent or held under key {self.key}{self.words}"
+
+
+@dataclass(frozen=True)
 class Together(Event):
     """Two workers at once; who goes on after each exchange with the database `order` says."""
 
@@ -324,6 +349,38 @@ class _Draw:
         return Tier(customer, number(6), pick(TIERS), minute=self.minute)
 
 
+def _spending(seed: int, minutes: list[int]) -> list[Event]:
+    """What is spent in between; drawn apart, so that it changes nothing of the rest."""
+    draw = random.Random(f"spending {seed}")
+    pick, number = draw.choice, draw.randrange
+    keys, found = 0, list[Event]()
+    hows: list[How] = ["lost", "answer lost", "backend killed", "process killed"]
+
+    def fault() -> Fault | None:
+        return Fault(number(12), pick(hows)) if draw.random() < 0.4 else None
+
+    def spend(minute: int) -> Spend:
+        nonlocal keys
+        keys += draw.random() < 0.8
+        points = pick((1, 30, 250, 1_000, 10_000, number(1, 2_000)))
+        held = draw.random() < 0.4
+        return Spend(fault(), number(CUSTOMERS), points, f"spend {keys}", held, minute=minute)
+
+    for minute in minutes:
+        what = draw.random()
+        if what < 0.45:
+            continue
+        if what < 0.75 or not keys:
+            found.append(spend(minute))
+        elif what < 0.9:
+            how = pick(("confirm", "cancel", "reverse"))
+            found.append(Settle(fault(), f"spend {number(keys) + 1}", how, minute=minute))
+        else:
+            other = pick((Award(minute=minute), spend(minute)))
+            found.append(Together(spend(minute), other, number(1000), minute=minute))
+    return found
+
+
 def history(seed: int) -> History:
     """The history of a seed: always the same one."""
     draw = _Draw(random.Random(seed))
@@ -340,5 +397,7 @@ def history(seed: int) -> History:
         else:
             first, second, order = draw.step(), draw.step(), draw.random.randrange(1000)
             events.append(Together(first, second, order, minute=draw.minute))
+    spending = _spending(seed, [event.minute for event in events])
+    events = sorted([*events, *spending], key=lambda event: event.minute)
     events += draw.repaired()
     return tuple(events)

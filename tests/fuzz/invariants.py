@@ -14,6 +14,7 @@ import zstandard
 
 from loyalty.award import evaluate
 from loyalty.corrections import Decision
+from sql import expiry
 from sql import member_history as facts
 from sql.db import connect
 from sql.erasure import erase
@@ -64,6 +65,30 @@ def everything(world: "World") -> dict[str, int]:
     from tests.fuzz.world import tables
 
     return tables(world.faults.observer)
+
+
+def spendable(world: "World", owner: int) -> int:
+    """Points that an owner can spend, counted in the tables themselves."""
+    group = [world.members[one] for one in range(CUSTOMERS) if world.truth.owner(one) == owner]
+    held = """
+        SELECT coalesce(sum(points), 0)::bigint FROM loyalty.redemption r
+        WHERE member_id = ANY(%s) AND hold_ends_at > now()
+          AND redemption_id NOT IN (SELECT redemption_id FROM loyalty.redemption_step)"""
+    total = 0
+    for table, members in (
+        ("award_entry", [world.members[owner]]), ("expiry_entry", [world.members[owner]]),
+        ("adjustment", group), ("redemption_step", group),
+    ):  # fmt: skip
+        statement = f"SELECT coalesce(sum(points), 0)::bigint FROM loyalty.{table} "
+        total += _rows(world, statement + "WHERE member_id = ANY(%s)", members)[0][0]
+    return int(total - _rows(world, held, group)[0][0])
+
+
+def redemption_of(world: "World", key: str) -> tuple[int, int] | None:
+    """Number and member of the redemption that was asked for under a key."""
+    statement = "SELECT redemption_id, member_id FROM loyalty.redemption WHERE idempotency_key = %s"
+    found = _rows(world, statement, key)
+    return (found[0][0], found[0][1]) if found else None
 
 
 def after_a_poll(result: "Run", rehearsed: "Run | None") -> None:
@@ -172,6 +197,27 @@ def _conserved(world: "World") -> None:
         assert balance == points, f"member {member} has {balance} points, not {points}"
 
 
+def _lots(world: "World") -> None:
+    """What is spent and held is what was asked for; nothing is over that is not posted."""
+    shown = {
+        row[0]: row[1:]
+        for row in _rows(
+            world,
+            "SELECT member_id, spent_points, held_points, available_points, balance_points "
+            "FROM loyalty.member_balance",
+        )
+    }
+    spent, held = (oracle.spent(world.truth, state) for state in ("redeemed", "held"))
+    for customer, member in enumerate(world.members):
+        taken, kept, available, balance = shown.get(member, (0, 0, 0, 0))
+        expected = (spent.get(customer, 0), held.get(customer, 0))
+        assert (taken, kept) == expected, f"member {member}: {taken}, {kept}, not {expected}"
+        assert available == max(0, balance - kept), f"member {member} can spend {available}"
+        with connect(world.dsn) as connection:
+            outlook = expiry.outlook(connection, member)
+        assert outlook.overdue_points == 0, f"member {member}: {outlook} after the award step"
+
+
 def _recomputed(world: "World") -> None:
     """Rebuilt from what is stored, the ledger is the same; so is what expired.
 
@@ -193,6 +239,7 @@ def _append_only(world: "World") -> None:
     for statement in (
         "UPDATE loyalty.award_entry SET points = 1",
         "DELETE FROM loyalty.award_entry",
+        "DELETE FROM loyalty.redemption_step",
     ):
         try:
             world.faults.observer.execute(statement.encode())
@@ -333,8 +380,8 @@ CHECKS: dict[str, Callable[["World"], None] | str] = {
     "I11 zero safety": _zero,
     "I12 explain": "checked after each step: the breakdown's sum is what is due",
     "I13 dry run": "checked with each rehearsed poll: same counts, and nothing is left",
-    "I14 pending once": "not built: there is no pending period; points are active at once",
-    "I15 lots": "not built: spending, and with it debits of lots; expiry by lots has its own tests",
+    "I14 pending once": "checked with each hold: resolved once; there is no pending period",
+    "I15 lots": _lots,
     "I16 expiry idempotent": "checked with I07: computing again expires nothing more",
     "I17 snapshot neutral": _no_cache,
     "I18 bitemporal": _reproduced,

@@ -15,6 +15,16 @@ INSTALLED = Rule(-1_000_000, 100_000, "down", "lead", minute=0)
 
 
 @dataclass
+class Spent:
+    """Points that a customer spent or holds. state: held, redeemed, cancelled or reversed."""
+
+    customer: int
+    points: int
+    held: bool
+    state: str
+
+
+@dataclass
 class Truth:
     """Everything that decides the points, whatever came when."""
 
@@ -25,6 +35,8 @@ class Truth:
     #: Who earns for a customer who was merged.
     merged: dict[int, int] = field(default_factory=dict)
     adjustments: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: What was spent or held, by key.
+    spent: dict[str, Spent] = field(default_factory=dict)
 
     def owner(self, customer: int) -> int:
         """Who earns for the customer."""
@@ -45,13 +57,25 @@ def points(truth: Truth) -> dict[tuple[str, int, int], int]:
 
 
 def balances(truth: Truth) -> dict[int, int]:
-    """Points per owner, with adjustments and before anything expires."""
+    """Points per owner, with adjustments and what was spent, before anything expires."""
     found: dict[int, int] = {}
     for (_, _, owner), due in points(truth).items():
         found[owner] = found.get(owner, 0) + due
     for customer, adjusted in truth.adjustments.values():
         owner = truth.owner(customer)
         found[owner] = found.get(owner, 0) + adjusted
+    for owner, counted in spent(truth, "redeemed").items():
+        found[owner] = found.get(owner, 0) - counted
+    return found
+
+
+def spent(truth: Truth, state: str) -> dict[int, int]:
+    """Points per owner that were spent (redeemed) or are held."""
+    found: dict[int, int] = {}
+    for one in truth.spent.values():
+        if one.state == state:
+            owner = truth.owner(one.customer)
+            found[owner] = found.get(owner, 0) + one.points
     return found
 
 

@@ -26,6 +26,7 @@ from connectors.kit.read.fetch import FirstLook
 from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from expectations import FAILED, Report
 from loyalty.schema import INVOICE, PROBLEM
+from sql import redemptions
 from sql import webhooks as stored
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
@@ -40,6 +41,7 @@ from tasks.sync import award as award_step
 from tasks.sync import load as load_step
 from tasks.sync import read
 from tasks.webhooks.process import Connections, process
+from tests.fuzz.events import Settle, Spend
 from tests.fuzz.faults import ProcessKilledError, Worker
 from tests.fuzz.oracle import DIGITS
 from tests.fuzz.vendor import PAGE_SIZE, Vendor
@@ -96,6 +98,32 @@ def job_of(
 def award(worker: Worker) -> Awarded:
     """The points of whoever waits."""
     return _patiently(lambda: award_members(RunDatabase(worker.dsn, "run"), None))
+
+
+def spend(worker: Worker, member: int, step: Spend) -> redemptions.Spent:
+    """Points spent or held, as the API does it."""
+    asked = redemptions.RedemptionRequest(
+        member_id=member, points=step.points, reference="reward", reason="fuzz",
+        hold_seconds=86_400 if step.held else None, key=step.key.replace(" ", "-"),
+    )  # fmt: skip
+    with connect(worker.dsn) as connection:
+        done = redemptions.redeem(connection, asked, "fuzz")
+        connection.commit()
+        return done
+
+
+def settle(worker: Worker, member: int, redemption_id: int, step: Settle) -> redemptions.Spent:
+    """What was spent or held is confirmed, cancelled or given back, as the API does it."""
+    key = f"{step.key}-{step.how}".replace(" ", "-")
+    with connect(worker.dsn) as connection:
+        if step.how == "confirm":
+            done = redemptions.confirm(connection, member, redemption_id, key, "fuzz")
+        elif step.how == "cancel":
+            done = redemptions.cancel(connection, member, redemption_id, key, None, "fuzz")
+        else:
+            done = redemptions.reverse(connection, member, redemption_id, key, "fuzz", "fuzz")
+        connection.commit()
+        return done
 
 
 def receive(dsn: str, endpoint_no: int, key: str, event: dict[str, Any]) -> bool:

@@ -12,14 +12,26 @@ import pytest
 import loyalty.earning
 import loyalty.promotions.chain
 import sql.ledger
+import sql.redemptions
 import sql.store
 import tasks.award.members
 import tasks.extract.pages
 import tasks.load.invoices
+from sql.balance import MemberBalance
 from sql.db import DbConnection
 from tasks.job import Job, Policy
 from tests.fuzz import road
-from tests.fuzz.events import Change, Fault, History, Poll, Push, State, history
+from tests.fuzz.events import (
+    Change,
+    Fault,
+    History,
+    Poll,
+    Push,
+    Settle,
+    Spend,
+    State,
+    history,
+)
 from tests.fuzz.run import failure
 
 SEEDS_MAX = 80
@@ -103,6 +115,31 @@ def keeps_a_rehearsal(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Job, "commit", lambda _self, connection: connection.commit())
 
 
+def spends_what_is_held(patch: pytest.MonkeyPatch) -> None:
+    read = sql.redemptions._balance
+
+    def without_holds(connection: DbConnection, owner: int) -> MemberBalance:
+        has = read(connection, owner)
+        return replace(has, available_points=max(0, has.balance_points))
+
+    patch.setattr(sql.redemptions, "_balance", without_holds)
+
+
+def gives_back_twice(patch: pytest.MonkeyPatch) -> None:
+    add = sql.redemptions._add_step
+
+    def doubled(connection: DbConnection, values: Any, step: Any, reason: Any) -> None:
+        add(connection, values, step, reason)
+        if step == "reversed":
+            connection.execute(
+                "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason,"
+                " author, run_id) VALUES (%s, %s, %s, 'again', 'fuzz', 'fuzz')",
+                [values["key"], values["member_id"], values["points"]],
+            )
+
+    patch.setattr(sql.redemptions, "_add_step", doubled)
+
+
 #: With the seed to begin with, shortly before one that shows it: to search from 0 takes minutes.
 PLANTS = {
     rounds_up: 0,
@@ -135,8 +172,27 @@ def outdated_at_the_end() -> Iterator[History]:
     yield (*changes, Poll(None, "loja-a", minute=50), told)
 
 
+def spent_beside_a_hold() -> Iterator[History]:
+    """1,500 points, a thousand of them held, and a thousand to be spent."""
+    bought = (Change("loja-a", 0, SALE, minute=1), Poll(None, "loja-a", minute=2))
+    held = Spend(None, 0, 1_000, "spend 1", held=True, minute=3)
+    yield (*bought, held, Spend(None, 0, 1_000, "spend 2", minute=4))
+
+
+def given_back() -> Iterator[History]:
+    """Points are spent and given back, twice under the same key."""
+    bought = (Change("loja-a", 0, SALE, minute=1), Poll(None, "loja-a", minute=2))
+    back = Settle(None, "spend 1", "reverse", minute=4)
+    yield (*bought, Spend(None, 0, 1_000, "spend 1", minute=3), back, replace(back, minute=5))
+
+
 #: Defects that show in one moment only, each with the histories that reach it.
-RARE = ((commits_before_the_marks, killed_anywhere), (takes_the_older_version, outdated_at_the_end))
+RARE = (
+    (commits_before_the_marks, killed_anywhere),
+    (takes_the_older_version, outdated_at_the_end),
+    (spends_what_is_held, spent_beside_a_hold),
+    (gives_back_twice, given_back),
+)
 
 
 def is_the_ledgers(reason: str) -> bool:

@@ -23,6 +23,12 @@ from sql import corrections, ledger
 from sql import program as programs
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
+from sql.redemptions import (
+    InsufficientPointsError,
+    KeyReusedError,
+    UnknownRedemptionError,
+    WrongStateError,
+)
 from tasks.job import Job
 from tests.fuzz import events, invariants, road
 from tests.fuzz.events import (
@@ -39,12 +45,14 @@ from tests.fuzz.events import (
     Push,
     Replay,
     Rule,
+    Settle,
+    Spend,
     Step,
     Tier,
     Together,
 )
 from tests.fuzz.faults import Faults, ProcessKilledError, Turns, Worker
-from tests.fuzz.oracle import Truth
+from tests.fuzz.oracle import Spent, Truth
 from tests.fuzz.vendor import BEGINNING, Vendor, instant, phone_of, record
 
 DECIDED = Decision(reason="a fuzzed history", author="fuzz")
@@ -79,6 +87,8 @@ class World:
     minute: int = 0
     ahead: int = 0
     pushed: int = 0
+    #: Requests of the app without an answer: it sends them again.
+    unanswered: list[Spend | Settle] = field(default_factory=list)
     seen: invariants.Seen = field(default_factory=invariants.Seen)
 
     def begin(self) -> None:
@@ -144,6 +154,8 @@ class World:
         self.ahead = 0
         self._at(self.minute + 1)
         worker = self.faults.workers[0]
+        for request in self.unanswered:
+            self._done(worker, request)
         if self.endpoints:
             with connect(self.dsn) as connection:
                 connection.execute("UPDATE billing.webhook_event SET next_attempt_at = now()")
@@ -155,6 +167,7 @@ class World:
                 continue
             if road.synchronise(self.job(worker, account)).resumed:  # read on, from where it was
                 road.synchronise(self.job(worker, account))
+        road.award(worker)  # (of whom no account is read)
         worker.ended()
 
     def _step(self, worker: Worker, step: Step) -> None:
@@ -164,6 +177,8 @@ class World:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if step.fault is None and worker.turns is None:
                 raise
+            if isinstance(step, Spend | Settle):
+                self.unanswered.append(replace(step, fault=None))
             self.seen.failures.append(str(error))
         except ConnectorError as error:
             raise AssertionError(f"the run failed: {error}") from error
@@ -186,6 +201,61 @@ class World:
         elif isinstance(step, Push):
             self._receive(step)
             road.work_off(worker, self._job_for(worker))
+        elif isinstance(step, Spend):
+            self._spend(worker, step)
+        elif isinstance(step, Settle):
+            self._settle(worker, step)
+
+    def _spend(self, worker: Worker, step: Spend) -> None:
+        """Exactly what the points suffice for; compared with the tables where nobody else acts."""
+        known = self.truth.spent.get(step.key)
+        wanted = (step.customer, step.points, step.held)
+        same = known is not None and (known.customer, known.points, known.held) == wanted
+        told = invariants.spendable(self, self.truth.owner(step.customer))
+        is_alone = worker.turns is None
+        try:
+            done = road.spend(worker, self.members[step.customer], step)
+        except KeyReusedError:
+            assert not same, "I05: refused for nothing"
+            assert known is not None or step.key in {one.key for one in self.unanswered}, (
+                "I05: a new key was refused"
+            )
+            return
+        except InsufficientPointsError:
+            assert not same, "I05: a known request was refused"
+            # (What has expired and is not posted yet cannot be spent either.)
+            expires = any(rule.expires for rule in self.truth.rules)
+            assert not is_alone or expires or step.points > told, f"refused, of {told} points"
+            return
+        assert known is None or same, "I05: one key, two requests"
+        assert known is None or done.repeated, "I05: one request counted twice"
+        if known is None:
+            # (Answered late: it may have been done before.)
+            assert not is_alone or done.repeated or step.points <= told, f"spent, of {told} points"
+            self.truth.spent[step.key] = Spent(*wanted, done.redemption.state)
+
+    def _settle(self, worker: Worker, step: Settle) -> None:
+        """Each hold is resolved once, and each redemption given back once (I14)."""
+        stored = invariants.redemption_of(self, step.key.replace(" ", "-"))
+        if stored is None:
+            return
+        number, member_id = stored
+        known = self.truth.spent.get(step.key)
+        is_known = known is not None and worker.turns is None
+        before, after = {
+            "confirm": ("held", "redeemed"), "cancel": ("held", "cancelled"),
+            "reverse": ("redeemed", "reversed"),
+        }[step.how]  # fmt: skip
+        try:
+            done = road.settle(worker, member_id, number, step)
+        except (WrongStateError, UnknownRedemptionError):
+            waits = any(one.key == step.key for one in self.unanswered)
+            assert not is_known or waits or (known and known.state != before), "I14: refused"
+            return
+        if known is not None and not done.repeated:
+            known.state = after
+        elif known is not None:
+            known.state = done.redemption.state
 
     def _receive(self, step: Push) -> None:
         known = self.vendors[step.account].versions.get(step.document, [])

@@ -33,6 +33,8 @@ COMMANDS = [
     ["webhooks", "replay"],
     ["points", "adjust"],
     ["points", "void"],
+    ["points", "reverse"],
+    ["points", "value"],
     ["points", "try"],
     ["program", "check"],
     ["program", "diff"],

@@ -53,7 +53,7 @@ NOT_HERE = {
     "AC-03": "shipping and store credit: here the subtotal or total that the system states",
     "CA-01": "a tier for twelve months from the upgrade: here until a calendar period and its grace end",
     "PP-04": "a refund of an unknown charge: a refund is a document of its own, or an amount on a known invoice",
-    **dict.fromkeys(("SE-37", "OD-06"), "redeeming: the loyalty app's"),
+    **dict.fromkeys(("SE-37", "OD-06"), "redeeming: more than there is is refused, not cut (tests/db/test_redemptions.py)"),
     **dict.fromkeys(("TB-02", "TB-04"), "pending points: points are posted at once"),
 }  # fmt: skip
 

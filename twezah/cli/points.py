@@ -1,5 +1,6 @@
-"""Commands about points: adjust, void, try."""
+"""Commands about points: adjust, void, reverse, value, try."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -7,7 +8,7 @@ import typer
 
 from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, refusals
-from twezah.cli.options import Json, Who, Why
+from twezah.cli.options import Json, Who, Why, moment_utc
 from twezah.cli.output import print_json, say
 from twezah.cli.rules_file import read_rules_file
 
@@ -33,6 +34,14 @@ def register(app: typer.Typer) -> None:
     points.command(
         epilog="Example: `twezah points void 3 --reason 'Wrong member' --author 'Ana, support'`"
     )(void)
+    points.command(
+        epilog="Example: `twezah points reverse 12 --reason 'Not in stock' --author 'Ana, support'`"
+    )(reverse)
+    example = (
+        "Example: `twezah points value AOA 0.10 --from 2027-01-01 --reason 'Budget 2027' --author "
+        "'Rui, finance'`"
+    )
+    points.command(epilog=example)(value)
     points.command("try", epilog="Example: `twezah points try basket.json --rules points.toml`")(
         try_basket
     )
@@ -97,6 +106,74 @@ def void(
             )
             connection.commit()
     _print(result, json=json)
+
+
+def reverse(
+    redemption: Annotated[
+        int, typer.Argument(metavar="REDEMPTION", help="The redemption's number.")
+    ],
+    reason: Why,
+    author: Who,
+    key: Key = "",
+    json: Json = False,
+) -> None:
+    """Give points back that a member spent, all of them, once. Nothing is deleted.
+
+    They expire when they would have without it.
+    """
+    from loyalty.corrections import Decision
+    from sql import redemptions
+    from sql.actor import acting_as
+    from sql.db import connect
+
+    with refusals():
+        decision = Decision(reason=reason, author=author)
+        with ledger() as dsn, acting_as(decision.author), connect(dsn) as connection:
+            member = redemptions.find(connection, redemption).member_id
+            result = redemptions.reverse(
+                connection, member, redemption, key or uuid4().hex, decision.reason,
+                command_id("points reverse"),
+            )  # fmt: skip
+            connection.commit()
+    _print(result, json=json)
+
+
+def value(
+    currency: Annotated[str, typer.Argument(metavar="CURRENCY", help="ISO 4217, e.g. AOA.")],
+    value_per_point: Annotated[
+        str, typer.Argument(metavar="VALUE", help="Worth of one point in whole units, e.g. 0.10.")
+    ],
+    reason: Why,
+    author: Who,
+    valid_from: Annotated[
+        str, typer.Option("--from", help="In force from this date or time on. Now if not given.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Enter what one point is worth in a currency. For reports only: no balance depends on it.
+
+    It is in force until the next one of the currency. For the same instant the last entered counts.
+    """
+    from loyalty.redemptions import PointValue
+    from sql.db import connect
+    from sql.point_values import enter
+
+    now = datetime.now(UTC).isoformat()
+    with refusals():
+        entered = PointValue.model_validate(
+            {
+                "currency": currency, "value_per_point": value_per_point, "reason": reason,
+                "valid_from": moment_utc(valid_from, "--from") if valid_from else now,
+                "author": author,
+            }
+        )  # fmt: skip
+        with ledger() as dsn, connect(dsn) as connection:
+            enter(connection, entered, command_id("points value"))
+            connection.commit()
+    if json:
+        print_json(entered.model_dump())
+    else:
+        print(entered.to_text())
 
 
 def _print(result: Any, *, json: bool) -> None:
