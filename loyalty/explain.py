@@ -32,6 +32,7 @@ WHY: Final[Mapping[str, str]] = {
     "first_purchase": "not the first purchase",
     "date": "not on this date",
     "weekday": "not on this day of the week",
+    "time_of_day": "its document tells a day and no time",
     "hours": "not at this time of day",
     "product": "no line fits",
     "referral": "not the sale that brings the reward",

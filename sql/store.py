@@ -49,6 +49,8 @@ _FACTS: Final = pl.Schema(
         "status": pl.String(),
         "issued_at": UTC_US,
         "updated_at": UTC_US,
+        "time_known": pl.Boolean(),
+        "original_external_id": pl.String(),
     }
 )
 #: A record that could not be used; `problems` is JSON text.
