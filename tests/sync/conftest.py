@@ -23,7 +23,7 @@ from tasks.extract.pages import Extracted
 from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
 from tasks.sync import synchronise
-from tests.support.database import databases, dsn
+from tests.support.database import databases, dsn, with_older_rules
 from tests.support.vendors import credentials
 
 __all__ = ["databases", "dsn"]
@@ -142,5 +142,6 @@ def expected(world: simulator.World, *systems: str) -> dict[tuple[str, str], int
 @pytest.fixture
 def shop(dsn: str) -> Iterator[Shop]:
     """A small world; retries do not wait."""
+    with_older_rules(dsn)
     with stamina.set_testing(True, attempts=8):
         yield Shop(dsn, simulator.World(seed=11, customers=40, invoices=90, start=START))
