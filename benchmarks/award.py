@@ -120,6 +120,9 @@ def make(invoices: int, folder: Path) -> None:
         (pl.col("n") // 1_000).alias("page_id"),
         (pl.col("n") % 1_000).cast(pl.Int32).alias("record_no"),
         pl.lit(None, pl.String).alias("account_award_when"),
+        pl.lit(None, pl.String).alias("invoice_number"),
+        pl.lit(value=True).alias("time_known"),
+        pl.lit(None, pl.String).alias("original_external_id"),
     )
     frame.cast(HISTORY).write_ipc(folder / "history.arrow")
     line = pl.int_range(invoices * LINES_EACH, dtype=pl.Int64, eager=True).alias("n")

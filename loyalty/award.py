@@ -69,8 +69,8 @@ def evaluate(
         message = "the loyalty program has no version: nothing can be awarded"
         raise ValueError(message)
     facts = facts or Facts()
-    frame = earned(history.with_row_index("_row"), tiers, programs, facts)
-    inputs = PromotionInputs.of(frame, promotions, programs, facts)
+    worth = earned(history.with_row_index("_row"), tiers, programs, facts)
+    inputs = PromotionInputs.of(worth.frame, promotions, programs, facts, worth.returns)
     frame, shares = inputs.frame, parts(inputs)
     shares = (
         shares
@@ -159,7 +159,7 @@ def _rewarded(
     referrers = frame.filter(
         pl.col("member_id").is_in(others["member_id"].unique().implode())
     ).select(rewarded.columns)
-    worth = earned(pl.concat([referrers, rewarded]), tiers, programs, facts)
+    worth = earned(pl.concat([referrers, rewarded]), tiers, programs, facts).frame
     return worth.join(others, on=["_row", "member_id"]).sort("_row", "member_id")
 
 
@@ -181,7 +181,7 @@ def _claims(
     wanted = shares.filter(
         pl.col("number").is_in([active.number for active in budgeted]) & (pl.col("wanted") > 0)
     )
-    sale = frame.select("_row", "issued_at", "system", "account", "external_id")
+    sale = frame.select("_row", "ordered_at", "system", "account", "external_id")
     return _named(wanted, promotions).join(sale, on="_row").select(CLAIMS.names()).cast(CLAIMS)
 
 

@@ -1,7 +1,8 @@
 """A basket that nobody bought: what it would be worth."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -12,10 +13,11 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from loyalty.authoring_problems import problem_lines
 from loyalty.award import evaluate
 from loyalty.currency import EXPONENTS
-from loyalty.explain import ExplainedSale, explained_sales
+from loyalty.explain import ExplainedSale, Part, explained_sales
 from loyalty.inputs import HISTORY, LINES, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from loyalty.schema import NEGATIVE_KINDS
 from loyalty.types import BEGINNING, Currency, Frozen, TierName
 
 _MEMBER = 1
@@ -51,11 +53,16 @@ class Basket(Frozen):
 
     Amounts are in whole currency units; the total is that of the lines if it is not given.
 
-    A `date` without an offset is local, in the program's time zone. `tier` is the member's, set by
-    the loyalty app; absent: none is set. It is the member's first purchase.
+    A `date` without an offset is local, in the program's time zone; without a time it is a whole
+    day, as in a document that tells its day only. `tier` is the member's, set by the loyalty app;
+    absent: none is set. It is the member's first purchase.
     """
 
     date: datetime
+    #: What a credit may call it.
+    id: str | None = None
+    #: Of a credit: the id of the basket that it returns; None: it does not say.
+    returns: str | None = None
     #: Three letters of ISO 4217.
     currency: Currency = "AOA"
     tier: TierName | None = None
@@ -127,6 +134,31 @@ def read_baskets(text: str) -> list[Basket]:
         raise BadBasketsError(problem_lines(error, Basket, "basket", {"lines": Item})) from None
 
 
+def explain_history(
+    baskets: Sequence[Basket],
+    programs: Sequence[Program],
+    promotions: Sequence[Promotion],
+    fx: pl.DataFrame | None = None,
+) -> list[ExplainedSale]:
+    """The points of each basket; with a credit among them they are the history of one customer.
+
+    A credit is worth what the points of the baskets up to it become less.
+    """
+    if not any(basket.kind in NEGATIVE_KINDS for basket in baskets):
+        return [explain_basket(basket, programs, promotions, fx) for basket in baskets]
+    explained, before = [], 0
+    for count, basket in enumerate(baskets, 1):
+        sales = _explained(baskets[:count], programs, promotions, fx)
+        total = sum(sale.due or 0 for sale in sales)
+        last, effect, before = sales[-1], total - before, total
+        if basket.kind in NEGATIVE_KINDS and last.due == 0 and effect:
+            last = replace(
+                last, due=effect, parts=(Part("returned", effect, "the sale gives less"),)
+            )
+        explained.append(last)
+    return explained
+
+
 def explain_basket(
     basket: Basket,
     programs: Sequence[Program],
@@ -137,25 +169,45 @@ def explain_basket(
 
     Budgets count as unused.
     """
-    row: dict[str, Any] = {
-        "system": basket.system, "account": basket.account, "external_id": "basket",
+    (explained,) = _explained([basket], programs, promotions, fx)
+    return explained
+
+
+def _explained(
+    baskets: Sequence[Basket],
+    programs: Sequence[Program],
+    promotions: Sequence[Promotion],
+    fx: pl.DataFrame | None,
+) -> list[ExplainedSale]:
+    """Baskets of one customer."""
+    rows = [_row(number, basket, programs) for number, basket in enumerate(baskets)]
+    history = pl.DataFrame(rows, schema=HISTORY, orient="row")
+    held = {row["issued_at"]: basket.tier for row, basket in zip(rows, baskets, strict=True)}
+    # The first tier holds since ever, the others from their basket on.
+    since = [
+        (_MEMBER, at if number else BEGINNING, tier)
+        for number, (at, tier) in enumerate(sorted(held.items()))
+        if tier
+    ]
+    tiers = pl.DataFrame(since, schema=TIERS, orient="row")
+    lines = pl.concat([_lines(number, basket) for number, basket in enumerate(baskets)])
+    facts = Facts(lines=lines) if fx is None else Facts(lines=lines, fx=fx)
+    evaluation = evaluate(history, tiers, programs, promotions, facts)
+    return explained_sales(evaluation, tiers, programs, promotions)
+
+
+def _row(number: int, basket: Basket, programs: Sequence[Program]) -> dict[str, Any]:
+    name = basket.id or (f"basket {number + 1}" if number else "basket")
+    return {
+        "system": basket.system, "account": basket.account, "external_id": name,
         "member_id": _MEMBER, "kind": basket.kind,
         "status": basket.status, "currency": basket.currency,
         "total_minor": basket.minor(basket.amount),
         "subtotal_minor": basket.minor(basket.subtotal),
         "amount_refunded_minor": basket.minor(basket.refunded),
-        "issued_at": _instant(basket.date, programs), "page_id": 1, "record_no": 0,
+        "issued_at": _instant(basket.date, programs), "page_id": 1, "record_no": number,
+        "time_known": basket.date.time() != time.min, "original_external_id": basket.returns,
     }  # fmt: skip
-    history = pl.DataFrame([row], schema=HISTORY, orient="row")
-    since: datetime = BEGINNING
-    tiers = pl.DataFrame(
-        [(_MEMBER, since, basket.tier)] if basket.tier else [], schema=TIERS, orient="row"
-    )
-    facts = Facts(lines=_lines(basket)) if fx is None else Facts(lines=_lines(basket), fx=fx)
-    (explained,) = explained_sales(
-        evaluate(history, tiers, programs, promotions, facts), tiers, programs, promotions
-    )
-    return explained
 
 
 def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
@@ -163,11 +215,11 @@ def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
     return (moment if moment.tzinfo is not None else local).astimezone(UTC)
 
 
-def _lines(basket: Basket) -> pl.DataFrame:
+def _lines(record_no: int, basket: Basket) -> pl.DataFrame:
     rows = [
         (
             1,
-            0,
+            record_no,
             number,
             item.sku,
             item.name,

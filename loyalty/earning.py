@@ -5,13 +5,16 @@ and the tier in force, its base points, and its points with the tier.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
 import polars as pl
 
 from loyalty.currency import exponents_frame
+from loyalty.days import with_order
 from loyalty.inputs import HISTORY, SALE, Facts
 from loyalty.program import VERSIONS, Program, rates_frame, versions_frame
+from loyalty.returns import Returns, bring_home
 from loyalty.rounding import Rounding, rounded_ratio
 from loyalty.schema import IDLE, NEGATIVE_KINDS, UTC_US
 from loyalty.tiers import evaluated, tier_set
@@ -24,6 +27,10 @@ EARNED: Final = pl.Schema(
         #: The sale's place in the history that was asked for.
         "_row": pl.UInt32(),
         **HISTORY,
+        #: By which sales are ordered; see `loyalty.days`.
+        "ordered_at": UTC_US,
+        #: When the sale was at the latest; see `loyalty.days`.
+        "latest_at": UTC_US,
         #: The document of another system that counts instead, for people; null: none does.
         "counted_at": pl.String(),
         #: The version of the program in force at the sale; all null: none was.
@@ -32,7 +39,9 @@ EARNED: Final = pl.Schema(
         "net_minor": pl.Int64(),
         #: Of the total, with tax, what was not given back; without sign.
         "left_minor": pl.Int64(),
-        #: The amount by the basis before refunds.
+        #: The total without the products that came back: what the other lines are shares of.
+        "whole_minor": pl.Int64(),
+        #: The same by the basis.
         "gross_minor": pl.Int64(),
         #: Points per whole unit in basis points; null: the currency has no rate.
         "base_rate_bps": pl.Int64(),
@@ -56,12 +65,22 @@ EARNED: Final = pl.Schema(
 EXACT_LIMIT: Final = 2**125
 
 
+@dataclass(frozen=True)
+class Earned:
+    """What sales earn by themselves, and what came back of them."""
+
+    #: EARNED, sorted by `issued_at`.
+    frame: pl.DataFrame
+    #: By the credit documents of the history.
+    returns: Returns
+
+
 def earned(
     history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts
-) -> pl.DataFrame:
-    """HISTORY and what it earns by itself: EARNED, sorted by `issued_at`."""
-    frame = _with_base(history.sort("issued_at"), programs, facts)
-    frame = tier_set(frame, tiers)
+) -> Earned:
+    """HISTORY and what it earns by itself."""
+    frame, returns = _with_base(with_order(history).sort("issued_at"), programs, facts)
+    frame = tier_set(frame, tiers, programs)
     if any(p.tier_policy for p in programs):
         frame = evaluated(frame, programs)
     frame = frame.join(
@@ -70,12 +89,13 @@ def earned(
         how="left",
         maintain_order="left",
     )
-    return frame.with_columns(
-        points_of(programs, ["base_rate_bps", "tier_rate_bps"]).alias("earned")
-    )
+    points = points_of(programs, ["base_rate_bps", "tier_rate_bps"])
+    return Earned(frame.with_columns(points.alias("earned")), returns)
 
 
-def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
+def _with_base(
+    history: pl.DataFrame, programs: Sequence[Program], facts: Facts
+) -> tuple[pl.DataFrame, Returns]:
     frame = history.join_asof(
         versions_frame(programs), left_on="issued_at", right_on="valid_from", strategy="backward"
     )
@@ -85,40 +105,48 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
     else:
         frame = frame.join(facts.settled, on=SALE, how="left", maintain_order="left")
         settled = pl.col("settled_minor").fill_null(0)
-    frame = frame.with_columns(*_net(settled))
+    counted, by_product = settled, pl.lit(0, pl.Int64)
+    frame = frame.with_columns(*_net(counted, by_product))
     if any(p.unlinked_credits == "latest_sales" for p in programs):
-        # A sale that is not paid yet is lowered too: a credit for it must not take points that the
-        # sale has not given.
-        happened = ~pl.col("status").is_in(IDLE)
-        worth = frame.with_columns(
-            pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor")
-        )
-        frame = frame.join(
-            against_latest(worth, programs), on="_row", how="left", maintain_order="left"
-        )
-        # Dropped: product bonuses have a column of that name.
-        frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0))).drop(
-            "matched_minor"
-        )
-    frame = _with_rate(frame.drop("settled_minor", strict=False), programs, facts)
-    return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
+        latest = against_latest(_happened(frame), programs).rename({"matched_minor": "_latest"})
+        frame = frame.join(latest, on="_row", how="left", maintain_order="left")
+        counted = counted + pl.col("_latest").fill_null(0)
+        frame = frame.with_columns(*_net(counted, by_product))
+    returns = bring_home(_happened(frame), programs, facts.lines)
+    if not returns.documents.is_empty():
+        frame = frame.join(returns.documents, on="_row", how="left", maintain_order="left")
+        counted = counted + pl.col("matched_minor").fill_null(0)
+        by_product = pl.col("by_product_minor").fill_null(0)
+        frame = frame.with_columns(*_net(counted, by_product))
+    # Product bonuses have a column of the name matched_minor.
+    helpers = ("settled_minor", "_latest", "matched_minor", "by_product_minor")
+    frame = _with_rate(frame.drop(helpers, strict=False), programs, facts)
+    return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base")), returns
 
 
-def _net(settled: pl.Expr) -> tuple[pl.Expr, ...]:
-    """Amounts in minor units: `net_minor`, `left_minor`, `gross_minor`.
+def _happened(frame: pl.DataFrame) -> pl.DataFrame:
+    """`left_minor` of documents that happened: nothing of drafts and voids.
 
-    What earns after refunds (nothing for drafts and voids), what is left with tax, and the whole.
+    A sale that is not paid yet is lowered too: a credit for it must not take points that the sale
+    has not given.
+    """
+    happened = ~pl.col("status").is_in(IDLE)
+    return frame.with_columns(
+        pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor")
+    )
+
+
+def _net(settled: pl.Expr, by_product: pl.Expr) -> tuple[pl.Expr, ...]:
+    """Amounts in minor units: `net_minor`, `left_minor`, `whole_minor`, `gross_minor`.
+
+    What earns after refunds (nothing for drafts and voids), what is left with tax, and what lines
+    are shares of: all but the products that came back.
     """
     total = pl.col("total_minor")
     left = _left(settled)
-    # Refunds are stated with tax; without tax they count in the invoice's own proportion.
-    subtotal_left = rounded_ratio(
-        pl.col("subtotal_minor").cast(pl.Int128) * left.cast(pl.Int128),
-        pl.max_horizontal(total, pl.lit(1)).cast(pl.Int128),
-        "down",
-    ).cast(pl.Int64)
+    whole = total - by_product
     without_tax = pl.col("basis") == "subtotal"
-    amount = pl.when(without_tax).then(subtotal_left).otherwise(left)
+    amount = pl.when(without_tax).then(_without_tax(left)).otherwise(left)
     negative = pl.col("kind").is_in(NEGATIVE_KINDS)
     signed = pl.when(negative).then(-amount).otherwise(amount)
     # What takes points back does so at once: it waits for no payment. The program or the account
@@ -127,12 +155,22 @@ def _net(settled: pl.Expr) -> tuple[pl.Expr, ...]:
         value=False
     )
     counts = (pl.col("status") == "paid") | ((pl.col("status") == "open") & (negative | ~awaited))
-    gross = pl.when(without_tax).then("subtotal_minor").otherwise(total)
+    gross = pl.when(without_tax).then(_without_tax(whole)).otherwise(whole)
     return (
         pl.when(counts).then(signed).otherwise(pl.lit(0)).alias("net_minor"),
         left.alias("left_minor"),
+        whole.alias("whole_minor"),
         gross.alias("gross_minor"),
     )
+
+
+def _without_tax(amount: pl.Expr) -> pl.Expr:
+    """Refunds are stated with tax; without tax they count in the invoice's own proportion."""
+    return rounded_ratio(
+        pl.col("subtotal_minor").cast(pl.Int128) * amount.cast(pl.Int128),
+        pl.max_horizontal(pl.col("total_minor"), pl.lit(1)).cast(pl.Int128),
+        "down",
+    ).cast(pl.Int64)
 
 
 def _left(settled: pl.Expr) -> pl.Expr:

@@ -5,7 +5,7 @@ It also says which promotions were considered and not applied, and why.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -34,6 +34,7 @@ WHY: Final[Mapping[str, str]] = {
     "first_purchase": "not the first purchase",
     "date": "not on this date",
     "weekday": "not on this day of the week",
+    "time_of_day": "its document tells a day and no time",
     "hours": "not at this time of day",
     "product": "no line fits",
     "referral": "not the sale that brings the reward",
@@ -74,6 +75,27 @@ class Considered:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """A credit document that was brought home to a sale, as either of them tells it."""
+
+    #: The other one's id: the credit's at the sale, the sale's at the credit.
+    external_id: str
+    #: What of the sale came back, in whole units of the sale's currency.
+    amount: Decimal
+    #: By what the credit found its sale, for people.
+    words: str
+
+
+#: By what a credit found its sale; see `loyalty.returns.How`.
+HOW: Final[Mapping[str, str]] = {
+    "link": "the credit names the sale",
+    "product": "the latest sale of the product",
+    "amount": "the latest sale of enough amount",
+    "vendor": "the billing system counts it at the sale; the credit names the products",
+}
+
+
+@dataclass(frozen=True)
 class ExplainedSale:
     """The points due for one sale to one member, and how they come about."""
 
@@ -111,6 +133,8 @@ class ExplainedSale:
     considered: tuple[Considered, ...]
     #: Why it cannot be computed, and what to do.
     problem: str | None = None
+    #: Of a sale: what came back of it. Of a credit: what it returns.
+    returned: tuple[Returned, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -130,6 +154,10 @@ class ExplainedSale:
                 f"program version {self.program_version}, "
                 f"rounded {(self.rounding or '').replace('_', ' ')}"
             )
+        ]
+        lines += [
+            f"  {back.amount} came back, {message(back.external_id)}: {back.words}"
+            for back in self.returned
         ]
         lines += [f"  {part.points:+d}  {message(part.rule)}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
@@ -166,13 +194,32 @@ def explained_sales(
     for row in weighed.iter_rows(named=True):
         by_sale.setdefault((row["_row"], row["member_id"]), []).append(row)
     rules = _RulesByName({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
+    returned = _returned(evaluation)
     explained = []
     for due in evaluation.due.iter_rows(named=True):
         row = sales[_sale(due)]
         explained.append(
-            _explained(due, row, by_sale.get((row["_row"], due["member_id"]), []), rules)
+            replace(
+                _explained(due, row, by_sale.get((row["_row"], due["member_id"]), []), rules),
+                returned=tuple(returned.get(row["_row"], ())),
+            )
         )
     return explained
+
+
+def _returned(evaluation: Evaluation) -> dict[int, list[Returned]]:
+    """What came back, told at the sales and at the credits, by row."""
+    told: dict[int, list[Returned]] = {}
+    matches = evaluation.inputs.returns.matches
+    if matches.is_empty():
+        return told
+    ids = evaluation.inputs.frame.select("_row", "external_id", "currency").rows()
+    names = {row: (external_id, currency) for row, external_id, currency in ids}
+    for credit, sale, how, minor in matches.rows():
+        amount = _amount(minor, EXPONENTS.get(names[sale][1], 2))
+        for at, other in ((sale, credit), (credit, sale)):
+            told.setdefault(at, []).append(Returned(names[other][0], amount, HOW[how]))
+    return told
 
 
 @dataclass(frozen=True)

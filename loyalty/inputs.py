@@ -42,6 +42,14 @@ HISTORY: Final = pl.Schema(
         #: `paid` where the policy of its account at its own date is that only paid sales earn;
         #: null: no such policy.
         "account_award_when": pl.String(),
+        #: The number that people know it by; null: it has none.
+        "invoice_number": pl.String(),
+        #: Whether `issued_at` has a time of day. False: it is the beginning of the document's day.
+        #: Null: nobody said, and it counts as an instant.
+        "time_known": pl.Boolean(),
+        #: Of a credit document: the id or number of the sale that it returns; null: it does not
+        #: say.
+        "original_external_id": pl.String(),
     }
 )
 #: Tier history: a tier is in force from `valid_from` until the member's next row.
@@ -134,8 +142,8 @@ CLAIMS: Final = pl.Schema(
         "promotion_id": pl.String(),
         #: Its version, which has a budget of its own.
         "version": pl.Int32(),
-        #: The sale's instant: the earlier sale is served first.
-        "issued_at": UTC_US,
+        #: The sale's place in time (`loyalty.days`): the earlier sale is served first.
+        "ordered_at": UTC_US,
         #: The sale's.
         "system": pl.String(),
         #: The sale's.
@@ -150,7 +158,10 @@ CLAIMS: Final = pl.Schema(
 )
 #: What the budgets leave of CLAIMS: its key, and `granted` points.
 GRANTS: Final = pl.Schema(
-    {**{k: v for k, v in CLAIMS.items() if k not in ("issued_at", "wanted")}, "granted": pl.Int64()}
+    {
+        **{k: v for k, v in CLAIMS.items() if k not in ("ordered_at", "wanted")},
+        "granted": pl.Int64(),
+    }
 )
 
 #: What `award` returns beside the history's own columns.
@@ -172,7 +183,7 @@ DUE: Final = pl.Schema(
     }
 )
 #: The order of sales in which limits and budgets are used up; with `member_id` it is total.
-ORDER: Final = ("issued_at", "system", "account", "external_id", "member_id")
+ORDER: Final = ("ordered_at", "system", "account", "external_id", "member_id")
 #: The key of a sale.
 SALE: Final = ("system", "account", "external_id")
 

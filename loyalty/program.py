@@ -44,8 +44,11 @@ class Program(Frozen):
     `base_currency`: a sale in a currency without a rate of its own is converted to this one at the
         rate of its date; a missing exchange rate rejects the sale.
     `categories`: product categories by name, each a list of SKU patterns, for product bonuses.
-    `unlinked_credits`: a credit document that names no invoice counts at its own date, or lowers
-        the customer's latest sales.
+    `unlinked_credits`: returned_sales: every credit document is brought home to the sale that it
+        returns. latest_sales: one that names no invoice lowers the customer's latest sales.
+        own_date: it takes points at its own date.
+    `discount_lines`: spread: a discount lowers the products that it discounts. ignored: it lowers
+        the sale only, and product bonuses count the products as they are listed.
     `tier_policy`: how tiers are evaluated; absent: the loyalty app sets them.
     `expiry`: when points expire; absent: never.
     """
@@ -62,7 +65,8 @@ class Program(Frozen):
     timezone: Zone = HOME_ZONE
     base_currency: Currency | None = None
     categories: dict[str, tuple[Pattern, ...]] = Field(default_factory=dict)
-    unlinked_credits: Literal["own_date", "latest_sales"] = "own_date"
+    unlinked_credits: Literal["own_date", "latest_sales", "returned_sales"] = "returned_sales"
+    discount_lines: Literal["ignored", "spread"] = "spread"
     tier_policy: TierPolicy | None = None
     expiry: Expiry | None = None
 
@@ -107,6 +111,8 @@ VERSIONS: Final = pl.Schema(
         "award_when": pl.String(),
         #: That version's currency for sales in a currency without a rate of its own.
         "base_currency": pl.String(),
+        #: That version's way with discounts: `ignored` or `spread`.
+        "discount_lines": pl.String(),
     }
 )
 
@@ -114,7 +120,16 @@ VERSIONS: Final = pl.Schema(
 def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
     """One row per version that is in force at any time, sorted by its beginning."""
     rows = [
-        (p.version, start, p.entry_tier, p.rounding, p.basis, p.award_when, p.base_currency)
+        (
+            p.version,
+            start,
+            p.entry_tier,
+            p.rounding,
+            p.basis,
+            p.award_when,
+            p.base_currency,
+            p.discount_lines,
+        )
         for p, start, _ in spans(programs)
     ]
     return pl.DataFrame(rows, schema=VERSIONS, orient="row").sort("valid_from")

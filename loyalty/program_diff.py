@@ -15,6 +15,9 @@ from loyalty.program import Program
 from loyalty.promotions import Limits, Promotion
 from loyalty.types import HOME_ZONE, spans
 
+#: Keys of the program that change only where a file names them: what they say when they are left
+#: out was another thing when older files were written.
+_KEPT = ("unlinked_credits", "discount_lines")
 #: These keys are shown beside a change, not among its differences.
 _TIMES = ("valid_from", "valid_to")
 
@@ -132,7 +135,9 @@ def _program(stored: Sequence[Program], draft: Program) -> tuple[Change, Program
     if not stored:
         return Change("program", "new", 1, draft.valid_from, draft.valid_from), draft
     last = _latest(stored)
-    new = draft.model_copy(update={"version": last.version + 1})
+    # How credits and discounts count stays as it is, unless the file says so.
+    kept = {name: getattr(last, name) for name in _KEPT if name not in draft.model_fields_set}
+    new = draft.model_copy(update={"version": last.version + 1, **kept})
     if new == last.model_copy(update={"version": new.version}):
         return Change("program", "unchanged", last.version, last.valid_from, None), None
     lines = _differences(program_table(last), program_table(new))

@@ -55,8 +55,14 @@ INVOICE: Final = pl.Schema(
         "amount_refunded_minor": pl.Int64(),
         #: One of STATUSES.
         "status": pl.String(),
-        #: The sale's own date, which decides the rules that it is awarded by.
+        #: The sale's own time, which decides the rules that it is awarded by.
         "issued_at": UTC_US,
+        #: Whether `issued_at` has a time of day. False: the document tells its day only, and it is
+        #: the beginning of that day.
+        "time_known": pl.Boolean(),
+        #: Of a credit document: the id or number of the sale that it returns; null: it does not
+        #: say.
+        "original_external_id": pl.String(),
         #: When the vendor last changed it: of two versions the later one counts.
         "updated_at": UTC_US,
         #: What it names of other systems, divided by blanks: `payment:ID` of a payment service, and

@@ -15,6 +15,7 @@ from typing import Final
 import polars as pl
 
 from loyalty.calendar import TRUNCATE, instant, local
+from loyalty.days import with_order
 from loyalty.earning import earned
 from loyalty.inputs import HISTORY, Facts
 from loyalty.program import Program
@@ -66,7 +67,7 @@ def steps(
     if asked.is_empty():
         return STEPS.to_frame()
     frame = pl.concat([history, _probes(asked)]).with_row_index("_row")
-    probed = earned(frame, tiers, programs, facts).filter(pl.col("record_no") == -1)
+    probed = earned(frame, tiers, programs, facts).frame.filter(pl.col("record_no") == -1)
     probed = probed.sort("member_id", "issued_at")
     before = pl.col("tier").shift(1).over("member_id").fill_null(pl.col("entry_tier"))
     changed = probed.filter(pl.col("tier") != before)
@@ -114,7 +115,7 @@ def _asked(
     history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], as_of: datetime
 ) -> pl.DataFrame:
     """Every instant, not after `as_of`, at which a member's tier may change: member_id, at."""
-    sold = history.select("member_id", "issued_at")
+    sold = with_order(history).select("member_id", pl.col("ordered_at").alias("issued_at"))
     first = pl.concat([sold, tiers.select("member_id", pl.col("valid_from").alias("issued_at"))])
     first = first.group_by("member_id").agg(pl.col("issued_at").min().alias("first"))
     instants = [
@@ -133,9 +134,9 @@ def _asked(
         if policy is None:
             continue
         window = pl.duration(days=policy.window_days)
-        returned = history.filter(pl.col("kind").is_in(["credit_note", "refund"]))
+        returned = with_order(history).filter(pl.col("kind").is_in(["credit_note", "refund"]))
         instants.append(
-            returned.select("member_id", (pl.col("issued_at") + window + _AFTER).alias("at"))
+            returned.select("member_id", (pl.col("ordered_at") + window + _AFTER).alias("at"))
         )
         grace, size = timedelta(days=policy.grace_days), TRUNCATE[policy.period]
         until = as_of if end is None else min(as_of, end)

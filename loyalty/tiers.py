@@ -18,19 +18,21 @@ from typing import Final
 import polars as pl
 
 from loyalty.calendar import period_start
+from loyalty.days import day_only
 from loyalty.policies import TierPolicy
-from loyalty.program import Program
+from loyalty.program import Program, rates_frame
 
 _DAY_US: Final = 86_400_000_000
 
 
-def tier_set(frame: pl.DataFrame, tiers: pl.DataFrame) -> pl.DataFrame:
+def tier_set(frame: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
     """Adds `tier`: the one the loyalty app had set at the sale's instant, or the entry tier.
 
-    `frame` is sorted by time.
+    For a sale that tells its day only it is the best one that was in force on that day. `frame` is
+    sorted by time.
     """
     app_tiers = tiers.sort("valid_from").rename({"valid_from": "tier_from"})
-    return frame.join_asof(
+    at_instant = frame.join_asof(
         app_tiers,
         left_on="issued_at",
         right_on="tier_from",
@@ -38,6 +40,44 @@ def tier_set(frame: pl.DataFrame, tiers: pl.DataFrame) -> pl.DataFrame:
         strategy="backward",
         check_sortedness=False,
     ).with_columns(pl.coalesce("tier", "entry_tier").alias("tier"))
+    return _best_of_day(at_instant, app_tiers, programs)
+
+
+def _best_of_day(
+    frame: pl.DataFrame, app_tiers: pl.DataFrame, programs: Sequence[Program]
+) -> pl.DataFrame:
+    """Sales that tell their day only have the best tier that was set on that day."""
+    numbered = frame.with_row_index("_at")
+    key = ["_at", "program_version", "tier", "tier_from"]
+    days = numbered.filter(day_only())
+    later = (
+        days.select("_at", "member_id", "program_version", "issued_at", "latest_at")
+        .join(app_tiers, on="member_id")
+        .filter(pl.col("tier_from").is_between("issued_at", "latest_at", closed="right"))
+    )
+    if later.is_empty():
+        return frame
+    rivals = pl.concat([days.join(later, on="_at", how="semi").select(key), later.select(key)])
+    ranked = rivals.join(
+        rates_frame(programs, "tier_rate_bps", "tier"), on=["program_version", "tier"], how="left"
+    )
+    # Of two that earn alike the one that was in force first.
+    best = ranked.sort(
+        "_at",
+        "tier_rate_bps",
+        "tier_from",
+        descending=[False, True, False],
+        nulls_last=[False, True, False],
+    ).unique("_at", keep="first", maintain_order=True)
+    joined = numbered.join(
+        best.select("_at", pl.col("tier").alias("_tier"), pl.col("tier_from").alias("_from")),
+        on="_at", how="left", maintain_order="left",
+    )  # fmt: skip
+    changed = pl.col("_tier").is_not_null()
+    return joined.with_columns(
+        pl.when(changed).then("_tier").otherwise("tier").alias("tier"),
+        pl.when(changed).then("_from").otherwise("tier_from").alias("tier_from"),
+    ).drop("_at", "_tier", "_from")
 
 
 def evaluated(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
@@ -45,10 +85,11 @@ def evaluated(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
 
     Keeps the order.
 
-    `frame` needs member_id, issued_at, program_version, tier, base, net_minor, currency; all sales
+    `frame` needs member_id, ordered_at, program_version, tier, base, net_minor, currency; all sales
     of its members.
     """
-    numbered = frame.with_row_index("_at")
+    # Within a day the documents' numbers decide which sale was before another.
+    numbered = frame.with_row_index("_at").with_columns(pl.col("ordered_at").alias("issued_at"))
     ranks = {p.version: p.tier_policy.ranked(p.entry_tier) for p in programs if p.tier_policy}
     better: list[pl.DataFrame] = []
     for program in programs:
@@ -83,7 +124,9 @@ def evaluated(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
         better.append(raised.select("_at", "name"))
     if not better:
         return frame
-    joined = numbered.join(pl.concat(better), on="_at", how="left", maintain_order="left")
+    joined = frame.with_row_index("_at").join(
+        pl.concat(better), on="_at", how="left", maintain_order="left"
+    )
     return joined.with_columns(pl.coalesce("name", "tier").alias("tier")).drop("_at", "name")
 
 

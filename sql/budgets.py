@@ -31,7 +31,9 @@ def save_claims(connection: DbConnection, members: Sequence[int], claims: pl.Dat
     """
     connection.execute(query("member_history", "stage_claims"))
     connection.execute(query("member_history", "empty_claim_stage"))
-    copy_in(connection, "pg_temp.claim_stage", claims)
+    # The earlier one by `ordered_at` is served first, so that is its time here.
+    staged = claims.rename({"ordered_at": "issued_at"})
+    copy_in(connection, "pg_temp.claim_stage", staged)
     connection.execute(query("member_history", "withdraw_claims"), {"members": list(members)})
     connection.execute(query("member_history", "save_claims"))
 

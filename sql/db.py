@@ -7,7 +7,7 @@ own". Statements are psycopg's.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 import psycopg
@@ -65,21 +65,22 @@ def _introduce(driver: DbConnection, remembered: dict[Any, Any]) -> None:
         remembered["actor"] = who
 
 
+#: How types come that a text cannot be turned into.
+_AS_NUMBER: Final[Mapping[Any, pl.DataType]] = {pl.Datetime: pl.Int64(), pl.Boolean: pl.Int8()}
+
+
 def read_frame(
     connection: DbConnection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
 ) -> pl.DataFrame:
     """The rows of a SELECT as a frame of `schema`: columns of texts, integers and times.
 
-    The query selects times as UTC microseconds, and its columns in the order of the schema.
+    The query selects times as UTC microseconds, truth as 0 or 1, and its columns in the order of the schema.
 
     The database puts each column into one text, which Polars takes apart: half the processor time
     of rows of Python objects. COPY is slower, because its rows arrive one by one. Null has a mark
     of its own, so an empty text stays one.
     """
-    as_read = {
-        name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype
-        for name, dtype in schema.items()
-    }
+    as_read = {name: _AS_NUMBER.get(dtype.base_type(), dtype) for name, dtype in schema.items()}
     joined = [
         sql.SQL("string_agg(coalesce({}::text, {}), {})").format(
             sql.Identifier(name), sql.Literal(_NULL), sql.Literal(_BETWEEN)

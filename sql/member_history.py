@@ -5,7 +5,8 @@ Only what the rules in force ask for is read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import polars as pl
 
@@ -13,10 +14,14 @@ from loyalty.duplicates import LEFT_OUT, Precedence, left_out, settled
 from loyalty.inputs import GRANTS, LINES, REFERRALS, ZONES, Facts
 from loyalty.program import Program
 from loyalty.promotions import ProductBonus, Promotion, ReferralReward
+from loyalty.types import BEGINNING
 from sql import duplicates, fx, ledger
 from sql.corrections import earning_for
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
+
+#: After every sale.
+_NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Rules:
             for p in self.promotions
             if p.limits.budget is not None
         }
+
+    @property
+    def returns(self) -> bool:
+        """Whether any version brings credit documents home by their products."""
+        return any(p.unlinked_credits == "returned_sales" for p in self.programs)
 
     @property
     def _lines(self) -> tuple[datetime, datetime | None] | None:
@@ -121,11 +131,27 @@ def _left_out(connection: DbConnection, members: Sequence[int], rules: Rules) ->
 
 
 def _lines(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
-    if rules._lines is None:  # noqa: SLF001  its own module
-        return LINES.to_frame()
-    since, until = rules._lines  # noqa: SLF001
-    parameters = {"members": earning_for(connection, members), "since": since, "until": until}
+    earning = earning_for(connection, members)
+    returning = _returning(connection, earning) if rules.returns else []
+    span = rules._lines  # noqa: SLF001  its own module
+    if span is None:
+        # None of any time, for those who returned something have all of theirs.
+        if not returning:
+            return LINES.to_frame()
+        earning, span = returning, (_NEVER, _NEVER)
+    since, until = span
+    # A sale that tells its day only may use what begins on that day.
+    parameters = {
+        "members": earning, "returning": returning,
+        "since": since - timedelta(days=1) if since > BEGINNING else since, "until": until,
+    }  # fmt: skip
     return read_frame(connection, query("member_history", "lines"), parameters, LINES)
+
+
+def _returning(connection: DbConnection, members: Sequence[int]) -> list[int]:
+    """Those of the members who returned something."""
+    asked = query("member_history", "returning_members")
+    return [row[0] for row in connection.execute(asked, {"members": list(members)}).fetchall()]
 
 
 def _zones(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:

@@ -236,6 +236,12 @@ CREATE TABLE billing.invoice (
     -- Ids of the same sale in other systems, divided by blanks: payment:ID (given by a payment
     -- service) and order:ID (number or id of an order or invoice elsewhere). Null: none are named.
     reference_ids text,
+    -- Whether issued_at has a time of day. False: the vendor tells a day, and issued_at is its
+    -- beginning. Null: read by an older release, and counted as an instant.
+    time_known boolean,
+    -- Of a credit document: id or number of the sale that it returns; null where the vendor does
+    -- not say.
+    original_external_id text COLLATE "C",
     CONSTRAINT invoice_pkey PRIMARY KEY (external_id, account, system),
     CONSTRAINT invoice_amount_refunded_minor_check CHECK (amount_refunded_minor >= 0),
     CONSTRAINT invoice_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
@@ -1148,14 +1154,18 @@ CREATE TABLE loyalty.program (
     base_currency text COLLATE "C",
     -- Product categories: name to a list of SKU patterns (* and ?).
     categories jsonb NOT NULL DEFAULT '{}'::jsonb,
-    -- A credit document that names no invoice counts at its own date (own_date), or lowers the
-    -- customer's latest sales (latest_sales).
+    -- What a credit document takes back: what the sale gave that it returns, found by its link, its
+    -- products or its amount (returned_sales); of one that names no invoice, what the customer's
+    -- latest sales gave (latest_sales); points at its own date (own_date).
     unlinked_credits text NOT NULL DEFAULT 'own_date',
     -- How tiers are evaluated: metric, currency, window_days, thresholds, period, grace_days; null:
     -- the loyalty app sets them.
     tier_policy jsonb,
     -- When points expire: months, end_of; null: never.
     expiry jsonb,
+    -- Whether a discount lowers the products that it discounts (spread), or the sale only
+    -- (ignored): it decides what product bonuses count.
+    discount_lines text NOT NULL DEFAULT 'ignored',
     CONSTRAINT program_pkey PRIMARY KEY (version),
     CONSTRAINT program_award_when_check CHECK (award_when IN ('issued', 'paid')),
     CONSTRAINT program_base_rate_bps_check CHECK (jsonb_typeof(base_rate_bps) = 'object'),
@@ -1163,12 +1173,13 @@ CREATE TABLE loyalty.program (
     CONSTRAINT program_categories_check CHECK (jsonb_typeof(categories) = 'object'),
     CONSTRAINT program_check CHECK (tier_rate_bps ? entry_tier),
     CONSTRAINT program_check1 CHECK (base_rate_bps ? base_currency),
+    CONSTRAINT program_discount_lines_check CHECK (discount_lines IN ('ignored', 'spread')),
     CONSTRAINT program_expiry_check CHECK (jsonb_typeof(expiry) = 'object'),
     CONSTRAINT program_rounding_check CHECK (rounding IN ('down', 'half_up', 'up')),
     CONSTRAINT program_tier_policy_check CHECK (jsonb_typeof(tier_policy) = 'object'),
     CONSTRAINT program_tier_rate_bps_check CHECK (jsonb_typeof(tier_rate_bps) = 'object'),
     CONSTRAINT program_unlinked_credits_check CHECK (unlinked_credits IN ('own_date',
-        'latest_sales')),
+        'latest_sales', 'returned_sales')),
     CONSTRAINT program_valid_from_check CHECK (valid_from < 'infinity'::timestamptz),
     CONSTRAINT program_version_check CHECK (version >= 1)
 );
@@ -2803,6 +2814,10 @@ GRANT SELECT ON analytics.reject TO analyst;
 -- issued_at: When the sale happened.
 -- updated_at: Last change at the vendor.
 -- stored_at: When this version reached us.
+-- time_known: Whether issued_at has a time of day; false: it is the beginning of the document's
+--     day.
+-- original_external_id: Of a credit document: id or number of the sale that it returns, where the
+--     vendor says so.
 CREATE VIEW analytics.sale AS
  SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
     COALESCE(o.owner_id, i.member_id) AS member_id, i.currency,
@@ -2812,7 +2827,7 @@ CREATE VIEW analytics.sale AS
     billing.major_units(i.amount_refunded_minor, i.currency) AS refunded,
     COALESCE(p.points, 0::numeric)::bigint AS points,
     COALESCE(p.entries, 0::bigint)::integer AS entries, i.issued_at,
-    i.updated_at, i.stored_at
+    i.updated_at, i.stored_at, i.time_known, i.original_external_id
    FROM billing.invoice i
      LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
      LEFT JOIN LATERAL ( SELECT sum(e.points) AS points, count(*) AS entries

@@ -50,6 +50,8 @@ _FACTS: Final = pl.Schema(
         "issued_at": UTC_US,
         "updated_at": UTC_US,
         "reference_ids": pl.String(),
+        "time_known": pl.Boolean(),
+        "original_external_id": pl.String(),
     }
 )
 #: A record that could not be used; `problems` is JSON text.

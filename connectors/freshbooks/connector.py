@@ -121,6 +121,7 @@ _STATE = (
     .then(pl.lit("open"))
 )
 _HELPERS = {
+    "made_at": instant("/created_at", zone=_EASTERN),
     "vis_state": text("/vis_state"),
     "v3_status": text("/v3_status", "/display_status"),
     "payment_status": text("/payment_status"),

@@ -62,7 +62,8 @@ def _list(kind: str, total: str) -> Callable[[Account, Window, datetime], PageRe
         "trandate, "
         f"t.entity AS customer, c.symbol AS symbol, {total} AS total, t.status AS status, t.voided "
         "AS isvoided, "
-        f"t.posting AS isposting, TO_CHAR(t.lastmodifieddate, {STAMP}) AS modified"
+        f"t.posting AS isposting, TO_CHAR(t.lastmodifieddate, {STAMP}) AS modified, "
+        f"TO_CHAR(t.createddate, {STAMP}) AS made"
     )
 
     def first(account: Account, window: Window, _now: datetime) -> PageRequest:
@@ -274,6 +275,7 @@ def _stream(
             "updated_at": instant("/modified", "/lastModifiedDate", required=True),
         },
         helpers={
+            "made_at": instant("/made", "/createdDate"),
             "code": replace(text("/status/id", "/status"), pick=_code),
             "voided": text("/isvoided"),
             "posting": text("/isposting"),

@@ -263,6 +263,14 @@ def _by_id(
     return requests
 
 
+def _invoice_linked(transactions: Any) -> str | None:
+    """The id of the first invoice among linked transactions."""
+    if not isinstance(transactions, list):
+        return None
+    linked = (t for t in transactions if isinstance(t, dict) and t.get("TxnType") == "Invoice")
+    return next((str(t["TxnId"]) for t in linked if t.get("TxnId")), None)
+
+
 def _stream(name: str, entity: str) -> Stream:
     return Stream(
         name,
@@ -287,6 +295,7 @@ def _stream(name: str, entity: str) -> Stream:
             "amount_paid_minor": computed(_TOTAL - pl.col("balance_minor"), required=False),
             "amount_refunded_minor": computed(pl.lit(0), required=False),
             "status": computed(_status()),
+            "original_external_id": replace(text("/LinkedTxn"), pick=_invoice_linked),
             "issued_at": day("/TxnDate", required=True),
             "updated_at": instant(
                 "/MetaData/LastUpdatedTime", "/MetaData/CreateTime", "/TxnDate", required=True
@@ -294,7 +303,11 @@ def _stream(name: str, entity: str) -> Stream:
             # Where programs that bring orders in write which one it was.
             "order_reference": order_reference("/PrivateNote"),
         },
-        helpers={"balance_minor": money("/Balance"), "note": text("/PrivateNote")},
+        helpers={
+            "balance_minor": money("/Balance"),
+            "note": text("/PrivateNote"),
+            "made_at": instant("/MetaData/CreateTime"),
+        },
         lines=_LINES,
         by_id=ById(_by_id(entity)),
     )

@@ -273,7 +273,10 @@ SPEC = ConnectorSpec(
             },
             shrinks=True,
             deletions=("credit_notes",),
-            fields=_fields("CreditNote", _ALLOCATED, computed(_ALLOCATED, required=False)),
+            fields={
+                **_fields("CreditNote", _ALLOCATED, computed(_ALLOCATED, required=False)),
+                "original_external_id": text("/Allocations/0/Invoice/InvoiceID"),
+            },
             helpers={
                 **_SHARED,
                 "remaining_minor": money("/RemainingCredit"),

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import gcd, prod
 
 import polars as pl
 
 from loyalty.promotions.kinds import ProductBonus, SeasonalMultiplier
 from loyalty.promotions.promotion import Promotion
-from loyalty.types import BPS, spans
+from loyalty.types import BEGINNING, BPS, spans
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Active:
     start: datetime
     #: ...until before this one; None: for good.
     end: datetime | None
+    #: A sale that tells its day only may use it from this beginning of a day on: it comes into
+    #: force on that day, and no other version was in force when the day began.
+    first_day: datetime
 
     @property
     def factor(self) -> tuple[int, int] | None:
@@ -49,17 +52,28 @@ def active_versions(promotions: Iterable[Promotion]) -> list[Active]:
     by_name: dict[str, list[Promotion]] = {}
     for promotion in promotions:
         by_name.setdefault(promotion.promotion_id, []).append(promotion)
-    entries = [
-        (promotion, start, _earlier(end, promotion.valid_to))
-        for versions in by_name.values()
-        for promotion, start, end in spans(versions)
-    ]
+    entries = []
+    for versions in by_name.values():
+        before: datetime | None = None
+        for promotion, start, successor in spans(versions):
+            end = _earlier(successor, promotion.valid_to)
+            entries.append((promotion, start, end, _first_day(start, before)))
+            if end is None or start < end:
+                before = end
     entries.sort(key=lambda e: (-e[0].stacking.priority, e[0].promotion_id, e[0].version))
     return [
-        Active(number, promotion, start, end)
-        for number, (promotion, start, end) in enumerate(entries)
+        Active(number, promotion, start, end, first_day)
+        for number, (promotion, start, end, first_day) in enumerate(entries)
         if end is None or start < end
     ]
+
+
+def _first_day(start: datetime, before: datetime | None) -> datetime:
+    """The beginning of the earliest day that reaches `start`, not before the end of `before`."""
+    if start <= BEGINNING:
+        return start
+    earliest = start - timedelta(days=1) + timedelta(microseconds=1)
+    return earliest if before is None else max(earliest, min(before, start))
 
 
 def _earlier(end: datetime | None, other: datetime | None) -> datetime | None:
@@ -72,7 +86,7 @@ def between(promotions: Sequence[Active], first: datetime, last: datetime) -> li
     return [
         active
         for active in promotions
-        if active.start <= last and (active.end is None or first < active.end)
+        if active.first_day <= last and (active.end is None or first < active.end)
     ]
 
 

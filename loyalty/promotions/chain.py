@@ -47,7 +47,7 @@ WORTH: Final = (
     "_row",
     "net_minor",
     "gross_minor",
-    "total_minor",
+    "whole_minor",
     "left_minor",
     "earn_minor",
     "exponent",
@@ -69,9 +69,9 @@ def added(active: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.Data
         )
     assert isinstance(rule, ProductBonus)
     wide = {name: pl.col(name).cast(_WIDE) for name in WORTH if name.endswith("_minor")}
-    # The share that is left is that of the total: the amount without tax is rounded after a refund,
-    # and half of a sale is half.
-    left, total = wide["left_minor"], pl.max_horizontal(wide["total_minor"], pl.lit(1, _WIDE))
+    # The share that is left is that of the total (without the products that came back): the amount
+    # without tax is rounded after a refund, and half of a sale is half.
+    left, total = wide["left_minor"], pl.max_horizontal(wide["whole_minor"], pl.lit(1, _WIDE))
     if rule.points_per_unit is not None:
         numerator, denominator = (
             pl.col("matched_micro").cast(_WIDE) * rule.points_per_unit * left,

@@ -5,6 +5,7 @@ from datetime import time
 
 import polars as pl
 
+from loyalty.days import day_only
 from loyalty.inputs import ORDER
 from loyalty.program import Program
 from loyalty.promotions.active import Active
@@ -26,12 +27,13 @@ def conditions(
     """
     when = active.promotion.when
     issued = pl.col("issued_at")
+    starts = issued >= pl.when(day_only()).then(active.first_day).otherwise(active.start)
     ends = [] if active.end is None else [issued < active.end]
     checks = {
         "worth": (pl.col("earned").is_not_null())
         & (pl.col("net_minor") > 0)
         & ~pl.col("kind").is_in(NEGATIVE_KINDS),
-        "validity": pl.all_horizontal(issued >= active.start, *ends),
+        "validity": pl.all_horizontal(starts, *ends),
     }
     for name, column, allowed in (
         ("currency", pl.col("currency"), when.currencies),
@@ -59,8 +61,8 @@ def with_first(frame: pl.DataFrame) -> pl.DataFrame:
     key = list(ORDER[:-1])
     bought = frame.filter(worth).select("member_id", *key)
     # Few sales share the first instant, so the wide sort is a small one.
-    earliest = bought.group_by("member_id").agg(pl.col("issued_at").min())
-    same = bought.join(earliest, on=["member_id", "issued_at"], how="semi")
+    earliest = bought.group_by("member_id").agg(pl.col("ordered_at").min())
+    same = bought.join(earliest, on=["member_id", "ordered_at"], how="semi")
     first = same.sort(key).group_by("member_id").agg(pl.struct(key).first().alias("first_at"))
     return frame.join(first, on="member_id", how="left", maintain_order="left")
 
@@ -99,13 +101,17 @@ def _clock(
 
 
 def _local(when: When, zone: str) -> dict[str, pl.Expr]:
-    at = pl.col("issued_at").dt.convert_time_zone(zone)
+    # A day is that of the account. Its middle lies in the same day of most other time zones.
+    middle = pl.col("issued_at") + pl.duration(hours=12)
+    instant = pl.when(day_only()).then(middle).otherwise("issued_at")
+    at = instant.dt.convert_time_zone(zone)
     checks: dict[str, pl.Expr] = {}
     if when.dates:
         checks["date"] = at.dt.date().is_in(list(when.dates))
     if when.weekdays:
         checks["weekday"] = at.dt.weekday().is_in([_DAYS.index(day) + 1 for day in when.weekdays])
     if when.hours:
+        checks["time_of_day"] = ~day_only()
         checks["hours"] = pl.any_horizontal(*(_within(at.dt.time(), hours) for hours in when.hours))
     return checks
 

@@ -26,7 +26,7 @@ CONSIDERED: Final = pl.Schema(
         #: `alone` or `group` where stacking left it out; `product` where no line fits; `referral`
         #: where it is not the sale that brings the reward; else the first condition that does not
         #: hold (`worth`, `validity`, `currency`, `system`, `account`, `kind`, `tier`, `minimum`,
-        #: `first_purchase`, `date`, `weekday`, `hours`).
+        #: `first_purchase`, `date`, `weekday`, `time_of_day`, `hours`).
         "outcome": pl.String(),
         #: After all limits.
         "points": pl.Int64(),

@@ -25,6 +25,7 @@ from loyalty.promotions.products import TOTALS, matched, needs_lines, sold, tota
 from loyalty.promotions.promotion import Promotion
 from loyalty.promotions.referral import rewards
 from loyalty.promotions.stacking import with_stacking
+from loyalty.returns import Returns
 from loyalty.types import BPS
 
 _WIDE: Final = pl.Int128
@@ -85,6 +86,8 @@ class PromotionInputs:
     counted: pl.DataFrame
     #: What lines are shares of (`loyalty.promotions.products.TOTALS`); empty where nothing asks.
     totals: pl.DataFrame
+    #: What came back of the sales.
+    returns: Returns
 
     @classmethod
     def of(
@@ -93,8 +96,9 @@ class PromotionInputs:
         promotions: Sequence[Promotion],
         programs: Sequence[Program],
         facts: Facts,
+        returns: Returns,
     ) -> "PromotionInputs":
-        """`frame` is what `loyalty.earning.earned` gives, with `_row`."""
+        """`frame` and `returns` are what `loyalty.earning.earned` gives."""
         times: list[datetime] = (
             frame["issued_at"].bottom_k(1).to_list() + frame["issued_at"].top_k(1).to_list()
         )
@@ -112,10 +116,10 @@ class PromotionInputs:
             zones = sorted(facts.zones["timezone"].unique())
         counted = whole = TOTALS.to_frame()
         if needs_lines(actives):
-            counted = sold(frame, facts.lines, actives, programs)
+            counted = sold(frame, facts.lines, actives, programs, returns)
             whole = totals(counted, frame)
         exact = _exact(frame, whole, actives, programs)
-        return cls(exact, actives, programs, facts, zones, counted, whole)
+        return cls(exact, actives, programs, facts, zones, counted, whole, returns)
 
     def meets(self, active: Active) -> pl.Expr:
         """Whether a sale meets the conditions of the promotion."""

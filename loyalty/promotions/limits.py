@@ -92,7 +92,7 @@ def _beginning(active: Active, period: Period, programs: Sequence[Program]) -> p
     A day, not an instant: a program that changes its time zone within a month does not begin the
     month anew.
     """
-    at, zone = pl.col("issued_at"), active.promotion.timezone
+    at, zone = pl.col("ordered_at"), active.promotion.timezone
     if zone:
         return first_day(at, period, zone)
     return pl.coalesce(

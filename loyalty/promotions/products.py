@@ -6,16 +6,19 @@ from typing import Final
 
 import polars as pl
 
+from loyalty.line_amounts import net_amounts
 from loyalty.program import Program
 from loyalty.promotions.active import Active
 from loyalty.promotions.kinds import Match, ProductBonus
+from loyalty.returns import Returns
 
 #: What the lines of a sale are shares of.
 TOTALS: Final = pl.Schema(
     {
         #: The sale.
         "_row": pl.UInt32(),
-        #: The sum of its lines, or the sale without tax where that is more; at least 1.
+        #: The sum of its lines, or the sale without tax where that is more; at least 1. Without
+        #: what came back.
         "lines_minor": pl.Int64(),
         #: All units sold, in millionths.
         "lines_micro": pl.Int64(),
@@ -44,18 +47,23 @@ def sold(
     lines: pl.DataFrame,
     promotions: Sequence[Active],
     programs: Sequence[Program],
+    returns: Returns,
 ) -> pl.DataFrame:
-    """What each sale consists of: `_row`, product, amount_minor, quantity_micro, `m<number>`.
+    """What each sale consists of.
 
-    `m<number>` says whether it is a product of the promotion with that number.
+    Columns: `_row`, product, amount_minor, quantity_micro, returned_minor, `m<number>`. The amounts
+    are without what came back; `returned_minor` is what that was. `m<number>` says whether it is a
+    product of the promotion with that number.
 
     The lines of one product (same SKU and name) are one: an item given back on the same receipt was
-    not bought. A product below zero is a discount: it lowers what all others are worth and is no
-    product itself.
+    not bought. A product below zero is a discount and no product itself. It lowers the products
+    that it discounts (`loyalty.line_amounts`), or, where the program says `ignored`, none of them.
     """
     whose = frame.filter(pl.col("net_minor") > 0).select(
         "_row", "page_id", "record_no", "program_version"
     )
+    spreads = [p.version for p in programs if p.discount_lines == "spread"]
+    spreading = frame.filter(pl.col("program_version").is_in(spreads))
     counted = lines.join(whose, on=["page_id", "record_no"])
     text = ["sku", "name", "program_version"]
     # Texts are compared once: products are few, and have numbers from here on.
@@ -71,15 +79,39 @@ def sold(
         ),
     )
     amounts = [
-        pl.col(name).fill_null(0).sum().clip(lower_bound=0)
-        for name in ("amount_minor", "quantity_micro")
+        pl.col("amount_minor").fill_null(0).sum(),
+        pl.col("quantity_micro").fill_null(0).sum().clip(lower_bound=0),
     ]
-    return (
+    sums = (
         counted.join(products.select(*text, "product"), on=text, nulls_equal=True)
         .group_by("_row", "product")
         .agg(amounts)
-        .join(flags, on="product")
     )
+    named = sums.join(listed.select("product", "sku", "name"), on="product")
+    net = net_amounts(named, spreading).with_columns(pl.col("amount_minor").clip(lower_bound=0))
+    return _without_returned(net, returns).drop("sku", "name").join(flags, on="product")
+
+
+def _without_returned(products: pl.DataFrame, returns: Returns) -> pl.DataFrame:
+    """Products without what came back, and `returned_minor`: how much that was."""
+    if returns.products.is_empty():
+        return products.with_columns(pl.lit(0, pl.Int64).alias("returned_minor"))
+    joined = products.join(
+        returns.products.rename({"returned_minor": "_back"}),
+        on=["_row", "sku", "name"], how="left", nulls_equal=True,
+    )  # fmt: skip
+    amount, wide = pl.col("amount_minor"), pl.Int128
+    # Where discounts are ignored, the listed amount is more than what was sold; it goes in
+    # proportion.
+    returned = (
+        amount.cast(wide) * pl.col("_back").fill_null(0).cast(wide)
+        // pl.max_horizontal(pl.col("sold_minor"), pl.lit(1)).cast(wide)
+    ).cast(pl.Int64)  # fmt: skip
+    return joined.with_columns(
+        (amount - returned.fill_null(0)).alias("amount_minor"),
+        returned.fill_null(0).alias("returned_minor"),
+        (pl.col("quantity_micro") - pl.col("returned_micro").fill_null(0)).alias("quantity_micro"),
+    ).drop("_back", "sold_minor", "returned_micro")
 
 
 def _is_product(active: Active) -> bool:
@@ -127,16 +159,20 @@ def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     What is on no line (delivery, say) is no product, so it is part of the whole.
     """
     sums = counted.group_by("_row").agg(
-        pl.col("amount_minor").sum().alias("listed"),
+        pl.col("amount_minor", "returned_minor").sum().name.prefix("sum_"),
         pl.col("quantity_micro").sum().alias("lines_micro"),
     )
+    returned = pl.col("sum_returned_minor")
+    listed = pl.col("sum_amount_minor") + returned
     whole = pl.coalesce("subtotal_minor", "total_minor")
     return (
         frame.select("_row", whole.alias("whole"))
         .join(sums, on="_row")
         .select(
             "_row",
-            pl.max_horizontal("listed", "whole", pl.lit(1)).alias("lines_minor"),
+            pl.max_horizontal(pl.max_horizontal(listed, "whole") - returned, pl.lit(1)).alias(
+                "lines_minor"
+            ),
             "lines_micro",
         )
     )

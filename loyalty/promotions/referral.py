@@ -38,7 +38,7 @@ def rewards(
     if not qualifying or referrals.is_empty():
         return REWARDS.to_frame()
     friends = frame.join(referrals, left_on="member_id", right_on="friend_id").with_columns(
-        pl.col("issued_at").filter(_worth()).min().over("member_id").alias("first_bought_at")
+        pl.col("latest_at").filter(_worth()).min().over("member_id").alias("first_bought_at")
     )
     frames = []
     for promotion_id in dict.fromkeys(active.promotion.promotion_id for active, _ in qualifying):
@@ -89,7 +89,8 @@ def _rule(active: Active) -> ReferralReward:
 
 def _in_time(rule: ReferralReward) -> pl.Expr:
     since = pl.col("referred_at")
-    holds = pl.col("issued_at") >= since
+    # Of a sale that tells its day only, any moment of that day counts.
+    holds = pl.col("latest_at") >= since
     if rule.within_days is not None:
         holds &= pl.col("issued_at") < since + pl.duration(days=rule.within_days)
     if rule.new_customers_only:

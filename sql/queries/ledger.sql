@@ -24,7 +24,7 @@ SELECT count(*) FROM loyalty.member_dirty
 SELECT i.system, i.account, i.external_id, i.member_id, i.kind, i.status, i.currency, i.total_minor,
        i.subtotal_minor,
        i.amount_refunded_minor, (extract(epoch FROM i.issued_at) * 1000000)::bigint, i.page_id,
-       i.record_no, p.award_when
+       i.record_no, p.award_when, i.invoice_number, i.time_known::int, i.original_external_id
 FROM billing.invoice i
 LEFT JOIN billing.award_policy_span p ON p.award_when = 'paid'
     AND (p.system, p.account) = (i.system, i.account)
@@ -51,7 +51,8 @@ ORDER BY member_id, external_id, account, system, entry_no DESC
 -- All versions of the program.
 SELECT version, CASE WHEN isfinite(valid_from) THEN valid_from END AS valid_from, base_rate_bps,
        tier_rate_bps, entry_tier, rounding,
-       basis, award_when, timezone, base_currency, categories, unlinked_credits, tier_policy, expiry
+       basis, award_when, timezone, base_currency, categories, unlinked_credits,
+       discount_lines, tier_policy, expiry
 FROM loyalty.program ORDER BY version
 -- name: promotions
 -- All versions of the promotions.

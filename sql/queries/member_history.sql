@@ -1,10 +1,16 @@
 -- name: lines
--- Lines of the members' sales in a span of time.
+-- Lines of the members' sales in a span of time; of all sales of members who returned something.
 SELECT l.page_id, l.record_no, l.line_no, l.sku, l.name, (l.quantity * 1000000)::bigint,
        l.amount_minor
 FROM billing.invoice i JOIN billing.invoice_line l USING (page_id, record_no)
-WHERE i.member_id = ANY(%(members)s) AND i.issued_at >= %(since)s
-  AND i.issued_at < coalesce(%(until)s::timestamptz, 'infinity')
+WHERE i.member_id = ANY(%(members)s)
+  AND (i.issued_at >= %(since)s AND i.issued_at < coalesce(%(until)s::timestamptz, 'infinity')
+       OR i.member_id = ANY(%(returning)s))
+-- name: returning_members
+-- Those of the members who returned something.
+SELECT DISTINCT member_id FROM billing.invoice
+WHERE member_id = ANY(%(members)s) AND kind IN ('credit_note', 'refund')
+  AND status IN ('open', 'paid') ORDER BY member_id
 -- name: referrals
 -- Referrals of the members, as friends or as referrers.
 SELECT friend_id, referrer_id, (extract(epoch FROM referred_at) * 1000000)::bigint

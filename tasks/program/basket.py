@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from loyalty.authoring import read_rules
-from loyalty.basket import Basket, explain_basket
+from loyalty.basket import Basket, explain_history
 from loyalty.explain import ExplainedSale
 from loyalty.program_diff import plan
 from sql import fx
@@ -31,4 +31,4 @@ def explain_baskets(
         planned = plan(rules.programs, rules.promotions, read_rules(text, zone=zone))
         rules = Rules(list(planned.programs), list(planned.promotions))
     rates = fx.rates(connection, rules.programs)
-    return [explain_basket(basket, rules.programs, rules.promotions, rates) for basket in baskets]
+    return explain_history(baskets, rules.programs, rules.promotions, rates)

@@ -14,6 +14,7 @@ import simulator
 from settings import Settings
 from tests.browser.conftest import Inbox, Vendor
 from tests.support import waiting
+from tests.support.database import with_older_rules
 from tests.support.desk import Desk
 from tests.support.prefect_login import login_headers
 from tests.sync.conftest import expected
@@ -30,6 +31,7 @@ def test_connect_run_read_break_be_told_repair_and_retry(
 ) -> None:
     """Nothing but the browser is touched; the database says what came of it."""
     no_poll_meanwhile(stack)
+    with_older_rules(stack.dsn())
     with desk.step("create the block that alerts go to"):
         alerts = desk.create_alerts(inbox.url)
     block = connect(desk, vendor)

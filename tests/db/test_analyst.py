@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from sql.db import connect
+from tests.db.test_rules import program
 from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice, line
 
 VIEWS = [
@@ -141,6 +142,7 @@ def test_amounts_are_in_whole_units_of_each_currency(books: Books) -> None:
 
 
 def test_a_sale_shows_its_points_and_a_member_its_balance(books: Books) -> None:
+    program(books, unlinked_credits="own_date")
     books.store(invoice(), invoice(external_id="CN", kind="credit_note", total_minor=20_000))
     books.award()
     assert books.rows("SELECT external_id, points, entries FROM analytics.sale ORDER BY 1") == [
@@ -158,6 +160,7 @@ def test_a_sale_shows_its_points_and_a_member_its_balance(books: Books) -> None:
 
 def test_a_member_who_only_lost_points(books: Books) -> None:
     """Every column that is not nullable by nature has a number."""
+    program(books, unlinked_credits="own_date")
     books.store(invoice(kind="credit_note"))
     books.award()
     with connect(books.dsn) as connection:

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from sql import policy, store
 from sql.policy import Wanted
+from tests.db.test_rules import program
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
 PAID, ISSUED = Wanted("paid"), Wanted("issued")
@@ -124,6 +125,7 @@ def test_another_account_of_the_member_is_not_touched(books: Books) -> None:
 
 def test_the_order_of_arrival_does_not_matter(books: Books) -> None:
     """The same documents and versions of the policy, in any order of runs, give the same points."""
+    program(books, unlinked_credits="own_date")
     chance = random.Random(7)
     documents = [
         invoice(

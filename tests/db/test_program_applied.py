@@ -118,7 +118,8 @@ class TestApplying:
             + (
                 'rounding = "half_up"\nbasis = "subtotal"\naward_when = "paid"\n'
                 'timezone = "Europe/Lisbon"\nbase_currency = "EUR"\n'
-                'unlinked_credits = "latest_sales"\ncategories = { large = ["A*"] }\n'
+                'unlinked_credits = "latest_sales"\ndiscount_lines = "ignored"\n'
+                'categories = { large = ["A*"] }\n'
                 'expiry = { months = 12, end_of = "year" }\n'
                 "tier_policy = { thresholds = { gold = 5 }, grace_days = 3 }\n"
             )

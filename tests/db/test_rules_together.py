@@ -80,9 +80,17 @@ def expected(books: Books, versions: list[dict[str, Any]]) -> dict[tuple[str, in
     ]
     return {
         key: points or 0
-        for key, points in reference.due(reference.World(sales, [], [PROGRAM], promotions)).items()
+        for key, points in reference.due(
+            reference.World(sales, [], [INSTALLED], promotions)
+        ).items()
         if points
     }
+
+
+#: As a new installation counts.
+INSTALLED = PROGRAM.model_copy(
+    update={"unlinked_credits": "returned_sales", "discount_lines": "spread"}
+)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

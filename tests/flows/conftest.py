@@ -24,7 +24,7 @@ from panel.blocks import register_blocks
 from settings import Settings, settings
 from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
 from tests.flows.worker_fixtures import eventually, process, worker_prefect
-from tests.support.database import Databases, databases, dsn
+from tests.support.database import Databases, databases, dsn, with_older_rules
 from twezah.stack.commands import server_command, server_environment
 from twezah.stack.prefect_health import is_healthy
 
@@ -99,6 +99,7 @@ def office(
     monkeypatch.setenv("TWEZAH_HOME", str(tmp_path))
     settings.cache_clear()
     vendors.begin()
+    with_older_rules(dsn)
     made = Office(dsn, vendors)
     made.connect_all()
     with stamina.set_testing(True, attempts=ATTEMPTS):

@@ -38,6 +38,8 @@ class State:
     refunded: int
     customer: int | None
     hour: int
+    #: Number of the document of the same account that a credit names; None: it names none.
+    original: int | None = None
 
     def __str__(self) -> str:
         whose = "nobody" if self.customer is None else f"customer {self.customer}"
@@ -45,6 +47,7 @@ class State:
         return (
             f"{self.status} {self.kind} of {self.total} {self.currency} (minor units){back}, "
             f"{whose}, issued at hour {self.hour}"
+            + ("" if self.original is None else f", returns D{self.original}")
         )
 
 
@@ -266,6 +269,7 @@ class _Draw:
         return State(
             pick(kinds), pick(CURRENCIES), pick(("open", "paid", "draft")), self.amount(), 0,
             self.random.randrange(CUSTOMERS), self.random.randrange(6),
+            pick((None, 0, 1, 2)),
         )  # fmt: skip
 
     def changed(self, state: State) -> State:

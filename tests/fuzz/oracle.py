@@ -1,9 +1,11 @@
 """What the ledger must say in the end, in plain integers. It imports nothing that it judges."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tests.fuzz.events import Rule, State, Tier
+from tests.support.brought_home import Document, counted_elsewhere
 
 #: Digits behind the point of each currency.
 DIGITS = {"AOA": 2, "JPY": 0, "KWD": 3}
@@ -46,11 +48,12 @@ class Truth:
 def points(truth: Truth) -> dict[tuple[str, int, int], int]:
     """Points per account, document and owner; the zeros left out."""
     found = {}
+    back = came_back(truth)
     for (account, document), state in truth.documents.items():
         if state is None or state.customer is None:
             continue
         owner = truth.owner(state.customer)
-        due = due_for(truth, state, owner)
+        due = due_for(truth, state, owner, back[account, document])
         if due:
             found[account, document, owner] = due
     return found
@@ -79,9 +82,32 @@ def spent(truth: Truth, state: str) -> dict[int, int]:
     return found
 
 
-def due_for(truth: Truth, state: State, owner: int) -> int:
-    """What one document is due: net amount x rate x tier x season, rounded once."""
-    net = worth(state)
+def came_back(truth: Truth) -> dict[tuple[str, int], int]:
+    """Per document the amount that counts elsewhere: credits are brought home to their sales."""
+    documents = []
+    for (account, document), state in truth.documents.items():
+        if state is None or state.customer is None:
+            continue
+        takes = state.kind in TAKES
+        if takes and state.status in ("draft", "void"):
+            continue
+        link = None if state.original is None else (account, state.original)
+        at = (state.hour, account, f"D{document}")
+        documents.append(
+            Document(
+                (account, document), (truth.owner(state.customer), state.currency), account, at,
+                state.hour, state.hour, takes, abs(worth(state)), link if takes else None,
+            )
+        )  # fmt: skip
+    return defaultdict(int, counted_elsewhere(documents))
+
+
+def due_for(truth: Truth, state: State, owner: int, back: int = 0) -> int:
+    """What one document is due: net amount x rate x tier x season, rounded once.
+
+    `back` is what of it counts elsewhere.
+    """
+    net = max(0, abs(worth(state)) - back) * (-1 if state.kind in TAKES else 1)
     if net == 0:
         return 0
     rule = _last(truth.rules, state.hour) or INSTALLED
@@ -133,13 +159,14 @@ def _last(rules: Sequence[Rule], hour: int) -> Rule | None:
 def sums(truth: Truth) -> Mapping[tuple[str, str], int]:
     """Amounts that earn or take, per account and currency, of documents that are due points."""
     found: dict[tuple[str, str], int] = {}
+    back = came_back(truth)
     for (account, document), state in truth.documents.items():
         if state is None or state.customer is None:
             continue
         if (account, document, truth.owner(state.customer)) not in points(truth):
             continue
         key = (account, state.currency)
-        found[key] = found.get(key, 0) + worth(state)
+        found[key] = found.get(key, 0) + worth(state) - back[account, document]
     return found
 
 

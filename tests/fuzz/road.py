@@ -238,6 +238,8 @@ def _mapped(
                     "amount_refunded_minor": _minor(one["amount_refunded"], digits),
                     "issued_at": _instant(one["issued_at"]), "page_id": page.page_id,
                     "record_no": number,
+                    "time_known": True,
+                    "original_external_id": one.get("original_invoice"),
                 }
             )  # fmt: skip
             if "customer_phone" not in one and one["status"] not in ("draft", "void"):

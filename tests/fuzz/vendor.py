@@ -32,7 +32,8 @@ def record(document: int, minute: int, state: State | None) -> dict[str, Any]:
         return key | {"deleted_at": _text(instant(minute))}
     digits = DIGITS[state.currency]
     phone = {} if state.customer is None else {"customer_phone": phone_of(state.customer)}
-    return key | phone | {
+    original = {} if state.original is None else {"original_invoice": f"D{state.original}"}
+    return key | phone | original | {
         "number": f"N-{document}",
         "kind": state.kind,
         "currency": state.currency,

@@ -107,6 +107,18 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
         yield made
 
 
+def with_older_rules(dsn: str) -> None:
+    """Credits count at their own date, as in an installation that is older than `returned_sales`.
+
+    So what a ledger must say can be told from each document alone.
+    """
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET session_replication_role = replica")  # no triggers
+        connection.execute(
+            "UPDATE loyalty.program SET unlinked_credits = 'own_date', discount_lines = 'ignored'"
+        )
+
+
 @pytest.fixture
 def dsn(databases: Databases) -> Iterator[str]:
     """A migrated database of the test's own; it goes with all others that the test made."""

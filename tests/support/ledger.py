@@ -19,6 +19,9 @@ PROGRAM = Program(
     base_rate_bps=dict.fromkeys(DECIMALS, 100_000),
     tier_rate_bps=dict(TIER_RATE_BPS),
     entry_tier="lead",
+    # What most tests of older rules are about; tests of returns say otherwise.
+    unlinked_credits="own_date",
+    discount_lines="ignored",
 )
 
 

@@ -21,6 +21,7 @@ from loyalty.promotions import (
     ReferralReward,
     SeasonalMultiplier,
 )
+from tests.support.brought_home import Document, counted_elsewhere
 from tests.support.ledger import DECIMALS, rounded, tier_at
 
 Sale = dict[str, Any]
@@ -115,7 +116,26 @@ def matched(world: World) -> dict[str, int]:
             for one in (credit, sale):
                 left[one["external_id"]] -= part
                 done[one["external_id"]] += part
+    for name, part in _returned(world, left).items():
+        done[name] += part
     return done
+
+
+def _returned(world: World, left: dict[str, int]) -> dict[str, int]:
+    """What `returned_sales` counts elsewhere, of documents without lines."""
+    documents = []
+    for sale in world.sales:
+        takes = sale["kind"] in ("credit_note", "refund")
+        how = program_at(world, sale["issued_at"]).unlinked_credits
+        if not takes or how == "returned_sales":
+            documents.append(
+                Document(
+                    sale["external_id"], (sale["member_id"], sale["currency"]),
+                    (sale["system"], sale["account"]), order(sale), sale["issued_at"],
+                    sale["issued_at"], takes, left[sale["external_id"]],
+                )
+            )  # fmt: skip
+    return counted_elsewhere(documents)
 
 
 def base_value(world: World, sale: Sale) -> Fraction | None:

@@ -22,7 +22,7 @@ from tasks.extract.pages import Extracted
 from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
 from tasks.sync import synchronise
-from tests.support.database import databases, dsn
+from tests.support.database import databases, dsn, with_older_rules
 from tests.support.systems import ENCRYPTED
 from tests.support.vendors import credentials, token_path
 
@@ -145,6 +145,7 @@ def shop(dsn: str, request: pytest.FixtureRequest) -> Iterator[Shop]:
     world = simulator.World(
         seed=11, customers=40, invoices=90, start=START, systems=systems_of(request)
     )
+    with_older_rules(dsn)
     with stamina.set_testing(True, attempts=8):
         yield Shop(dsn, world)
 

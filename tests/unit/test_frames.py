@@ -66,7 +66,7 @@ def sale(
     """A row of HISTORY."""
     number = int(external_id)
     return ("xero", "a", external_id, member, kind, "paid", currency, 10_000, 9_000, 500,
-            NOON.replace(hour=number), number, 0, None)  # fmt: skip
+            NOON.replace(hour=number), number, 0, None, f"N-{number}", False, None)  # fmt: skip
 
 
 HISTORY_FRAME = pl.DataFrame(
@@ -121,13 +121,13 @@ PROMOTIONS = [
 @pytest.fixture(scope="module")
 def inputs() -> PromotionInputs:
     """What the promotions look at."""
-    frame = earned(HISTORY_FRAME.with_row_index("_row"), TIERS.to_frame(), [PROGRAM], FACTS)
-    return PromotionInputs.of(frame, PROMOTIONS, [PROGRAM], FACTS)
+    worth = earned(HISTORY_FRAME.with_row_index("_row"), TIERS.to_frame(), [PROGRAM], FACTS)
+    return PromotionInputs.of(worth.frame, PROMOTIONS, [PROGRAM], FACTS, worth.returns)
 
 
 @pytest.mark.parametrize("facts", [FACTS, Facts(fx=FACTS.fx)], ids=["all facts", "few facts"])
 def test_what_a_sale_earns(facts: Facts) -> None:
-    frame = earned(HISTORY_FRAME.with_row_index("_row"), TIERS.to_frame(), [PROGRAM], facts)
+    frame = earned(HISTORY_FRAME.with_row_index("_row"), TIERS.to_frame(), [PROGRAM], facts).frame
     assert schema_problems(frame, EARNED) == []
 
 

@@ -212,7 +212,7 @@ def one(system: str, stream: str = "invoices", /, **changes: Any) -> dict[str, A
             "quickbooks",
             {"external_id": "130", "invoice_number": "1037", "customer_external_id": "24", "total_minor": 1377,
              "subtotal_minor": 1275, "tax_minor": 102, "amount_paid_minor": 0, "amount_refunded_minor": 0,
-             "status": "open", "issued_at": datetime(2026, 4, 7, 23, tzinfo=UTC),
+             "status": "open", "issued_at": datetime(2026, 4, 8, 20, 16, 17, tzinfo=UTC),
              "updated_at": datetime(2026, 5, 5, 10, 13, 29, tzinfo=UTC)},
             {"item_external_id": "11", "sku": None, "name": "Pump", "amount_minor": 1275},
         ),
@@ -264,6 +264,9 @@ def test_a_record_and_what_it_becomes(
         "record_no": 0,
         "customer_phone": None,
         "reference_ids": None,
+        # QuickBooks tells when the document was made, and that was on its own day.
+        "time_known": system == "quickbooks",
+        "original_external_id": None,
     }
     assert row == expected | fixed | {"currency": "USD"}
     assert (
@@ -492,7 +495,8 @@ def test_default_currency() -> None:
 def test_updated_at_falls_back() -> None:
     row = one("quickbooks", MetaData={"CreateTime": "2026-04-08T13:16:17-07:00"})
     assert row["updated_at"] == datetime(2026, 4, 8, 20, 16, 17, tzinfo=UTC)
-    assert one("quickbooks", MetaData=None)["updated_at"] == one("quickbooks")["issued_at"]
+    dated = one("quickbooks", MetaData=None)
+    assert dated["updated_at"] == dated["issued_at"]
 
 
 def test_overridden_paths() -> None:

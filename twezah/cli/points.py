@@ -198,7 +198,8 @@ def try_basket(
 
     A basket has `date`, `currency`, `lines` (`sku`, `name`, `quantity`, `unit_price` or `amount`)
     or `total`, and, if it matters, `tier`, `system`, `account`, `kind`, `refunded`, `subtotal`. It
-    is the first purchase of a new member; budgets count as unused.
+    is the first purchase of a new member; budgets count as unused. A list with a credit note is the
+    history of one customer; `returns` may name the `id` of the basket that comes back.
     """
     from loyalty.authoring import BadRulesError
     from loyalty.basket import BadBasketsError, read_baskets

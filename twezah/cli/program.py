@@ -38,27 +38,45 @@ def register(app: typer.Typer) -> None:
 def check(file: File, json: Json = False) -> None:
     """Check the file: every problem at once, with the key and what to do.
 
-    The database is not needed.
+    It also says for which billing systems a rule can never apply. The database is not needed;
+    where it answers, only systems that are connected are named.
     """
     from loyalty.authoring import BadRulesError, read_rules
+    from tasks.program.reach import never_applies
 
-    text, problems, named = read_rules_file(file), [], []
+    text, problems, named, notes = read_rules_file(file), [], [], []
     try:
         rules = read_rules(text)
         named = [
             *(["program"] if rules.program else []),
             *(promotion.promotion_id for promotion in rules.promotions),
         ]
+        notes = never_applies(rules.promotions, _connected())
     except BadRulesError as error:
         problems = error.problems
     if json:
-        print_json({"ok": not problems, "problems": problems, "holds": named})
+        print_json({"ok": not problems, "problems": problems, "notes": notes, "holds": named})
     elif problems:
         print("\n".join(problems))
     else:
         print(f"The file is right. It holds: {', '.join(named)}.")
+        print("\n".join(notes), end="\n" if notes else "")
     if problems:
         raise typer.Exit(FAILED)
+
+
+def _connected() -> list[str] | None:
+    """The billing systems that were read so far; None where no database answers."""
+    import psycopg
+
+    from settings import DatabaseNotRunning, settings
+    from sql.sync import systems_read
+
+    try:
+        with psycopg.connect(settings().dsn(), connect_timeout=2) as connection:
+            return systems_read(connection)
+    except (psycopg.Error, DatabaseNotRunning):
+        return None
 
 
 def diff(

@@ -245,6 +245,7 @@ def _fields(settings: DocumentSettings) -> dict[str, Source]:
         "issued_at": kinds.day(
             "/issued_on", "/issued_at", "/sale_date", "/created_at", required=True
         ),
+        "original_external_id": kinds.text("/original_invoice", "/original_invoice_id"),
         # Not required: a document whose time of change is not said is never outside of the window.
         "updated_at": kinds.instant("/updated_at"),
     }

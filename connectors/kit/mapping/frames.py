@@ -6,7 +6,7 @@ Whole columns are read at a time, and every unusable value is named instead of g
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final, Self
 
 import polars as pl
@@ -48,6 +48,8 @@ IDENTITY: Final = pl.Schema(
 WALK_IN: Final = pl.Schema(
     {"external_id": pl.String(), "page_id": pl.Int64(), "record_no": pl.Int32()}
 )
+#: The helper that says when a document was made.
+MADE_AT: Final = "made_at"
 _REFUNDED: Final = "amount_refunded_minor"
 #: What a record has that is a sale, where the vendor sends it.
 _TELLING: Final = ("total_minor", "issued_at")
@@ -176,7 +178,7 @@ def assemble(
     invoices = computed(plan.fields, invoices)
     raw, invoices = _inside(window, raw, invoices)
     raw, invoices, walk_ins = _of_customers(stream, raw, invoices)
-    invoices = _known(invoices)
+    invoices = _with_times(_known(invoices), account)
     lines, line_problems = _lines(plan, raw, invoices, account)
     lines = lines_without_sign(lines, invoices)
     if stream.finish is not None:
@@ -231,6 +233,26 @@ def _with_kind(stream: Stream, invoices: pl.DataFrame) -> pl.DataFrame:
     if "kind" in invoices.columns:
         return invoices
     return invoices.with_columns(pl.lit(stream.kind).alias("kind"))
+
+
+def _with_times(invoices: pl.DataFrame, account: Account) -> pl.DataFrame:
+    """Adds `time_known`, and null for the sale that a credit returns where nobody says.
+
+    A document that tells its day only has the time at which it was made (a helper `made_at`), if
+    that was on the same day.
+    """
+    issued, zone = pl.col("issued_at"), account.timezone
+    if "original_external_id" not in invoices.columns:
+        missing = pl.lit(None, dtype=pl.String).alias("original_external_id")
+        invoices = invoices.with_columns(missing)
+    whole_day = issued.dt.convert_time_zone(zone).dt.time() == time.min
+    if MADE_AT in invoices.columns:
+        same_day = pl.col(MADE_AT).dt.convert_time_zone(zone).dt.date() == (
+            issued.dt.convert_time_zone(zone).dt.date()
+        )
+        made = pl.when(whole_day & same_day.fill_null(value=False)).then(MADE_AT)
+        invoices = invoices.with_columns(pl.coalesce(made, issued).alias("issued_at"))
+    return invoices.with_columns((~whole_day).alias("time_known"))
 
 
 def _known(invoices: pl.DataFrame) -> pl.DataFrame:

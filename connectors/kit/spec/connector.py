@@ -100,6 +100,15 @@ class ConnectorSpec:
     #: How a person lets us in with a browser; None: the block holds all that is needed.
     consent: Consent | None = None
 
+    @property
+    def tells_time(self) -> bool:
+        """Whether its documents may tell when a sale was, and not its day only."""
+        return any(
+            stream.fields["issued_at"].kind != "day" or "made_at" in stream.helpers
+            for stream in self.streams
+            if "issued_at" in stream.fields
+        )
+
     def stream(self, name: str) -> Stream:
         """The stream of that name.
 
