@@ -1,6 +1,6 @@
 """Sales that billing systems announce: points about a second later."""
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
+from connectors.kit.webhooks.destination import networks
 from panel.blocks.connected import accounts, load_block
 from panel.reports.webhooks import headline, markdown
 from settings import settings
@@ -23,6 +24,7 @@ from sql import webhooks as stored
 from sql.db import connect
 from tasks.database_errors import without_row_data
 from tasks.job import Job, Policy
+from tasks.webhooks.deliver import Delivered, delivering
 from tasks.webhooks.listener import HANDOVER_SECONDS_MAX, Listening, Pace, listen
 from tasks.webhooks.process import Connections
 
@@ -57,6 +59,12 @@ def award_webhooks(
         logger.info("Time is over: asking for a fresh run")
         _start({"linger_seconds": linger_seconds, "life_seconds": life_seconds, "takes_over": True})
 
+    sent = Delivered()
+
+    def tell_the_app() -> AbstractContextManager[None]:
+        allowed = networks(config.webhook_receiver_networks)
+        return delivering(config.dsn(), config.fernet_key(), allowed, sent)
+
     error, listening, stopped = None, Listening(), False
     try:
         with without_row_data():
@@ -68,7 +76,14 @@ def award_webhooks(
             )
             next_one = successor if _is_deployed() else None
             listening = listen(
-                config.dsn(), run_id, connections, config.fernet_key(), pace, on_batch, next_one
+                config.dsn(),
+                run_id,
+                connections,
+                config.fernet_key(),
+                pace,
+                on_batch,
+                next_one,
+                tell_the_app,
             )
     except psycopg.OperationalError as failure:
         error = failure
