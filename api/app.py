@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from fastapi import FastAPI
 
-from api import audit, billing, explain, health, members, problems, sync, webhooks
+from api import audit, billing, changes, explain, health, members, problems, sync, webhooks
 from api.config import Config
 from api.database import AWAY, make_pool, rows
 from api.guard import Guard
@@ -55,7 +55,7 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
     app.state.own = state
     app.state.endpoints = webhooks.Endpoints()
     problems.install(app)
-    for part in (webhooks, billing, explain, sync, members, audit, health):
+    for part in (webhooks, billing, explain, sync, members, changes, audit, health):
         app.include_router(part.router)
     _describe_problems(app)
     app.add_middleware(Guard, state=state)

@@ -1,6 +1,7 @@
 """Sales that billing systems announce: points about a second later."""
 
 from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,9 +17,10 @@ from prefect.states import Completed, Failed
 
 from connectors.kit.webhooks.destination import networks
 from panel.blocks.connected import accounts, load_block
+from panel.reports.receivers import receivers_section
 from panel.reports.webhooks import headline, markdown
 from settings import settings
-from sql import refused
+from sql import receivers, refused
 from sql import webhook_documents as pushed
 from sql import webhooks as stored
 from sql.db import connect
@@ -93,7 +95,7 @@ def award_webhooks(
     if listening.busy:
         return Completed(message="Another run is listening")
     with suppress(psycopg.Error):  # the database may be what failed
-        _publish(config.dsn(), run_id, connections)
+        _publish(config.dsn(), run_id, connections, sent)
     if listening.left and not listening.relieved and _is_deployed():
         _start({})
     if error is not None:
@@ -104,8 +106,13 @@ def award_webhooks(
             )
         )
     return Completed(
-        message=headline(connections.counts) + (". It was asked to stop" if stopped else "")
+        message=_headline(connections, sent) + (". It was asked to stop" if stopped else "")
     )
+
+
+def _headline(connections: Connections, sent: Delivered) -> str:
+    text = sent.to_text()
+    return headline(connections.counts) + (f"; {text}" if text else "")
 
 
 def _is_expected(dsn: str) -> bool:
@@ -149,16 +156,20 @@ def _job(name: str, run_id: str) -> Job:
     )
 
 
-def _publish(dsn: str, run_id: str, connections: Connections) -> None:
-    if not connections.counts:
+def _publish(dsn: str, run_id: str, connections: Connections, sent: Delivered) -> None:
+    if not connections.counts and not sent.to_text():
         return
     with connect(dsn) as connection:
+        since = datetime.now(UTC) - timedelta(hours=24)
+        told = receivers_section(
+            receivers.receivers(connection), receivers.times(connection, since), heading="###"
+        )
         events, backlog = pushed.event_counts(connection, run_id), stored.backlog(connection)
         parked = pushed.parked(connection, limit=_PARKED_SHOWN)
         corrections = refused.open_corrections(connection)
     counts = connections.counts
     create_markdown_artifact(
         key=_NAME,
-        markdown=markdown(counts, events, backlog, parked, corrections),
-        description=headline(counts),
+        markdown=markdown(counts, events, backlog, parked, corrections, told),
+        description=_headline(connections, sent),
     )

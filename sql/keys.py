@@ -21,6 +21,7 @@ from sql.named_queries import query
 SCOPES: Final = {
     "transactions:read": "read sales and the points they gave",
     "members:read": "read balances and histories of members",
+    "changes:read": "follow what changes for members",
     "status:read": "read the state of the integration",
     "sync:start": "start a synchronisation",
     "metrics:read": "read the metrics",

@@ -20,7 +20,7 @@ import psycopg
 from connectors.kit.webhooks.destination import Network
 from connectors.kit.webhooks.send import OutgoingMessage, Sender, SendResult
 from sql import changes, receivers
-from sql.db import connect
+from sql.db import DbConnection, connect
 from sql.receivers import ClaimedMessage, ReadyReceiver
 from sql.tokens import TokenUnreadableError
 
@@ -147,7 +147,7 @@ class Deliverer:
         else:
             stopping.wait(LOOK_SECONDS)
 
-    def _begin(self, connection: receivers.DbConnection, sender: Sender) -> int:
+    def _begin(self, connection: DbConnection, sender: Sender) -> int:
         began = 0
         for receiver in receivers.ready(connection) if len(self._under_way) < AT_ONCE else ():
             places = self._places(receiver)
@@ -177,7 +177,7 @@ class Deliverer:
         most = 1 if receiver.failures else AT_ONCE_PER_RECEIVER
         return min(most - busy, AT_ONCE - len(self._under_way))
 
-    def _settle(self, connection: receivers.DbConnection) -> int:
+    def _settle(self, connection: DbConnection) -> int:
         """Stores what came of messages that were answered; the caller commits."""
         ended = [future for future in self._under_way if future.done()]
         accepted: dict[tuple[int, int], list[int]] = {}
@@ -196,9 +196,7 @@ class Deliverer:
             del self._under_way[future]
         return len(ended)
 
-    def _failed(
-        self, connection: receivers.DbConnection, each: _UnderWay, result: SendResult
-    ) -> None:
+    def _failed(self, connection: DbConnection, each: _UnderWay, result: SendResult) -> None:
         receiver_no = each.receiver.receiver_no
         self._total.failed[receiver_no] += 1
         state = receivers.fail(

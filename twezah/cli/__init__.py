@@ -27,6 +27,7 @@ from twezah.cli import (
     points,
     program,
     psql,
+    receivers,
     service,
     status,
     sync,
@@ -60,6 +61,7 @@ mapping.register(app)
 backup.register(app)
 keys.register(app)
 webhooks.register(app)
+receivers.register(app)
 points.register(app)
 program.register(app)
 fx.register(app)
