@@ -18,8 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
 from benchmarks.api import request, send
 from benchmarks.instant import WAIT_SECONDS_MAX, connected
+from connectors.kit.webhooks.destination import networks
 from settings import Settings
 from sql import webhooks
 from sql.db import connect
@@ -116,7 +119,12 @@ def main() -> None:
         )
         with Stack(settings, api=True) as stack:
             key = settings.fernet_key()
-            endpoint_id = connected(stack.dsn, key)
+            own_prefect = {
+                PREFECT_API_URL: settings.api_url,
+                PREFECT_API_AUTH_STRING: settings.prefect_auth_string() or "",
+            }
+            with temporary_settings(own_prefect):
+                endpoint_id = connected(stack.dsn, key)
             _enter(stack.dsn, f"http://127.0.0.1:{app.server_address[1]}/", key)
             _await_listener(stack.dsn)
             measure(stack, app, endpoint_id, port + 2, range(1), arguments.per_second)
@@ -127,8 +135,6 @@ def main() -> None:
 
 
 def _enter(dsn: str, url: str, key: bytes) -> None:
-    from connectors.kit.webhooks.destination import networks
-
     with connect(dsn) as db:
         enter_receiver(db, "app", url, (), new_secret(), key, networks("127.0.0.0/8"))
         db.commit()

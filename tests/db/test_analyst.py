@@ -13,6 +13,8 @@ VIEWS = [
     "audit",
     "award",
     "award_rule",
+    "change",
+    "delivery",
     "http_attempt",
     "member",
     "points_history",
@@ -30,7 +32,7 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "refused_correction", "reject", "http_attempt", "sale_note", "sync_attempt",
+    "adjustment", "change", "delivery", "refused_correction", "reject", "http_attempt", "sale_note", "sync_attempt",
     "tier_history", "webhook",
 )  # fmt: skip
 
