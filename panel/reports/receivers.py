@@ -36,7 +36,7 @@ def _row(row: ReceiverRow, times: DeliveryTimes | None) -> list[object]:
 
 
 def _is_in_trouble(row: ReceiverRow) -> bool:
-    return bool(row.failing_since or row.parked or (row.ended_at and row.parked))
+    return bool(row.failing_since or row.parked)
 
 
 def _trouble(row: ReceiverRow) -> str:
