@@ -80,7 +80,9 @@ def measure(stack: Stack, app: App, endpoint_id: str, port: int, sales: range, r
     Raises SystemExit if the promise was missed, TimeoutError if one never came.
     """
     requests = [request(endpoint_id, f"app-{number}", member=number) for number in sales]
-    sent = asyncio.run(send("app", requests, port=port, connections=20, per_second=rate))
+    # (Idle connections are closed by the API.)
+    senders = min(20, max(1, round(4 * rate)))
+    sent = asyncio.run(send("app", requests, port=port, connections=senders, per_second=rate))
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while len(app.heard_at) < sales.stop:
         if time.monotonic() > deadline:
