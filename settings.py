@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     api_source_connections: Annotated[int, Field(ge=8, le=1_000)] = 256
     #: For how many months the log of API requests (billing.http_attempt) is kept.
     api_attempt_months: Annotated[int, Field(ge=1, le=120)] = 12
+    #: Networks, separated by commas, to which webhooks for the loyalty app may be sent although they
+    #: are not public; plain HTTP goes only there. Empty: public addresses with HTTPS alone.
+    webhook_receiver_networks: str = ""
     #: Prefect's work pool in which our deployments run.
     work_pool: str = "billing"
     #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on
@@ -130,7 +133,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a postgresql:// URL")
         return url
 
-    @field_validator("api_trusted_proxies", "prefect_trusted_proxies")
+    @field_validator("api_trusted_proxies", "prefect_trusted_proxies", "webhook_receiver_networks")
     @classmethod
     def _networks(cls, text: str) -> str:
         for part in filter(None, (entry.strip() for entry in text.split(","))):

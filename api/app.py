@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from api import (
     audit,
     billing,
+    changes,
     explain,
     health,
     members,
@@ -65,7 +66,7 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
     app.state.own = state
     app.state.endpoints = webhooks.Endpoints()
     problems.install(app)
-    for part in (webhooks, billing, explain, sync, members, redemptions, audit, health):
+    for part in (webhooks, billing, explain, sync, members, redemptions, changes, audit, health):
         app.include_router(part.router)
     _describe_problems(app)
     app.add_middleware(Guard, state=state)

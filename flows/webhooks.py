@@ -1,6 +1,7 @@
 """Sales that billing systems announce: points about a second later."""
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,15 +15,18 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
+from connectors.kit.webhooks.destination import networks
 from panel.blocks.connected import accounts, load_block
+from panel.reports.receivers import receivers_section
 from panel.reports.webhooks import headline, markdown
 from settings import settings
-from sql import refused
+from sql import receivers, refused
 from sql import webhook_documents as pushed
 from sql import webhooks as stored
 from sql.db import connect
 from tasks.database_errors import without_row_data
 from tasks.job import Job, Policy
+from tasks.webhooks.deliver import Delivered, delivering
 from tasks.webhooks.listener import HANDOVER_SECONDS_MAX, Listening, Pace, listen
 from tasks.webhooks.process import Connections
 
@@ -57,6 +61,12 @@ def award_webhooks(
         logger.info("Time is over: asking for a fresh run")
         _start({"linger_seconds": linger_seconds, "life_seconds": life_seconds, "takes_over": True})
 
+    sent = Delivered()
+
+    def tell_the_app() -> AbstractContextManager[None]:
+        allowed = networks(config.webhook_receiver_networks)
+        return delivering(config.dsn(), config.fernet_key(), allowed, sent)
+
     error, listening, stopped = None, Listening(), False
     try:
         with without_row_data():
@@ -68,7 +78,14 @@ def award_webhooks(
             )
             next_one = successor if _is_deployed() else None
             listening = listen(
-                config.dsn(), run_id, connections, config.fernet_key(), pace, on_batch, next_one
+                config.dsn(),
+                run_id,
+                connections,
+                config.fernet_key(),
+                pace,
+                on_batch,
+                next_one,
+                tell_the_app,
             )
     except psycopg.OperationalError as failure:
         error = failure
@@ -78,7 +95,7 @@ def award_webhooks(
     if listening.busy:
         return Completed(message="Another run is listening")
     with suppress(psycopg.Error):  # the database may be what failed
-        _publish(config.dsn(), run_id, connections)
+        _publish(config.dsn(), run_id, connections, sent)
     if listening.left and not listening.relieved and _is_deployed():
         _start({})
     if error is not None:
@@ -89,8 +106,13 @@ def award_webhooks(
             )
         )
     return Completed(
-        message=headline(connections.counts) + (". It was asked to stop" if stopped else "")
+        message=_headline(connections, sent) + (". It was asked to stop" if stopped else "")
     )
+
+
+def _headline(connections: Connections, sent: Delivered) -> str:
+    text = sent.to_text()
+    return headline(connections.counts) + (f"; {text}" if text else "")
 
 
 def _is_expected(dsn: str) -> bool:
@@ -134,16 +156,20 @@ def _job(name: str, run_id: str) -> Job:
     )
 
 
-def _publish(dsn: str, run_id: str, connections: Connections) -> None:
-    if not connections.counts:
+def _publish(dsn: str, run_id: str, connections: Connections, sent: Delivered) -> None:
+    if not connections.counts and not sent.to_text():
         return
     with connect(dsn) as connection:
+        since = datetime.now(UTC) - timedelta(hours=24)
+        told = receivers_section(
+            receivers.receivers(connection), receivers.times(connection, since), heading="###"
+        )
         events, backlog = pushed.event_counts(connection, run_id), stored.backlog(connection)
         parked = pushed.parked(connection, limit=_PARKED_SHOWN)
         corrections = refused.open_corrections(connection)
     counts = connections.counts
     create_markdown_artifact(
         key=_NAME,
-        markdown=markdown(counts, events, backlog, parked, corrections),
-        description=headline(counts),
+        markdown=markdown(counts, events, backlog, parked, corrections, told),
+        description=_headline(connections, sent),
     )

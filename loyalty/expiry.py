@@ -122,6 +122,20 @@ def expiring_next(
     return at, points
 
 
+def notice(programs: Sequence[Program]) -> timedelta:
+    """How long before an expiry the app is told; zero: not at all."""
+    latest = max((p for p in programs if p.expiry), key=lambda p: p.version, default=None)
+    days = latest.expiry.notice_days if latest is not None and latest.expiry else 0
+    return timedelta(days=days)
+
+
+def expiring(
+    moves: pl.DataFrame, programs: Sequence[Program], now: datetime, until: datetime
+) -> pl.DataFrame:
+    """EXPIRED of the instants after `now` up to `until`, if nothing more is earned or taken."""
+    return expired(moves, programs, until).filter(pl.col("expires_at") > now)
+
+
 def _with_expiry(earned: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
     """Adds `expires_at` by the version in force when the points were earned; null: never."""
     at = pl.col("at")

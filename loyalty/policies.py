@@ -72,3 +72,6 @@ class Expiry(Frozen):
     months: Annotated[int, Field(ge=0, le=240)]
     #: They live on to the end of this calendar period.
     end_of: Literal["day", "month", "year"] = "day"
+    #: The loyalty app is told so many days before (`points.expiring`); 0: it is not told. The
+    #: version that was entered last says it for all points.
+    notice_days: Annotated[int, Field(ge=0, le=366)] = 30

@@ -6,10 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from loyalty.expiry import MOVES, POSTED, difference, earned_before, expired, expiring_next
+from loyalty.expiry import (
+    MOVES,
+    POSTED,
+    difference,
+    earned_before,
+    expired,
+    expiring,
+    expiring_next,
+    notice,
+)
 from loyalty.program import Program
 from loyalty.schema import UTC_US
-from sql import ledger
+from sql import changes, ledger
 from sql.copying import copy_in
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
@@ -51,21 +60,50 @@ def newly_expired(
     if until is None:
         return set()
     row = connection.execute(query("expiry", "watched")).fetchone()
-    if row and row[0] >= as_of - timedelta(hours=1):
+    watched = row[0] if row else None
+    if watched is not None and watched >= as_of - timedelta(hours=1):
         return set()
-    since = (
-        min(filter(None, (earned_before([p], row[0]) for p in programs)), default=_EVER)
-        if row
-        else _EVER
-    )
     connection.execute(query("expiry", "watch"), {"until": as_of})
+    # What a hold reserved did not expire; once it has ended by itself, it does.
+    looked = {"since": (watched or _EVER) - timedelta(days=2), "until": as_of}
+    released = connection.execute(query("expiry", "members_of_ended_holds"), looked).fetchall()
+    return _earned_between(connection, programs, watched, until) | {row[0] for row in released}
+
+
+def newly_expiring(
+    connection: DbConnection, programs: Sequence[Program], as_of: datetime
+) -> set[int]:
+    """Members of whose points some may begin to be about to expire since this was asked last.
+
+    Remembers that it was asked.
+    """
+    ahead = as_of + notice(programs)
+    until = earned_before(programs, ahead)
+    if until is None or ahead == as_of:
+        return set()
+    noticed = changes.noticed_until(connection)
+    if noticed is not None and noticed >= ahead - timedelta(hours=1):
+        return set()
+    changes.keep_noticed(connection, as_of, ahead)
+    return _earned_between(connection, programs, noticed, until)
+
+
+def _earned_between(
+    connection: DbConnection,
+    programs: Sequence[Program],
+    watched: datetime | None,
+    until: datetime,
+) -> set[int]:
+    """Members who earned what had not expired at `watched` (None: ever), and before `until`."""
+    since = (
+        _EVER
+        if watched is None
+        else min(filter(None, (earned_before([p], watched) for p in programs)), default=_EVER)
+    )
     # A day more on both sides: the last look may have ended in the middle of a day.
     parameters = {"since": since - timedelta(days=2), "until": until}
     earned = connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()
-    # What a hold reserved did not expire; once it has ended by itself, it does.
-    looked = {"since": (row[0] if row else _EVER) - timedelta(days=2), "until": as_of}
-    released = connection.execute(query("expiry", "members_of_ended_holds"), looked).fetchall()
-    return {member for (member,) in (*earned, *released)}
+    return {member for (member,) in earned}
 
 
 def post(
@@ -90,6 +128,21 @@ def post(
         connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id"))
     )
     return int(entries["points"].sum() or 0)
+
+
+def announce(
+    connection: DbConnection,
+    members: Sequence[int],
+    due: pl.DataFrame,
+    programs: Sequence[Program],
+    as_of: datetime,
+    run_id: str,
+) -> None:
+    """Tells, once, of points of the members that expire within the program's notice."""
+    ahead = as_of + notice(programs)
+    if ahead > as_of:
+        soon = expiring(_moves(connection, members, due), programs, as_of, ahead)
+        changes.announce_expiries(connection, soon, run_id)
 
 
 def gone(

@@ -26,6 +26,7 @@ TABLES: Final = (
     "redemptions",
     "members",
     "tiers",
+    "changes",
     "audit",
 )
 PERSONAL: Final = "phones"

@@ -22,6 +22,7 @@ SCOPES: Final = {
     "transactions:read": "read sales and the points they gave",
     "members:read": "read balances and histories of members",
     "points:spend": "spend points of members, hold them and give them back",
+    "changes:read": "follow what changes for members",
     "status:read": "read the state of the integration",
     "sync:start": "start a synchronisation",
     "metrics:read": "read the metrics",

@@ -1219,6 +1219,8 @@ CREATE TRIGGER member_tier_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.m
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER member_tier_marks AFTER INSERT ON loyalty.member_tier REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_tier_change();
+CREATE TRIGGER member_tier_noted AFTER INSERT ON loyalty.member_tier REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_tiers();
 GRANT SELECT ON loyalty.member_tier TO analyst;
 
 -- Promotions: the kind of rule is code, its parameters are here, valid in [valid_from, valid_to).
@@ -1321,6 +1323,8 @@ CREATE TRIGGER award_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON lo
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER award_entry_chain AFTER INSERT ON loyalty.award_entry REFERENCING NEW TABLE
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.check_chain();
+CREATE TRIGGER award_entry_noted AFTER INSERT ON loyalty.award_entry REFERENCING NEW TABLE
+    AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_awards();
 GRANT SELECT ON loyalty.award_entry TO analyst;
 
 -- Who brought whom, as the loyalty app tells: one referrer per friend, for ever.
@@ -1384,6 +1388,8 @@ CREATE TRIGGER member_merge_locks BEFORE INSERT ON loyalty.member_merge FOR EACH
     EXECUTE FUNCTION loyalty.lock_merging();
 CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_former_owners();
+CREATE TRIGGER member_merge_noted AFTER INSERT ON loyalty.member_merge FOR EACH ROW
+    EXECUTE FUNCTION loyalty.note_merge();
 GRANT SELECT ON loyalty.member_merge TO analyst;
 
 -- What sales would get from promotions with a budget, and what the budget leaves of it. Derived
@@ -1452,6 +1458,8 @@ CREATE TABLE loyalty.expiry_entry (
 );
 CREATE TRIGGER expiry_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.expiry_entry
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER expiry_entry_noted AFTER INSERT ON loyalty.expiry_entry REFERENCING NEW TABLE
+    AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_expiries();
 GRANT SELECT ON loyalty.expiry_entry TO analyst;
 
 -- Up to when expiries have been asked for: whose points expired since is marked by the next award
@@ -1461,6 +1469,8 @@ CREATE TABLE loyalty.expiry_watch (
     only_row boolean NOT NULL DEFAULT true,
     -- Every member with points that expired before this instant was marked for the award step.
     watched_until timestamptz NOT NULL,
+    -- Every member with points that expire before this instant was marked, so that they are told.
+    noticed_until timestamptz,
     CONSTRAINT expiry_watch_pkey PRIMARY KEY (only_row),
     CONSTRAINT expiry_watch_only_row_check CHECK (only_row)
 );
@@ -1541,6 +1551,8 @@ CREATE TRIGGER adjustment_audited AFTER INSERT ON loyalty.adjustment FOR EACH RO
     EXECUTE FUNCTION audit.on_adjustment();
 CREATE TRIGGER adjustment_marks AFTER INSERT ON loyalty.adjustment REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_adjustment();
+CREATE TRIGGER adjustment_noted AFTER INSERT ON loyalty.adjustment REFERENCING NEW TABLE AS posted
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_adjustments();
 CREATE TRIGGER adjustment_void_is_exact BEFORE INSERT ON loyalty.adjustment FOR EACH ROW
     EXECUTE FUNCTION loyalty.check_adjustment();
 
@@ -1646,6 +1658,8 @@ CREATE TRIGGER member_erasure_audited AFTER INSERT ON loyalty.member_erasure FOR
     EXECUTE FUNCTION audit.on_erasure();
 CREATE TRIGGER member_erasure_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.member_erasure
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER member_erasure_noted AFTER INSERT ON loyalty.member_erasure FOR EACH ROW
+    EXECUTE FUNCTION loyalty.note_erasure();
 
 -- Steps of evaluated tiers, append-only: one chain per member and instant; the last entry of a
 -- chain counts. Derived from the stored sales; awards do not read it.
@@ -1671,6 +1685,8 @@ CREATE TABLE loyalty.tier_entry (
 );
 CREATE TRIGGER tier_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.tier_entry
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER tier_entry_noted AFTER INSERT ON loyalty.tier_entry REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_tiers();
 GRANT SELECT ON loyalty.tier_entry TO analyst;
 
 -- Which billing system's document counts where several tell one sale; append-only, the last row is
@@ -1830,6 +1846,8 @@ CREATE TRIGGER redemption_step_fits BEFORE INSERT ON loyalty.redemption_step FOR
     EXECUTE FUNCTION loyalty.check_redemption_step();
 CREATE TRIGGER redemption_step_marks AFTER INSERT ON loyalty.redemption_step FOR EACH ROW
     WHEN (new.step <> 'redeemed') EXECUTE FUNCTION loyalty.mark_released();
+CREATE TRIGGER redemption_step_noted AFTER INSERT ON loyalty.redemption_step REFERENCING NEW TABLE
+    AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_redemption_steps();
 
 -- What one point is worth in a currency, for reports, append-only. To correct one, enter another
 -- for the same instant: the last entered counts.
@@ -1862,6 +1880,184 @@ CREATE TRIGGER point_value_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON lo
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER point_value_audited AFTER INSERT ON loyalty.point_value FOR EACH ROW
     EXECUTE FUNCTION audit.on_point_value();
+
+-- Changes that are noted and not published yet. Each goes into loyalty.change, with a number.
+CREATE TABLE loyalty.change_pending (
+    -- Order in which they were noted.
+    pending_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- As in loyalty.change.
+    kind text COLLATE "C" NOT NULL,
+    -- Member.
+    member_id bigint NOT NULL,
+    -- As in loyalty.change.
+    data jsonb NOT NULL,
+    -- When it was entered.
+    happened_at timestamptz NOT NULL DEFAULT now(),
+    -- It is published from then on: a tier that begins later is told when it begins.
+    due_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT change_pending_pkey PRIMARY KEY (pending_no),
+    CONSTRAINT change_pending_data_check CHECK (jsonb_typeof(data) = 'object'
+        AND octet_length(data::text) <= 8000),
+    CONSTRAINT change_pending_kind_check CHECK (kind ~ '^[a-z_]+([.][a-z_]+)+$')
+);
+CREATE INDEX change_pending_due ON loyalty.change_pending (due_at);
+
+-- What changed for members, append-only and without personal data: what the loyalty app reads and
+-- is told by webhooks.
+CREATE TABLE loyalty.change (
+    -- Position in the feed. It rises, may leave numbers out, and is seen only when all lower ones
+    -- are.
+    change_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- points.changed, points.expiring, redemption.reversed, tier.changed, member.merged,
+    -- member.unmerged, member.erased, or one that another ledger notes.
+    kind text COLLATE "C" NOT NULL,
+    -- Member.
+    member_id bigint NOT NULL,
+    -- What changed, by kind. No personal data.
+    data jsonb NOT NULL,
+    -- The member's balance when this was published. That of the last change is the balance of
+    -- today.
+    balance_points bigint NOT NULL,
+    -- When it was entered.
+    happened_at timestamptz NOT NULL,
+    -- When it got its number.
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT change_pkey PRIMARY KEY (change_no)
+);
+CREATE INDEX change_member ON loyalty.change (member_id, change_no);
+CREATE TRIGGER change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.change
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER change_queued AFTER INSERT ON loyalty.change REFERENCING NEW TABLE AS published
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.queue_deliveries();
+GRANT SELECT ON loyalty.change TO analyst;
+
+-- The tier of each member as it was published last, so that only real changes are told.
+CREATE TABLE loyalty.tier_published (
+    -- Member.
+    member_id bigint NOT NULL,
+    -- Tier.
+    tier text NOT NULL,
+    CONSTRAINT tier_published_pkey PRIMARY KEY (member_id),
+    CONSTRAINT tier_published_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+
+-- Points that were told to expire soon: once for each member and instant.
+CREATE TABLE loyalty.expiry_notice (
+    -- Member.
+    member_id bigint NOT NULL,
+    -- When they expire.
+    expires_at timestamptz NOT NULL,
+    -- How many, as far as it was known when it was told.
+    points bigint NOT NULL,
+    -- When it was told.
+    noticed_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run that told it.
+    run_id text NOT NULL,
+    CONSTRAINT expiry_notice_pkey PRIMARY KEY (member_id, expires_at),
+    CONSTRAINT expiry_notice_points_check CHECK (points > 0)
+);
+CREATE TRIGGER expiry_notice_noted AFTER INSERT ON loyalty.expiry_notice REFERENCING NEW TABLE
+    AS noticed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_expiry_notices();
+GRANT SELECT ON loyalty.expiry_notice TO analyst;
+
+-- Addresses that are told of changes by webhook, signed per Standard Webhooks.
+CREATE TABLE loyalty.receiver (
+    -- Number of the receiver.
+    receiver_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- What operators call it.
+    name text COLLATE "C" NOT NULL,
+    -- What the ids of its messages begin with, behind msg_: those of two installations differ.
+    message_prefix text COLLATE "C" NOT NULL,
+    -- Where messages go. Holds no user, password or query.
+    url text NOT NULL,
+    -- Kinds of changes that it is told; empty: all.
+    kinds text[] NOT NULL DEFAULT '{}'::text[],
+    -- When it was entered first.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- From then on it is told nothing; null: in use.
+    ended_at timestamptz,
+    -- Why: an operator, or its own answer 410.
+    end_reason text,
+    -- Attempts that failed since the last success.
+    failures integer NOT NULL DEFAULT 0,
+    -- When the first of them was.
+    failing_since timestamptz,
+    -- Nothing is sent before: it asked for that, or failed several times in a row.
+    resting_until timestamptz,
+    -- Why the last attempt failed that did.
+    last_error text,
+    -- When it last accepted a message.
+    last_delivered_at timestamptz,
+    CONSTRAINT receiver_pkey PRIMARY KEY (receiver_no),
+    CONSTRAINT receiver_message_prefix_key UNIQUE (message_prefix),
+    CONSTRAINT receiver_name_key UNIQUE (name),
+    CONSTRAINT receiver_failures_check CHECK (failures >= 0),
+    CONSTRAINT receiver_last_error_check CHECK (length(last_error) <= 300),
+    CONSTRAINT receiver_message_prefix_check CHECK (message_prefix ~ '^[a-z0-9]{12}$'),
+    CONSTRAINT receiver_name_check CHECK (name ~ '^[a-z][a-z0-9-]{0,39}$'),
+    CONSTRAINT receiver_url_check CHECK (url ~ '^https?://' AND length(url) <= 2000)
+);
+CREATE TRIGGER receiver_audited AFTER INSERT ON loyalty.receiver FOR EACH ROW
+    EXECUTE FUNCTION audit.on_receiver();
+CREATE TRIGGER receiver_change_audited AFTER UPDATE OF url, kinds, ended_at ON loyalty.receiver
+    FOR EACH ROW WHEN (old.url IS DISTINCT FROM new.url OR old.kinds IS DISTINCT FROM new.kinds
+    OR old.ended_at IS DISTINCT FROM new.ended_at) EXECUTE FUNCTION audit.on_receiver();
+
+-- Secrets that messages are signed with, encrypted. While several are in force, each signs.
+CREATE TABLE loyalty.receiver_secret (
+    -- Number of the secret.
+    secret_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Receiver.
+    receiver_no bigint NOT NULL,
+    -- The secret, encrypted with the installation's key.
+    secret_encrypted bytea NOT NULL,
+    -- When it was entered.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- It signs until then; null: until it is replaced.
+    expires_at timestamptz,
+    CONSTRAINT receiver_secret_pkey PRIMARY KEY (secret_no),
+    CONSTRAINT receiver_secret_receiver_no_fkey FOREIGN KEY (receiver_no)
+        REFERENCES loyalty.receiver(receiver_no)
+);
+CREATE INDEX receiver_secret_receiver ON loyalty.receiver_secret (receiver_no);
+CREATE TRIGGER receiver_secret_audited AFTER INSERT ON loyalty.receiver_secret FOR EACH ROW
+    EXECUTE FUNCTION audit.on_receiver_secret();
+
+-- What was, or is to be, sent to each receiver: one row per receiver and change.
+CREATE TABLE loyalty.delivery (
+    -- Receiver.
+    receiver_no bigint NOT NULL,
+    -- Change.
+    change_no bigint NOT NULL,
+    -- pending: it is (still) tried; delivered: accepted; parked: given up until somebody replays
+    -- it.
+    state text NOT NULL DEFAULT 'pending',
+    -- How often it was sent.
+    attempts integer NOT NULL DEFAULT 0,
+    -- Since when it is tried.
+    queued_at timestamptz NOT NULL DEFAULT now(),
+    -- When it is due. While it is being sent: when it is due again if the sender dies.
+    next_attempt_at timestamptz NOT NULL DEFAULT now(),
+    -- Answer to the last attempt; null: none came.
+    http_status integer,
+    -- Why the last attempt failed.
+    error text,
+    -- When it was accepted or given up.
+    finished_at timestamptz,
+    CONSTRAINT delivery_pkey PRIMARY KEY (change_no, receiver_no),
+    CONSTRAINT delivery_attempts_check CHECK (attempts >= 0),
+    CONSTRAINT delivery_check CHECK ((state = 'pending') = (finished_at IS NULL)),
+    CONSTRAINT delivery_error_check CHECK (length(error) <= 300),
+    CONSTRAINT delivery_state_check CHECK (state IN ('pending', 'delivered', 'parked')),
+    CONSTRAINT delivery_change_no_fkey FOREIGN KEY (change_no) REFERENCES loyalty.change(change_no),
+    CONSTRAINT delivery_receiver_no_fkey FOREIGN KEY (receiver_no)
+        REFERENCES loyalty.receiver(receiver_no)
+);
+CREATE INDEX delivery_due ON loyalty.delivery (receiver_no, next_attempt_at, change_no)
+    WHERE (state = 'pending');
+CREATE INDEX delivery_finished ON loyalty.delivery (finished_at) WHERE (state = 'delivered');
+CREATE INDEX delivery_parked ON loyalty.delivery (receiver_no, change_no) WHERE (state = 'parked');
 
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
@@ -2145,6 +2341,189 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- Notes points given or taken by hand, for the member whose balance they move.
+CREATE FUNCTION loyalty.note_adjustments()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO loyalty.change_pending (kind, member_id, data)
+    SELECT 'points.changed', coalesce(o.owner_id, p.member_id), jsonb_build_object(
+        'points', p.points, 'entries', 1, 'reasons', jsonb_build_array(
+            CASE WHEN p.voids_id IS NULL THEN 'adjustment' ELSE 'adjustment void' END))
+    FROM posted p LEFT JOIN loyalty.merged_member o USING (member_id) ORDER BY p.adjustment_id;
+    RETURN NULL;
+END $function$;
+
+-- Notes one change per member and statement.
+CREATE FUNCTION loyalty.note_awards()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO loyalty.change_pending (kind, member_id, data)
+    SELECT 'points.changed', member_id, jsonb_build_object('points', sum(points)::bigint,
+        'entries', count(*), 'reasons', jsonb_agg(DISTINCT reason))
+    FROM posted GROUP BY member_id ORDER BY member_id;
+    RETURN NULL;
+END $function$;
+
+-- Notes a change of a member, of any kind, in the transaction that makes it. It is published once
+-- that transaction is committed, and not before the given instant.
+CREATE FUNCTION loyalty.note_change(of_kind text, of_member bigint,
+    of_data jsonb DEFAULT '{}'::jsonb, from_then_on timestamptz DEFAULT now())
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    INSERT INTO loyalty.change_pending (kind, member_id, data, due_at)
+    VALUES (of_kind, of_member, of_data, greatest(from_then_on, now()))
+$function$;
+
+-- Notes that a member's personal data was removed: the app removes its copy.
+CREATE FUNCTION loyalty.note_erasure()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.note_change('member.erased', NEW.member_id);
+    RETURN NULL;
+END $function$;
+
+-- Notes points that expired, or came back.
+CREATE FUNCTION loyalty.note_expiries()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO loyalty.change_pending (kind, member_id, data)
+    SELECT 'points.changed', member_id, jsonb_build_object('points', sum(points)::bigint,
+        'entries', count(*), 'reasons', '["expiry"]'::jsonb)
+    FROM posted GROUP BY member_id ORDER BY member_id;
+    RETURN NULL;
+END $function$;
+
+-- Notes points that are about to expire.
+CREATE FUNCTION loyalty.note_expiry_notices()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.note_change('points.expiring', n.member_id,
+        jsonb_build_object('points', n.points, 'expires_at', n.expires_at))
+    FROM noticed n ORDER BY n.member_id, n.expires_at;
+    RETURN NULL;
+END $function$;
+
+-- Notes a merge, or its undoing, for everybody whose balance it can move.
+CREATE FUNCTION loyalty.note_merge()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- Balances move without an entry (adjustments follow the member), also of whoever earned for
+    -- the member before.
+    PERFORM loyalty.note_change(
+        CASE WHEN NEW.into_id = NEW.member_id THEN 'member.unmerged' ELSE 'member.merged' END, m,
+        jsonb_build_object('merged_member_id', NEW.member_id, 'into_member_id', NEW.into_id))
+    FROM (
+        SELECT NEW.member_id UNION SELECT NEW.into_id
+        UNION SELECT into_id FROM loyalty.member_merge WHERE member_id = NEW.member_id
+        UNION SELECT o.owner_id FROM loyalty.merged_member o
+        WHERE o.member_id IN (
+            SELECT into_id FROM loyalty.member_merge WHERE member_id = NEW.member_id)
+    ) touched(m) ORDER BY m;
+    RETURN NULL;
+END $function$;
+
+-- Notes points that were spent, given back, or no longer held, for the member whose points they
+-- are.
+CREATE FUNCTION loyalty.note_redemption_steps()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO loyalty.change_pending (kind, member_id, data)
+    SELECT CASE WHEN p.step = 'reversed' THEN 'redemption.reversed' ELSE 'points.changed' END,
+           coalesce(o.owner_id, p.member_id), jsonb_build_object('points', p.points, 'entries', 1,
+        'reasons', jsonb_build_array(p.step), 'redemption_id', p.redemption_id)
+    FROM posted p LEFT JOIN loyalty.merged_member o USING (member_id)
+    ORDER BY p.redemption_id, p.posted_at;
+    RETURN NULL;
+END $function$;
+
+-- Notes that members may have another tier. The publisher compares it with the one that was told
+-- last.
+CREATE FUNCTION loyalty.note_tiers()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- At once, and again when a tier of the future begins.
+    PERFORM loyalty.note_change('tier.changed', c.member_id, '{}', max(c.valid_from))
+    FROM changed c GROUP BY c.member_id, greatest(c.valid_from, now()) ORDER BY c.member_id;
+    RETURN NULL;
+END $function$;
+
+-- Gives up to so many pending changes their numbers, and returns how many it took; 0: none is due,
+-- or somebody else is at it. In a transaction of its own.
+CREATE FUNCTION loyalty.publish_changes(at_most integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    numbers bigint[];
+    members bigint[];
+BEGIN
+    IF NOT EXISTS (SELECT FROM loyalty.change_pending WHERE due_at <= now()) THEN
+        RETURN 0;
+    END IF;
+    -- One at a time, until its commit: numbers become visible in their order. Whoever comes
+    -- meanwhile leaves it to this one.
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('loyalty.change', 7)) THEN
+        RETURN 0;
+    END IF;
+    SELECT array_agg(n.pending_no), array_agg(DISTINCT n.member_id) INTO numbers, members
+    FROM (SELECT pending_no, member_id FROM loyalty.change_pending
+          WHERE due_at <= now() ORDER BY pending_no LIMIT at_most) n;
+    -- The balances are read now, after everything that is published here was committed: a later
+    -- change never has an older balance.
+    WITH news AS MATERIALIZED (
+        SELECT * FROM loyalty.tier_news(numbers)
+    ), kept AS (
+        INSERT INTO loyalty.tier_published (member_id, tier) SELECT member_id, tier FROM news
+        ON CONFLICT (member_id) DO UPDATE SET tier = excluded.tier
+    )
+    INSERT INTO loyalty.change (kind, member_id, data, balance_points, happened_at)
+    SELECT p.kind, p.member_id, p.data, coalesce(b.balance_points, 0), p.happened_at
+    FROM (
+        SELECT pending_no, kind, member_id, data, happened_at FROM loyalty.change_pending
+        WHERE pending_no = ANY(numbers) AND kind <> 'tier.changed'
+        UNION ALL
+        SELECT pending_no, 'tier.changed', member_id, jsonb_build_object(
+            'tier', tier, 'tier_before', tier_before, 'valid_from', valid_from), happened_at
+        FROM news
+    ) p
+    LEFT JOIN (SELECT member_id, balance_points FROM loyalty.member_balance
+               WHERE member_id = ANY(members)) b USING (member_id)
+    ORDER BY p.pending_no;
+    DELETE FROM loyalty.change_pending WHERE pending_no = ANY(numbers);
+    RETURN coalesce(cardinality(numbers), 0);
+END $function$;
+
+-- Queues published changes for every receiver that wants their kind.
+CREATE FUNCTION loyalty.queue_deliveries()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO loyalty.delivery (receiver_no, change_no)
+    SELECT r.receiver_no, p.change_no FROM published p
+    JOIN loyalty.receiver r
+      ON r.ended_at IS NULL AND (r.kinds = '{}' OR p.kind = ANY(r.kinds))
+    ORDER BY p.change_no;
+    RETURN NULL;
+END $function$;
+
 -- Refuses the statement: history is corrected by adding rows.
 CREATE FUNCTION loyalty.refuse_change()
  RETURNS trigger
@@ -2206,6 +2585,24 @@ AS $function$
     )
     SELECT i.system, i.account, i.external_id, i.member_id
     FROM reached JOIN billing.invoice i USING (external_id, account, system)
+$function$;
+
+-- Of these pending changes: members whose tier now is not the one that was published last.
+CREATE FUNCTION loyalty.tier_news(numbers bigint[])
+ RETURNS TABLE(pending_no bigint, member_id bigint, tier text, tier_before text, valid_from timestamp with time zone, happened_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT p.pending_no, p.member_id, t.tier, coalesce(k.tier, e.entry_tier), t.valid_from,
+           p.happened_at
+    FROM (SELECT min(c.pending_no) AS pending_no, c.member_id, max(c.happened_at) AS happened_at
+          FROM loyalty.change_pending c
+          WHERE c.pending_no = ANY(numbers) AND c.kind = 'tier.changed' GROUP BY c.member_id) p
+    CROSS JOIN LATERAL loyalty.tier_now(p.member_id) t
+    CROSS JOIN LATERAL (SELECT entry_tier FROM loyalty.program
+                        WHERE program.valid_from <= now() ORDER BY version DESC LIMIT 1) e
+    LEFT JOIN loyalty.tier_published k ON k.member_id = p.member_id
+    WHERE t.tier <> coalesce(k.tier, e.entry_tier)
 $function$;
 
 -- The tier in force now, and since when (null: from the beginning).
@@ -2558,6 +2955,41 @@ CREATE VIEW analytics.award_rule AS
      LEFT JOIN loyalty.promotion p ON p.promotion_id = split_part(r.rule, '@', 1)
          AND p.version::text = split_part(r.rule, '@', 2);
 GRANT SELECT ON analytics.award_rule TO analyst;
+
+-- One row per change that the loyalty app could hear of, in the order of the feed.
+-- change_no: Position in the feed.
+-- kind: points.changed, points.expiring, tier.changed, ...
+-- member_id: Member (pseudonymous).
+-- data: What changed, by kind.
+-- balance_points: The balance when it was published.
+-- happened_at: When it was entered.
+-- published_at: When it was published.
+CREATE VIEW analytics.change AS
+ SELECT change_no, kind, member_id, data, balance_points, happened_at,
+    published_at
+   FROM loyalty.change;
+GRANT SELECT ON analytics.change TO analyst;
+
+-- One row per change and receiver: whether and when the loyalty app was told by webhook.
+-- receiver: Name of the receiver.
+-- change_no: Position in the feed.
+-- kind: points.changed, tier.changed, ...
+-- member_id: Member (pseudonymous).
+-- state: pending, delivered or parked.
+-- attempts: How often it was sent.
+-- queued_at: Since when it is tried.
+-- happened_at: When the change was entered.
+-- http_status: Answer to the last attempt.
+-- error: Why the last attempt failed.
+-- finished_at: When it was accepted or given up.
+CREATE VIEW analytics.delivery AS
+ SELECT r.name AS receiver, d.change_no, c.kind, c.member_id, d.state,
+    d.attempts, d.queued_at, c.happened_at, d.http_status, d.error,
+    d.finished_at
+   FROM loyalty.delivery d
+     JOIN loyalty.receiver r USING (receiver_no)
+     JOIN loyalty.change c USING (change_no);
+GRANT SELECT ON analytics.delivery TO analyst;
 
 -- Every request to the HTTP API and every webhook, accepted or refused.
 -- attempt_at: When it was answered.
@@ -3285,6 +3717,34 @@ BEGIN
     PERFORM audit.record('program.change', 'success', 'points program',
         jsonb_build_object('change_id', NEW.change_id, 'versions', NEW.versions, 'reaches', NEW.reaches, 'recomputed', NEW.recomputed, 'author', NEW.author),
         of_records => NEW.members, of_points => CASE WHEN NEW.recomputed THEN NEW.points END, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records what happens to receivers of webhooks.
+CREATE FUNCTION audit.on_receiver()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE WHEN TG_OP = 'INSERT' THEN 'receiver.create'
+             WHEN NEW.ended_at IS NOT NULL AND OLD.ended_at IS NULL THEN 'receiver.end'
+             ELSE 'receiver.change' END,
+        'success', 'receiver ' || NEW.name,
+        jsonb_build_object('receiver_no', NEW.receiver_no, 'kinds', to_jsonb(NEW.kinds),
+                           'host', split_part(NEW.url, '/', 3), 'why', NEW.end_reason));
+    RETURN NULL;
+END $function$;
+
+-- Records that a signing secret was entered.
+CREATE FUNCTION audit.on_receiver_secret()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('receiver.secret', 'success', 'receiver ' || r.name,
+        jsonb_build_object('receiver_no', NEW.receiver_no, 'secret_no', NEW.secret_no))
+    FROM loyalty.receiver r WHERE r.receiver_no = NEW.receiver_no;
     RETURN NULL;
 END $function$;
 

@@ -325,7 +325,7 @@ def is_awaited(connection: DbConnection) -> bool:
 
 
 def any_endpoint(connection: DbConnection) -> bool:
-    """Whether webhooks are expected at all."""
+    """Whether webhooks are expected, or sent, at all: then one run always listens."""
     row = connection.execute(query("webhooks", "any_endpoint")).fetchone()
     return bool(row and row[0])
 

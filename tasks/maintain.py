@@ -18,8 +18,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from sql import audit, maintenance
-from sql.db import connect
+from sql import audit, changes, maintenance, receivers
+from sql.db import DbConnection, connect
 from tasks.reconcile.points_due import PointsCheck, check_points
 
 #: Runs deleted by one maintenance.
@@ -72,11 +72,19 @@ def maintain(dsn: str, *, keep_days: int, dry_run: bool) -> Maintained:
         verdict = audit.verify(connection)
         connection.rollback()
         if not dry_run:
+            _tidy_changes(connection)
             maintenance.analyze(connection)
             connection.commit()
         sizes = maintenance.sizes(connection)
     broken = "" if verdict.ok else verdict.to_text()
     return Maintained(check_points(dsn), broken, sizes, _old_runs(keep_days, dry_run=dry_run))
+
+
+def _tidy_changes(connection: DbConnection) -> None:
+    """Publishes what nobody has read yet, and forgets old messages that were accepted."""
+    while changes.publish(connection):
+        pass
+    receivers.forget(connection)
 
 
 def _old_runs(keep_days: int, *, dry_run: bool) -> int:

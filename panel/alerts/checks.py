@@ -13,13 +13,15 @@ from panel.alerts.events import (
     CorrectionsRefused,
     CredentialsExpiring,
     KeysExpiring,
+    ReceiverDown,
     RejectRatio,
     WebhooksBacklog,
 )
 from settings import settings
-from sql import keys, refused, webhooks
+from sql import keys, receivers, refused, webhooks
 from sql.db import connect
 from sql.named_queries import query
+from sql.receivers import ReceiverRow
 from sql.refused import AccountRefused
 from tasks.run_report import refused_in_words
 
@@ -29,6 +31,8 @@ NOTICE = timedelta(days=14)
 BACKLOG_AGE = timedelta(minutes=10)
 #: More waiting webhooks of one connection than this are a backlog too.
 BACKLOG_EVENTS = 1_000
+#: A receiver that accepts nothing for longer is down; shorter ones mend themselves.
+DOWN_AGE = timedelta(minutes=10)
 #: Documents that an alert about refused corrections names.
 NAMED_MAX = 3
 #: An alert is due when the share of rejects reaches this much (percent) of the allowed share.
@@ -45,6 +49,12 @@ _CLEAR_BACKLOG = (
     "webhooks replay`. Waiting ones are tried again by themselves every five minutes: "
     "look whether a worker runs and what the last run of `webhooks` says. No sale is "
     "lost: the next poll brings them as well."
+)
+#: What to do about a receiver that is down.
+_WAKE_RECEIVER = (
+    "Whoever runs the app looks why; `twezah receivers test {name}` tries it. Messages are tried "
+    "again for days. Parked ones: `twezah receivers replay {name}`. A receiver that is given up: "
+    "`twezah receivers end {name}`. No point is lost: the app can read the feed."
 )
 #: What to do about corrections that were refused.
 _CORRECT_FIRST = (
@@ -71,6 +81,7 @@ def due_alerts(dsn: str, now: datetime) -> list[AlertEvent]:
         renewed = connection.execute(query("alerts", "renewed")).fetchall()
         events += consents_ending(renewed, now)
         events += backlogs(webhooks.backlog(connection), now)
+        events += receivers_down(receivers.receivers(connection), now)
         link = f"{settings().ui_url}/artifacts/key/billing-systems"
         events += corrections_refused(refused.open_corrections(connection, limit=NAMED_MAX), link)
         connection.rollback()
@@ -140,6 +151,26 @@ def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertE
                 f"{row.parked} are parked."
             ),
             todo=_CLEAR_BACKLOG,
+            link=f"{settings().ui_url}/artifacts/key/webhooks",
+        )  # fmt: skip
+
+
+def receivers_down(rows: Iterable[ReceiverRow], now: datetime) -> Iterator[AlertEvent]:
+    """Receivers that accept nothing for a while, and those with parked messages."""
+    for row in rows:
+        down = row.failing_since is not None and now - row.failing_since > DOWN_AGE
+        old = row.ended_at is None and row.oldest_at is not None and now - row.oldest_at > DOWN_AGE
+        if not ((down and row.ended_at is None) or old or row.parked):
+            continue
+        since = f" since {row.failing_since:%Y-%m-%d %H:%M} UTC" if row.failing_since else ""
+        yield ReceiverDown(
+            about=row.name, waiting=row.waiting, parked=row.parked,
+            failing_since=row.failing_since,
+            what=(
+                f"{row.name} accepts no webhooks{since}: {row.waiting} wait, {row.parked} are "
+                f"parked. {row.end_reason or row.last_error or 'Nobody sends.'}"
+            ),
+            todo=_WAKE_RECEIVER.format(name=row.name),
             link=f"{settings().ui_url}/artifacts/key/webhooks",
         )  # fmt: skip
 

@@ -94,6 +94,18 @@ class WebhooksBacklog(AlertEvent):
     oldest_at: AwareDatetime | None
 
 
+class ReceiverDown(AlertEvent):
+    """The loyalty app does not accept webhooks, or some were given up."""
+
+    event = "twezah.receiver.down"
+    #: Messages that are still tried.
+    waiting: NonNegativeInt
+    #: Messages that were given up until somebody replays them.
+    parked: NonNegativeInt
+    #: Since when no attempt succeeded.
+    failing_since: AwareDatetime | None
+
+
 #: All kinds of events that we emit.
 KINDS: tuple[type[AlertEvent], ...] = (
     CorrectionsRefused,
@@ -101,6 +113,7 @@ KINDS: tuple[type[AlertEvent], ...] = (
     CredentialsExpiring,
     KeysExpiring,
     WebhooksBacklog,
+    ReceiverDown,
 )
 
 

@@ -19,6 +19,7 @@ from panel.alerts.events import (
     CorrectionsRefused,
     CredentialsExpiring,
     KeysExpiring,
+    ReceiverDown,
     RejectRatio,
     WebhooksBacklog,
 )
@@ -67,6 +68,7 @@ _WARNINGS = {
     CredentialsExpiring: "credentials end soon",
     KeysExpiring: "an API key ends soon",
     WebhooksBacklog: "webhooks pile up",
+    ReceiverDown: "the loyalty app hears nothing",
 }
 #: Message of a run that an automation continues.
 DIED = (

@@ -18,8 +18,9 @@ from panel.pages import billing_systems, deployment_descriptions, left_out, sync
 from panel.pages.billing_systems import Ledger
 from panel.pages.connection_status import ConnectionOverview, read
 from panel.pages.publish import LEFT_OUT, STATUS, SYSTEMS, links, publish, published_pages
+from panel.reports.receivers import receivers_section
 from settings import Settings, settings
-from sql import duplicates, ledger, subscriptions, webhooks
+from sql import duplicates, ledger, receivers, subscriptions, webhooks
 from sql import panel_pages as pages
 from sql.db import connect
 from tasks.database_errors import without_row_data
@@ -126,9 +127,13 @@ def _status(
             for title, since, step, label in sync_status.periods(now)
         ]  # fmt: skip
         failures = pages.last_failures(connection, now - timedelta(days=30), FAILURES_SHOWN)
-        arrived = pages.webhooks_over(connection, now - timedelta(hours=24))
+        day_ago = now - timedelta(hours=24)
+        arrived = pages.webhooks_over(connection, day_ago)
+        told = receivers_section(
+            receivers.receivers(connection), receivers.times(connection, day_ago)
+        )
     line = sync_status.headline(periods[0])
-    text = sync_status.markdown(periods, failures, arrived, now, links(page_ids, STATUS))
+    text = sync_status.markdown(periods, failures, arrived, now, links(page_ids, STATUS), told)
     page_ids[STATUS] = publish(client, STATUS, page_ids.get(STATUS), text, line)
     return line
 

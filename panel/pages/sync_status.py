@@ -53,6 +53,7 @@ def markdown(
     webhooks: Sequence[WebhookTotals],
     now: datetime,
     links: str,
+    told: str = "",
 ) -> str:
     """The page as Prefect's UI shows it.
 
@@ -62,6 +63,7 @@ def markdown(
         webhooks: How fast webhooks became points in the last day, by connection.
         now: The time of the page, UTC.
         links: The line with links to the other pages.
+        told: The section about the loyalty app's receivers.
     """
     parts = [
         f"# {TITLE}",
@@ -73,6 +75,7 @@ def markdown(
         *[part for period in periods_shown for part in _period(period, now)],
         _failures(failures),
         _webhooks(webhooks),
+        told,
         _legend(),
     ]
     return "\n\n".join(part for part in parts if part)

@@ -40,6 +40,7 @@ def markdown(
     backlog: Sequence[Backlog],
     parked: Sequence[Parked],
     corrections: Sequence[AccountRefused] = (),
+    told: str = "",
 ) -> str:
     """The report as Prefect's UI shows it.
 
@@ -49,6 +50,7 @@ def markdown(
         backlog: Webhooks that are not in the ledger yet, by connection.
         parked: Webhooks that wait for a person, by reason.
         corrections: Corrections that were refused, by account.
+        told: The section about the loyalty app's receivers.
     """
     parts = [
         f"**{headline(counts)}**",
@@ -56,6 +58,7 @@ def markdown(
         _connections(counts),
         _speed(events),
         _waiting(backlog),
+        told,
         _reasons(counts),
         _notes(counts),
         _parked(parked),

@@ -26,6 +26,10 @@ ORDER BY member_id
 -- Tiers that were set for members.
 SELECT member_id, tier, valid_from, recorded_at FROM loyalty.member_tier
 WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY tier_no
+-- name: changes
+-- What the loyalty app could hear of.
+SELECT * FROM analytics.change WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
+ORDER BY change_no
 -- name: audit
 -- The audit log.
 SELECT * FROM analytics.audit

@@ -94,8 +94,9 @@ SELECT EXISTS (
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
 -- name: any_endpoint
--- Whether any endpoint is in use.
-SELECT EXISTS (SELECT FROM billing.webhook_endpoint WHERE disabled_at IS NULL)
+-- Whether any endpoint is in use, or anybody is told of changes by webhook.
+SELECT (EXISTS (SELECT FROM billing.webhook_endpoint WHERE disabled_at IS NULL)
+        OR EXISTS (SELECT FROM loyalty.receiver WHERE ended_at IS NULL))
    AND NOT EXISTS (SELECT FROM billing.standby)
 -- name: release_claims
 -- Gives the lock back.

@@ -155,10 +155,11 @@ def _award(run: RunDatabase, sync_id: int | None, awarded: Awarded) -> None:
     """
     with run.transaction() as connection:
         rules = facts.rules(connection)
-        # Points expire without a sale: who has such is marked now.
-        store.mark_dirty(
-            connection, expiry.newly_expired(connection, rules.programs, expiry.now(connection))
-        )
+        # Points expire without a sale: who has such, or soon will, is marked now.
+        now = expiry.now(connection)
+        expired = expiry.newly_expired(connection, rules.programs, now)
+        expiring = expiry.newly_expiring(connection, rules.programs, now)
+        store.mark_dirty(connection, expired | expiring)
         waiting = ledger.dirty_members(connection)
         run.commit(connection)
     if rules.budgets:
@@ -290,6 +291,7 @@ def _chunk(
         )
     now = expiry.now(connection)
     awarded.expired -= expiry.post(connection, members, due, rules.programs, now, run.run_id)
+    expiry.announce(connection, members, due, rules.programs, now, run.run_id)
     tier_history.post(connection, members, stored, rules.programs, now, run.run_id)
     ledger.clear(connection, members)
     awarded.entries += good.height

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Final
@@ -73,6 +73,7 @@ def listen(
     pace: Pace,
     on_batch: Callable[[str, int], None],
     successor: Callable[[], None] | None = None,
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Listening:
     """Awards webhooks until there are none for a while.
 
@@ -85,6 +86,7 @@ def listen(
         on_batch: Called for each batch that is begun, with its connection and its number of
             deliveries.
         successor: Called when the run's time is over, to start the next one.
+        beside: Entered while this run is the one that listens: what else it does.
 
     Raises:
         psycopg.Error: What was claimed is claimed again by another run once its lease is over.
@@ -97,7 +99,8 @@ def listen(
             if connection is None:
                 listening.busy = listening.batches == 0
                 return listening
-            _serve(connection, dsn, run_id, connections, key, relief, listening, on_batch)
+            with beside():
+                _serve(connection, dsn, run_id, connections, key, relief, listening, on_batch)
         wait_seconds = 0
         # An event that was stored while this run was leaving started no other run: it was still
         # listening.

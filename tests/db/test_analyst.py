@@ -14,6 +14,8 @@ VIEWS = [
     "audit",
     "award",
     "award_rule",
+    "change",
+    "delivery",
     "http_attempt",
     "left_out_sale",
     "member",
@@ -35,8 +37,8 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "refused_correction", "reject", "http_attempt", "left_out_sale", "sale_note",
-    "sync_attempt",
+    "adjustment", "change", "delivery", "refused_correction", "reject", "http_attempt",
+    "left_out_sale", "sale_note", "sync_attempt",
     "tier_history", "webhook", "point_value", "redemption", "redemption_value",
 )  # fmt: skip
 

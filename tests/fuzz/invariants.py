@@ -43,6 +43,7 @@ SELECT m, 'platinum', %s FROM unnest(%s::bigint[]) AS m
 """
 CURSORS = "SELECT account, cursor_at FROM billing.sync_cursor WHERE stream = 'invoices'"
 OPEN_REJECTS = "SELECT account, external_id FROM billing.reject WHERE resolved_at IS NULL"
+FEED = "SELECT change_no, kind, member_id, balance_points FROM loyalty.change ORDER BY 1"
 INVOICES = "SELECT account, external_id, updated_at, status FROM billing.invoice"
 
 
@@ -52,6 +53,7 @@ class Seen:
 
     failures: list[str] = field(default_factory=list)
     entries: list[tuple[Any, ...]] = field(default_factory=list)
+    changes: list[tuple[Any, ...]] = field(default_factory=list)
     statements: list[tuple[datetime, list[tuple[Any, ...]]]] = field(default_factory=list)
 
 
@@ -115,6 +117,7 @@ def after_a_step(world: "World") -> None:
     assert before.items() <= {row[:4]: row for row in entries}.items(), "I03: an entry was changed"
     world.seen.entries = entries
     _cursors(world)
+    _feed(world)
     (moment,) = _rows(world, "SELECT clock_timestamp()")[0]
     world.seen.statements.append((moment, _rows(world, BALANCES_UNTIL, moment)))
 
@@ -131,6 +134,25 @@ def _chains(entries: list[tuple[Any, ...]]) -> None:
             assert sum(breakdown.values()) == due_after, f"I12: {told} is not explained"
             assert None not in (version, tier, row[10], row[12]), f"I12: {told} lacks its basis"
             posted = due_after
+
+
+def _feed(world: "World") -> None:
+    """The feed only grows, and the last change of each member has the balance of now."""
+    while _rows(world, "SELECT loyalty.publish_changes(50)") != [(0,)]:
+        pass
+    changes = _rows(world, FEED)
+    assert changes[: len(world.seen.changes)] == world.seen.changes, "a change came before others"
+    world.seen.changes = changes
+    last = {member: balance for _, _, member, balance in changes}
+    balances = dict(_rows(world, BALANCES))
+    stale = {
+        member: (told, balances.get(member, 0))
+        for member, told in last.items()
+        if told != balances.get(member, 0)
+    }
+    assert not stale, f"the app was told other balances: {stale}"
+    untold = {member for member, points in balances.items() if points} - last.keys()
+    assert not untold, f"the app was told nothing of members {untold}"
 
 
 def _cursors(world: "World") -> None:

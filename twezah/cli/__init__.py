@@ -28,6 +28,7 @@ from twezah.cli import (
     points,
     program,
     psql,
+    receivers,
     service,
     status,
     sync,
@@ -61,6 +62,7 @@ mapping.register(app)
 backup.register(app)
 keys.register(app)
 webhooks.register(app)
+receivers.register(app)
 points.register(app)
 program.register(app)
 duplicates.register(app)

@@ -265,6 +265,20 @@ def standard_key(secret: str) -> bytes:
     return key
 
 
+def standard_signature(
+    secrets: Sequence[str], message_id: str, timestamp_seconds: int, body: bytes
+) -> str:
+    """The header `webhook-signature` of a message that we send: one `v1,<base64>` per secret.
+
+    Raises Unusable if a secret is no `whsec_` one, ValueError if the id has a dot.
+    """
+    if not message_id or "." in message_id:
+        raise ValueError("an id of a message has no dot")
+    content = f"{message_id}.{timestamp_seconds}.".encode() + body
+    digests = (hmac.digest(standard_key(secret), content, hashlib.sha256) for secret in secrets)
+    return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
+
+
 def _standard_content(received: Delivery) -> bytes | None:
     message_id = _standard(received, _ID)
     # With a dot in the id, nobody could tell where the id ends and the timestamp begins.
