@@ -50,6 +50,8 @@ DOCUMENTS: Final = pl.Schema(
         "invoice_number": pl.String(),
         #: What it names of other systems, as in `loyalty.schema.INVOICE`.
         "reference_ids": pl.String(),
+        #: Of a credit document: id or number of the sale that it returns; null: it does not say.
+        "original_external_id": pl.String(),
     }
 )
 #: Documents of which something counts elsewhere.
@@ -138,6 +140,8 @@ class _Document:
     #: What it names: numbers and ids of other documents, and ids of payments.
     orders: frozenset[str]
     payments: frozenset[str]
+    #: Of a credit: the sale that it returns, by id or number; None: it does not say.
+    returns: str | None
     rank: int
 
     @property
@@ -233,7 +237,7 @@ def _read(documents: pl.DataFrame, precedence: Precedence) -> Iterator[_Document
     ranks: dict[tuple[str, str], int | None] = {}
     for (
         system, account, external_id, member_id, kind, status, currency, total, refunded, issued_at,
-        number, references,
+        number, references, returns,
     ) in documents.select(DOCUMENTS.names()).sort(SALE).iter_rows():  # fmt: skip
         if (system, account) not in ranks:
             ranks[system, account] = precedence.rank(system, account)
@@ -246,7 +250,7 @@ def _read(documents: pl.DataFrame, precedence: Precedence) -> Iterator[_Document
         yield _Document(
             row, (system, account, external_id), member_id, kind in NEGATIVE_KINDS,
             status not in IDLE and member_id is not None, currency, total, refunded or 0, issued_at,
-            plain_number(number or ""), orders, payments, rank,
+            plain_number(number or ""), orders, payments, returns, rank,
         )  # fmt: skip
         row += 1
 
@@ -425,7 +429,8 @@ def _absorbed(credit_documents: Sequence[_Document], sold: _Losers) -> Iterator[
 
 def _named_by(credit: _Document, sold: _Losers) -> tuple[_Document, list[_Document]] | None:
     """The sale that a credit names: by its document left out, or by one that counts."""
-    names = credit.orders | set(map(plain_number, credit.orders))
+    named = credit.orders | ({credit.returns} if credit.returns else set())
+    names = named | set(map(plain_number, named))
     for loser, winners in sold:
         if any(names & {document.key[2], *document.names} for document in (loser, *winners)):
             return loser, winners

@@ -128,8 +128,10 @@ def _happened(frame: pl.DataFrame) -> pl.DataFrame:
     """`left_minor` of documents that happened: nothing of drafts and voids.
 
     A sale that is not paid yet is lowered too: a credit for it must not take points that the sale
-    has not given.
+    has not given. What counts wholly at another system's document is no part of it: nothing comes
+    back to it, and it takes nothing.
     """
+    frame = frame.filter(pl.col("counted_at").is_null() | (pl.col("left_minor") > 0))
     happened = ~pl.col("status").is_in(IDLE)
     return frame.with_columns(
         pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor")

@@ -51,7 +51,8 @@ key AS (
 )
 SELECT i.system, i.account, i.external_id, i.member_id, i.kind, i.status, i.currency,
        i.total_minor, i.amount_refunded_minor,
-       (extract(epoch FROM i.issued_at) * 1000000)::bigint, i.invoice_number, i.reference_ids
+       (extract(epoch FROM i.issued_at) * 1000000)::bigint, i.invoice_number, i.reference_ids,
+       i.original_external_id
 FROM key JOIN billing.invoice i USING (external_id, account, system)
 -- name: points_of
 -- Points posted for each of some sales.

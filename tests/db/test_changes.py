@@ -131,12 +131,12 @@ class TestWhatIsTold:
     ) -> None:
         books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE))
         books.award()
-        from_, into = books.member(), books.member(OTHER_PHONE)
-        spent = redemption(books, from_, 400)
-        merge(books)
+        member, into = books.member(), books.member(OTHER_PHONE)
+        spent = redemption(books, member, 400)
+        merge(books, member, into)
         books.award()
-        last = books.rows("SELECT max(change_no) FROM loyalty.change")[0][0] or 0
-        last += len(feed(books, last))
+        publish(books)
+        ((last,),) = books.rows("SELECT max(change_no) FROM loyalty.change")
         with books.transaction() as connection:
             redemptions.reverse(connection, into, spent, "back", "not delivered", "run")
         ((kind, who, data, balance),) = feed(books, last)

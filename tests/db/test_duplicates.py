@@ -11,8 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from loyalty.corrections import Decision
+from loyalty.redemptions import RedemptionRequest
 from settings import settings
+from sql import balance, corrections, redemptions
 from sql.db import connect
+from sql.erasure import erase
 from sql.explain import explain
 from sql.sync import AccountKey
 from tasks.duplicates import (
@@ -22,7 +25,7 @@ from tasks.duplicates import (
     shown,
     wanted_precedence,
 )
-from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
+from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice, line
 from twezah.cli import app
 
 WHO = Decision(author="Ana", reason="one shop")
@@ -201,6 +204,117 @@ def test_a_credit_that_names_a_sale_left_out_takes_nothing(shop: Shop) -> None:
     assert shop.points() == 1500
 
 
+def test_a_credit_that_returns_a_sale_left_out_is_left_out_with_it(shop: Shop) -> None:
+    """By its link. So what the order gave back stands for another credit of the books."""
+    shop.declare(*ORDER)
+    shop.put("shopify", amount_refunded_minor=5_000)
+    shop.put("quickbooks")
+    credit = SALE["quickbooks"] | {
+        "kind": "credit_note", "total_minor": 5_000, "reference_ids": None,
+        "issued_at": NOON + 24 * HOUR,
+    }  # fmt: skip
+    shop.books["quickbooks"].store(
+        credit | {"external_id": "CM-1", "original_external_id": "INV-77"},
+        credit | {"external_id": "CM-2", "issued_at": NOON + 48 * HOUR},
+    )
+    shop.award()
+    assert shop.points() == 1000
+    assert [row[:2] for row in shop.left_out()] == [("quickbooks", "shopify")] * 3
+
+
+def test_a_credit_of_the_books_comes_home_to_the_sale_that_counts(shop: Shop) -> None:
+    """By its product: the books' own invoice is left out, and nothing comes back to it."""
+    shop.declare(*ORDER)
+
+    def put(system: str, amount_minor: int = 15_000, **changes: Any) -> None:
+        document = SALE[system] | {"total_minor": amount_minor} | changes
+        shop.books[system].store(
+            document, lines=[line(document["external_id"], amount_minor=amount_minor)]
+        )
+
+    for system in ORDER:
+        put(system)
+    later = NOON + 24 * HOUR
+    put(
+        "quickbooks", 5_000, external_id="CM-1", invoice_number="CM-1", kind="credit_note",
+        reference_ids=None, issued_at=later,
+    )  # fmt: skip
+    shop.award()
+    assert shop.points() == 1000
+    order, books = (
+        explain(shop.dsn, "shopify", "5550001234567"),
+        explain(shop.dsn, "quickbooks", "145"),
+    )
+    assert order is not None and order.now is not None and books is not None
+    assert [(back.external_id, back.words) for back in order.now.returned] == [
+        ("CM-1", "the latest sale of the product")
+    ]
+    assert books.now is not None and not books.now.returned
+    # The order is void: then the payment counts, and the credit comes home to it.
+    put("shopify", status="void", updated_at=later)
+    shop.award()
+    assert shop.points() == 1000
+
+
+def test_spent_points_of_a_sale_that_counted_twice(shop: Shop) -> None:
+    """They were spent; what counted twice is taken back all the same, and the balance says why."""
+    for system in ORDER:
+        shop.put(system)
+    shop.award()
+    books = shop.books["shopify"]
+    member = books.member()
+    spend = RedemptionRequest(
+        member_id=member, points=4_000, reference="reward 7", reason="A dispenser", key="spend-1"
+    )
+    with books.transaction() as connection:
+        spent = redemptions.redeem(connection, spend, "run")
+    shop.declare(*ORDER)
+    with connect(shop.dsn) as connection:
+        has = balance.read(connection, member)
+    assert has is not None and (has.balance_points, has.available_points) == (-2_500, 0)
+    assert has.below_zero is not None
+    assert "4000 points were spent" in has.below_zero and "duplicate of stripe" in has.below_zero
+    with books.transaction() as connection, pytest.raises(redemptions.InsufficientPointsError):
+        redemptions.redeem(connection, spend.model_copy(update={"key": "spend-2"}), "run")
+    with books.transaction() as connection:
+        number = spent.redemption.redemption_id
+        redemptions.reverse(connection, member, number, "back", "not delivered", "run")
+    assert shop.points() == 1_500
+    told = books.rows(
+        "SELECT kind, sum(points)::int FROM analytics.points_history GROUP BY 1 ORDER BY 1"
+    )
+    assert told == [
+        ("award", 4_500), ("duplicate", -3_000), ("redemption", -4_000),
+        ("redemption reversal", 4_000),
+    ]  # fmt: skip
+
+
+def test_a_merged_member_who_spent_and_whose_sale_is_left_out(shop: Shop) -> None:
+    """Two phones of one person: spent with one, and the sale counted for both."""
+    shop.declare(*ORDER)
+    shop.put("shopify")
+    shop.put("quickbooks", customer_phone=OTHER_PHONE)
+    shop.award()
+    books = shop.books["shopify"]
+    other, member = books.member(OTHER_PHONE), books.member()
+    spend = RedemptionRequest(
+        member_id=other, points=1_200, reference="reward 7", reason="A bottle", key="spend-1"
+    )
+    with books.transaction() as connection:
+        redemptions.redeem(connection, spend, "run")
+        corrections.merge(connection, other, member, WHO, "run")
+    shop.award()
+    with connect(shop.dsn) as connection:
+        has = balance.read(connection, member)
+    assert has is not None and (has.balance_points, has.spent_points) == (300, 1_200)
+    with books.transaction() as connection:
+        erase(connection, member, WHO, "run", dry_run=False)
+    with books.transaction() as connection, pytest.raises(redemptions.MemberErasedError):
+        redemptions.redeem(connection, spend.model_copy(update={"key": "spend-2"}), "run")
+    shop.award()
+    assert books.rows("SELECT sum(balance_points)::int FROM loyalty.member_balance") == [(300,)]
+
+
 def test_documents_of_two_members_are_one_sale_by_their_ids(shop: Shop) -> None:
     """The phone at the payment service is another one."""
     shop.declare(*ORDER)
@@ -304,8 +418,6 @@ def test_an_order_that_is_none_is_refused(order: list[str], words: str) -> None:
 
 def test_erased_and_merged_members_keep_what_counts(shop: Shop) -> None:
     """Two members who are one: their documents are compared as one member's."""
-    from sql import corrections
-
     shop.declare(*ORDER)
     shop.put("shopify")
     shop.put("quickbooks", customer_phone=OTHER_PHONE)

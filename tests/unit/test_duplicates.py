@@ -21,6 +21,7 @@ def document(system: str, external_id: str, **changes: Any) -> dict[str, Any]:
         "system": system, "account": "shop", "external_id": external_id, "member_id": 1, "kind": "sale",
         "status": "paid", "currency": "AOA", "total_minor": 15_000, "amount_refunded_minor": 0,
         "issued_at": NOON, "invoice_number": None, "reference_ids": None,
+        "original_external_id": None,
     } | changes  # fmt: skip
 
 
