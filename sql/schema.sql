@@ -2212,6 +2212,9 @@ BEGIN
         IF owner IS NULL OR owner = locked THEN
             RETURN owner;
         END IF;
+        -- A queue first, in the order of arrival: whoever comes while a row is being freed would
+        -- pass those who have waited for it.
+        PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.lock_owner', owner));
         PERFORM FROM loyalty.member m WHERE m.member_id = owner FOR NO KEY UPDATE;
         locked := owner;
     END LOOP;

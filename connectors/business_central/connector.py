@@ -265,6 +265,7 @@ def _stream(
             "updated_at": instant("/lastModifiedDateTime", required=True, zone="UTC"),
             # A credit memo names its invoice.
             "order_reference": order_reference("/invoiceNumber", "/externalDocumentNumber"),
+            "original_external_id": text("/invoiceNumber"),
         },
         helpers={
             "state": _word("/status"),

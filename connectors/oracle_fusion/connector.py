@@ -302,6 +302,8 @@ def _fields(state: str) -> dict[str, Field]:
         ),
         "amount_refunded_minor": computed(pl.lit(0, dtype=pl.Int64)),
         "order_reference": order_reference("/PurchaseOrder", "/CrossReference"),
+        # Of a credit memo, the transaction that it is for.
+        "original_external_id": text("/CrossReference"),
         "status": computed(_status("state"), state),
         "issued_at": day("/TransactionDate", required=True),
         "updated_at": instant("/LastUpdateDate", "/CreationDate", required=True, zone="UTC"),
@@ -342,6 +344,7 @@ def _streams(resource: str, name: str, kind: str, child: str, state: str) -> tup
                 "state": text(state),
                 "balance_minor": _money(balance),
                 "freight_minor": _money("/FreightAmount"),
+                "made_at": instant("/CreationDate", zone="UTC"),
             },
             lines=_lines(child, "Credit" if kind == "credit_note" else "Invoiced"),
             finish=_tax,

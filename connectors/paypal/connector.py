@@ -255,6 +255,8 @@ _TRANSACTION_FIELDS: Mapping[str, Field] = {
     ),
     # Shops write their order's number here.
     "order_reference": order_reference(_transaction("invoice_id"), _transaction("custom_field")),
+    # Of a refund, the transaction that it gives back.
+    "original_external_id": text(_transaction("paypal_reference_id")),
 }
 _REFUNDED = ("PARTIALLY_REFUNDED", "REFUNDED", "MARKED_AS_REFUNDED")
 _STATES = status_map(
@@ -355,6 +357,7 @@ _INVOICE_STREAM = Stream(
         "due_minor": money("/due_amount/value"),
         "refunded_minor": money("/refunds/refund_amount/value"),
         "created_at": instant("/detail/metadata/create_time", zone="UTC"),
+        "made_at": instant("/detail/metadata/create_time", zone="UTC"),
         "changed_at": instant("/detail/metadata/last_update_time", zone="UTC"),
         "cancelled_at": instant("/detail/metadata/cancel_time", zone="UTC"),
     },

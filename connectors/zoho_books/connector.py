@@ -261,7 +261,11 @@ def _documents(
             ),
             **fields,
         },
-        helpers={"state": text("/status"), "balance_minor": money("/balance", exact=False)},
+        helpers={
+            "state": text("/status"),
+            "balance_minor": money("/balance", exact=False),
+            "made_at": instant("/created_time"),
+        },
         lines=_LINES,
         finish=_subtotal,
         by_id=_by_id(resource, single),
@@ -378,6 +382,8 @@ SPEC = ConnectorSpec(
             deletions="credit_note_census",
             external_id=text("/creditnote_id", required=True, prefix=_CREDIT),
             invoice_number=text("/creditnote_number"),
+            # People write the invoice's number here; what is no sale's number is no link.
+            original_external_id=text("/reference_number"),
             amount_paid_minor=computed(
                 pl.col("total_minor") - pl.col("balance_minor"), required=False
             ),

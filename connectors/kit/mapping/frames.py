@@ -242,9 +242,7 @@ def _with_times(invoices: pl.DataFrame, account: Account) -> pl.DataFrame:
     that was on the same day.
     """
     issued, zone = pl.col("issued_at"), account.timezone
-    if "original_external_id" not in invoices.columns:
-        missing = pl.lit(None, dtype=pl.String).alias("original_external_id")
-        invoices = invoices.with_columns(missing)
+    invoices = invoices.with_columns(_original(invoices, account.region))
     whole_day = issued.dt.convert_time_zone(zone).dt.time() == time.min
     if MADE_AT in invoices.columns:
         same_day = pl.col(MADE_AT).dt.convert_time_zone(zone).dt.date() == (
@@ -253,6 +251,15 @@ def _with_times(invoices: pl.DataFrame, account: Account) -> pl.DataFrame:
         made = pl.when(whole_day & same_day.fill_null(value=False)).then(MADE_AT)
         invoices = invoices.with_columns(pl.coalesce(made, issued).alias("issued_at"))
     return invoices.with_columns((~whole_day).alias("time_known"))
+
+
+def _original(invoices: pl.DataFrame, region: str) -> pl.Series:
+    """The sale that a credit returns; null where nobody says, or somebody's phone is in its place."""
+    name = "original_external_id"
+    if name not in invoices.columns or invoices[name].null_count() == invoices.height:
+        return pl.Series(name, [None] * invoices.height, dtype=pl.String)
+    texts = [text if text and identifier(text, region) == text else None for text in invoices[name]]
+    return pl.Series(name, texts, dtype=pl.String)
 
 
 def _known(invoices: pl.DataFrame) -> pl.DataFrame:
