@@ -4,7 +4,8 @@ import psycopg
 import pytest
 
 from sql.db import connect
-from tests.sync.conftest import Shop, expected, rows_of
+from tests.sync.conftest import Shop, expected
+from tests.sync.test_pipeline import rows_of
 
 #: Systems whose credits name the sale, and those whose credits have to find it.
 LINKED = ("business_central", "paypal", "square", "xero")

@@ -23,6 +23,7 @@ from connectors.kit.mapping.taking_back import lines_without_sign, settled, with
 from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from connectors.kit.spec.fields import REFERENCES
 from connectors.kit.spec.records import Broken
+from loyalty.masking import identifier
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 #: Documents that are gone, when they were deleted, and the page that says so (null: a webhook did).
@@ -258,8 +259,8 @@ def _original(invoices: pl.DataFrame, region: str) -> pl.Series:
     name = "original_external_id"
     if name not in invoices.columns or invoices[name].null_count() == invoices.height:
         return pl.Series(name, [None] * invoices.height, dtype=pl.String)
-    texts = [text if text and identifier(text, region) == text else None for text in invoices[name]]
-    return pl.Series(name, texts, dtype=pl.String)
+    shown = [text if text and identifier(text, region) == text else None for text in invoices[name]]
+    return pl.Series(name, shown, dtype=pl.String)
 
 
 def _known(invoices: pl.DataFrame) -> pl.DataFrame:
