@@ -1,4 +1,4 @@
-"""Decisions about members, from a form: points by hand, two members who are one."""
+"""Decisions about members, from a form: points by hand, spent points, two who are one."""
 
 from typing import Annotated, Any
 from uuid import uuid4
@@ -11,11 +11,13 @@ from prefect.states import Completed, Failed
 from pydantic import Field, ValidationError
 
 from loyalty.corrections import Adjustment, Decision
+from loyalty.redemptions import RedemptionRequest
 from panel.runs.changing_flow import changing_flow
 from panel.runs.error_advice import describe_error
 from panel.runs.refused_state import refused_state
 from settings import DatabaseNotRunning, settings
-from sql import corrections
+from sql import corrections, redemptions
+from sql.actor import acting_as
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from tasks.award.recompute import post_waiting
@@ -69,6 +71,56 @@ def adjust_points(
         return refused_state(_why(error))
     get_run_logger().info(correction.to_text())
     return Completed(message=correction.to_text())
+
+
+@changing_flow(name="redeem-points", flow_run_name="redeem points of member {member}")
+def redeem_points(
+    member: Annotated[int, Field(ge=1)],
+    reason: str,
+    author: str,
+    points: Annotated[int, Field(ge=0)] = 0,
+    reference: str = "",
+    reverse: int | None = None,
+    key: str = "",
+) -> State[Any]:
+    """Spend points of a member by hand, or give spent points back. A retried run counts once.
+
+    Args:
+        member: The member's number.
+        reason: Why, in words that the member reads; kept for good. No names, no phone numbers.
+        author: Who decided it; kept for good.
+        points: What to spend, never more than the member has. Leave it at 0 to give points back.
+        reference: What the points are spent on: the number of a reward or an order.
+        reverse: Number of a redemption of this member to give back: all of it, once.
+        key: Safe to repeat: the same key never spends twice. Empty: this run's own.
+    """
+    run_id = _run_id()
+    try:
+        decision = Decision(reason=reason, author=author)
+        with (
+            without_row_data(),
+            acting_as(decision.author),
+            connect(settings().dsn()) as connection,
+        ):
+            if reverse is None:
+                asked = RedemptionRequest(
+                    member_id=member, points=points, reference=reference, reason=decision.reason,
+                    key=key or run_id,
+                )  # fmt: skip
+                result = redemptions.redeem(connection, asked, run_id)
+            elif points or reference:
+                return refused_state("either points to spend or a redemption to reverse, not both")
+            else:
+                result = redemptions.reverse(
+                    connection, member, reverse, key or run_id, decision.reason, run_id
+                )
+            connection.commit()
+    except (CorrectionRefusedError, ValidationError) as error:
+        return refused_state(_why(error))
+    except psycopg.errors.LockNotAvailable:
+        return Failed(message="Others spend points of this member at this moment. Press Retry.")
+    get_run_logger().info(result.to_text())
+    return Completed(message=result.to_text())
 
 
 @changing_flow(name="merge-members", flow_run_name="merge member {member} into {into}")

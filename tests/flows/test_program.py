@@ -5,7 +5,7 @@ from typing import Any
 from prefect.client.orchestration import get_client
 
 from flows.fx import load_fx_rates
-from flows.members import adjust_points, merge_members
+from flows.members import adjust_points, merge_members, redeem_points
 from flows.program import ProgramForm, PromotionForm, change_program
 from tests.flows.office import Office
 from tests.support.books import NOON, OTHER_PHONE, Books, invoice
@@ -101,6 +101,21 @@ def test_decisions_about_members(office: Office) -> None:
         ended(adjust_points, member=one, points=1, reason="call +244 923 000 001", author="Ana")[0]
         == "Refused"
     )
+    spend = {"member": one, "points": 400, "reference": "reward 7", **who}
+    name, message = ended(redeem_points, **spend, key="k1")
+    assert (name, message) == (
+        "Completed",
+        f"Redemption 1 (400 points of member {one}) is redeemed; balance 1100, available 1100",
+    )
+    assert "nothing was added now" in ended(redeem_points, **spend, key="k1")[1]
+    name, message = ended(redeem_points, **spend | {"points": 1101})
+    assert name == "Refused" and "1100 can be spent" in message
+    assert ended(redeem_points, **spend, reverse=1)[0] == "Refused"
+    assert ended(redeem_points, member=one, **who)[0] == "Refused"  # 0 points
+    assert ended(redeem_points, member=other, reverse=1, **who)[0] == "Refused"
+    name, message = ended(redeem_points, member=one, reverse=1, **who)
+    assert name == "Completed" and "is reversed; balance 1500" in message
+    assert books.rows("SELECT requested_by FROM loyalty.redemption") == [("Ana",)]
     name, message = ended(merge_members, member=one, into=other, **who)
     assert name == "Completed" and "2 entries, +0 points" in message
     assert (books.points(), books.points(OTHER_PHONE)) == (0, 3000)
