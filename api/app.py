@@ -19,6 +19,7 @@ from api import (
     health,
     members,
     problems,
+    program,
     redemptions,
     sync,
     webhooks,
@@ -66,7 +67,8 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
     app.state.own = state
     app.state.endpoints = webhooks.Endpoints()
     problems.install(app)
-    for part in (webhooks, billing, explain, sync, members, redemptions, changes, audit, health):
+    members_parts = (members, program, redemptions, changes)
+    for part in (webhooks, billing, explain, sync, *members_parts, audit, health):
         app.include_router(part.router)
     _describe_problems(app)
     app.add_middleware(Guard, state=state)

@@ -11,22 +11,32 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from api.cursors import Cursors
 from api.database import answering, row, rows
 from api.keys import require
-from api.models import Balance, History, HistoryEntry, Id, PhoneQuestion, PointsPart, SaleEntry
+from api.models import (
+    History,
+    HistoryEntry,
+    Id,
+    MemberPoints,
+    PhoneQuestion,
+    PointsPart,
+    SaleEntry,
+)
 from api.problems import Problem, described
+from api.program import shown_points
 from api.state import State, state_of
 from connectors.kit.mapping.parse import dialled
-from sql import expiry
+from sql import expiry, member_outlook
 from sql.balance import MemberBalance, can_expire, is_below_zero
 from sql.db import connect
 from sql.expiry import Outlook
 from sql.explain import Entry
+from sql.member_outlook import MemberOutlook
 
 router = APIRouter(
     prefix="/api/members", tags=["members"], dependencies=[Depends(require("members:read"))]
 )
 MemberId = Annotated[Id, Path(description="The member's number.", examples=[42])]
-#: What expires next is computed from a member's whole history: so many at a time in a process.
-_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="expiry")
+#: What becomes of points is computed from a member's whole history: so many at a time in a process.
+_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="outlook")
 _PLACE = (
     "after_at",
     "after_kind",
@@ -43,7 +53,7 @@ _PLACE = (
     responses=described(401, 403, 404, 413, 422, 429, 503),
     summary="The balance of whoever has a phone",
 )
-async def lookup(request: Request, question: PhoneQuestion) -> Balance:
+async def lookup(request: Request, question: PhoneQuestion) -> MemberPoints:
     """The phone is in the body and never in an address: addresses are logged along the way."""
     state = state_of(request)
     phone = dialled(question.phone, state.config.region)
@@ -63,29 +73,33 @@ async def lookup(request: Request, question: PhoneQuestion) -> Balance:
     responses=described(401, 403, 404, 422, 429, 503),
     summary="A member's points now",
 )
-async def balance(request: Request, member_id: MemberId) -> Balance:
-    """Always the sum of the ledger; with what is on hold, and what expires next."""
+async def balance(request: Request, member_id: MemberId) -> MemberPoints:
+    """Always the sum of the ledger; with what an app shows beside it.
+
+    What is pending, on hold and expires next, the way to the next tier, and promotions.
+    """
     return await _balance(state_of(request), member_id)
 
 
-async def _balance(state: State, member_id: int) -> Balance:
-    which, taken, outlook = {"member_id": member_id}, [], None
+async def _balance(state: State, member_id: int) -> MemberPoints:
+    which, taken = {"member_id": member_id}, []
     async with answering():
         stored = await row(state.readers, "balance", "member", which)
         if stored is None:
             raise unknown_member()
         if is_below_zero(stored):
             taken = list(await rows(state.readers, "balance", "below_zero", which))
-        if can_expire(stored):
-            outlook = await asyncio.get_running_loop().run_in_executor(
-                _WORKERS, _outlook, state.config.dsn, member_id
-            )
-    return Balance.model_validate(asdict(MemberBalance.of(stored, taken, outlook)))
+        expiries, becomes = await asyncio.get_running_loop().run_in_executor(
+            _WORKERS, _outlook, state.config.dsn, stored
+        )
+    return shown_points(MemberBalance.of(stored, taken, expiries), becomes)
 
 
-def _outlook(dsn: str, member_id: int) -> Outlook:
+def _outlook(dsn: str, stored: Sequence[Any]) -> tuple[Outlook | None, MemberOutlook]:
+    member_id, tier = stored[:2]
     with connect(dsn) as connection:
-        return expiry.outlook(connection, member_id)
+        expiries = expiry.outlook(connection, member_id) if can_expire(stored) else None
+        return expiries, member_outlook.outlook(connection, member_id, tier)
 
 
 def unknown_member() -> Problem:

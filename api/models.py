@@ -253,6 +253,95 @@ class Balance(BaseModel):
     )
 
 
+class Words(BaseModel):
+    """One text that an app can show, in both languages."""
+
+    en: str = Field(examples=["You earn 1.2 times as many points."])
+    pt: str = Field(examples=["Ganha 1,2 vezes os pontos."])
+
+
+class KeepTier(BaseModel):
+    """What a member must still buy to keep their tier."""
+
+    missing: Amount = Field(description="0: it is kept.", examples=["800"])
+    before: Zulu = Field(description="What is bought before this instant counts.")
+    ends_at: Zulu = Field(description="The tier is in force until then at least.")
+
+
+class TierProgress(BaseModel):
+    """Where a member stands between two tiers, if nothing more is bought or returned."""
+
+    metric: Literal["points", "spend"] = Field(
+        description="points: amounts here are points; spend: they are money in `currency`."
+    )
+    currency: str | None = Field(examples=[None])
+    window_days: int = Field(description="Purchases of so many days count.", examples=[365])
+    reached: Amount = Field(examples=["4200"])
+    next_tier: str | None = Field(description="null: there is none above.", examples=["gold"])
+    missing_to_next: Amount | None = Field(examples=["15800"])
+    keep: KeepTier | None = Field(
+        description="null: nothing ends the tier. It is the lowest, or was set by hand."
+    )
+
+
+class Promotion(BaseModel):
+    """A promotion in force."""
+
+    promotion_id: str = Field(examples=["black-november"])
+    title: str = Field(description="As its author calls it; may be empty.")
+    ends_at: Zulu | None = Field(description="null: no end is set.")
+    words: Words
+
+
+class MemberPoints(Balance):
+    """A member's points now, and what an app shows beside them."""
+
+    tier_multiplier: Amount | None = Field(
+        description="How many times as much the tier earns.", examples=["1.2"]
+    )
+    pending_points: int = Field(
+        description="For purchases that count once they are paid. Not in the balance.",
+        examples=[150],
+    )
+    tier_progress: TierProgress | None = Field(
+        description="null: tiers do not follow from purchases."
+    )
+    promotions: list[Promotion] = Field(
+        description="In force now, without those that this member cannot use or has used up."
+    )
+
+
+class EarningRate(BaseModel):
+    """How many points money earns."""
+
+    points_per_unit: Amount = Field(examples=["10"])
+    currencies: list[str] = Field(description="Empty: every other currency.", examples=[["AOA"]])
+    words: Words
+
+
+class ProgramTier(BaseModel):
+    """A tier of the program, the lowest first."""
+
+    tier: str = Field(examples=["silver"])
+    multiplier: Amount = Field(examples=["1.2"])
+    threshold: Amount | None = Field(
+        description="What reaches it, as in `tier_progress`; null: it is the first, or set by hand."
+    )
+    words: Words
+
+
+class ProgramWords(BaseModel):
+    """The points program in force now, in words that an app can show."""
+
+    version: int
+    valid_from: Zulu | None = Field(description="null: it has no beginning.")
+    earning: list[EarningRate]
+    tiers: list[ProgramTier]
+    keeping_tiers: Words | None = Field(description="null: tiers do not follow from purchases.")
+    expiry: Words
+    promotions: list[Promotion]
+
+
 class HistoryEntry(BaseModel):
     """Something that moved the balance, explained.
 

