@@ -166,7 +166,7 @@ def _gives(rule: Promotion) -> Words:
         case ReferralReward() as referral:
             yours, theirs = _points(referral.referrer_points), _points(referral.friend_points)
             friend = (
-                Words(f", and {theirs.en} for them", f", e {theirs.pt} para quem convidou")
+                Words(f", and {theirs.en} for them", f", e {theirs.pt} para essa pessoa")
                 if referral.friend_points
                 else Words("", "")
             )

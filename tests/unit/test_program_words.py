@@ -1,0 +1,101 @@
+"""The program in words: both languages say the same numbers, and no condition is left out."""
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import pytest
+
+from loyalty import program_words
+from loyalty.policies import Expiry, TierPolicy
+from loyalty.program_words import Words
+from loyalty.promotions import Promotion
+
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def told(rule: dict[str, Any], **when: Any) -> Words:
+    promotion = Promotion.model_validate(
+        {"promotion_id": "p", "version": 1, "valid_from": SINCE, "rule": rule, "when": when}
+    )
+    return program_words.promotion(promotion)
+
+
+def test_earning_tiers_and_expiry() -> None:
+    assert program_words.earning(125_000, ["AOA", "EUR"]) == Words(
+        "You earn 12.5 points for each AOA or EUR.", "Ganha 12,5 pontos por cada AOA ou EUR."
+    )
+    assert program_words.earning(10_000, None).pt == (
+        "Ganha 1 ponto por cada unidade da moeda em que paga."
+    )
+    policy = TierPolicy(thresholds={"silver": 5_000}, period="quarter", grace_days=30)
+    assert program_words.tier(12_000, "silver", policy) == Words(
+        "You earn 1.2 times as many points, once your points from purchases of the last 365 days "
+        "come to 5000 points.",
+        "Ganha 1,2 vezes os pontos, quando os pontos de compras dos últimos 365 dias chegam a "
+        "5000 pontos.",
+    )
+    spent = TierPolicy(metric="spend", currency="AOA", thresholds={"silver": 1_000_050})
+    assert "come to 10000.50 AOA" in program_words.tier(12_000, "silver", spent).en
+    assert "as compras dos últimos 365 dias chegam a 10000,50 AOA" in (
+        program_words.tier(12_000, "silver", spent).pt
+    )
+    assert program_words.tier(10_000, "lead", policy).pt == "Ganha 1 vezes os pontos."
+    assert program_words.keeping(policy).pt.endswith("no fim de cada trimestre, 30 dias depois.")
+    assert program_words.expiry(None).pt == "Os pontos não expiram."
+    assert program_words.expiry(Expiry(months=12, end_of="month")) == Words(
+        "Points expire 12 months after the purchase, at the end of that month; the oldest are "
+        "spent first.",
+        "Os pontos expiram 12 meses depois da compra, no fim desse mês; os mais antigos são "
+        "gastos primeiro.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "en", "pt"),
+    [
+        (
+            {"kind": "seasonal_multiplier", "multiplier_bps": 25_000},
+            "2.5 times as many points.", "2,5 vezes os pontos.",
+        ),
+        (
+            {"kind": "purchase_bonus", "points": 500},
+            "500 points extra for a purchase.", "Mais 500 pontos por uma compra.",
+        ),
+        (
+            {"kind": "referral_reward", "referrer_points": 100, "friend_points": 1},
+            "100 points for you when somebody you referred buys, and 1 point for them.",
+            "100 pontos para si quando alguém que convidou compra, e 1 ponto para essa pessoa.",
+        ),
+        (
+            {"kind": "product_bonus", "match": {"skus": ["A", "B"]}, "points_per_unit": 5},
+            "5 points extra for each A or B.", "Mais 5 pontos por cada A ou B.",
+        ),
+        (
+            {"kind": "product_bonus", "match": {"categories": ["large"]}, "percent_bps": 500},
+            "5 % of the price of large as extra points.", "Mais 5 % do preço de large em pontos.",
+        ),
+        (
+            {"kind": "product_bonus", "match": {"skus": ["A"]}, "multiplier_bps": 0},
+            "No points for A.", "Sem pontos para A.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_promotions_give(rule: dict[str, Any], en: str, pt: str) -> None:
+    assert told(rule) == Words(en, pt)
+
+
+def test_every_condition_that_a_customer_can_act_on_is_told() -> None:
+    words = told(
+        {"kind": "purchase_bonus", "points": 50},
+        minimum_minor={"AOA": 500_000}, first_purchase=True, currencies=["AOA"],
+        tiers=["gold"], weekdays=["sat", "sun"], dates=[date(2026, 11, 27)],
+        hours=[{"start": time(8), "end": time(12)}],
+    )  # fmt: skip
+    assert words.en == (
+        "50 points extra for a purchase (from 5000.00 AOA; on your first purchase; paid in AOA; "
+        "for the tier gold; on Saturday or Sunday; 08:00 to 12:00; on 2026-11-27)."
+    )
+    assert words.pt == (
+        "Mais 50 pontos por uma compra (a partir de 5000,00 AOA; na primeira compra; pago em AOA; "
+        "para o nível gold; sábado ou domingo; das 08:00 às 12:00; em 27/11/2026)."
+    )
