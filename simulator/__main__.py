@@ -6,19 +6,17 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final
 
 import uvicorn
 
-from simulator import ACCOUNTS, CLIENT_ID, SYSTEMS, Faults, World, seed_refresh_token
+from simulator import ACCOUNTS, CLIENT_ID, SYSTEMS, World, seed_refresh_token
 from simulator.postman import Postman
-from simulator.registry import VENDORS
 from simulator.server import Application, Evolve
+from simulator.state import State
 
 _PARENT_CHECK_SECONDS: Final = 0.5
 _SAVE_SECONDS: Final = 0.1
@@ -86,82 +84,6 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-class State:
-    """What survives a restart, in a file: when the world began, when it changed, and the tokens."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path if path is None else path.resolve()  # a link stays a link
-        self.values: dict[str, Any] = {}
-        if path is not None and path.exists():
-            self.values = json.loads(path.read_text())
-        self._saved_marks: object = None
-        self._lock = Lock()
-        self._saving = Lock()
-
-    def build(self, arguments: argparse.Namespace) -> World:
-        """The world of these arguments, carried on from where the file left it if it is the same world."""
-        shape = [arguments.seed, arguments.customers, arguments.invoices, arguments.days]
-        if self.values.get("shape") != shape:
-            anchor = datetime.now(UTC).replace(microsecond=0).isoformat()
-            self.values = {"shape": shape, "anchor": anchor, "evolved": [], "tokens": {}}
-        # Who rebuilds the world from the file has to know it as well.
-        self.values["sales_max"] = {
-            name: system.sales_max
-            for name, system in VENDORS.items()
-            if system.sales_max is not None
-        }
-        life = arguments.access_seconds
-        world = World(
-            until=datetime.fromisoformat(self.values["anchor"]),
-            seed=arguments.seed,
-            customers=arguments.customers,
-            invoices=arguments.invoices,
-            days=arguments.days,
-            limit_scale=arguments.limits,
-            faults=Faults(
-                seed=arguments.seed, rate_429=arguments.faults, rate_500=arguments.faults
-            ),
-            consent=arguments.consent,
-            access_token_seconds=None if life is None else dict.fromkeys(SYSTEMS, life),
-            sales_max=self.values["sales_max"],
-        )
-        for at in self.values["evolved"]:
-            world.evolve(at=datetime.fromisoformat(at))
-        for name, tokens in self.values["tokens"].items():
-            world.grants[name].load(tokens)
-        return world
-
-    def evolve(self, world: World, steps: int = 1) -> list[tuple[str, str]]:
-        """Lets things happen and remembers when; returns (system, what) of each."""
-        with self._lock:
-            at = datetime.now(UTC).replace(microsecond=0)
-            done = world.evolve(steps, at=at)
-            self.values["evolved"] += [at.isoformat()] * len(done)
-            return done
-
-    def save(self, world: World) -> None:
-        """Writes the file when something changed: nobody could replace a lost single-use token.
-
-        Raises OSError where the file cannot be written; the next call tries again.
-        """
-        with self._saving:
-            self._save(world)
-
-    def _save(self, world: World) -> None:
-        marks = (
-            len(self.values["evolved"]),
-            *(grants.state.issued for grants in world.grants.values()),
-        )
-        if self._path is None or marks == self._saved_marks:
-            return
-        self.values["tokens"] = {name: grants.dump() for name, grants in world.grants.items()}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f".{self._path.name}.new")
-        draft.write_text(json.dumps(self.values))
-        draft.replace(self._path)
-        self._saved_marks = marks
-
-
 def main(argv: list[str] | None = None) -> int:
     """Serves until told to stop; returns the exit code."""
     arguments = parse_arguments(argv)
@@ -169,8 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     world = state.build(arguments)
     postman = Postman(world)
 
-    def evolve(steps: int = 1) -> list[tuple[str, str]]:
-        done = state.evolve(world, steps)
+    def evolve(steps: int, systems: Collection[str]) -> list[tuple[str, str]]:
+        done = state.evolve(world, steps, systems=systems)
         with suppress(OSError):  # tried again every moment
             state.save(world)  # a vendor that announces a sale still knows it after a power cut
         postman.collect()
@@ -258,7 +180,7 @@ def _alive(pid: int) -> bool:
 async def _evolve(evolve: Evolve, every_seconds: float) -> None:
     while True:
         await asyncio.sleep(every_seconds)
-        await asyncio.to_thread(evolve, 1)
+        await asyncio.to_thread(evolve, 1, SYSTEMS)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final
 
 import httpx
@@ -16,7 +16,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-Evolve = Callable[[int], list[tuple[str, str]]]
+#: How many things happen, and in which systems.
+Evolve = Callable[[int, Collection[str]], list[tuple[str, str]]]
 
 #: Most things that one request lets happen.
 STEPS_MAX: Final = 1_000
@@ -28,7 +29,8 @@ _BODY_LIMIT_BYTES: Final = 4_000_000
 class Application:
     """Plain ASGI: `/quickbooks/...`, `/xero/...`, and so on, and `/` for a health check.
 
-    Three are no vendor's: `POST /evolve?steps=N` calls `evolve` and answers with what happened;
+    Three are no vendor's: `POST /evolve?steps=N` calls `evolve` and answers with what happened
+    (`&systems=xero,stripe` lets it happen there only);
     `PUT /webhooks` tells `introduce` where webhooks are to be sent,
     `{"xero": {"url": "http://...", "secret": "..."}}`; `PUT /faults` says what goes wrong from now
     on, as fields of `Faults`: `{"rate_500": 0.5}`, and `{}` for nothing.
@@ -43,7 +45,7 @@ class Application:
         introduce: Callable[[Any], None] | None = None,
     ) -> None:
         self._world = world
-        self._evolve = evolve or world.evolve
+        self._evolve = evolve or (lambda steps, systems: world.evolve(steps, systems=systems))
         self._introduce = introduce
         self._handlers: dict[str, Handler] = {name: handler(world, name) for name in SYSTEMS}
         self._hang_seconds = hang_seconds
@@ -91,12 +93,15 @@ class Application:
         return httpx.Response(204)
 
     async def _let_happen(self, query: bytes) -> httpx.Response:
-        steps = httpx.QueryParams(query.decode()).get("steps", "1")
+        wanted = httpx.QueryParams(query.decode())
+        steps, systems = wanted.get("steps", "1"), wanted.get("systems")
         if not steps.isdecimal() or not 1 <= int(steps) <= STEPS_MAX:
             return httpx.Response(400, json={"error": f"steps: 1 to {STEPS_MAX}"})
-        return httpx.Response(
-            200, json={"happened": await asyncio.to_thread(self._evolve, int(steps))}
-        )
+        where = SYSTEMS if systems is None else tuple(systems.split(","))
+        if unknown := sorted({*where} - {*SYSTEMS}):
+            return httpx.Response(400, json={"error": f"systems: unknown: {unknown}"})
+        happened = await asyncio.to_thread(self._evolve, int(steps), where)
+        return httpx.Response(200, json={"happened": happened})
 
 
 async def _body(receive: Receive) -> bytes:

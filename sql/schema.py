@@ -1,7 +1,7 @@
 """The schema of a ledger database as text: what sql/schema.sql holds.
 
-In: a migrated database. Out: SQL text with every table, column, constraint, index, function,
-trigger, view and grant of ours, one object after the other, each with the comments that the
+In: a migrated database. Out: SQL text with every table, column, constraint, index, sequence,
+function, trigger, view and grant of ours, one object after the other, each with the comments that the
 database has for it.
 
 The text is read by people; databases are made by the migrations only (`sql.migrate`). It is
@@ -71,6 +71,10 @@ def _schema(connection: DbConnection, schema: str) -> Iterator[str]:
         body = ",\n".join(columns[name]) + "\n"
         table = f"CREATE {kind} {name} (\n{body}){options};\n"
         yield _comment(comment) + table + "".join(trailers[name]) + _grants(grants)
+    for name, comment in connection.execute(
+        query("schema", "sequences"), {"schema": schema}
+    ).fetchall():
+        yield _comment(comment) + f"CREATE SEQUENCE {name};\n"
     for comment, definition, grants in connection.execute(
         query("schema", "functions"), {"schema": schema}
     ).fetchall():

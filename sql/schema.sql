@@ -872,6 +872,9 @@ CREATE TABLE billing.webhook_subscription (
         'elsewhere', 'paused', 'by hand', 'not needed', 'no address', 'off', 'failed'))
 );
 
+-- How often a run has asked for the page "Billing systems" to be renewed.
+CREATE SEQUENCE billing.page_renewal;
+
 -- The partition of http_attempt for the month of a day (UTC), unless it is there.
 CREATE FUNCTION billing.add_attempt_month(of_month date)
  RETURNS void

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from simulator import World
+from simulator.state import relive
 
 #: (system, external_id) of a document.
 Key = tuple[str, str]
@@ -60,8 +61,8 @@ class Oracle:
             fewer = values["sales_max"]
             self._world = World(seed, customers, invoices, until=anchor, days=days, sales_max=fewer)
             self._note_phones(self._world)
-        for at in values["evolved"][self._steps :]:
-            self._world.evolve(at=datetime.fromisoformat(at))
+        for event in values["evolved"][self._steps :]:
+            relive(self._world, event)
             self._steps += 1
             self._note_phones(self._world)
         return self._world

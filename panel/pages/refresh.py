@@ -23,6 +23,7 @@ from settings import Settings, settings
 from sql import duplicates, ledger, receivers, subscriptions, webhooks
 from sql import panel_pages as pages
 from sql.db import connect
+from sql.page_renewals import renew_together
 from tasks.database_errors import without_row_data
 
 log = logging.getLogger(__name__)
@@ -145,11 +146,12 @@ def after_a_run(
 ) -> None:
     """Renews the page "Billing systems" once a run of a deployment has ended.
 
-    An error here is logged, and is no failure of the run.
+    Of runs that end together one does it for all. An error here is logged, and is no failure of the run.
     """
     if flow_run.deployment_id is None:
         return
     try:
-        refresh(settings(), charts=False)
+        installation = settings()
+        renew_together(installation.dsn(), lambda: refresh(installation, charts=False))
     except Exception as error:  # noqa: BLE001 - the run is over; the next one renews the page
         log.warning("the pages were not renewed: %s", type(error).__name__)

@@ -100,3 +100,13 @@ SELECT p.connection, count(*), count(*) FILTER (WHERE e.state = 'done'),
            - e.received_at)::float8) FILTER (WHERE e.state = 'done')
 FROM billing.webhook_event e JOIN billing.webhook_endpoint p USING (endpoint_no)
 WHERE e.received_at >= %(since)s GROUP BY 1 ORDER BY 1
+-- name: ask_for_renewal
+-- Numbers the wish; whoever renews compares before and after.
+SELECT nextval('billing.page_renewal')
+-- name: renewals_asked
+SELECT last_value FROM billing.page_renewal
+-- name: try_to_renew
+-- One at a time; the lock is that of the session.
+SELECT pg_try_advisory_lock(hashtextextended('billing.page_renewal', 8))
+-- name: end_renewal
+SELECT pg_advisory_unlock(hashtextextended('billing.page_renewal', 8))

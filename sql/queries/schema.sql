@@ -87,6 +87,13 @@ FROM (
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %(schema)s AND NOT g.tgisinternal AND NOT c.relispartition
 ) o ORDER BY oid, rank, name
+-- name: sequences
+-- Those that no column owns; all of ours count from 1 by 1.
+SELECT format('%%I.%%I', n.nspname, c.relname), obj_description(c.oid, 'pg_class')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind = 'S'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('a', 'i'))
+ORDER BY c.oid
 -- name: functions
 -- Everybody may call a function unless that right was taken away.
 SELECT obj_description(p.oid, 'pg_proc'), pg_get_functiondef(p.oid),

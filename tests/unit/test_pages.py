@@ -19,6 +19,7 @@ from panel.pages import deployment_descriptions as footers
 from panel.pages import sync_status as status
 from panel.pages.billing_systems import Ledger
 from panel.pages.connection_status import ConnectionOverview, ConnectionStatus
+from settings import Settings
 from sql.panel_pages import AccountState, Address, Failure, LastAttempt, Slot, Totals, WebhookTotals
 from sql.webhooks import Backlog
 from tasks.run_report import grouped
@@ -326,8 +327,8 @@ def test_a_failure_to_renew_is_said_without_details_and_harms_nobody(
     class Run:
         deployment_id = uuid4()
 
-    monkeypatch.setattr(refresh, "refresh", broken)
-    monkeypatch.setattr(refresh, "settings", lambda: None)
+    monkeypatch.setattr(refresh, "renew_together", broken)
+    monkeypatch.setattr(refresh, "settings", lambda: Settings(database_url="postgresql://nobody"))
     refresh.after_a_run(None, Run(), None)  # type: ignore[arg-type]
     assert [record.message for record in caplog.records] == [
         "the pages were not renewed: ConnectionError"

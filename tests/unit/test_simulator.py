@@ -211,10 +211,13 @@ def test_one_request_lets_things_happen_and_they_are_remembered(tmp_path: Path) 
         for wrong in ("0", "1001", "-1", "many", ""):
             assert httpx.post(f"{hello['url']}/evolve?steps={wrong}").status_code == 400
         assert httpx.get(f"{hello['url']}/evolve?steps=1").status_code == 404
+        some = httpx.post(f"{hello['url']}/evolve?steps=50&systems=xero,stripe").json()["happened"]
+        assert {system for system, _ in some} == {"xero", "stripe"}
+        assert httpx.post(f"{hello['url']}/evolve?steps=1&systems=xero,Xero").status_code == 400
     finally:
         process.terminate()
         assert process.wait(60) == 0
-    assert len(json.loads((tmp_path / "state.json").read_text())["evolved"]) == 200
+    assert len(json.loads((tmp_path / "state.json").read_text())["evolved"]) == 250
 
 
 def test_what_happened_is_remembered_before_anybody_hears_of_it(tmp_path: Path) -> None:

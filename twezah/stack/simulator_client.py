@@ -6,6 +6,7 @@ It tells which accounts belong to them, and lets sales and changes happen there.
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 
 from twezah.stack.errors import StackError
 
@@ -21,8 +22,8 @@ def accounts(url: str) -> list[tuple[str, str]]:
     ]
 
 
-def evolve(url: str, steps: int) -> int:
-    """Lets sales, edits, voids, refunds and payments happen there; returns how many did.
+def evolve(url: str, steps: int, systems: Collection[str]) -> int:
+    """Lets sales, edits, voids, refunds and payments happen in these; returns how many did.
 
     Raises:
         StackError: the simulator does not answer.
@@ -30,7 +31,7 @@ def evolve(url: str, steps: int) -> int:
     # No proxy: the simulator is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(  # noqa: S310 - http, ours
-        f"{url}/evolve?steps={steps}", data=b"", method="POST"
+        f"{url}/evolve?steps={steps}&systems={','.join(sorted(systems))}", data=b"", method="POST"
     )
     try:
         with opener.open(request, timeout=30) as answer:
