@@ -22,6 +22,7 @@ from loyalty.types import spans
 from sql import expiry, member_history
 from sql.db import DbConnection
 from sql.member_history import Rules, Stored
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,26 @@ def outlook(connection: DbConnection, member_id: int, tier: str) -> MemberOutloo
     multiplier = None
     if program is not None and tier in program.tier_rate_bps:
         multiplier = factor(program.tier_rate_bps[tier])
+    evaluates_tiers = program is not None and program.tier_policy is not None
+    awaits_payment = _awaits_payment(connection, rules)
+    if not (promotions or evaluates_tiers or awaits_payment):
+        return MemberOutlook(multiplier, 0, None, ())
     stored = member_history.read(connection, [member_id], rules)
     evaluation = _evaluated(stored, rules)
     return MemberOutlook(
         tier_multiplier=multiplier,
-        pending_points=_pending(evaluation, stored, rules, member_id),
+        pending_points=_pending(evaluation, stored, rules, member_id) if awaits_payment else 0,
         tier_progress=_progress(evaluation, stored, program, member_id, tier, now),
         promotions=tuple(_usable(promotions, evaluation, member_id, tier)),
     )
+
+
+def _awaits_payment(connection: DbConnection, rules: Rules) -> bool:
+    """Whether any sale earns only once it is paid, by a program or by an account's policy."""
+    if any(p.award_when == "paid" for p in rules.programs):
+        return True
+    row = connection.execute(query("member_history", "awaits_payment")).fetchone()
+    return bool(row and row[0])
 
 
 def _evaluated(stored: Stored, rules: Rules) -> Evaluation:
@@ -85,9 +98,6 @@ def _pending(evaluation: Evaluation, stored: Stored, rules: Rules, member_id: in
     """What would be due more if every open sale were paid now."""
     history = stored.history
     open_sales = (pl.col("status") == "open") & ~pl.col("kind").is_in(NEGATIVE_KINDS)
-    awaits = any(p.award_when == "paid" for p in rules.programs)
-    if not awaits and history["account_award_when"].null_count() == history.height:
-        return 0
     paid = history.with_columns(
         pl.when(open_sales).then(pl.lit("paid")).otherwise("status").alias("status")
     )

@@ -6,6 +6,9 @@ FROM billing.invoice i JOIN billing.invoice_line l USING (page_id, record_no)
 WHERE i.member_id = ANY(%(members)s)
   AND (i.issued_at >= %(since)s AND i.issued_at < coalesce(%(until)s::timestamptz, 'infinity')
        OR i.member_id = ANY(%(returning)s))
+-- name: awaits_payment
+-- Whether sales of any account earn only once they are paid, by the account's own policy.
+SELECT EXISTS (SELECT FROM billing.award_policy_span WHERE award_when = 'paid')
 -- name: returning_members
 -- Those of the members who returned something.
 SELECT DISTINCT member_id FROM billing.invoice
