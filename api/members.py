@@ -21,7 +21,6 @@ from api.models import (
     SaleEntry,
 )
 from api.problems import Problem, described
-from api.program import shown_points
 from api.state import State, state_of
 from connectors.kit.mapping.parse import dialled
 from sql import expiry, member_outlook
@@ -92,7 +91,8 @@ async def _balance(state: State, member_id: int) -> MemberPoints:
         expiries, becomes = await asyncio.get_running_loop().run_in_executor(
             _WORKERS, _outlook, state.config.dsn, stored
         )
-    return shown_points(MemberBalance.of(stored, taken, expiries), becomes)
+    has = MemberBalance.of(stored, taken, expiries)
+    return MemberPoints.model_validate(asdict(has) | asdict(becomes))
 
 
 def _outlook(dsn: str, stored: Sequence[Any]) -> tuple[Outlook | None, MemberOutlook]:

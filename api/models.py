@@ -253,6 +253,12 @@ class Balance(BaseModel):
     )
 
 
+class NoParameters(BaseModel):
+    """Of requests that take none: an unknown one is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class Words(BaseModel):
     """One text that an app can show, in both languages."""
 

@@ -3,18 +3,20 @@
 Everything follows from the rules in force, so a change of the rules changes the words.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time
 from decimal import Decimal
 from typing import Final
 
 from loyalty.currency import EXPONENTS
 from loyalty.policies import Expiry, TierPolicy
+from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward, SeasonalMultiplier
 from loyalty.promotions.promotion import When
-from loyalty.types import BPS
+from loyalty.tier_progress import counted
+from loyalty.types import BEGINNING, BPS
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,58 @@ class Words:
     en: str
     #: Portuguese.
     pt: str
+
+
+@dataclass(frozen=True)
+class EarningRate:
+    """How many points money earns."""
+
+    #: Points per whole unit.
+    points_per_unit: Decimal
+    #: Empty: every other currency.
+    currencies: tuple[str, ...]
+    words: Words
+
+
+@dataclass(frozen=True)
+class ProgramTier:
+    """A tier of the program."""
+
+    tier: str
+    #: How many times as much it earns.
+    multiplier: Decimal
+    #: What reaches it, as in TierProgress; None: it is the lowest, or set by the loyalty app.
+    threshold: Decimal | None
+    words: Words
+
+
+@dataclass(frozen=True)
+class PromotionWords:
+    """A promotion in words."""
+
+    promotion_id: str
+    #: As its author calls it; may be empty.
+    title: str
+    #: None: no end is set.
+    ends_at: datetime | None
+    words: Words
+
+
+@dataclass(frozen=True)
+class ProgramWords:
+    """A version of the program in words, with its promotions."""
+
+    version: int
+    #: None: it has no beginning.
+    valid_from: datetime | None
+    #: The rate of most currencies comes last.
+    earning: tuple[EarningRate, ...]
+    #: From the lowest to the highest.
+    tiers: tuple[ProgramTier, ...]
+    #: None: tiers do not follow from purchases.
+    keeping_tiers: Words | None
+    expiry: Words
+    promotions: tuple[PromotionWords, ...]
 
 
 _WEEKDAYS: Final = {
@@ -74,6 +128,41 @@ def _points(count: int | Decimal) -> Words:
 def _listed(names: Iterable[str], joint: str) -> str:
     *first, last = names
     return f"{', '.join(first)} {joint} {last}" if first else last
+
+
+def program(rules: Program, promotions: Iterable[Promotion]) -> ProgramWords:
+    """A version of the program, and promotions, in words."""
+    policy = rules.tier_policy
+    ranked = policy.ranked(rules.entry_tier) if policy else []
+    others = sorted(set(rules.tier_rate_bps) - set(ranked), key=rules.tier_rate_bps.__getitem__)
+    return ProgramWords(
+        version=rules.version,
+        valid_from=None if rules.valid_from <= BEGINNING else rules.valid_from,
+        earning=tuple(_rates(rules)),
+        tiers=tuple(_tier(rules, name) for name in (*ranked, *others)),
+        keeping_tiers=keeping(policy) if policy else None,
+        expiry=expiry(rules.expiry),
+        promotions=tuple(map(promotion, promotions)),
+    )
+
+
+def _rates(rules: Program) -> Iterator[EarningRate]:
+    by_rate: dict[int, list[str]] = {}
+    for currency, bps in sorted(rules.base_rate_bps.items()):
+        by_rate.setdefault(bps, []).append(currency)
+    rates = sorted(by_rate.items(), key=lambda rate: (len(rate[1]), rate[1]))
+    # Where every currency has a rate, nobody reads a list of them all.
+    others = rates[-1][0] if len(rules.base_rate_bps) >= len(EXPONENTS) else None
+    for bps, currencies in rates:
+        named = () if bps == others else tuple(currencies)
+        yield EarningRate(factor(bps), named, earning(bps, named or None))
+
+
+def _tier(rules: Program, name: str) -> ProgramTier:
+    rate, policy = rules.tier_rate_bps[name], rules.tier_policy
+    threshold = policy.thresholds.get(name) if policy else None
+    reached = None if policy is None or threshold is None else counted(threshold, policy)
+    return ProgramTier(name, factor(rate), reached, tier(rate, name, policy))
 
 
 def earning(bps: int, currencies: Sequence[str] | None) -> Words:
@@ -142,13 +231,14 @@ def expiry(rule: Expiry | None) -> Words:
     )
 
 
-def promotion(rule: Promotion) -> Words:
+def promotion(rule: Promotion) -> PromotionWords:
     """What a promotion gives, and under which conditions."""
     gives, conditions = _gives(rule), _conditions(rule.when)
-    return Words(
+    words = Words(
         f"{gives.en}{_behind([c.en for c in conditions])}.",
         f"{gives.pt}{_behind([c.pt for c in conditions])}.",
     )
+    return PromotionWords(rule.promotion_id, rule.title, rule.valid_to, words)
 
 
 def _behind(conditions: Sequence[str]) -> str:

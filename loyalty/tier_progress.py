@@ -7,10 +7,12 @@ more were bought or returned.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import polars as pl
 
 from loyalty.calendar import TRUNCATE, instant, local
+from loyalty.currency import EXPONENTS
 from loyalty.policies import TierPolicy
 from loyalty.schema import UTC_US
 
@@ -20,7 +22,7 @@ class KeepTier:
     """What a member must still buy to keep their tier."""
 
     #: What is missing, as in TierProgress; 0: it is kept.
-    missing: int
+    missing: Decimal
     #: Bought before this instant, it counts.
     before: datetime
     #: The tier is in force until then at least.
@@ -29,7 +31,7 @@ class KeepTier:
 
 @dataclass(frozen=True)
 class TierProgress:
-    """Where a member stands; amounts are points, or minor units of `currency`."""
+    """Where a member stands; amounts are points, or whole units of `currency`."""
 
     #: points or spend.
     metric: str
@@ -38,11 +40,11 @@ class TierProgress:
     #: Sales of so many days count.
     window_days: int
     #: What counts now.
-    reached: int
+    reached: Decimal
     #: None: there is no higher tier.
     next_tier: str | None
     #: What is missing to it; None: there is no higher tier.
-    missing_to_next: int | None
+    missing_to_next: Decimal | None
     #: None: nothing ends the tier. It is the lowest one, or the loyalty app has set it.
     keep: KeepTier | None
 
@@ -94,8 +96,10 @@ def progress(
     held_by_app = app_tier is not None and app_tier in order and order.index(app_tier) >= rank
     return TierProgress(
         metric=policy.metric, currency=policy.currency, window_days=policy.window_days,
-        reached=reached, next_tier=above,
-        missing_to_next=None if above is None else max(0, policy.thresholds[above] - reached),
+        reached=counted(reached, policy), next_tier=above,
+        missing_to_next=None
+        if above is None
+        else counted(max(0, policy.thresholds[above] - reached), policy),
         keep=None if rank == 0 or held_by_app
         else _keep(sums, policy, policy.thresholds[tier], zone, now),
     )  # fmt: skip
@@ -108,7 +112,7 @@ def _keep(sums: _Sums, policy: TierPolicy, threshold: int, zone: str, now: datet
         best, before, ends_at = sums.best(begun, now), begun + grace, begun + grace
     else:
         best, before, ends_at = sums.at(next_begins), next_begins, next_begins + grace
-    return KeepTier(max(0, threshold - best), before, ends_at)
+    return KeepTier(counted(max(0, threshold - best), policy), before, ends_at)
 
 
 def _periods(policy: TierPolicy, zone: str, now: datetime) -> tuple[datetime, datetime]:
@@ -119,6 +123,13 @@ def _periods(policy: TierPolicy, zone: str, now: datetime) -> tuple[datetime, da
         instant(clock, zone).alias("begun"), instant(clock.dt.offset_by(size), zone).alias("next")
     ).row(0)
     return begun.astimezone(UTC), next_begins.astimezone(UTC)
+
+
+def counted(amount: int, policy: TierPolicy) -> Decimal:
+    """An amount of a policy as people read it: points, or whole units of its currency."""
+    if policy.currency is None:
+        return Decimal(amount)
+    return Decimal(amount).scaleb(-EXPONENTS.get(policy.currency, 2))
 
 
 def _moves(frame: pl.DataFrame, policy: TierPolicy) -> list[tuple[datetime, int]]:

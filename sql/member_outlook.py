@@ -11,15 +11,16 @@ from decimal import Decimal
 
 import polars as pl
 
+from loyalty import program_words
 from loyalty.award import Evaluation, evaluate
 from loyalty.program import Program
-from loyalty.program_words import factor
+from loyalty.program_words import ProgramWords, PromotionWords, factor
 from loyalty.promotions import Promotion
 from loyalty.promotions.active import active_versions
 from loyalty.schema import NEGATIVE_KINDS
 from loyalty.tier_progress import TierProgress, progress
 from loyalty.types import spans
-from sql import expiry, member_history
+from sql import expiry, ledger, member_history
 from sql.db import DbConnection
 from sql.member_history import Rules, Stored
 from sql.named_queries import query
@@ -36,7 +37,16 @@ class MemberOutlook:
     #: None: the loyalty app sets tiers, or the policy does not know the member's.
     tier_progress: TierProgress | None
     #: Promotions in force now that a sale of this member may use.
-    promotions: tuple[Promotion, ...]
+    promotions: tuple[PromotionWords, ...]
+
+
+def program_in_words(connection: DbConnection) -> ProgramWords | None:
+    """The rules in force now in words; None: no version of the program is."""
+    now = expiry.now(connection)
+    program = in_force(ledger.programs(connection), now)
+    if program is None:
+        return None
+    return program_words.program(program, running(ledger.promotions(connection), now))
 
 
 def in_force(programs: Sequence[Program], now: datetime) -> Program | None:
@@ -73,7 +83,9 @@ def outlook(connection: DbConnection, member_id: int, tier: str) -> MemberOutloo
         tier_multiplier=multiplier,
         pending_points=_pending(evaluation, stored, rules, member_id) if awaits_payment else 0,
         tier_progress=_progress(evaluation, stored, program, member_id, tier, now),
-        promotions=tuple(_usable(promotions, evaluation, member_id, tier)),
+        promotions=tuple(
+            map(program_words.promotion, _usable(promotions, evaluation, member_id, tier))
+        ),
     )
 
 

@@ -17,7 +17,7 @@ def told(rule: dict[str, Any], **when: Any) -> Words:
     promotion = Promotion.model_validate(
         {"promotion_id": "p", "version": 1, "valid_from": SINCE, "rule": rule, "when": when}
     )
-    return program_words.promotion(promotion)
+    return program_words.promotion(promotion).words
 
 
 def test_earning_tiers_and_expiry() -> None:

@@ -1,6 +1,7 @@
 """What is missing to the next tier, and to keep this one."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -38,21 +39,25 @@ def test_what_is_missing_to_the_next_tier_and_what_leaves_the_window_first() -> 
     found = stands((85, 900), (10, 700))
     assert found is not None
     assert (found.reached, found.next_tier, found.missing_to_next) == (1_600, "gold", 3_400)
-    assert found.keep == KeepTier(missing=300, before=JUNE, ends_at=JUNE)
+    assert found.keep == KeepTier(missing=Decimal(300), before=JUNE, ends_at=JUNE)
     found = stands((10, 1_700))
-    assert found is not None and found.keep == KeepTier(0, JUNE, JUNE)
+    assert found is not None and found.keep == KeepTier(Decimal(0), JUNE, JUNE)
 
 
 def test_with_grace_the_tier_ends_later_and_in_the_grace_there_is_still_time() -> None:
     policy = POLICY.model_copy(update={"grace_days": 10})
     found = stands((85, 900), (10, 700), policy=policy)
-    assert found is not None and found.keep == KeepTier(300, JUNE, JUNE + 10 * DAY)
+    assert found is not None and found.keep == KeepTier(Decimal(300), JUNE, JUNE + 10 * DAY)
     # In the grace of May: what was reached since the first of June counts, however briefly.
     now = JUNE + 5 * DAY
     found = stands((95, 5_000), (86, 800), (2, 100), policy=policy, now=now)
-    assert found is not None and found.keep == KeepTier(100, JUNE + 10 * DAY, JUNE + 10 * DAY)
+    assert found is not None and found.keep == KeepTier(
+        Decimal(100), JUNE + 10 * DAY, JUNE + 10 * DAY
+    )
     found = stands((93, 700), (4, 400), policy=policy, now=now)  # 1100 until the third of June
-    assert found is not None and found.keep == KeepTier(0, JUNE + 10 * DAY, JUNE + 10 * DAY)
+    assert found is not None and found.keep == KeepTier(
+        Decimal(0), JUNE + 10 * DAY, JUNE + 10 * DAY
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,7 @@ def test_nothing_ends_the_lowest_tier_or_one_that_was_set(tier: str, app_tier: s
 def test_the_highest_tier_has_no_next_one_and_an_unknown_one_has_no_progress() -> None:
     found = stands((10, 6_000), tier="gold")
     assert found is not None and (found.next_tier, found.missing_to_next) == (None, None)
-    assert found.keep == KeepTier(0, JUNE, JUNE)
+    assert found.keep == KeepTier(Decimal(0), JUNE, JUNE)
     assert stands((10, 6_000), tier="staff") is None
 
 

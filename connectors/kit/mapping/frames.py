@@ -383,7 +383,9 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
     Either the customer's number or the phone number is enough. A phone number that cannot be used
     is looked up at the vendor, where that is possible. Documents that earn nothing need none.
     """
-    checked = {name: field for name, field in plan.fields.items() if name not in REFERENCES}
+    # What a document names of others is a help: nothing is rejected for it.
+    helping = (*REFERENCES, "original_external_id")
+    checked = {name: field for name, field in plan.fields.items() if name not in helping}
     field_problems = problems({**checked, **plan.helpers}, raw, invoices)
     has = {
         name: invoices[name].gather(field_problems["row"]).is_not_null()
