@@ -239,7 +239,6 @@ def _fields(**fields: Field) -> dict[str, Field]:
         "payment_reference": payment_reference("/tenders/0/payment_id", "/tenders/0/id"),
         # Of a return, the sale that it takes back.
         "order_reference": replace(order_reference("/returns", "/reference_id"), pick=_named_sale),
-        "original_external_id": text("/returns/0/source_order_id"),
         **fields,
     }
 
