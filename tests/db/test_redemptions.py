@@ -32,8 +32,6 @@ from sql.redemptions import (
     UnknownRedemptionError,
     WrongStateError,
 )
-from tasks.award.members import award_members
-from tasks.run_database import RunDatabase
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
 
 WHY = Decision(reason="one customer", author="Ana, support")
@@ -83,10 +81,6 @@ def numbers(books: Books, phone: str = PHONE) -> tuple[int, int, int, int]:
     return (
         found.balance_points, found.held_points, found.available_points, found.spent_points
     )  # fmt: skip
-
-
-def post(books: Books) -> Any:
-    return award_members(RunDatabase(books.dsn, "by hand"), None)
 
 
 def at_once(count: int, do: Callable[[int], Any], threads: int = 16) -> list[Any]:
@@ -377,7 +371,7 @@ class TestMerges:
         first, second = two.member(), two.member(OTHER_PHONE)
         with two.transaction() as connection:
             corrections.merge(connection, first, second, WHY, "by hand")
-        post(two)
+        two.award()
         assert numbers(two, OTHER_PHONE) == (3600, 100, 3500, 400)
         spent = spend(two, 3500)
         assert (spent.redemption.member_id, spent.redemption.owner_id) == (first, second)
@@ -385,7 +379,7 @@ class TestMerges:
         assert numbers(two, OTHER_PHONE) == (0, 0, 0, 4000)
         with two.transaction() as connection:
             corrections.unmerge(connection, first, WHY, "by hand")
-        post(two)
+        two.award()
         assert numbers(two) == (-3000, 0, 0, 4000)
         assert "redemption" in (has(two).below_zero or "")
         assert numbers(two, OTHER_PHONE) == (3000, 0, 3000, 0)
@@ -398,11 +392,11 @@ class TestMerges:
             if number == 20:
                 with two.transaction() as connection:
                     corrections.merge(connection, first, second, WHY, "by hand")
-                return post(two)
+                return two.award()
             return spend(two, 100, member_id=(first, second)[number % 2])
 
         answers = at_once(100, work, threads=8)
-        post(two)
+        two.award()
         spent = sum(100 for one in answers if isinstance(one, Spent))
         left, _, _, counted = numbers(two, OTHER_PHONE)
         assert (left, counted) == (4000 - spent, spent)
@@ -472,7 +466,7 @@ class TestExpiry:
         assert numbers(expiring) == (1000, 0, 0, 0)
         with pytest.raises(InsufficientPointsError, match="1000 points: 1000 have expired, 0 can"):
             spend(expiring, 1)
-        post(expiring)  # posts the expiry
+        expiring.award()  # posts the expiry
         assert numbers(expiring) == (0, 0, 0, 0)
 
     def test_what_was_spent_or_held_in_time_does_not_expire(self, expiring: Books) -> None:
@@ -489,15 +483,15 @@ class TestExpiry:
         )
         self.lives(expiring, 1, 3)
         expiring.run("SELECT loyalty.mark_dirty(ARRAY(SELECT member_id FROM loyalty.member))")
-        post(expiring)
+        expiring.award()
         assert numbers(expiring) == (300, 100, 200, 1200)
         after(expiring, held, "cancel")
         assert numbers(expiring) == (300, 0, 300, 1200)
         after(expiring, spent, "reverse")
         assert numbers(expiring) == (1500, 0, 500, 0), "what is over is over"
-        post(expiring)
+        expiring.award()
         assert numbers(expiring) == (500, 0, 500, 0)
-        assert post(expiring).expired == 0
+        assert expiring.award().expired == 0
 
 
 class TestReports:
