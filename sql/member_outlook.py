@@ -25,6 +25,11 @@ from sql.db import DbConnection
 from sql.member_history import Rules, Stored
 from sql.named_queries import query
 
+__all__ = [
+    "MemberOutlook", "ProgramWords", "PromotionWords", "in_force", "outlook", "program_in_words",
+    "running",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class MemberOutlook:
