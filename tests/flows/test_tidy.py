@@ -11,6 +11,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.states import Cancelling, Pending, Running, Scheduled
 
@@ -118,7 +119,7 @@ def test_a_start_settles_what_the_stop_left(
 def runs(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
     """Those of this deployment alone: the server lists 200 at most, and other tests have theirs."""
     alone = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
-    return client.read_flow_runs(deployment_filter=alone, limit=200)
+    return client.read_flow_runs(deployment_filter=alone, sort=FlowRunSort.ID_DESC, limit=200)
 
 
 def test_a_run_that_died_unseen_is_ended(client: SyncPrefectClient, deployment_id: UUID) -> None:
