@@ -110,6 +110,7 @@ def test_worked_example(example: list[str]) -> None:
     program = Program(
         version=1,
         base_rate_bps=dict.fromkeys(EXPONENTS, 100_000),
+        unlinked_credits="own_date",  # a credit by itself; no sale is told with it
         tier_rate_bps=dict(TIER_RATE_BPS),
         entry_tier="lead",
     )
