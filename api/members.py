@@ -9,7 +9,15 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from api.cursors import Cursors
 from api.database import answering, row, rows
 from api.keys import require
-from api.models import Balance, History, HistoryEntry, Id, PhoneQuestion, PointsPart, SaleEntry
+from api.models import (
+    MEMBER,
+    Balance,
+    History,
+    HistoryEntry,
+    PhoneQuestion,
+    PointsPart,
+    SaleEntry,
+)
 from api.problems import Problem, described
 from api.state import State, state_of
 from connectors.kit.mapping.parse import dialled
@@ -18,7 +26,32 @@ from sql.explain import Entry
 router = APIRouter(
     prefix="/api/members", tags=["members"], dependencies=[Depends(require("members:read"))]
 )
-MemberId = Annotated[Id, Path(description="The member's number.", examples=[42])]
+
+
+async def member_number(
+    request: Request,
+    member_id: Annotated[
+        str,
+        Path(
+            pattern=MEMBER,
+            description="The member's number, or their `public_id`.",
+            examples=["42", "7d0c9f4e-5d3b-4f0e-9a58-1c2b3a4d5e6f"],
+        ),
+    ],
+) -> int:
+    """The number of the member in the address. Raises Problem (404)."""
+    if member_id.isdigit():
+        if int(member_id) >= 2**63:
+            raise unknown_member()
+        return int(member_id)
+    async with answering():
+        found = await row(state_of(request).readers, "members", "number", {"public_id": member_id})
+    if found is None:
+        raise unknown_member()
+    return int(found[0])
+
+
+MemberId = Annotated[int, Depends(member_number)]
 _PLACE = (
     "after_at",
     "after_kind",
@@ -38,9 +71,7 @@ _PLACE = (
 async def lookup(request: Request, question: PhoneQuestion) -> Balance:
     """The phone is in the body and never in an address: addresses are logged along the way."""
     state = state_of(request)
-    phone = dialled(question.phone, state.config.region)
-    if phone is None:
-        raise Problem(422, "no_phone", "This is no phone number that can be dialled.")
+    phone = dialled_phone(state, question.phone)
     async with answering():
         member = await row(state.readers, "api", "member_by_phone", {"phone": phone})
     if member is None:
@@ -48,6 +79,14 @@ async def lookup(request: Request, question: PhoneQuestion) -> Balance:
             404, "unknown_member", "No member has this phone; the first sale with it makes one."
         )
     return await _balance(state, int(member[0]))
+
+
+def dialled_phone(state: State, text: str) -> str:
+    """The phone in E.164. Raises Problem (422)."""
+    phone = dialled(text, state.config.region)
+    if phone is None:
+        raise Problem(422, "no_phone", "This is no phone number that can be dialled.")
+    return phone
 
 
 @router.get(
@@ -64,12 +103,13 @@ async def _balance(state: State, member_id: int) -> Balance:
     async with answering():
         balance = await row(state.readers, "api", "balance", {"member_id": member_id})
     if balance is None:
-        raise _unknown()
+        raise unknown_member()
     return Balance(**dict(zip(Balance.model_fields, balance, strict=True)))
 
 
-def _unknown() -> Problem:
-    return Problem(404, "unknown_member", "There is no member with this number.")
+def unknown_member() -> Problem:
+    """The problem 404."""
+    return Problem(404, "unknown_member", "There is no member with this number or public id.")
 
 
 @router.get(
@@ -102,7 +142,7 @@ async def history(
             state.readers, "api", "history", {**filters, **place, "limit": limit + 1}
         )
         if not movements and await row(state.readers, "api", "is_member", filters) == (False,):
-            raise _unknown()
+            raise unknown_member()
         words = dict(await rows(state.readers, "api", "promotion_words", {})) if movements else {}
     items = [_entry(movement, words) for movement in movements[:limit]]
     place_after = _place(movements[limit - 1]) if len(movements) > limit else None

@@ -21,6 +21,10 @@ from sql.named_queries import query
 SCOPES: Final = {
     "transactions:read": "read sales and the points they gave",
     "members:read": "read balances and histories of members",
+    "members:write": "register members and change their phones",
+    "members:merge": "merge members and undo it",
+    "tiers:write": "set and end tiers of members",
+    "referrals:write": "enter, correct and withdraw referrals",
     "status:read": "read the state of the integration",
     "sync:start": "start a synchronisation",
     "metrics:read": "read the metrics",
