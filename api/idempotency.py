@@ -7,7 +7,7 @@ and either finds its answer or does the work itself.
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Final, TypeVar
 
@@ -112,11 +112,11 @@ async def change(
     return answer
 
 
-def _is_first(connection: DbConnection, identity: dict[str, object]) -> bool:
+def _is_first(connection: DbConnection, identity: Mapping[str, object]) -> bool:
     return connection.execute(query("api", "begin_request"), identity).fetchone() is not None
 
 
-def _earlier(connection: DbConnection, identity: dict[str, object]) -> object:
+def _earlier(connection: DbConnection, identity: Mapping[str, object]) -> object:
     """The answer of the first request of that name, as JSON. Raises Problem (422)."""
     row = connection.execute(
         query("api", "known_request"), {**identity, "stale_seconds": 0}
