@@ -2552,6 +2552,20 @@ CREATE VIEW analytics.points_history AS
            FROM loyalty.expiry_entry x) posted;
 GRANT SELECT ON analytics.points_history TO analyst;
 
+-- One row per member who was referred, as it counts now; merges are followed.
+-- friend_id: Member who was referred (pseudonymous).
+-- referrer_id: Member who referred them (pseudonymous).
+-- referred_at: When: sales of the friend from then on count.
+-- in_circle: Whether the friend referred the referrer, directly or over others: then it gives
+--     nothing.
+CREATE VIEW analytics.referral AS
+ SELECT friend_id, referrer_id, referred_at,
+    (EXISTS ( SELECT
+           FROM loyalty.referral_circle c
+          WHERE c.friend_id = b.friend_id)) AS in_circle
+   FROM loyalty.referral_between b;
+GRANT SELECT ON analytics.referral TO analyst;
+
 -- Records that would have taken points back or changed a sale in the ledger, and could not be used:
 -- the old points stand.
 -- reject_id: Number of the reject.

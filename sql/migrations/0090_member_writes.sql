@@ -177,6 +177,18 @@ COMMENT ON VIEW loyalty.referral_owned IS
     'Referrals that count, between the members that earn: merges are followed, and circles left '
     'out.';
 
+CREATE VIEW analytics.referral AS
+SELECT b.friend_id, b.referrer_id, b.referred_at,
+       EXISTS (SELECT FROM loyalty.referral_circle c WHERE c.friend_id = b.friend_id) AS in_circle
+FROM loyalty.referral_between b;
+COMMENT ON VIEW analytics.referral IS
+    'One row per member who was referred, as it counts now; merges are followed.';
+COMMENT ON COLUMN analytics.referral.friend_id IS 'Member who was referred (pseudonymous).';
+COMMENT ON COLUMN analytics.referral.referrer_id IS 'Member who referred them (pseudonymous).';
+COMMENT ON COLUMN analytics.referral.referred_at IS 'When: sales of the friend from then on count.';
+COMMENT ON COLUMN analytics.referral.in_circle IS
+    'Whether the friend referred the referrer, directly or over others: then it gives nothing.';
+
 -- Everybody whose rewards may change with a referral of these members: they, whoever ever referred
 -- them, whoever referred those, and so on. A circle is closed or opened anywhere on it.
 CREATE FUNCTION loyalty.referral_line(members bigint[]) RETURNS SETOF bigint
@@ -255,4 +267,4 @@ CREATE TRIGGER referral_audited AFTER INSERT ON loyalty.referral
     FOR EACH ROW EXECUTE FUNCTION audit.on_referral();
 
 GRANT SELECT ON loyalty.tier_source, loyalty.tier_set, loyalty.referral_between,
-    loyalty.referral_circle TO analyst;
+    loyalty.referral_circle, analytics.referral TO analyst;

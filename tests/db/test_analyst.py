@@ -17,6 +17,7 @@ VIEWS = [
     "left_out_sale",
     "member",
     "points_history",
+    "referral",
     "refused_correction",
     "reject",
     "sale",
@@ -31,7 +32,7 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "refused_correction", "reject", "http_attempt", "left_out_sale", "sale_note",
+    "adjustment", "referral", "refused_correction", "reject", "http_attempt", "left_out_sale", "sale_note",
     "sync_attempt",
     "tier_history", "webhook",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from loyalty.corrections import Decision
-from sql import corrections, members, merge_preview
+from sql import corrections, erasure, members, merge_preview
 from sql.corrections import CorrectionRefusedError, MergedMemberError, UnknownMemberError
 from sql.members import ReferralCircleError, UnknownTierError
 from tasks.award.members import award_members
@@ -79,6 +79,8 @@ class TestRegistration:
             assert None not in ids and len(set(ids)) == 2
             assert members.number_of(connection, str(ids[1])) == second
             assert members.number_of(connection, "17") == 17
+            erasure.erase(connection, first, WHY, "by hand", dry_run=False)
+            assert members.details(connection, first).public_id is None
             with pytest.raises(UnknownMemberError, match="public id"):
                 members.number_of(connection, "00000000-0000-4000-8000-000000000000")
 
@@ -248,6 +250,8 @@ class TestReferrals:
         with books.transaction() as connection:
             shown = members.details(connection, two)
             assert (shown.referrer_id, shown.referral_in_circle) == (one, True)
+            seen = connection.execute("SELECT count(*) FROM analytics.referral WHERE in_circle")
+            assert seen.fetchone() == (3,)
             corrections.unmerge(connection, fourth, WHY, "by hand")
         assert award(books) == before
 
