@@ -2266,14 +2266,20 @@ CREATE VIEW loyalty.tier_set AS
            FROM loyalty.member_tier t
           ORDER BY t.member_id, t.valid_from, t.tier_no DESC) entered
   WHERE NOT (EXISTS ( SELECT
-           FROM loyalty.tier_source s
-          WHERE s.member_id = entered.member_id))
+           FROM loyalty.member_merge g
+          WHERE g.into_id = entered.member_id AND g.member_id <> g.into_id AND g.tiers = 'better'))
 UNION ALL
  SELECT w.member_id, w.valid_from, best.tier
-   FROM ( SELECT s.member_id, t.valid_from
-           FROM loyalty.tier_source s
-             JOIN loyalty.member_tier t ON t.member_id = s.member_id OR t.member_id = s.source_id
-          GROUP BY s.member_id, t.valid_from) w
+   FROM ( SELECT DISTINCT o.member_id, t.valid_from
+           FROM ( SELECT DISTINCT g.into_id AS member_id
+                   FROM loyalty.member_merge g
+                  WHERE g.member_id <> g.into_id AND g.tiers = 'better') o
+             CROSS JOIN LATERAL ( SELECT o.member_id AS source_id
+                UNION ALL
+                 SELECT s.source_id
+                   FROM loyalty.tier_source s
+                  WHERE s.member_id = o.member_id) who
+             JOIN loyalty.member_tier t ON t.member_id = who.source_id) w
      CROSS JOIN LATERAL ( SELECT COALESCE(latest.tier, loyalty.entry_tier_at(w.valid_from)) AS tier
            FROM ( SELECT w.member_id AS source_id
                 UNION ALL
