@@ -6,18 +6,20 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 import psycopg
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import (
     audit,
     billing,
     changes,
+    docs_page,
     explain,
     health,
+    member_writes,
     members,
+    openapi,
     problems,
     program,
     redemptions,
@@ -56,10 +58,13 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
         config, readers, writers, Intake(writers), Limits(readers), Metrics(), started, nudge
     )
     app = FastAPI(
-        title="Água Twezah billing integration",
+        title="Agua Twezah billing integration",
         version=version("twezah"),
         description=_DESCRIPTION,
-        docs_url=None,  # its page loads programs from elsewhere
+        servers=[{"url": config.public_url}],
+        generate_unique_id_function=openapi.short_id,
+        dependencies=[Depends(openapi.refuse_unknown_parameters)],
+        docs_url=None,  # its page loads programs from elsewhere; api.docs_page does not
         redoc_url=None,
         lifespan=lambda _: _running(state),
         redirect_slashes=False,
@@ -67,10 +72,10 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
     app.state.own = state
     app.state.endpoints = webhooks.Endpoints()
     problems.install(app)
-    members_parts = (members, program, redemptions, changes)
-    for part in (webhooks, billing, explain, sync, *members_parts, audit, health):
+    members_parts = (members, member_writes, program, redemptions, changes)
+    for part in (webhooks, billing, explain, sync, *members_parts, audit, health, docs_page):
         app.include_router(part.router)
-    _describe_problems(app)
+    openapi.describe(app)
     app.add_middleware(Guard, state=state)
     return app
 
@@ -104,26 +109,3 @@ async def _tidy_forever(state: State) -> None:
             wait_seconds = 30.0
         with contextlib.suppress(TimeoutError):
             await asyncio.sleep(wait_seconds)
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """OpenAPI with the schema of problems, and without FastAPI's own of validation errors."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            made = generate()
-            schemas = made.setdefault("components", {}).setdefault("schemas", {})
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            described = problems.ProblemDetails.model_json_schema(
-                ref_template="#/components/schemas/{model}"
-            )
-            for way in (way for ways in made["paths"].values() for way in ways.values()):
-                if "422" in way["responses"]:
-                    way["responses"]["422"] = problems.described(422)[422]
-            schemas.update(described.pop("$defs", {}))
-            schemas["ProblemDetails"] = described
-        return app.openapi_schema or generate()
-
-    app.openapi = openapi  # type: ignore[method-assign]

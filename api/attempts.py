@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.client_address import Source
+from api.rate_limit import RateLimit
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Attempt:
     repeats: int = 1
     #: It is in the audit already, in the transaction that stored its event.
     recorded: bool = False
+    #: What is left of the limit that it was counted in last; None: it was not counted.
+    rate_limit: RateLimit | None = None
 
     def close(self, status: int) -> None:
         """The request was answered: keeps status and duration."""

@@ -82,7 +82,7 @@ class Changes(BaseModel):
     responses=described(401, 403, 409, 422, 429, 503),
     summary="What changed for members",
 )
-async def changes(request: Request, wanted: Annotated[ChangesFilter, Query()]) -> Changes:
+async def list_changes(request: Request, wanted: Annotated[ChangesFilter, Query()]) -> Changes:
     """In one order, complete: nothing ever appears before a change that was shown.
 
     Keep `next_after` with what you made of the items, in one transaction. The changes of a member

@@ -18,7 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.attempts import Attempt
 from api.client_address import source_of
+from api.limits import source_subject
 from api.problems import Problem, answer, retry_later
+from api.rate_limit import RateLimit
 from api.state import State
 
 #: A body must be here by then, and the answer by then, both from the first byte.
@@ -62,7 +64,9 @@ class _Guarded:
     def __init__(
         self, app: ASGIApp, state: State, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        self._app, self._state, self._scope = app, state, scope
+        self._app, self._state = app, state
+        # HEAD is answered like GET; the server leaves the body out.
+        self._scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         self._receive, self._send = receive, send
         self.attempt = Attempt(scope["method"], source_of(scope))
         self._request_id = secrets.token_hex(10)
@@ -70,7 +74,7 @@ class _Guarded:
         self._body_ended = False
         self._is_too_large = False
         #: The route of a webhook sets its own.
-        shared = scope.setdefault("state", {})
+        shared = self._scope.setdefault("state", {})
         shared.update(
             attempt=self.attempt, request_id=self._request_id, body_bytes_max=BODY_BYTES_MAX
         )
@@ -143,6 +147,7 @@ class _Guarded:
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
             headers["x-request-id"] = self._request_id
+            headers.update(self._rate_limit().headers())
             if self._scope["scheme"] == "https":
                 headers["strict-transport-security"] = "max-age=31536000"
             self.attempt.close(message["status"])
@@ -153,6 +158,13 @@ class _Guarded:
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
+
+    def _rate_limit(self) -> RateLimit:
+        """The narrowest limit that the request was counted in; else that of its address."""
+        if self.attempt.rate_limit is not None:
+            return self.attempt.rate_limit
+        subject = source_subject(self.attempt.source, self._state.config)
+        return self._state.limits.left(subject, self._state.config.source_per_minute)
 
     async def _linger(self) -> None:
         """Reads the rest of a refused body and drops it, up to the limits."""

@@ -22,7 +22,12 @@ async def live() -> Health:
     return Health(status="ok")
 
 
-@router.get("/health", summary="Can it do its work?", responses={503: {"model": Health}})
+@router.get(
+    "/health",
+    operation_id="health",
+    summary="Can it do its work?",
+    responses={503: {"model": Health}},
+)
 @router.get("/health/ready", summary="Can it do its work?", responses={503: {"model": Health}})
 async def ready(request: Request, response: Response) -> Health:
     """503 while the database is away: send requests elsewhere."""

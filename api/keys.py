@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.database import answering, row, rows
-from api.limits import too_many
+from api.limits import source_subject, too_many
 from api.problems import Problem
 from api.state import State, state_of
 from sql.keys import SCOPES, ApiKey, key_of, prefix_of
@@ -23,28 +23,32 @@ Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 async def from_known_source(request: Request) -> State:
     """The state; counts the request of its source. Raises Problem (429, 503)."""
     state = state_of(request)
-    source = request.scope["state"]["attempt"].source
+    attempt = request.scope["state"]["attempt"]
     async with answering():
-        subject = f"source:{source.subject(state.config.key)}"
-        await state.limits.require(subject, state.config.source_per_minute, "your address")
+        subject = source_subject(attempt.source, state.config)
+        await state.limits.require(subject, state.config.source_per_minute, "your address", attempt)
     return state
 
 
-def require(scope: str) -> Callable[..., Awaitable[ApiKey]]:
-    """A dependency: the key of the request, which has this scope."""
-    assert scope in SCOPES
+def require(*scopes: str) -> Callable[..., Awaitable[ApiKey]]:
+    """A dependency: the key of the request, which has one of these scopes."""
+    assert scopes
+    assert set(scopes) <= SCOPES.keys()
 
     async def key(request: Request, bearer: Bearer) -> ApiKey:
         state = await from_known_source(request)
         async with answering():
             api_key = await _opened(state, request, bearer)
             await state.limits.require(
-                f"key:{api_key.key_no}", api_key.requests_per_minute, "this API key"
+                f"key:{api_key.key_no}",
+                api_key.requests_per_minute,
+                "this API key",
+                request.scope["state"]["attempt"],
             )
             await rows(state.readers, "keys", "touch", {"key_no": api_key.key_no})
-        if scope not in api_key.scopes:
+        if not set(scopes) & set(api_key.scopes):
             detail = (
-                f"This key has no scope {scope}: "
+                f"This key has no scope {' or '.join(scopes)}: "
                 "an administrator gives it one with `twezah keys create`."
             )
             raise Problem(

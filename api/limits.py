@@ -12,8 +12,12 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from api.attempts import Attempt
+from api.client_address import Source
+from api.config import Config
 from api.database import Pool, row
 from api.problems import Problem, retry_later
+from api.rate_limit import RateLimit
 
 #: Subjects remembered in this process.
 SUBJECTS_MAX = 10_000
@@ -31,6 +35,9 @@ class _Share:
     tokens: int = 0
     good_until: float = 0.0
     closed_until: float = 0.0
+    #: Tokens left in the bucket when it was asked last, and when that was.
+    left: float | None = None
+    asked_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -70,6 +77,7 @@ class Limits:
             grant = await row(self._pool, "api", "take_tokens", parameters)
             assert grant is not None
             granted, waiting = int(grant[0]), float(grant[1])
+            share.left, share.asked_at = float(grant[2]), time.monotonic()
             if granted == 0:
                 # Not for longer than a second: other processes may leave some.
                 share.closed_until = time.monotonic() + min(waiting, LEASE_SECONDS)
@@ -77,11 +85,28 @@ class Limits:
             share.tokens, share.good_until = granted - 1, time.monotonic() + LEASE_SECONDS
             return 0.0
 
-    async def require(self, subject: str, per_minute: float, whose: str) -> None:
-        """Counts one request; raises Problem (429) if it may not pass."""
+    async def require(self, subject: str, per_minute: float, whose: str, attempt: Attempt) -> None:
+        """Counts one request; raises Problem (429) if it may not pass.
+
+        The attempt is told what is left.
+        """
         waiting = await self.wait_seconds(subject, per_minute)
+        attempt.rate_limit = self.left(subject, per_minute)
         if waiting > 0:
             raise too_many(whose, waiting)
+
+    def left(self, subject: str, per_minute: float) -> RateLimit:
+        """What is left, as far as this process knows; other processes may have used some since."""
+        per_second = per_minute / 60
+        burst = max(1, int(per_second * BURST_SECONDS))
+        window_seconds = max(int(BURST_SECONDS), round(1 / per_second))
+        share = self._shares.get(subject)
+        if share is None or share.left is None:
+            return RateLimit(burst, window_seconds, burst)
+        now = time.monotonic()
+        held = share.tokens if now < share.good_until else 0
+        tokens = share.left + per_second * (now - share.asked_at) + held
+        return RateLimit(burst, window_seconds, max(0, min(burst, int(tokens))))
 
     def closed_seconds(self, subject: str) -> float:
         """Seconds for which this process knows that the subject has no tokens left."""
@@ -96,6 +121,11 @@ class Limits:
                 self._shares.popitem(last=False)
         self._shares.move_to_end(subject)
         return share
+
+
+def source_subject(source: Source, config: Config) -> str:
+    """The name under which requests of a sender's address are counted."""
+    return f"source:{source.subject(config.key)}"
 
 
 def too_many(whose: str, seconds: float) -> Problem:

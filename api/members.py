@@ -12,9 +12,9 @@ from api.cursors import Cursors
 from api.database import answering, row, rows
 from api.keys import require
 from api.models import (
+    MEMBER,
     History,
     HistoryEntry,
-    Id,
     MemberPoints,
     PhoneQuestion,
     PointsPart,
@@ -33,9 +33,34 @@ from sql.member_outlook import MemberOutlook
 router = APIRouter(
     prefix="/api/members", tags=["members"], dependencies=[Depends(require("members:read"))]
 )
-MemberId = Annotated[Id, Path(description="The member's number.", examples=[42])]
 #: What becomes of points is computed from a member's whole history: so many at a time in a process.
 _WORKERS = ThreadPoolExecutor(2, thread_name_prefix="outlook")
+
+
+async def member_number(
+    request: Request,
+    member_id: Annotated[
+        str,
+        Path(
+            pattern=MEMBER,
+            description="The member's number, or their `public_id`.",
+            examples=["42", "7d0c9f4e-5d3b-4f0e-9a58-1c2b3a4d5e6f"],
+        ),
+    ],
+) -> int:
+    """The number of the member in the address. Raises Problem (404)."""
+    if member_id.isdigit():
+        if int(member_id) >= 2**63:
+            raise unknown_member()
+        return int(member_id)
+    async with answering():
+        found = await row(state_of(request).readers, "members", "number", {"public_id": member_id})
+    if found is None:
+        raise unknown_member()
+    return int(found[0])
+
+
+MemberId = Annotated[int, Depends(member_number)]
 _PLACE = (
     "after_at",
     "after_kind",
@@ -55,9 +80,7 @@ _PLACE = (
 async def lookup(request: Request, question: PhoneQuestion) -> MemberPoints:
     """The phone is in the body and never in an address: addresses are logged along the way."""
     state = state_of(request)
-    phone = dialled(question.phone, state.config.region)
-    if phone is None:
-        raise Problem(422, "no_phone", "This is no phone number that can be dialled.")
+    phone = dialled_phone(state, question.phone)
     async with answering():
         member = await row(state.readers, "api", "member_by_phone", {"phone": phone})
     if member is None:
@@ -65,6 +88,14 @@ async def lookup(request: Request, question: PhoneQuestion) -> MemberPoints:
             404, "unknown_member", "No member has this phone; the first sale with it makes one."
         )
     return await _balance(state, int(member[0]))
+
+
+def dialled_phone(state: State, text: str) -> str:
+    """The phone in E.164. Raises Problem (422)."""
+    phone = dialled(text, state.config.region)
+    if phone is None:
+        raise Problem(422, "no_phone", "This is no phone number that can be dialled.")
+    return phone
 
 
 @router.get(
@@ -104,7 +135,7 @@ def _outlook(dsn: str, stored: Sequence[Any]) -> tuple[Outlook | None, MemberOut
 
 def unknown_member() -> Problem:
     """The problem 404."""
-    return Problem(404, "unknown_member", "There is no member with this number.")
+    return Problem(404, "unknown_member", "There is no member with this number or public id.")
 
 
 @router.get(

@@ -5,7 +5,7 @@ Amounts are decimal texts: no client loses a cent to a float.
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -13,6 +13,8 @@ from sql.redemptions import HoldSeconds, Points, Reference, Why
 
 Amount = Annotated[Decimal, PlainSerializer(str, return_type=str), Field(examples=["150.00"])]
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+#: A member in an address or a body: the number, or the public id.
+MEMBER: Final = r"^([1-9][0-9]{0,18}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"
 System = Annotated[str, Field(examples=["quickbooks"])]
 AccountName = Annotated[str, Field(examples=["4620816365"])]
 Zulu = Annotated[datetime, Field(examples=["2026-05-20T08:30:00Z"])]
@@ -118,6 +120,23 @@ class SyncStarted(BaseModel):
     run_id: str = Field(examples=["0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"])
     run_name: str = Field(examples=["wise-otter"])
     state: str = Field(examples=["Scheduled"])
+    ui_url: str = Field(
+        examples=["http://127.0.0.1:4200/runs/flow-run/0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"]
+    )
+
+
+class SyncRun(BaseModel):
+    """How a synchronisation is doing, or how it ended."""
+
+    run_id: str = Field(examples=["0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"])
+    run_name: str = Field(examples=["wise-otter"])
+    system: System
+    state: str = Field(description="Prefect's name of it.", examples=["Completed"])
+    ended: bool
+    succeeded: bool | None = Field(description="null: it goes on.")
+    message: str | None = Field(description="What the run says about itself.")
+    started_at: Zulu | None
+    ended_at: Zulu | None
     ui_url: str = Field(
         examples=["http://127.0.0.1:4200/runs/flow-run/0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"]
     )
@@ -251,12 +270,6 @@ class Balance(BaseModel):
             )
         ],
     )
-
-
-class NoParameters(BaseModel):
-    """Of requests that take none: an unknown one is refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Words(BaseModel):

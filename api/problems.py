@@ -95,11 +95,14 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Problem):
         return answer(request, error)
     detail = {
-        404: "There is nothing at this address. /openapi.json names all there is.",
+        404: "There is nothing at this address. /docs shows all there is.",
         405: "This address does not take this method; the header Allow names those it does.",
     }.get(error.status_code, "The request cannot be read.")
     code = _CODES.get(error.status_code, "refused")
-    return answer(request, Problem(error.status_code, code, detail, headers=error.headers))
+    headers = dict(error.headers or {})
+    if "GET" in headers.get("Allow", "").split(", "):  # whoever may ask may ask for the head alone
+        headers["Allow"] += ", HEAD"
+    return answer(request, Problem(error.status_code, code, detail, headers=headers))
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -3,13 +3,12 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 
 from api.database import answering
 from api.keys import require
-from api.models import NoParameters, ProgramWords
+from api.models import ProgramWords
 from api.problems import Problem, described
 from api.state import state_of
 from sql import member_outlook
@@ -25,7 +24,7 @@ _WORKERS = ThreadPoolExecutor(1, thread_name_prefix="program")
     responses=described(401, 403, 404, 422, 429, 503),
     summary="The points program in words",
 )
-async def program(request: Request, _: Annotated[NoParameters, Query()]) -> ProgramWords:
+async def get_program(request: Request) -> ProgramWords:
     """What earns points, tiers, expiry and promotions of now, in English and Portuguese."""
     async with answering():
         words = await asyncio.get_running_loop().run_in_executor(

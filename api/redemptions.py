@@ -28,16 +28,15 @@ from api.problems import Problem, described, retry_later
 from api.state import state_of
 from sql import redemptions
 from sql.actor import acting_as
+from sql.corrections import CorrectionRefusedError, UnknownMemberError
 from sql.db import DbConnection, connect
 from sql.keys import ApiKey
 from sql.redemptions import (
     InsufficientPointsError,
     KeyReusedError,
     MemberErasedError,
-    RedemptionRefusedError,
     RedemptionRequest,
     Spent,
-    UnknownMemberError,
     WrongStateError,
 )
 
@@ -69,9 +68,9 @@ Act = Callable[[DbConnection, str], Spent]
 async def redeem(
     request: Request,
     response: Response,
+    key: Spender,
     member_id: MemberId,
     body: RedemptionBody,
-    key: Spender,
     name: Name,
 ) -> RedemptionDone:
     """Refused with 409 and the balance where the points do not suffice.
@@ -92,12 +91,12 @@ async def redeem(
 
 
 @router.post("/{redemption_id}/confirm", responses=_ANSWERS, summary="Spend the points of a hold")
-async def confirm(
+async def confirm_redemption(
     request: Request,
     response: Response,
+    key: Spender,
     member_id: MemberId,
     redemption_id: RedemptionId,
-    key: Spender,
     name: Name,
 ) -> RedemptionDone:
     """Refused with 409 once the hold has ended, or was cancelled or confirmed."""
@@ -111,12 +110,12 @@ async def confirm(
 @router.post(
     "/{redemption_id}/cancel", responses=_ANSWERS, summary="Give the points of a hold free"
 )
-async def cancel(
+async def cancel_redemption(
     request: Request,
     response: Response,
+    key: Spender,
     member_id: MemberId,
     redemption_id: RedemptionId,
-    key: Spender,
     name: Name,
     body: ReleaseBody | None = None,
 ) -> RedemptionDone:
@@ -130,12 +129,12 @@ async def cancel(
 
 
 @router.post("/{redemption_id}/reverse", responses=_ANSWERS, summary="Give spent points back")
-async def reverse(
+async def reverse_redemption(
     request: Request,
     response: Response,
+    key: Spender,
     member_id: MemberId,
     redemption_id: RedemptionId,
-    key: Spender,
     name: Name,
     body: ReleaseBody,
 ) -> RedemptionDone:
@@ -153,7 +152,7 @@ async def reverse(
     responses=described(400, 401, 403, 404, 422, 429, 503),
     summary="Redemptions and holds of a member",
 )
-async def redemptions_of(
+async def list_redemptions(
     request: Request, member_id: MemberId, wanted: Annotated[RedemptionFilter, Query()]
 ) -> Redemptions:
     """The latest first; also those of members who were merged into this one."""
@@ -180,7 +179,7 @@ async def redemptions_of(
     responses=described(401, 403, 404, 422, 429, 503),
     summary="A redemption, and what became of it",
 )
-async def redemption(
+async def get_redemption(
     request: Request, member_id: MemberId, redemption_id: RedemptionId
 ) -> Redemption:
     """A hold that nobody confirmed in time is `ended`."""
@@ -208,7 +207,7 @@ async def _done(request: Request, response: Response, key: ApiKey, act: Act) -> 
     try:
         async with _answering():
             spent = await asyncio.get_running_loop().run_in_executor(_WORKERS, work)
-    except RedemptionRefusedError as refusal:
+    except CorrectionRefusedError as refusal:
         raise _problem(refusal) from None
     if spent.repeated:
         response.headers["Idempotent-Replayed"] = "true"
@@ -234,7 +233,7 @@ async def _answering() -> AsyncIterator[None]:
         raise retry_later("database_away", detail) from None
 
 
-def _problem(refusal: RedemptionRefusedError) -> Problem:
+def _problem(refusal: CorrectionRefusedError) -> Problem:
     detail = f"{str(refusal)[0].upper()}{str(refusal)[1:]}."
     if isinstance(refusal, InsufficientPointsError):
         has = refusal.balance

@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sql.actor import LABEL, actor
 
 #: A Prefect server that is slower than that is taken for absent.
 PREFECT_SECONDS_MAX = 8.0
 _DEPLOYMENTS_MAX = 200
+#: Characters of a run's message that are shown.
+MESSAGE_MAX = 1_000
 SYNC = "sync-"
 
 
@@ -34,6 +37,24 @@ class Run:
     name: str
     #: Prefect's name of the run's state.
     state: str
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How a run of a connection is doing."""
+
+    run_id: str
+    name: str
+    #: The connection that it synchronises.
+    connection: str
+    #: Prefect's name of the state, e.g. Running, Completed, Refused.
+    state: str
+    #: Whether it ended, and whether what it was for is done; None: it goes on.
+    succeeded: bool | None
+    #: What the run says about itself; without personal data.
+    message: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +116,30 @@ class Runs:
                 run.name,
                 "Scheduled" if run.state is None else run.state.name or "Scheduled",
             )
+
+    async def find(self, run_id: str) -> RunState | None:
+        """A run that synchronises a connection, None if there is none. Raises PrefectAwayError."""
+        from prefect.exceptions import ObjectNotFound
+
+        async with _client() as client:
+            try:
+                run = await client.read_flow_run(UUID(run_id))
+                deployment = await client.read_deployment(run.deployment_id)
+            except ObjectNotFound:
+                return None
+        if run.deployment_id is None or not deployment.name.startswith(SYNC):
+            return None
+        state = run.state
+        return RunState(
+            run_id=str(run.id),
+            name=run.name,
+            connection=deployment.name.removeprefix(SYNC),
+            state="Scheduled" if state is None else state.name or state.type.value.title(),
+            succeeded=None if state is None or not state.is_final() else state.is_completed(),
+            message=None if state is None else (state.message or "")[:MESSAGE_MAX] or None,
+            started_at=run.start_time,
+            ended_at=run.end_time,
+        )
 
     async def connections(self) -> list[Deployment]:
         """The deployments that synchronise. Raises PrefectAwayError."""

@@ -1,17 +1,23 @@
-"""POST /api/billing/sync: starts the deployment of a connection, once per Idempotency-Key."""
+"""POST /api/billing/sync: starts the deployment of a connection, once per Idempotency-Key.
 
+GET /api/billing/sync/{run_id} tells how that run is doing.
+"""
+
+import asyncio
 import hashlib
+import time
 from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from psycopg.types.json import Jsonb
 
 from api.billing import utc
 from api.database import answering, row, rows
 from api.keys import require
-from api.models import SyncRequest, SyncStarted
+from api.models import SyncRequest, SyncRun, SyncStarted
 from api.problems import Problem, described, retry_later
-from api.runs import SYNC, NoDeploymentError, PrefectAwayError
+from api.runs import SYNC, NoDeploymentError, PrefectAwayError, RunState
 from api.state import State, state_of
 from sql.actor import acting_as
 from sql.keys import ApiKey
@@ -19,6 +25,9 @@ from sql.keys import ApiKey
 router = APIRouter(prefix="/api/billing", tags=["billing"])
 #: A request that has no answer by then was cut off; its repetition takes over.
 STALE_SECONDS = 30.0
+#: How long a request may wait for the end of a run, and how often it looks.
+WAIT_SECONDS_MAX = 15
+LOOK_SECONDS = 0.5
 Name = Annotated[
     str | None,
     Header(
@@ -70,6 +79,52 @@ async def sync(
                 response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = started.ui_url
     return started
+
+
+@router.get(
+    "/sync/{run_id}",
+    dependencies=[Depends(require("sync:start", "status:read"))],
+    responses=described(401, 403, 404, 422, 429, 503),
+    summary="How a synchronisation is doing, or how it ended",
+)
+async def get_sync(
+    request: Request,
+    run_id: Annotated[UUID, Path(description="`run_id` of the answer that started it.")],
+    wait_seconds: Annotated[
+        int,
+        Query(ge=0, le=WAIT_SECONDS_MAX, description="Wait so long at most for its end."),
+    ] = 0,
+) -> SyncRun:
+    """Answers as soon as the run has ended, or the time to wait is over."""
+    state = state_of(request)
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        run = await _found(state, str(run_id))
+        if run.succeeded is not None or time.monotonic() + LOOK_SECONDS > deadline:
+            break
+        await asyncio.sleep(LOOK_SECONDS)
+    return SyncRun(
+        run_id=run.run_id,
+        run_name=run.name,
+        system=run.connection,
+        state=run.state,
+        ended=run.succeeded is not None,
+        succeeded=run.succeeded,
+        message=run.message,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        ui_url=f"{state.config.ui_url}/runs/flow-run/{run.run_id}",
+    )
+
+
+async def _found(state: State, run_id: str) -> RunState:
+    try:
+        run = await state.runs.find(run_id)
+    except PrefectAwayError:
+        raise retry_later("prefect_away", "The Prefect server does not answer.") from None
+    if run is None:
+        raise Problem(404, "unknown_run", "There is no synchronisation with this run_id.")
+    return run
 
 
 async def _once(

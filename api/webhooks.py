@@ -202,7 +202,10 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         return await _refuse(state, endpoint, attempt, refusals, outcome)
     async with answering():
         await state.limits.require(
-            f"endpoint:{endpoint.endpoint_no}", endpoint.events_per_minute, "this endpoint"
+            f"endpoint:{endpoint.endpoint_no}",
+            endpoint.events_per_minute,
+            "this endpoint",
+            attempt,
         )
     kind = _kind(webhook, body, headers)
     if kind is None:  # signed, without an event: the vendor tests the address

@@ -1,6 +1,8 @@
-"""Decisions about members, from a form: points by hand, spent points, two who are one."""
+"""Decisions about members, from a form: points by hand and spent, tiers, referrals, merges."""
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Protocol
 from uuid import uuid4
 
 import psycopg
@@ -10,16 +12,18 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field, ValidationError
 
+from connectors.kit.mapping.parse import dialled
 from loyalty.corrections import Adjustment, Decision
 from loyalty.redemptions import RedemptionRequest
 from panel.runs.changing_flow import changing_flow
 from panel.runs.error_advice import describe_error
+from panel.runs.private_parameters import forget_parameter
 from panel.runs.refused_state import refused_state
 from settings import DatabaseNotRunning, settings
-from sql import corrections, redemptions
+from sql import corrections, members, merge_preview, redemptions
 from sql.actor import acting_as
-from sql.corrections import CorrectionRefusedError
-from sql.db import connect
+from sql.corrections import CorrectionRefusedError, MergedTiers
+from sql.db import DbConnection, connect
 from tasks.award.recompute import post_waiting
 from tasks.award.tier_review import evaluate
 from tasks.database_errors import without_row_data
@@ -129,11 +133,13 @@ def merge_members(
     into: Annotated[int, Field(ge=1)],
     reason: str,
     author: str,
+    tiers: MergedTiers = "better",
+    dry_run: bool = False,
     undo: bool = False,
 ) -> State[Any]:
     """Say that two members are one customer.
 
-    All that the first earned, and will earn, is the second's, at the second's tier.
+    All that the first earned, and will earn, is the second's.
 
     The sales stay as they are; the points move by entries of their own, at once.
 
@@ -142,6 +148,9 @@ def merge_members(
         into: The member who earns for both from now on.
         reason: Why; kept for good. No names, no phone numbers: analysts read it.
         author: Who decided it; kept for good.
+        tiers: Of the tiers that were set for them, better: the better one of both at each instant;
+            into: those of the second alone.
+        dry_run: Only say what would change, in points and tiers.
         undo: Take such a merge back: everybody has the points they would have without it.
     """
     run_id = _run_id()
@@ -152,8 +161,15 @@ def merge_members(
                 correction = corrections.unmerge(
                     connection, member, decision, run_id, of_member=into
                 )
+            elif dry_run:
+                shown = merge_preview.preview(
+                    connection, member, into, decision, run_id, tiers=tiers
+                )
+                return Completed(message=f"Not merged: {shown.to_text()}")
             else:
-                correction = corrections.merge(connection, member, into, decision, run_id)
+                correction = corrections.merge(
+                    connection, member, into, decision, run_id, tiers=tiers
+                )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
         return refused_state(_why(error))
@@ -161,6 +177,134 @@ def merge_members(
     message = f"{correction.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
     return Completed(message=message)
+
+
+class _Result(Protocol):
+    """What a decision came to."""
+
+    def to_text(self) -> str:
+        """One line, without personal data."""
+
+
+def _decided(
+    reason: str, author: str, act: Callable[[DbConnection, Decision, str], _Result]
+) -> State[Any]:
+    """Enters a decision about a member, and posts the points that are due then."""
+    run_id = _run_id()
+    try:
+        decision = Decision(reason=reason, author=author)
+        with without_row_data(), connect(settings().dsn()) as connection:
+            result = act(connection, decision, run_id)
+            connection.commit()
+    except (CorrectionRefusedError, ValidationError) as error:
+        return refused_state(_why(error))
+    posted = post_waiting(run_id)
+    message = f"{result.to_text()}. {posted.entries} entries, {posted.points:+d} points"
+    get_run_logger().info(message)
+    return Completed(message=message)
+
+
+@changing_flow(name="member-phone", flow_run_name="phone of a member")
+def member_phone(
+    phone: str,
+    reason: str,
+    author: str,
+    member: Annotated[int, Field(ge=1)] | None = None,
+    give_up_former: bool = False,
+) -> State[Any]:
+    """Register a member before the first sale, or give a member another phone.
+
+    The phone is taken out of this run's parameters as soon as it was read: to try again, start
+    another run.
+
+    Args:
+        phone: With country code, or local.
+        reason: Why; kept for good. No names, no phone numbers: analysts read it.
+        author: Who decided it; kept for good.
+        member: The member's number, to change their phone. Empty: register whoever has the phone.
+        give_up_former: Sales under the former number are a new customer's from now on. Otherwise
+            they still count here.
+    """
+    forget_parameter("phone")
+    number = dialled(phone, settings().region)
+    if number is None:
+        return refused_state("that is not a phone number as billing systems write it")
+
+    def act(connection: DbConnection, decision: Decision, run_id: str) -> _Result:
+        if member is None:
+            return members.register(connection, number, run_id)
+        return corrections.change_phone(
+            connection, member, number, decision, run_id, keep_former=not give_up_former
+        )
+
+    return _decided(reason, author, act)
+
+
+@changing_flow(name="set-tier", flow_run_name="tier of member {member}")
+def set_tier(
+    member: Annotated[int, Field(ge=1)],
+    reason: str,
+    author: str,
+    tier: str = "",
+    valid_from: datetime | None = None,
+) -> State[Any]:
+    """Set a member's tier from an instant on, or end the one that is set.
+
+    Sales since then are computed again.
+
+    Args:
+        member: The member's number.
+        reason: Why; kept for good. No names, no phone numbers: analysts read it.
+        author: Who decided it; kept for good.
+        tier: E.g. gold. Empty: end the tier that is set; then the entry tier counts, or the one
+            that the program evaluates.
+        valid_from: Sales from here on. Empty: now. To correct a tier, name its own instant.
+    """
+    at = _utc(valid_from)
+
+    def act(connection: DbConnection, decision: Decision, run_id: str) -> _Result:
+        return members.set_tier(connection, member, tier or None, at, decision, run_id)
+
+    return _decided(reason, author, act)
+
+
+@changing_flow(name="set-referral", flow_run_name="referral of member {member}")
+def set_referral(
+    member: Annotated[int, Field(ge=1)],
+    reason: str,
+    author: str,
+    referrer: Annotated[int, Field(ge=1)] | None = None,
+    referred_at: datetime | None = None,
+) -> State[Any]:
+    """Enter who referred a member, correct it, or withdraw it.
+
+    Rewards that another referrer was given are taken back. Referrals in a circle give nothing.
+
+    Args:
+        member: The member who was referred, by number.
+        reason: Why; kept for good. No names, no phone numbers: analysts read it.
+        author: Who decided it; kept for good.
+        referrer: Who referred them, by number. Empty: nobody did after all.
+        referred_at: Sales from here on count. Empty: as entered before, or now.
+    """
+    at = _utc(referred_at)
+
+    def act(connection: DbConnection, decision: Decision, run_id: str) -> _Result:
+        return members.set_referral(connection, member, referrer, at, decision, run_id)
+
+    return _decided(reason, author, act)
+
+
+@changing_flow(name="award-waiting", flow_run_name="award waiting members")
+def award_waiting() -> State[Any]:
+    """Post the points of members who wait for it. The API starts it after a change of a member."""
+    try:
+        posted = post_waiting(_run_id())
+    except (psycopg.OperationalError, DatabaseNotRunning) as error:
+        return Failed(message=f"{describe_error(error)} Then press Retry.")
+    return Completed(
+        message=f"{posted.members} members, {posted.entries} entries, {posted.points:+d} points"
+    )
 
 
 @changing_flow(name="erase-member", flow_run_name="erase member {member}")
@@ -214,6 +358,11 @@ def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
     message = f"{'Not kept: ' if dry_run else ''}{review.to_text()}"
     get_run_logger().info(message)
     return Completed(message=message)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """A form's time without an offset is UTC."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _run_id() -> str:

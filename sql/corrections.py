@@ -8,7 +8,7 @@ award step posts the difference.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from loyalty.corrections import Adjustment, Decision
 from sql.db import DbConnection
@@ -17,6 +17,23 @@ from sql.named_queries import query
 
 class CorrectionRefusedError(ValueError):
     """What was asked for contradicts what is stored. The message says what to do instead."""
+
+
+class UnknownMemberError(CorrectionRefusedError):
+    """There is no such member."""
+
+
+class MergedMemberError(CorrectionRefusedError):
+    """Another member earns for this one: only theirs can be changed."""
+
+
+class PhoneTakenError(CorrectionRefusedError):
+    """The phone is another member's."""
+
+
+#: Whose tiers count after a merge: of both the better one at each instant, or those of the member
+#: who is kept.
+MergedTiers = Literal["better", "into"]
 
 
 @dataclass(frozen=True)
@@ -116,8 +133,19 @@ def find_member(connection: DbConnection, member_id: int) -> Member:
         message = (
             f"there is no member {member_id}; `twezah member find` finds the number of a phone"
         )
-        raise CorrectionRefusedError(message)
+        raise UnknownMemberError(message)
     return Member(*row)
+
+
+def find_owner(connection: DbConnection, member_id: int, what: str) -> None:
+    """Raises UnknownMemberError, and MergedMemberError if another member earns for this one.
+
+    `what` of the other one is to be changed instead, e.g. phone.
+    """
+    owner = find_member(connection, member_id).owner_id
+    if owner != member_id:
+        message = f"member {member_id} was merged into {owner}: change that one's {what}"
+        raise MergedMemberError(message)
 
 
 def member_of_phone(connection: DbConnection, phone: str) -> Member | None:
@@ -231,9 +259,18 @@ def _add(connection: DbConnection, member: Member, values: Mapping[str, Any]) ->
 
 
 def merge(
-    connection: DbConnection, member_id: int, into_id: int, decision: Decision, run_id: str
+    connection: DbConnection,
+    member_id: int,
+    into_id: int,
+    decision: Decision,
+    run_id: str,
+    *,
+    tiers: MergedTiers = "better",
 ) -> Merged:
     """From now on (and for all that was) `into_id` earns for `member_id`.
+
+    Of the tiers that were set for them the better one counts at each instant, unless `tiers` says
+    otherwise.
 
     Raises CorrectionRefusedError: one is unknown, they are the same, or it contradicts an earlier
     merge.
@@ -258,15 +295,21 @@ def merge(
             f"undo that first (`twezah member unmerge {member_id}`)"
         )
         raise CorrectionRefusedError(message)
-    return _merge(connection, member_id, into, decision, run_id)
+    return _merge(connection, member_id, into, decision, run_id, tiers)
 
 
 def _merge(
-    connection: DbConnection, member_id: int, into: Member, decision: Decision, run_id: str
+    connection: DbConnection,
+    member_id: int,
+    into: Member,
+    decision: Decision,
+    run_id: str,
+    tiers: MergedTiers,
 ) -> Merged:
     values = decision.model_dump() | {
         "member_id": member_id,
         "into_id": into.member_id,
+        "tiers": tiers,
         "run_id": run_id,
     }
     row = connection.execute(query("corrections", "merge"), values).fetchone()
@@ -296,7 +339,8 @@ def unmerge(
             "another one" if of_member is None else f"member {of_member}"
         )
         raise CorrectionRefusedError(message)
-    return _merge(connection, member_id, Member(member_id, member_id), decision, run_id)
+    alone = Member(member_id, member_id)
+    return _merge(connection, member_id, alone, decision, run_id, "better")
 
 
 def _active(connection: DbConnection, member_id: int) -> tuple[int, int] | None:
@@ -324,10 +368,7 @@ def change_phone(
     the phone is somebody else's.
     """
     connection.execute(query("corrections", "lock_merges"))
-    member = find_member(connection, member_id)
-    if member.owner_id != member_id:
-        message = f"member {member_id} was merged into {member.owner_id}: change that one's phone"
-        raise CorrectionRefusedError(message)
+    find_owner(connection, member_id, "phone")
     row = connection.execute(
         query("corrections", "lock_member"), {"member_id": member_id}
     ).fetchone()
@@ -341,7 +382,7 @@ def change_phone(
             f"that phone is member {holder.member_id}'s. If both are one customer, merge them: "
             f"`twezah member merge {holder.member_id} {member_id}`; both numbers then count here"
         )
-        raise CorrectionRefusedError(message)
+        raise PhoneTakenError(message)
     former_id = _swap(
         connection, member_id, former, phone, holder, decision, run_id, keep_former=keep_former
     )
@@ -383,5 +424,6 @@ def _swap(
         return None
     row = connection.execute(query("corrections", "add_member"), {"phone": kept}).fetchone()
     assert row is not None
-    _merge(connection, row[0], Member(member_id, member_id), decision, run_id)
+    # Whoever only holds a number has no tiers.
+    _merge(connection, row[0], Member(member_id, member_id), decision, run_id, "into")
     return int(row[0])

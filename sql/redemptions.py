@@ -17,14 +17,14 @@ from loyalty.redemptions import HoldSeconds, Points, RedemptionRequest, Referenc
 from sql import balance
 from sql.actor import actor
 from sql.balance import MemberBalance
-from sql.corrections import CorrectionRefusedError
+from sql.corrections import CorrectionRefusedError, UnknownMemberError
 from sql.db import DbConnection
 from sql.named_queries import query
 
 __all__ = [
     "HoldSeconds", "InsufficientPointsError", "KeyReusedError", "MemberErasedError", "Points",
     "Redemption", "RedemptionRefusedError", "RedemptionRequest", "Reference", "Spent",
-    "UnknownMemberError", "UnknownRedemptionError", "Why", "WrongStateError", "cancel", "confirm",
+    "UnknownRedemptionError", "Why", "WrongStateError", "cancel", "confirm",
     "find", "redeem", "reverse",
 ]  # fmt: skip
 Step = Literal["redeemed", "cancelled", "reversed"]
@@ -37,10 +37,6 @@ _VERB: dict[Step, str] = {
 
 class RedemptionRefusedError(CorrectionRefusedError):
     """Nothing was spent and nothing changed. The message says why."""
-
-
-class UnknownMemberError(RedemptionRefusedError):
-    """There is no such member."""
 
 
 class UnknownRedemptionError(RedemptionRefusedError):

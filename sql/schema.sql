@@ -1045,24 +1045,29 @@ BEGIN
 END $function$;
 
 -- Takes up to so many requests from a bucket: how many were granted, or 0 and the seconds until one
--- is.
+-- is; and what is left in it.
 CREATE FUNCTION billing.take_tokens(of_subject text, wanted integer, per_second double precision,
     burst double precision)
- RETURNS TABLE(granted integer, wait_seconds double precision)
+ RETURNS TABLE(granted integer, wait_seconds double precision, tokens_left double precision)
  LANGUAGE plpgsql
 AS $function$
 DECLARE
     clock timestamptz := clock_timestamp();
     had float8;
 BEGIN
-    INSERT INTO billing.rate_bucket AS b (subject, tokens, filled_at) VALUES (of_subject, burst, clock)
+    INSERT INTO billing.rate_bucket AS b (subject, tokens, filled_at)
+    VALUES (of_subject, burst, clock)
     ON CONFLICT (subject) DO UPDATE SET
-        tokens = least(burst, b.tokens + per_second * greatest(0, extract(epoch FROM excluded.filled_at - b.filled_at))),
+        tokens = least(burst, b.tokens + per_second
+            * greatest(0, extract(epoch FROM excluded.filled_at - b.filled_at))),
         filled_at = greatest(b.filled_at, excluded.filled_at)
     RETURNING b.tokens INTO had;
     granted := greatest(0, least(wanted, floor(had)::integer));
     wait_seconds := CASE WHEN granted > 0 THEN 0 ELSE (1 - had) / per_second END;
-    IF granted > 0 THEN UPDATE billing.rate_bucket SET tokens = tokens - granted WHERE subject = of_subject; END IF;
+    tokens_left := had - granted;
+    IF granted > 0 THEN
+        UPDATE billing.rate_bucket SET tokens = tokens - granted WHERE subject = of_subject;
+    END IF;
     RETURN NEXT;
 END $function$;
 
@@ -1115,8 +1120,12 @@ CREATE TABLE loyalty.member (
     created_at timestamptz NOT NULL DEFAULT now(),
     -- IANA time zone of the customer, for promotions that look at their clock; null: the program's.
     timezone text,
+    -- Random id of the member for the app and for links: it says nothing and cannot be guessed.
+    -- Null once erased.
+    public_id uuid DEFAULT gen_random_uuid(),
     CONSTRAINT member_pkey PRIMARY KEY (member_id),
     CONSTRAINT member_phone_key UNIQUE (phone),
+    CONSTRAINT member_public_id_key UNIQUE (public_id),
     CONSTRAINT member_phone_check CHECK (phone ~ '^\+[1-9][0-9]{7,14}$'),
     CONSTRAINT member_timezone_check CHECK (timezone ~ '^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$')
 );
@@ -1201,15 +1210,21 @@ CREATE TABLE loyalty.member_tier (
     tier_no bigint GENERATED ALWAYS AS IDENTITY,
     -- Member.
     member_id bigint NOT NULL,
-    -- lead, silver, gold or platinum.
-    tier text NOT NULL,
+    -- lead, silver, gold or platinum; null: from then on no tier is set, so the program's entry
+    -- tier counts, or the one that it evaluates.
+    tier text,
     -- Sales issued from this instant on use this tier.
     valid_from timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
     -- Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
+    -- Why. No names and no phone numbers: analysts read it. Null: entered without one.
+    reason text,
+    -- Prefect flow run, command or request of the API that entered it; null: a database user.
+    run_id text,
     CONSTRAINT member_tier_pkey PRIMARY KEY (tier_no),
+    CONSTRAINT member_tier_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
     CONSTRAINT member_tier_tier_check CHECK (tier IN ('lead', 'silver', 'gold', 'platinum')),
     CONSTRAINT member_tier_valid_from_check CHECK (isfinite(valid_from)),
     CONSTRAINT member_tier_member_id_fkey FOREIGN KEY (member_id)
@@ -1330,26 +1345,37 @@ CREATE TRIGGER award_entry_noted AFTER INSERT ON loyalty.award_entry REFERENCING
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_awards();
 GRANT SELECT ON loyalty.award_entry TO analyst;
 
--- Who brought whom, as the loyalty app tells: one referrer per friend, for ever.
+-- Who brought whom: one referrer per friend. To correct or withdraw one, enter another row: the
+-- last row of a friend counts.
 CREATE TABLE loyalty.referral (
     -- Member who was referred.
     friend_id bigint NOT NULL,
-    -- Member who referred them.
-    referrer_id bigint NOT NULL,
+    -- Member who referred them; null: nobody did after all.
+    referrer_id bigint,
     -- When: sales of the friend from then on count.
     referred_at timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
     -- Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
-    CONSTRAINT referral_pkey PRIMARY KEY (friend_id),
+    -- Order of entry.
+    referral_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Why. No names and no phone numbers: analysts read it. Null: entered without one.
+    reason text,
+    -- Prefect flow run, command or request of the API that entered it; null: a database user.
+    run_id text,
+    CONSTRAINT referral_pkey PRIMARY KEY (referral_no),
     CONSTRAINT no_self_referral CHECK (friend_id <> referrer_id),
+    CONSTRAINT referral_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
     CONSTRAINT referral_referred_at_check CHECK (isfinite(referred_at)),
     CONSTRAINT referral_friend_id_fkey FOREIGN KEY (friend_id) REFERENCES loyalty.member(member_id),
     CONSTRAINT referral_referrer_id_fkey FOREIGN KEY (referrer_id)
         REFERENCES loyalty.member(member_id)
 );
+CREATE INDEX referral_friend ON loyalty.referral (friend_id, referral_no);
 CREATE INDEX referral_referrer ON loyalty.referral (referrer_id);
+CREATE TRIGGER referral_audited AFTER INSERT ON loyalty.referral FOR EACH ROW
+    EXECUTE FUNCTION audit.on_referral();
 CREATE TRIGGER referral_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.referral
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW TABLE AS changed
@@ -1363,7 +1389,8 @@ CREATE TABLE loyalty.member_merge (
     merge_no bigint GENERATED ALWAYS AS IDENTITY,
     -- Member whose sales go over.
     member_id bigint NOT NULL,
-    -- Member who has them now; its own phone, tiers and referrals count.
+    -- Member who has them now; its phone counts, its tiers as `tiers` says, and of two referrals
+    -- the earlier one.
     into_id bigint NOT NULL,
     -- Why: a second account, a new phone. No names and no phone numbers: analysts read it.
     reason text NOT NULL,
@@ -1373,8 +1400,12 @@ CREATE TABLE loyalty.member_merge (
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     -- Prefect flow run or command that entered it.
     run_id text,
+    -- Tiers that were set: better: of both the better one at each instant; into: those of into_id
+    -- alone.
+    tiers text NOT NULL DEFAULT 'better',
     CONSTRAINT member_merge_pkey PRIMARY KEY (merge_no),
     CONSTRAINT member_merge_reason_check CHECK (reason <> ''),
+    CONSTRAINT member_merge_tiers_check CHECK (tiers IN ('better', 'into')),
     CONSTRAINT member_merge_into_id_fkey FOREIGN KEY (into_id) REFERENCES loyalty.member(member_id),
     CONSTRAINT member_merge_member_id_fkey FOREIGN KEY (member_id)
         REFERENCES loyalty.member(member_id)
@@ -2183,6 +2214,16 @@ BEGIN
         WHERE w.member_id = ANY(members);
 END $function$;
 
+-- The tier of members who have none, by the program of that instant.
+CREATE FUNCTION loyalty.entry_tier_at(at timestamptz)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT p.entry_tier FROM loyalty.program p
+    WHERE p.valid_from <= at ORDER BY p.valid_from DESC LIMIT 1
+$function$;
+
 -- A merge, or its undoing, waits for whoever spends points of the members, and they for it.
 CREATE FUNCTION loyalty.lock_merging()
  RETURNS trigger
@@ -2258,9 +2299,10 @@ CREATE FUNCTION loyalty.mark_former_owners()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    PERFORM loyalty.mark_dirty(ARRAY(
-        SELECT m.into_id FROM loyalty.member_merge m WHERE m.member_id IN (SELECT member_id FROM changed)
-        UNION SELECT member_id FROM changed));
+    PERFORM loyalty.mark_dirty(ARRAY(SELECT loyalty.referral_line(ARRAY(
+        SELECT m.into_id FROM loyalty.member_merge m
+        WHERE m.member_id IN (SELECT member_id FROM changed)
+        UNION SELECT member_id FROM changed))));
     RETURN NULL;
 END $function$;
 
@@ -2281,19 +2323,14 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Marks both members of a new referral for the next award step.
+-- Marks all whose rewards may change with a referral, for the next award step.
 CREATE FUNCTION loyalty.mark_referrers()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    INSERT INTO loyalty.member_dirty (member_id)
-    SELECT m FROM (
-        SELECT friend_id FROM changed UNION SELECT referrer_id FROM changed
-        UNION SELECT owner_id FROM loyalty.merged_member
-        WHERE member_id IN (SELECT friend_id FROM changed UNION SELECT referrer_id FROM changed)
-    ) AS touched(m) ORDER BY m
-    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+    PERFORM loyalty.mark_dirty(ARRAY(SELECT loyalty.referral_line(ARRAY(
+        SELECT friend_id FROM changed UNION SELECT referrer_id FROM changed))));
     RETURN NULL;
 END $function$;
 
@@ -2327,12 +2364,7 @@ CREATE FUNCTION loyalty.mark_tier_change()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    INSERT INTO loyalty.member_dirty (member_id)
-    SELECT m FROM (
-        SELECT member_id FROM changed
-        UNION SELECT r.referrer_id FROM loyalty.referral r JOIN changed c ON c.member_id = r.friend_id
-    ) AS touched(m) ORDER BY m
-    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+    PERFORM loyalty.mark_dirty(ARRAY(SELECT DISTINCT member_id FROM changed));
     RETURN NULL;
 END $function$;
 
@@ -2530,6 +2562,29 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- The members, and everybody above them in the referrals that were ever entered.
+CREATE FUNCTION loyalty.referral_line(members bigint[])
+ RETURNS SETOF bigint
+ LANGUAGE sql
+ STABLE
+AS $function$
+    WITH RECURSIVE owned AS MATERIALIZED (
+        SELECT member_id, owner_id FROM loyalty.merged_member
+    ), entered AS MATERIALIZED (
+        SELECT DISTINCT coalesce(f.owner_id, r.friend_id) AS friend_id,
+               coalesce(o.owner_id, r.referrer_id) AS referrer_id
+        FROM loyalty.referral r
+        LEFT JOIN owned f ON f.member_id = r.friend_id
+        LEFT JOIN owned o ON o.member_id = r.referrer_id
+        WHERE r.referrer_id IS NOT NULL
+    ), line (member_id) AS (
+        SELECT m FROM unnest(members) AS m WHERE m IS NOT NULL
+        UNION SELECT o.owner_id FROM owned o WHERE o.member_id = ANY(members)
+        UNION SELECT e.referrer_id FROM line l JOIN entered e ON e.friend_id = l.member_id
+    )
+    SELECT member_id FROM line
+$function$;
+
 -- Refuses the statement: history is corrected by adding rows.
 CREATE FUNCTION loyalty.refuse_change()
  RETURNS trigger
@@ -2623,6 +2678,17 @@ AS $function$
         SELECT s.tier, s.valid_from FROM loyalty.tier_step s
         WHERE s.member_id = of_member AND s.valid_from <= now() ORDER BY s.valid_from DESC LIMIT 1
     ) s ON true
+$function$;
+
+-- How good a tier was at an instant: its multiplier in basis points; -1: the program had none such.
+CREATE FUNCTION loyalty.tier_rank(of_tier text, at timestamptz)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce((
+        SELECT (p.tier_rate_bps ->> coalesce(of_tier, p.entry_tier))::bigint
+        FROM loyalty.program p WHERE p.valid_from <= at ORDER BY p.valid_from DESC LIMIT 1), -1)
 $function$;
 
 -- Every entry with its cause: its reason, or "tier" where only the tier differs from the entry
@@ -2814,21 +2880,129 @@ CREATE VIEW loyalty.redemption_state AS
      LEFT JOIN loyalty.redemption_step v ON v.redemption_id = r.redemption_id
          AND v.step = 'reversed';
 
--- Referrals between the members that earn: merges are followed.
+-- Referrals between the members that earn, merges followed; also those that close a circle.
+-- friend_id: Member who was referred.
+-- referrer_id: Member who referred them.
+-- referred_at: When.
+CREATE VIEW loyalty.referral_between AS
+ SELECT friend_id, referrer_id, referred_at
+   FROM ( SELECT DISTINCT ON ((COALESCE(f.owner_id, r.friend_id))) COALESCE(f.owner_id,
+       r.friend_id) AS friend_id,
+            COALESCE(o.owner_id, r.referrer_id) AS referrer_id, r.referred_at
+           FROM ( SELECT DISTINCT ON (referral.friend_id) referral.friend_id,
+                    referral.referrer_id, referral.referred_at
+                   FROM loyalty.referral
+                  ORDER BY referral.friend_id, referral.referral_no DESC) r
+             LEFT JOIN loyalty.merged_member f ON f.member_id = r.friend_id
+             LEFT JOIN loyalty.merged_member o ON o.member_id = r.referrer_id
+          WHERE r.referrer_id IS NOT NULL
+          ORDER BY (COALESCE(f.owner_id, r.friend_id)), r.referred_at, r.friend_id) resolved
+  WHERE friend_id <> referrer_id;
+GRANT SELECT ON loyalty.referral_between TO analyst;
+
+-- Friends who brought, over any number of others, their own referrer: nobody did then.
+-- friend_id: Member who was referred.
+CREATE VIEW loyalty.referral_circle AS
+ WITH RECURSIVE between_them AS MATERIALIZED (
+         SELECT referral_between.friend_id, referral_between.referrer_id
+           FROM loyalty.referral_between
+        ), step(friend_id, referrer_id) AS (
+         SELECT b.friend_id, b.referrer_id
+           FROM between_them b
+          WHERE (EXISTS ( SELECT
+                   FROM between_them f
+                  WHERE f.referrer_id = b.friend_id)) AND (EXISTS ( SELECT
+                   FROM between_them r
+                  WHERE r.friend_id = b.referrer_id))
+        UNION
+         SELECT s.friend_id, b.referrer_id
+           FROM step s
+             JOIN between_them b ON b.friend_id = s.referrer_id
+          WHERE s.referrer_id <> s.friend_id
+        )
+ SELECT friend_id
+   FROM step
+  WHERE referrer_id = friend_id;
+GRANT SELECT ON loyalty.referral_circle TO analyst;
+
+-- Referrals that count, between the members that earn: merges are followed, and circles left out.
 -- friend_id: Member who was referred.
 -- referrer_id: Member who referred them.
 -- referred_at: When.
 CREATE VIEW loyalty.referral_owned AS
  SELECT friend_id, referrer_id, referred_at
-   FROM ( SELECT DISTINCT ON ((COALESCE(f.owner_id, r.friend_id))) COALESCE(f.owner_id,
-       r.friend_id) AS friend_id,
-            COALESCE(o.owner_id, r.referrer_id) AS referrer_id, r.referred_at
-           FROM loyalty.referral r
-             LEFT JOIN loyalty.merged_member f ON f.member_id = r.friend_id
-             LEFT JOIN loyalty.merged_member o ON o.member_id = r.referrer_id
-          ORDER BY (COALESCE(f.owner_id, r.friend_id)), r.referred_at, r.friend_id) resolved
-  WHERE friend_id <> referrer_id;
+   FROM loyalty.referral_between b
+  WHERE NOT (EXISTS ( SELECT
+           FROM loyalty.referral_circle c
+          WHERE c.friend_id = b.friend_id));
 GRANT SELECT ON loyalty.referral_owned TO analyst;
+
+-- Tiers that were set, as they count: the last row for an instant, merges followed.
+-- member_id: Member.
+-- valid_from: Sales from this instant on use this tier.
+-- tier: The tier; where one ended, the entry tier.
+CREATE VIEW loyalty.tier_set AS
+ SELECT entered.member_id, entered.valid_from,
+    COALESCE(entered.tier, loyalty.entry_tier_at(entered.valid_from)) AS tier
+   FROM ( SELECT DISTINCT ON (t.member_id, t.valid_from) t.member_id,
+            t.valid_from, t.tier
+           FROM loyalty.member_tier t
+          ORDER BY t.member_id, t.valid_from, t.tier_no DESC) entered
+  WHERE NOT (EXISTS ( SELECT
+           FROM loyalty.member_merge g
+          WHERE g.into_id = entered.member_id AND g.member_id <> g.into_id AND g.tiers = 'better'))
+UNION ALL
+ SELECT w.member_id, w.valid_from, best.tier
+   FROM ( SELECT DISTINCT o.member_id, t.valid_from
+           FROM ( SELECT DISTINCT g.into_id AS member_id
+                   FROM loyalty.member_merge g
+                  WHERE g.member_id <> g.into_id AND g.tiers = 'better') o
+             CROSS JOIN LATERAL ( SELECT o.member_id AS source_id
+                UNION ALL
+                 SELECT s.source_id
+                   FROM loyalty.tier_source s
+                  WHERE s.member_id = o.member_id) who
+             JOIN loyalty.member_tier t ON t.member_id = who.source_id) w
+     CROSS JOIN LATERAL ( SELECT COALESCE(latest.tier, loyalty.entry_tier_at(w.valid_from)) AS tier
+           FROM ( SELECT w.member_id AS source_id
+                UNION ALL
+                 SELECT s.source_id
+                   FROM loyalty.tier_source s
+                  WHERE s.member_id = w.member_id) who
+             CROSS JOIN LATERAL ( SELECT t.tier
+                   FROM loyalty.member_tier t
+                  WHERE t.member_id = who.source_id AND t.valid_from <= w.valid_from
+                  ORDER BY t.valid_from DESC, t.tier_no DESC
+                 LIMIT 1) latest
+          ORDER BY (loyalty.tier_rank(latest.tier, w.valid_from)) DESC, latest.tier
+         LIMIT 1) best;
+GRANT SELECT ON loyalty.tier_set TO analyst;
+
+-- Merged members whose tiers count for the member they were merged into.
+-- member_id: Member who earns.
+-- source_id: Member who was merged into them.
+CREATE VIEW loyalty.tier_source AS
+ WITH RECURSIVE link AS (
+         SELECT DISTINCT ON (member_merge.member_id) member_merge.member_id,
+            member_merge.into_id, member_merge.tiers
+           FROM loyalty.member_merge
+          ORDER BY member_merge.member_id, member_merge.merge_no DESC
+        ), path(member_id, into_id) AS (
+         SELECT link.member_id, link.into_id
+           FROM link
+          WHERE link.into_id <> link.member_id AND link.tiers = 'better'
+        UNION
+         SELECT p_1.member_id, l.into_id
+           FROM path p_1
+             JOIN link l ON l.member_id = p_1.into_id
+          WHERE l.into_id <> l.member_id AND l.tiers = 'better'
+        )
+ SELECT into_id AS member_id, member_id AS source_id
+   FROM path p
+  WHERE NOT (EXISTS ( SELECT
+           FROM link l
+          WHERE l.member_id = p.into_id AND l.into_id <> l.member_id));
+GRANT SELECT ON loyalty.tier_source TO analyst;
 
 -- When a member's tier changed, and to which: evaluated, or set by the loyalty app.
 -- member_id: Member.
@@ -2842,14 +3016,11 @@ CREATE VIEW loyalty.tier_step AS
           ORDER BY tier_entry.member_id, tier_entry.valid_from, tier_entry.entry_no DESC) last
   WHERE last.tier IS NOT NULL
 UNION ALL
- SELECT given.member_id, given.valid_from, given.tier
-   FROM ( SELECT DISTINCT ON (member_tier.member_id, member_tier.valid_from) member_tier.member_id,
-            member_tier.valid_from, member_tier.tier
-           FROM loyalty.member_tier
-          ORDER BY member_tier.member_id, member_tier.valid_from, member_tier.tier_no DESC) given
+ SELECT s.member_id, s.valid_from, s.tier
+   FROM loyalty.tier_set s
   WHERE NOT (EXISTS ( SELECT
            FROM loyalty.tier_entry e
-          WHERE e.member_id = given.member_id));
+          WHERE e.member_id = s.member_id));
 GRANT SELECT ON loyalty.tier_step TO analyst;
 
 
@@ -3179,6 +3350,20 @@ CREATE VIEW analytics.redemption_value AS
          OR r.redeemed_at < v.valid_to)
   WHERE r.state = 'redeemed';
 GRANT SELECT ON analytics.redemption_value TO analyst;
+
+-- One row per member who was referred, as it counts now; merges are followed.
+-- friend_id: Member who was referred (pseudonymous).
+-- referrer_id: Member who referred them (pseudonymous).
+-- referred_at: When: sales of the friend from then on count.
+-- in_circle: Whether the friend referred the referrer, directly or over others: then it gives
+--     nothing.
+CREATE VIEW analytics.referral AS
+ SELECT friend_id, referrer_id, referred_at,
+    (EXISTS ( SELECT
+           FROM loyalty.referral_circle c
+          WHERE c.friend_id = b.friend_id)) AS in_circle
+   FROM loyalty.referral_between b;
+GRANT SELECT ON analytics.referral TO analyst;
 
 -- Records that would have taken points back or changed a sale in the ledger, and could not be used:
 -- the old points stand.
@@ -3782,6 +3967,21 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- Records referrals, also corrected and withdrawn ones.
+CREATE FUNCTION audit.on_referral()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE WHEN NEW.referrer_id IS NULL THEN 'referral.withdraw' ELSE 'referral' END, 'success',
+        'member ' || NEW.friend_id,
+        jsonb_build_object('referral_no', NEW.referral_no, 'referrer', NEW.referrer_id,
+            'author', NEW.recorded_by),
+        of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
 -- Records declarations of which system's document counts.
 CREATE FUNCTION audit.on_sale_precedence()
  RETURNS trigger
@@ -3838,11 +4038,15 @@ CREATE FUNCTION audit.on_tiers()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
-DECLARE many bigint; one bigint;
+DECLARE many bigint; one bigint; run text; tier_nos jsonb;
 BEGIN
-    SELECT count(DISTINCT member_id), min(member_id) INTO many, one FROM changed;
+    SELECT count(DISTINCT member_id), min(member_id), min(run_id),
+           CASE WHEN count(*) = 1 THEN jsonb_build_object('tier_no', min(tier_no)) ELSE '{}' END
+    INTO many, one, run, tier_nos FROM changed;
     IF many > 0 THEN
-        PERFORM audit.record('tiers', 'success', CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END, of_records => many);
+        PERFORM audit.record(
+            'tiers', 'success', CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END,
+            tier_nos, of_records => many, of_run_id => run);
     END IF;
     RETURN NULL;
 END $function$;

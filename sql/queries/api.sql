@@ -5,6 +5,10 @@ SELECT set_config('statement_timeout', %(statement_ms)s, false),
        set_config('idle_in_transaction_session_timeout', '30s', false),
        set_config('TimeZone', 'UTC', false),
        set_config('twezah.actor', 'api', false)
+-- name: limit_transaction
+-- The same for one transaction of a pooled connection.
+SELECT set_config('statement_timeout', %(statement_ms)s, true),
+       set_config('lock_timeout', %(lock_ms)s, true)
 -- name: alive
 -- Whether the database answers.
 SELECT 1
@@ -13,7 +17,7 @@ SELECT 1
 SELECT max(name) FROM public.schema_migration
 -- name: take_tokens
 -- Takes requests out of a token bucket: whether they are granted, or how long to wait.
-SELECT granted, wait_seconds FROM billing.take_tokens(%(subject)s, %(wanted)s, %(per_second)s,
+SELECT granted, wait_seconds, tokens_left FROM billing.take_tokens(%(subject)s, %(wanted)s, %(per_second)s,
     %(burst)s)
 -- name: save_attempts
 -- The audit of HTTP requests, many rows at once.

@@ -32,8 +32,9 @@ WHERE adjustment_id = %(adjustment_id)s FOR NO KEY UPDATE
 SELECT adjustment_id FROM loyalty.adjustment WHERE voids_id = %(adjustment_id)s
 -- name: merge
 -- Enters a merge; into oneself: it is undone.
-INSERT INTO loyalty.member_merge (member_id, into_id, reason, recorded_by, run_id)
-VALUES (%(member_id)s, %(into_id)s, %(reason)s, %(author)s, %(run_id)s) RETURNING merge_no
+INSERT INTO loyalty.member_merge (member_id, into_id, reason, recorded_by, run_id, tiers)
+VALUES (%(member_id)s, %(into_id)s, %(reason)s, %(author)s, %(run_id)s, %(tiers)s)
+RETURNING merge_no
 -- name: lock_merges
 -- One merge, or change of a phone, at a time: together two could make a circle.
 SELECT pg_advisory_xact_lock(hashtextextended('loyalty.member_merge', 3))

@@ -59,7 +59,7 @@ WHERE n.nspname = ANY(%(schemas)s) AND c.relkind = 'r' AND a.attnum > 0 AND NOT 
 ORDER BY 1, 2, a.attnum
 -- name: forget_phones
 -- Takes the phones off the members.
-UPDATE loyalty.member SET phone = NULL WHERE member_id = ANY(%(members)s)
+UPDATE loyalty.member SET phone = NULL, public_id = NULL WHERE member_id = ANY(%(members)s)
 -- name: record
 -- Enters the erasure; once per member.
 INSERT INTO loyalty.member_erasure (member_id, reason, author, run_id)

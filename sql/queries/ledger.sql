@@ -34,11 +34,9 @@ LEFT JOIN billing.award_policy_span p ON p.award_when = 'paid'
 -- the time.)
 WHERE i.member_id = ANY((SELECT %(members)s::bigint[])::bigint[])
 -- name: tiers
--- The tier that was set last, per instant from which it is valid.
-SELECT DISTINCT ON (member_id, valid_from) member_id,
-       (extract(epoch FROM valid_from) * 1000000)::bigint, tier
-FROM loyalty.member_tier WHERE member_id = ANY(%(members)s)
-ORDER BY member_id, valid_from, tier_no DESC
+-- The tiers that were set, as they count: per instant from which one is valid.
+SELECT member_id, (extract(epoch FROM valid_from) * 1000000)::bigint, tier
+FROM loyalty.tier_set WHERE member_id = ANY(%(members)s) ORDER BY member_id, valid_from
 -- name: posted
 -- The last entry of each chain: what is posted for each sale.
 SELECT DISTINCT ON (member_id, external_id, account, system)

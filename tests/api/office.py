@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from psycopg import sql
 
 from api.app import create_app
 from api.config import Config
-from api.runs import Deployment, NoDeploymentError, PrefectAwayError, Run, Runs
+from api.runs import Deployment, NoDeploymentError, PrefectAwayError, Run, Runs, RunState
 from api.serve import server_config
 from settings import PROJECT_ROOT, Settings
 from sql import keys, webhooks
@@ -35,6 +36,9 @@ from sql.endpoints import NewEndpoint, create_endpoint
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four bytes!!").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the secret before this one....").decode()
 
+RUN_ID = "0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"
+STARTED_AT = datetime(2026, 5, 20, 8, 30, tzinfo=UTC)
+
 
 class FakeRuns(Runs):
     """A Prefect server that knows one connection; with `away`, none."""
@@ -42,13 +46,15 @@ class FakeRuns(Runs):
     def __init__(self) -> None:
         self.started: list[tuple[str, dict[str, Any], str | None]] = []
         self.away = False
+        #: How often somebody asked for a run, which ends at the third time.
+        self.asked = 0
 
     async def start(
         self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None
     ) -> Run:
         if self.away:
             raise PrefectAwayError("away")
-        if deployment not in ("sync-xero", "webhooks"):
+        if deployment not in ("sync-xero", "webhooks", "award-waiting"):
             raise NoDeploymentError(deployment)
         same = [
             n for n, one in enumerate(self.started) if idempotency_key and one[2] == idempotency_key
@@ -59,6 +65,17 @@ class FakeRuns(Runs):
 
     async def ensure(self, deployment: str) -> Run:
         return await self.start(deployment, {})
+
+    async def find(self, run_id: str) -> RunState | None:
+        if self.away:
+            raise PrefectAwayError("away")
+        self.asked += 1
+        ended = self.asked >= 3
+        return None if run_id != RUN_ID else RunState(
+            RUN_ID, "wise-otter", "xero", "Completed" if ended else "Running",
+            True if ended else None, "2 new" if ended else None, STARTED_AT,
+            STARTED_AT if ended else None,
+        )  # fmt: skip
 
     async def connections(self) -> list[Deployment]:
         if self.away:

@@ -113,7 +113,7 @@ def test_transactions_are_explained_and_follow_a_merge(told: tuple[Office, Books
     )
     assert before["A"]["explanation"].endswith("= base 1000 + tier 200 = 1200")
     with books.transaction() as connection:
-        corrections.merge(connection, first, second, WHY, "by hand")
+        corrections.merge(connection, first, second, WHY, "by hand", tiers="into")
     books.award()
     after = transactions()
     assert (after["A"]["member_id"], after["A"]["points"], after["A"]["parts"][0]["points"]) == (

@@ -23,6 +23,7 @@ VIEWS = [
     "points_history",
     "redemption",
     "redemption_value",
+    "referral",
     "refused_correction",
     "reject",
     "sale",
@@ -37,7 +38,7 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "change", "delivery", "refused_correction", "reject", "http_attempt",
+    "adjustment", "change", "delivery", "referral", "refused_correction", "reject", "http_attempt",
     "left_out_sale", "sale_note", "sync_attempt",
     "tier_history", "webhook", "point_value", "redemption", "redemption_value",
 )  # fmt: skip

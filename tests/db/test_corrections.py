@@ -42,9 +42,11 @@ def void(books: Books, number: int, *, key: str = "v1") -> corrections.Adjusted:
         return corrections.void_adjustment(connection, number, WHY, key, "by hand")
 
 
-def merge(books: Books, member: int, into: int) -> corrections.Merged:
+def merge(
+    books: Books, member: int, into: int, tiers: corrections.MergedTiers = "better"
+) -> corrections.Merged:
     with books.transaction() as connection:
-        return corrections.merge(connection, member, into, WHY, "by hand")
+        return corrections.merge(connection, member, into, WHY, "by hand", tiers=tiers)
 
 
 def unmerge(books: Books, member: int) -> corrections.Merged:
@@ -202,10 +204,10 @@ class TestMerges:
             (1, 1500)
         ]
 
-    def test_the_tier_is_that_of_who_earns(self, two: Books) -> None:
+    def test_the_tier_is_that_of_who_earns_where_asked_for(self, two: Books) -> None:
         two.set_tier(2, "gold", NOON - HOUR)
         two.set_tier(1, "platinum", NOON - HOUR)
-        merge(two, 1, 2)
+        merge(two, 1, 2, tiers="into")
         post(two)
         assert balances(two) == {2: 2250 + 4500}
 

@@ -18,6 +18,7 @@ from loyalty.corrections import Adjustment, Decision
 from loyalty.redemptions import PointValue, RedemptionRequest
 from sql import balance, corrections, point_values, redemptions
 from sql.balance import MemberBalance
+from sql.corrections import UnknownMemberError
 from sql.db import connect
 from sql.erasure import erase
 from sql.explain_member import explain_member
@@ -28,7 +29,6 @@ from sql.redemptions import (
     MemberErasedError,
     RedemptionRefusedError,
     Spent,
-    UnknownMemberError,
     UnknownRedemptionError,
     WrongStateError,
 )

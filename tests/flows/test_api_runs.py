@@ -1,9 +1,11 @@
 """What the HTTP API asks of a real Prefect server: a run, the same run again, and what is connected."""
 
 import asyncio
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.states import Failed
 
 from api.runs import NoDeploymentError, PrefectAwayError, Runs
 from tests.flows.office import DEPLOYMENT, Office
@@ -29,6 +31,30 @@ def test_a_run_is_started_once_for_each_name(office: Office) -> None:
         assert run.parameters["system"] == "xero"
         for each in (first, other):
             client.delete_flow_run(each)  # type: ignore[arg-type]
+
+
+def test_a_run_is_asked_for_its_end(office: Office) -> None:
+    started = asyncio.run(Runs().start(DEPLOYMENT, {"system": "xero"}))
+    assert asyncio.run(Runs().find(str(uuid4()))) is None
+    assert asyncio.run(Runs().find(started.run_id)) is None, "it synchronises no connection"
+    with get_client(sync_client=True) as client:
+        run_id = UUID(started.run_id)
+        flow_id = client.read_flow_run(run_id).flow_id
+        deployment_id = client.create_deployment(flow_id, name="sync-shop")
+        run = client.create_flow_run_from_deployment(deployment_id)
+        waiting = asyncio.run(Runs().find(str(run.id)))
+        assert waiting is not None
+        assert (waiting.connection, waiting.state, waiting.succeeded) == (
+            "shop", "Scheduled", None,
+        )  # fmt: skip
+        client.set_flow_run_state(run.id, Failed(name="Refused", message="no"), force=True)
+        ended = asyncio.run(Runs().find(str(run.id)))
+        assert ended is not None
+        assert (ended.state, ended.succeeded, ended.message) == ("Refused", False, "no")
+        assert ended.ended_at is not None
+        for each in (run_id, run.id):
+            client.delete_flow_run(each)
+        client.delete_deployment(deployment_id)
 
 
 def test_runs_that_nobody_takes_up_do_not_pile_up(office: Office) -> None:

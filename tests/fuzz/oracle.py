@@ -111,7 +111,13 @@ def due_for(truth: Truth, state: State, owner: int, back: int = 0) -> int:
     if net == 0:
         return 0
     rule = _last(truth.rules, state.hour) or INSTALLED
-    tier_bps = TIER_BPS[tier_at(truth.tiers, owner, state.hour, rule.entry_tier)]
+    tiers = [
+        tier
+        for customer in (owner, *(one for one in truth.merged if truth.owner(one) == owner))
+        if (tier := tier_at(truth.tiers, customer, state.hour)) is not None
+    ]
+    # Of merged customers the better tier counts.
+    tier_bps = max((TIER_BPS[tier] for tier in tiers), default=TIER_BPS[rule.entry_tier])
     season_bps = season_at(truth.rules, state.hour) if net > 0 and state.kind not in TAKES else BPS
     numerator = abs(net) * rule.rate_bps * tier_bps * season_bps
     magnitude = rounded(numerator, 10 ** DIGITS[state.currency] * BPS**3, rule.rounding)
@@ -133,11 +139,11 @@ def rounded(numerator: int, denominator: int, how: str) -> int:
     return whole + up
 
 
-def tier_at(tiers: Sequence[Tier], customer: int, hour: int, entry: str) -> str:
-    """The tier in force: the latest one begun; of two for one hour, the one entered last."""
+def tier_at(tiers: Sequence[Tier], customer: int, hour: int) -> str | None:
+    """The tier that was set: the latest one begun; of two for one hour, the one entered last."""
     begun = [one for one in tiers if one.customer == customer and one.hour <= hour]
     if not begun:
-        return entry
+        return None
     latest = max(one.hour for one in begun)
     return [one.tier for one in begun if one.hour == latest][-1]
 

@@ -53,8 +53,9 @@ def create(
         list[str],
         typer.Option(
             help=(
-                "What it may do, repeatable: transactions:read, members:read, status:read, "
-                "sync:start, metrics:read, audit:read."
+                "What it may do, repeatable: transactions:read, members:read, members:write, "
+                "members:merge, tiers:write, referrals:write, status:read, sync:start, "
+                "metrics:read, audit:read."
             )
         ),
     ],

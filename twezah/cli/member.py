@@ -1,7 +1,9 @@
-"""Commands about members: find, merge, unmerge, phone, erase."""
+"""Commands about members: find, register, tier, referral, merge, unmerge, phone, erase."""
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import typer
 
@@ -10,9 +12,22 @@ from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
 from twezah.cli.options import Json, Who, Why
 from twezah.cli.output import print_json, say
 
+# For annotations only: they import the database driver, which no other command needs at start.
+if TYPE_CHECKING:
+    from loyalty.corrections import Decision
+    from sql.db import DbConnection
+
 member = typer.Typer(
-    no_args_is_help=True, help="Who is who: find a member, merge two, change a phone."
+    no_args_is_help=True,
+    help="Members: find, register, merge two; tiers, referrals and phones.",
 )
+From = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"],
+        help="Sales from here on; UTC. Now, if left out.",
+    ),
+]
 
 Number = Annotated[int, typer.Argument(metavar="MEMBER", help="The member's number.")]
 
@@ -20,6 +35,15 @@ Number = Annotated[int, typer.Argument(metavar="MEMBER", help="The member's numb
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     member.command(epilog="Example: `twezah member find --json`, and then type the phone")(find)
+    member.command("register", epilog="Example: `twezah member register`, and then type the phone")(
+        register_phone
+    )
+    member.command(
+        epilog="Example: `twezah member tier 17 gold --reason 'Invited' --author 'Ana, support'`"
+    )(tier)
+    member.command(
+        epilog=("Example: `twezah member referral 17 4 --reason 'Said so' --author 'Ana, support'`")
+    )(referral)
     member.command(
         epilog=(
             "Example: `twezah member merge 17 4 --reason 'Same customer' --author 'Ana, support'`"
@@ -64,34 +88,23 @@ def find(json: Json = False) -> None:
         print(f"member {result.member_id}, merged into {result.owner_id}")
 
 
-def merge(
-    member_id: Number,
-    into: Annotated[
-        int, typer.Argument(metavar="INTO", help="The member who earns for both from now on.")
-    ],
-    reason: Why,
-    author: Who,
-    json: Json = False,
+class _Result(Protocol):
+    """What a decision came to."""
+
+    def to_text(self) -> str:
+        """One line."""
+
+
+def _enter(
+    what: str,
+    reason: str,
+    author: str,
+    act: "Callable[[DbConnection, Decision, str], _Result]",
+    *,
+    json: bool,
 ) -> None:
-    """Merge two members who are one customer: MEMBER's points become INTO's, at INTO's tier.
-
-    This is for all that MEMBER earned and will earn. The sales stay as they are; the points move by
-    entries of their own. `twezah member unmerge` takes it back.
-    """
-    _decide("merge", member_id, into, reason, author, json=json)
-
-
-def unmerge(member_id: Number, reason: Why, author: Who, json: Json = False) -> None:
-    """Take a merge back: everybody has the points they would have without it."""
-    _decide("unmerge", member_id, None, reason, author, json=json)
-
-
-def _decide(
-    what: str, member_id: int, into: int | None, reason: str, author: str, *, json: bool
-) -> None:
-    """Enters a merge, or (`into` is None) its undoing, and posts what is due then."""
+    """Enters a decision, posts what is due then, and says what it came to."""
     from loyalty.corrections import Decision
-    from sql import corrections
     from sql.db import connect
 
     run_id = command_id(f"member {what}")
@@ -99,16 +112,123 @@ def _decide(
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn:
             with connect(dsn) as connection:
-                if into is None:
-                    result = corrections.unmerge(connection, member_id, decision, run_id)
-                else:
-                    result = corrections.merge(connection, member_id, into, decision, run_id)
+                result = act(connection, decision, run_id)
                 connection.commit()
             post_waiting(dsn, run_id)
     if json:
         print_json(result)
     else:
         print(result.to_text())
+
+
+def register_phone(json: Json = False) -> None:
+    """Register a member before the first sale; says the number of whoever has the phone already.
+
+    The phone is asked for, or read from stdin: it must not be an argument.
+    """
+    from sql import members
+    from sql.db import connect
+
+    wanted = _ask_phone()
+    with ledger() as dsn, connect(dsn) as connection:
+        result = members.register(connection, wanted, command_id("member register"))
+        connection.commit()
+    if json:
+        print_json(result)
+    else:
+        print(result.to_text())
+
+
+def tier(
+    member_id: Number,
+    reason: Why,
+    author: Who,
+    name: Annotated[
+        str, typer.Argument(metavar="[TIER]", help="E.g. gold. Left out: end the tier that is set.")
+    ] = "",
+    valid_from: From = None,
+    json: Json = False,
+) -> None:
+    """Set a member's tier from an instant on, or end the one that is set.
+
+    Sales since then are computed again. To correct a tier, name its own instant.
+    """
+    from sql import members
+
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+        return members.set_tier(
+            connection, member_id, name or None, _utc(valid_from), decision, run_id
+        )
+
+    _enter("tier", reason, author, act, json=json)
+
+
+def referral(
+    member_id: Number,
+    reason: Why,
+    author: Who,
+    referrer_id: Annotated[
+        int | None,
+        typer.Argument(metavar="[REFERRER]", help="Who referred them. Left out: nobody did."),
+    ] = None,
+    referred_at: From = None,
+    json: Json = False,
+) -> None:
+    """Enter who referred a member, correct it, or withdraw it.
+
+    Rewards that another referrer was given are taken back. Referrals in a circle give nothing.
+    """
+    from sql import members
+
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+        return members.set_referral(
+            connection, member_id, referrer_id, _utc(referred_at), decision, run_id
+        )
+
+    _enter("referral", reason, author, act, json=json)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def merge(
+    member_id: Number,
+    into: Annotated[
+        int, typer.Argument(metavar="INTO", help="The member who earns for both from now on.")
+    ],
+    reason: Why,
+    author: Who,
+    tiers: Annotated[
+        Literal["better", "into"],
+        typer.Option(help="Tiers that were set: the better one of both, or those of INTO alone."),
+    ] = "better",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    json: Json = False,
+) -> None:
+    """Merge two members who are one customer: MEMBER's points become INTO's.
+
+    This is for all that MEMBER earned and will earn. The sales stay as they are; the points move by
+    entries of their own. `twezah member unmerge` takes it back.
+    """
+    from sql import corrections, merge_preview
+
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+        enter = merge_preview.preview if dry_run else corrections.merge
+        result: _Result = enter(connection, member_id, into, decision, run_id, tiers=tiers)
+        return result
+
+    _enter("merge", reason, author, act, json=json)
+
+
+def unmerge(member_id: Number, reason: Why, author: Who, json: Json = False) -> None:
+    """Take a merge back: everybody has the points they would have without it."""
+    from sql import corrections
+
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+        return corrections.unmerge(connection, member_id, decision, run_id)
+
+    _enter("unmerge", reason, author, act, json=json)
 
 
 def phone(
@@ -129,23 +249,16 @@ def phone(
     Billing systems go on naming the former number for a while; sales under it still count here,
     unless it is given up.
     """
-    from loyalty.corrections import Decision
     from sql import corrections
-    from sql.db import connect
 
-    run_id = command_id("member phone")
-    with refusals():
-        decision = Decision(reason=reason, author=author)
-        wanted = _ask_phone()
-        with ledger() as dsn, connect(dsn) as connection:
-            result = corrections.change_phone(
-                connection, member_id, wanted, decision, run_id, keep_former=not give_up_former
-            )
-            connection.commit()
-    if json:
-        print_json(result)
-    else:
-        print(result.to_text())
+    wanted = _ask_phone()
+
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+        return corrections.change_phone(
+            connection, member_id, wanted, decision, run_id, keep_former=not give_up_former
+        )
+
+    _enter("phone", reason, author, act, json=json)
 
 
 def erase(

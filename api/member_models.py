@@ -1,0 +1,167 @@
+"""What is asked and answered about members, their tiers and referrals."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.models import MEMBER, Zulu
+from sql.corrections import MergedTiers
+from sql.members import Author, Reason
+
+MemberRef = Annotated[
+    str,
+    Field(
+        pattern=MEMBER,
+        description="A member's number, or their `public_id`.",
+        examples=["7d0c9f4e-5d3b-4f0e-9a58-1c2b3a4d5e6f"],
+    ),
+]
+Phone = Annotated[
+    str,
+    Field(
+        min_length=3,
+        max_length=40,
+        description="As people write it; with country code, or local.",
+        examples=["+244 923 456 789"],
+    ),
+]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DecisionBody(_Asked):
+    """Why something is entered, and who decided it."""
+
+    reason: Reason = Field(
+        description="Kept for good. No names and no phone numbers: analysts read it.",
+        examples=["Invited to the gold tier"],
+    )
+    author: Author | None = Field(
+        default=None,
+        description="Who decided it; kept for good. The API key, if left out.",
+        examples=["Ana, support"],
+    )
+
+
+class RegistrationBody(_Asked):
+    """A member before the first sale."""
+
+    phone: Phone
+
+
+class TierBody(DecisionBody):
+    """A tier from an instant on."""
+
+    tier: str = Field(min_length=1, max_length=40, examples=["gold"])
+    valid_from: datetime | None = Field(
+        default=None, description="Sales from here on; UTC unless it says. Now, if left out."
+    )
+
+
+class TierEndBody(DecisionBody):
+    """The end of the tier that is set."""
+
+    valid_from: datetime | None = Field(
+        default=None, description="From here on nothing is set. Now, if left out."
+    )
+
+
+class ReferralBody(DecisionBody):
+    """Who referred the member."""
+
+    referrer: MemberRef | None = Field(description="null: nobody did after all.")
+    referred_at: datetime | None = Field(
+        default=None,
+        description=(
+            "Sales from here on count; UTC unless it says. As entered before, or now, if left out."
+        ),
+    )
+
+
+class PhoneBody(DecisionBody):
+    """Another phone."""
+
+    phone: Phone
+    give_up_former: bool = Field(
+        default=False, description="Sales under the former number are a new customer's."
+    )
+
+
+class MergeBody(DecisionBody):
+    """The member who earns for both."""
+
+    into: MemberRef
+    tiers: MergedTiers = Field(
+        default="better",
+        description=(
+            "Of the tiers that were set, better: the better one of both at each instant; "
+            "into: those of `into` alone."
+        ),
+    )
+    dry_run: bool = Field(default=False, description="Only say what would change.")
+
+
+class Referral(BaseModel):
+    """Who referred a member."""
+
+    referrer_id: int = Field(examples=[17])
+    referred_at: Zulu
+    counts: bool = Field(
+        description="false: the member referred them, directly or over others; nobody is rewarded."
+    )
+
+
+class Member(BaseModel):
+    """A member, without points."""
+
+    member_id: int = Field(description="Our number.", examples=[42])
+    public_id: str | None = Field(
+        description=(
+            "Random id for the app and for links: it says nothing and cannot be guessed. "
+            "null once the member was erased."
+        ),
+        examples=["7d0c9f4e-5d3b-4f0e-9a58-1c2b3a4d5e6f"],
+    )
+    created_at: Zulu = Field(description="Registered, or first sale stored.")
+    tier: str = Field(description="In force now.", examples=["silver"])
+    tier_since: Zulu | None = Field(description="null: from the beginning.")
+    merged_into: int | None = Field(description="The member who earns for this one.")
+    referral: Referral | None
+
+
+class TierEntry(BaseModel):
+    """A tier that was set."""
+
+    valid_from: Zulu
+    tier: str | None = Field(description="null: from then on nothing is set.", examples=["gold"])
+    recorded_at: Zulu
+    reason: str | None
+
+
+class Tiers(BaseModel):
+    """The tiers that were set for a member, the latest first; each ends the one before it."""
+
+    member_id: int = Field(examples=[42])
+    items: list[TierEntry]
+
+
+class MemberChange(BaseModel):
+    """Balance and tier of one member before and after a merge."""
+
+    member_id: int = Field(examples=[17])
+    balance_points_before: int = Field(examples=[1500])
+    balance_points_after: int = Field(examples=[0])
+    tier_before: str = Field(examples=["silver"])
+    tier_after: str = Field(examples=["silver"])
+
+
+class MergeResult(BaseModel):
+    """What a merge changes. Points are posted some seconds later."""
+
+    state: Literal["merged", "preview"]
+    member_id: int = Field(examples=[17])
+    owner_id: int = Field(description="Who earns for both.", examples=[42])
+    changes: list[MemberChange]

@@ -1,0 +1,204 @@
+"""Members, tiers and referrals through the API: each change once, and refusals as problems."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.office import Office
+
+WHY = {"reason": "campaign"}
+_phones = itertools.count(923_700_001)
+
+
+def phone() -> str:
+    """One that nobody has."""
+    return f"+244{next(_phones)}"
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.json()["type"].rpartition(":")[2]
+
+
+class App:
+    """The loyalty app, with a key for everything about members."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self.key = office.key(
+            "members:read", "members:write", "members:merge", "tiers:write", "referrals:write"
+        )
+
+    def ask(self, method: str, path: str, body: Any = None, name: str = "") -> httpx.Response:
+        headers = {**self.key, **({"Idempotency-Key": name} if name else {})}
+        return self.office.http.request(method, f"/api/members{path}", json=body, headers=headers)
+
+    def member(self, number: str | None = None) -> dict[str, Any]:
+        """A new member."""
+        answer = self.ask("POST", "", {"phone": number or phone()})
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+
+@pytest.fixture
+def app(office: Office) -> App:
+    return App(office)
+
+
+def test_a_member_is_registered_once(app: App) -> None:
+    number = phone()
+    answers = [app.ask("POST", "", {"phone": text}) for text in (number, f" {number[4:]} ")]
+    assert [answer.status_code for answer in answers] == [201, 200]
+    first, again = (answer.json() for answer in answers)
+    assert first == again
+    assert number not in answers[0].text
+    assert answers[0].headers["location"] == f"/api/members/{first['public_id']}"
+    assert (first["tier"], first["merged_into"], first["referral"]) == ("lead", None, None)
+    assert problem(app.ask("POST", "", {"phone": "12"})) == (422, "invalid_request")
+    assert problem(app.ask("POST", "", {"phone": "not one"})) == (422, "no_phone")
+
+
+def test_a_member_is_named_by_number_or_by_public_id(app: App) -> None:
+    made = app.member()
+    for name in (made["member_id"], made["public_id"]):
+        assert app.ask("GET", f"/{name}").json() == made
+        assert app.ask("GET", f"/{name}/balance").json()["member_id"] == made["member_id"]
+        assert app.ask("GET", f"/{name}/history").json()["items"] == []
+    unknown = "00000000-0000-4000-8000-000000000000"
+    assert problem(app.ask("GET", f"/{unknown}/balance")) == (404, "unknown_member")
+    assert problem(app.ask("GET", f"/{2**63}")) == (404, "unknown_member")
+    assert problem(app.ask("GET", "/ana")) == (422, "invalid_request")
+
+
+def test_a_tier_is_set_corrected_and_ended(app: App) -> None:
+    path = f"/{app.member()['public_id']}/tiers"
+    at = {"valid_from": "2026-01-01T00:00:00Z"}
+    assert app.ask("POST", path, {"tier": "gold", **at, **WHY}).status_code == 200
+    assert app.ask("POST", path, {"tier": "silver", **at, **WHY}).status_code == 200
+    assert app.ask("POST", path, {"tier": "silver", **at, **WHY}).status_code == 200
+    ended = app.ask("POST", f"{path}/end", {"valid_from": "2026-02-01", **WHY}).json()
+    assert [(each["tier"], each["valid_from"]) for each in ended["items"]] == [
+        (None, "2026-02-01T00:00:00Z"), ("silver", "2026-01-01T00:00:00Z"),
+    ]  # fmt: skip
+    assert app.ask("GET", path).json() == ended
+    assert problem(app.ask("POST", path, {"tier": "vip", **WHY})) == (422, "unknown_tier")
+    assert problem(app.ask("POST", path, {"tier": "gold"})) == (422, "invalid_request")
+    author = "SELECT DISTINCT recorded_by FROM loyalty.member_tier WHERE member_id = %s"
+    prefix = app.key["Authorization"].removeprefix("Bearer ").rsplit("_", 1)[0]
+    assert app.office.rows(author, ended["member_id"])[0][0].startswith(f"key {prefix[:14]}")
+
+
+def test_a_referral_is_entered_corrected_and_withdrawn(app: App) -> None:
+    one, two, third = app.member(), app.member(), app.member()
+    path = f"/{two['member_id']}/referral"
+    shown = app.ask("PUT", path, {"referrer": one["public_id"], **WHY}).json()["referral"]
+    assert (shown["referrer_id"], shown["counts"]) == (one["member_id"], True)
+    at = shown["referred_at"]
+    shown = app.ask("PUT", path, {"referrer": str(third["member_id"]), **WHY}).json()["referral"]
+    assert (shown["referrer_id"], shown["referred_at"]) == (third["member_id"], at)
+    circle = {"referrer": two["public_id"], **WHY}
+    assert problem(app.ask("PUT", f"/{third['public_id']}/referral", circle)) == (
+        409,
+        "referral_circle",
+    )
+    assert app.ask("PUT", path, {"referrer": None, **WHY}).json()["referral"] is None
+    assert problem(app.ask("PUT", path, {"referrer": str(10**12), **WHY})) == (
+        404,
+        "unknown_member",
+    )
+
+
+def test_a_merge_is_shown_first_then_done_and_taken_back(app: App) -> None:
+    one, into = app.member(), app.member()
+    app.ask("POST", f"/{one['member_id']}/tiers", {"tier": "gold", **WHY})
+    path, body = f"/{one['public_id']}/merge", {"into": into["public_id"], **WHY}
+    shown = app.ask("POST", path, {**body, "dry_run": True}).json()
+    assert shown["state"] == "preview"
+    assert [
+        (each["member_id"], each["tier_before"], each["tier_after"]) for each in shown["changes"]
+    ] == [(one["member_id"], "gold", "gold"), (into["member_id"], "lead", "gold")]
+    assert app.ask("GET", f"/{into['public_id']}").json()["tier"] == "lead"
+    kept = app.ask("POST", path, {**body, "dry_run": True, "tiers": "into"}).json()
+    assert kept["changes"][1]["tier_after"] == "lead"
+    assert app.ask("POST", path, body).json() == {**shown, "state": "merged"}
+    assert app.ask("GET", f"/{one['public_id']}").json()["merged_into"] == into["member_id"]
+    assert problem(app.ask("POST", f"/{one['member_id']}/tiers", {"tier": "gold", **WHY})) == (
+        409,
+        "member_merged",
+    )
+    back = {"into": one["public_id"], **WHY}
+    assert problem(app.ask("POST", f"/{into['member_id']}/merge", back)) == (409, "contradiction")
+    alone = app.ask("POST", f"/{one['public_id']}/unmerge", WHY).json()
+    assert (alone["merged_into"], alone["tier"]) == (None, "gold")
+
+
+def test_a_phone_is_changed(app: App) -> None:
+    former, new = phone(), phone()
+    made, other = app.member(former), app.member()
+    path = f"/{made['public_id']}/phone"
+    for _ in range(2):
+        assert app.ask("POST", path, {"phone": new, **WHY}).json() == made
+    lookup = app.ask("POST", "/lookup", {"phone": former}).json()
+    assert lookup["member_id"] == made["member_id"], "sales under it still count here"
+    taken = app.ask("POST", f"/{other['public_id']}/phone", {"phone": new, **WHY})
+    assert problem(taken) == (409, "phone_taken") and new not in taken.text
+
+
+def test_a_request_counts_once_under_its_name(app: App) -> None:
+    made = app.member()
+    path, body = f"/{made['public_id']}/tiers", {"tier": "silver", **WHY}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: app.ask("POST", path, body, "a-name"), range(4)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert [answer.headers.get("idempotent-replayed") for answer in answers].count("true") == 3
+    app.ask("POST", path, {"tier": "gold", **WHY})
+    assert app.ask("POST", path, body, "a-name").json() == answers[0].json()
+    assert app.ask("GET", path).json()["items"][0]["tier"] == "gold", "it is not set again"
+    other = app.ask("POST", path, {"tier": "lead", **WHY}, "a-name")
+    assert problem(other) == (422, "idempotency_key_reused")
+    # A refused request did nothing, and its name may be used again.
+    assert problem(app.ask("POST", path, {"tier": "vip", **WHY}, "b-name"))[0] == 422
+    assert app.ask("POST", path, {"tier": "lead", **WHY}, "b-name").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "scope"),
+    [
+        ("POST", "", {"phone": "+244923700000"}, "members:write"),
+        ("POST", "/1/phone", {"phone": "+244923700000", **WHY}, "members:write"),
+        ("POST", "/1/tiers", {"tier": "gold", **WHY}, "tiers:write"),
+        ("POST", "/1/tiers/end", WHY, "tiers:write"),
+        ("PUT", "/1/referral", {"referrer": "2", **WHY}, "referrals:write"),
+        ("POST", "/1/merge", {"into": "2", **WHY}, "members:merge"),
+        ("POST", "/1/unmerge", WHY, "members:merge"),
+    ],
+)
+def test_each_kind_of_change_has_a_scope_of_its_own(
+    office: Office, method: str, path: str, body: Any, scope: str
+) -> None:
+    scopes = {"members:read", "members:write", "members:merge", "tiers:write", "referrals:write"}
+    others = office.key(*sorted(scopes - {scope}))
+    answer = office.http.request(method, f"/api/members{path}", json=body, headers=others)
+    assert problem(answer) == (403, "insufficient_scope")
+    unknown = office.http.request(
+        method, f"/api/members{path}", json={**body, "vip": True}, headers=office.key(scope)
+    )
+    assert problem(unknown) == (422, "invalid_request")
+
+
+def test_the_points_are_asked_for(app: App) -> None:
+    app.member()
+    assert any(name == "award-waiting" for name, _, _ in app.office.runs.started)
+
+
+def test_phones_are_in_no_log_and_no_stored_request(app: App) -> None:
+    number = phone()
+    app.ask("POST", "", {"phone": number}, "named")
+    stored = app.office.rows(
+        "SELECT answer::text, encode(request_sha256, 'hex') FROM billing.api_request"
+    )
+    assert stored and number[4:] not in str(stored)
