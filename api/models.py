@@ -313,6 +313,9 @@ class DueNow(BaseModel):
     converted_amount: Amount | None
     converted_to: str | None
     points_per_unit: Amount | None
+    per_full: Amount | None = Field(
+        description="The amount of which only full ones earn; null: every unit does."
+    )
     tier: str | None
     tier_factor: Amount | None
     tier_source: str = Field(examples=["set by the loyalty app"])

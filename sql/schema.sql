@@ -1123,8 +1123,9 @@ CREATE TABLE loyalty.program (
     version integer NOT NULL,
     -- Sales issued from this instant on follow this version.
     valid_from timestamptz NOT NULL,
-    -- Per currency (ISO 4217): points per whole currency unit, in basis points; 100000 = 10 points.
-    -- A currency not named here is rejected.
+    -- Per currency (ISO 4217): points per whole currency unit, or per full amount of
+    -- per_full_minor, in basis points; 100000 = 10 points. A sale in a currency that is not named
+    -- is rejected or converted.
     base_rate_bps jsonb NOT NULL,
     -- Per tier: multiplier in basis points; 12000 = 1.2x. A tier not named here is refused.
     tier_rate_bps jsonb NOT NULL,
@@ -1156,6 +1157,15 @@ CREATE TABLE loyalty.program (
     tier_policy jsonb,
     -- When points expire: months, end_of; null: never.
     expiry jsonb,
+    -- The program's own currency (ISO 4217), which has a rate; null in versions that do not name
+    -- it: base_currency, else AOA.
+    currency text COLLATE "C",
+    -- Per currency: the amount in minor units of which only full ones earn; not named: every unit
+    -- earns, and its fractions.
+    per_full_minor jsonb NOT NULL DEFAULT '{}'::jsonb,
+    -- Most points of all promotions together: per_sale, per_period (points, period), per_member;
+    -- null: as many as they give.
+    promotion_limits jsonb,
     CONSTRAINT program_pkey PRIMARY KEY (version),
     CONSTRAINT program_award_when_check CHECK (award_when IN ('issued', 'paid')),
     CONSTRAINT program_base_rate_bps_check CHECK (jsonb_typeof(base_rate_bps) = 'object'),
@@ -1163,7 +1173,10 @@ CREATE TABLE loyalty.program (
     CONSTRAINT program_categories_check CHECK (jsonb_typeof(categories) = 'object'),
     CONSTRAINT program_check CHECK (tier_rate_bps ? entry_tier),
     CONSTRAINT program_check1 CHECK (base_rate_bps ? base_currency),
+    CONSTRAINT program_check2 CHECK (base_rate_bps ? currency),
     CONSTRAINT program_expiry_check CHECK (jsonb_typeof(expiry) = 'object'),
+    CONSTRAINT program_per_full_minor_check CHECK (jsonb_typeof(per_full_minor) = 'object'),
+    CONSTRAINT program_promotion_limits_check CHECK (jsonb_typeof(promotion_limits) = 'object'),
     CONSTRAINT program_rounding_check CHECK (rounding IN ('down', 'half_up', 'up')),
     CONSTRAINT program_tier_policy_check CHECK (jsonb_typeof(tier_policy) = 'object'),
     CONSTRAINT program_tier_rate_bps_check CHECK (jsonb_typeof(tier_rate_bps) = 'object'),
@@ -2061,19 +2074,23 @@ CREATE VIEW loyalty.entry_cause AS
 -- currency: Currency of net_amount, ISO 4217.
 -- tier: Tier in force at the sale.
 -- program_version: Version of the program.
--- base_rate_bps: Points per currency unit in basis points; null: the amount was converted first.
+-- base_rate_bps: Points per currency unit, or per full amount, in basis points; null: the amount
+--     was converted first.
 -- tier_rate_bps: Multiplier of the tier in basis points.
 -- rounding: How fractions of a point were rounded.
 -- event_at: When the sale happened.
 -- posted_at: When we posted it.
 -- run_id: Prefect flow run that posted it.
+-- per_full: The amount of which only full ones earn, in whole currency units; null: every unit
+--     earns.
 CREATE VIEW loyalty.entry_with_rule AS
  SELECT e.system, e.account, e.external_id, e.entry_no, e.member_id, e.reason,
     e.points, e.due_before, e.due_after, e.breakdown,
     billing.major_units(e.net_minor, e.currency) AS net_amount, e.currency,
     e.tier, e.program_version, p.base_rate_bps -> e.currency AS base_rate_bps,
     p.tier_rate_bps -> e.tier AS tier_rate_bps, p.rounding, e.event_at,
-    e.posted_at, e.run_id
+    e.posted_at, e.run_id,
+    billing.major_units((p.per_full_minor ->> e.currency)::bigint, e.currency) AS per_full
    FROM loyalty.award_entry e
      LEFT JOIN loyalty.program p ON p.version = e.program_version;
 

@@ -51,7 +51,8 @@ ORDER BY member_id, external_id, account, system, entry_no DESC
 -- All versions of the program.
 SELECT version, CASE WHEN isfinite(valid_from) THEN valid_from END AS valid_from, base_rate_bps,
        tier_rate_bps, entry_tier, rounding,
-       basis, award_when, timezone, base_currency, categories, unlinked_credits, tier_policy, expiry
+       basis, award_when, timezone, base_currency, categories, unlinked_credits, tier_policy, expiry,
+       currency, per_full_minor, promotion_limits
 FROM loyalty.program ORDER BY version
 -- name: promotions
 -- All versions of the promotions.
