@@ -161,5 +161,9 @@ def _entry(movement: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
 def _of_no_sale(kind: str, reason: str | None, number: str | None) -> str:
     if kind == "expiry":
         return "points that were not used in time expired, or an expiry was corrected"
-    what = "by hand" if kind == "adjustment" else "by hand, taking an adjustment back"
+    what = {
+        "adjustment": "by hand",
+        "opening balance": "brought along from an earlier program",
+        "opening balance void": "by hand, taking an opening balance back",
+    }.get(kind, "by hand, taking an adjustment back")
     return f"{what} (number {number}): {reason}"

@@ -225,7 +225,7 @@ class Balance(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that moved the balance, explained.
 
-    An entry of a sale, an adjustment by hand, or points that expired.
+    An entry of a sale, an adjustment by hand, points of an earlier program, or points that expired.
     """
 
     kind: Literal[
@@ -238,6 +238,8 @@ class HistoryEntry(BaseModel):
         "duplicate",
         "adjustment",
         "adjustment void",
+        "opening balance",
+        "opening balance void",
         "expiry",
     ]
     posted_at: Zulu

@@ -18,7 +18,10 @@ from sql.export import ROWS_MAX, TABLES, ExportTooLargeError, Format
 from sql.export import export as write
 from tasks.database_errors import without_row_data
 
-Table = Literal["sales", "sale_lines", "awards", "points_history", "members", "tiers", "audit"]
+Table = Literal[
+    "sales", "sale_lines", "awards", "points_history", "members", "tiers", "opening_balances",
+    "referrals", "audit",
+]  # fmt: skip
 
 
 @changing_flow(name="export", flow_run_name="export")

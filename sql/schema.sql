@@ -1200,7 +1200,7 @@ CREATE TABLE loyalty.member_tier (
     tier_no bigint GENERATED ALWAYS AS IDENTITY,
     -- Member.
     member_id bigint NOT NULL,
-    -- lead, silver, gold or platinum.
+    -- A tier of the program.
     tier text NOT NULL,
     -- Sales issued from this instant on use this tier.
     valid_from timestamptz NOT NULL,
@@ -1209,7 +1209,7 @@ CREATE TABLE loyalty.member_tier (
     -- Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     CONSTRAINT member_tier_pkey PRIMARY KEY (tier_no),
-    CONSTRAINT member_tier_tier_check CHECK (tier IN ('lead', 'silver', 'gold', 'platinum')),
+    CONSTRAINT member_tier_tier_check CHECK (tier ~ '^[a-z][a-z0-9_]{0,31}$'),
     CONSTRAINT member_tier_valid_from_check CHECK (isfinite(valid_from)),
     CONSTRAINT member_tier_member_id_fkey FOREIGN KEY (member_id)
         REFERENCES loyalty.member(member_id)
@@ -1519,6 +1519,9 @@ CREATE TABLE loyalty.adjustment (
     posted_at timestamptz NOT NULL DEFAULT now(),
     -- Prefect flow run or command that entered it.
     run_id text NOT NULL,
+    -- adjustment: decided by hand; opening balance: points of an earlier program, imported. A void
+    -- has the kind of what it takes back.
+    kind text NOT NULL DEFAULT 'adjustment',
     CONSTRAINT adjustment_pkey PRIMARY KEY (adjustment_id),
     CONSTRAINT adjustment_idempotency_key_key UNIQUE (idempotency_key),
     CONSTRAINT adjustment_voids_id_key UNIQUE (voids_id),
@@ -1526,6 +1529,7 @@ CREATE TABLE loyalty.adjustment (
     CONSTRAINT adjustment_event_at_check CHECK (isfinite(event_at)),
     CONSTRAINT adjustment_idempotency_key_check CHECK (length(idempotency_key) >= 1
         AND length(idempotency_key) <= 200),
+    CONSTRAINT adjustment_kind_check CHECK (kind IN ('adjustment', 'opening balance')),
     CONSTRAINT adjustment_points_check CHECK (points <> 0 AND points >= '-1000000000000'::bigint
         AND points <= '1000000000000'::bigint),
     CONSTRAINT adjustment_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
@@ -1535,9 +1539,12 @@ CREATE TABLE loyalty.adjustment (
         REFERENCES loyalty.adjustment(adjustment_id)
 );
 CREATE INDEX adjustment_member ON loyalty.adjustment (member_id, event_at);
+CREATE INDEX adjustment_opening ON loyalty.adjustment (member_id, event_at)
+    WHERE (kind = 'opening balance');
 CREATE TRIGGER adjustment_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.adjustment
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER adjustment_audited AFTER INSERT ON loyalty.adjustment FOR EACH ROW
+    WHEN (new.kind = 'adjustment' OR new.voids_id IS NOT NULL)
     EXECUTE FUNCTION audit.on_adjustment();
 CREATE TRIGGER adjustment_marks AFTER INSERT ON loyalty.adjustment REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_adjustment();
@@ -1742,7 +1749,7 @@ CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 -- What was left out last: the page shows it.
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
 
--- Refuses a void that is not exactly minus its adjustment.
+-- Refuses a void that is not exactly minus its adjustment, and gives it the same kind.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1755,6 +1762,7 @@ BEGIN
             RAISE EXCEPTION 'row % is no adjustment of member % by % points', NEW.voids_id, NEW.member_id, -NEW.points
                 USING ERRCODE = 'check_violation';
         END IF;
+        NEW.kind := voided.kind;
     END IF;
     RETURN NEW;
 END $function$;
@@ -2193,7 +2201,7 @@ GRANT SELECT ON loyalty.tier_step TO analyst;
 CREATE SCHEMA analytics;
 GRANT USAGE ON SCHEMA analytics TO analyst;
 
--- One row per adjustment by hand.
+-- One row per adjustment by hand or opening balance.
 -- adjustment_id: Number of the adjustment.
 -- member_id: Member it counts for (pseudonymous).
 -- points: What it adds to or takes from the balance.
@@ -2203,13 +2211,14 @@ GRANT USAGE ON SCHEMA analytics TO analyst;
 -- event_at: From when on it counts.
 -- posted_at: When it was entered.
 -- run_id: Run or command that entered it.
+-- kind: adjustment, or opening balance: points of an earlier program.
 CREATE VIEW analytics.adjustment AS
  SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
     a.points, a.voids_id,
     (EXISTS ( SELECT
            FROM loyalty.adjustment v
           WHERE v.voids_id = a.adjustment_id)) AS voided,
-    a.reason, a.event_at, a.posted_at, a.run_id
+    a.reason, a.event_at, a.posted_at, a.run_id, a.kind
    FROM loyalty.adjustment a
      LEFT JOIN loyalty.merged_member o USING (member_id);
 GRANT SELECT ON analytics.adjustment TO analyst;
@@ -2372,6 +2381,7 @@ GRANT SELECT ON analytics.member TO analyst;
 -- posted_at: When it was posted.
 -- event_at: When the sale happened, or from when on the adjustment counts.
 -- kind: award, edit, refund, void or moved (of a sale); adjustment or adjustment void; expiry.
+--     Imported points of an earlier program: opening balance, or opening balance void.
 -- points: What it adds to or takes from the balance.
 -- balance_points: The balance after it.
 -- reason: Why, of an adjustment.
@@ -2392,15 +2402,17 @@ CREATE VIEW analytics.points_history AS
         UNION ALL
          SELECT a.member_id, a.posted_at, a.event_at,
                 CASE
-                    WHEN a.voids_id IS NULL THEN 'adjustment'
-                    ELSE 'adjustment void'
+                    WHEN a.voids_id IS NULL THEN a.kind
+                    ELSE a.kind || ' void'
                 END AS "case",
-            a.points, a.reason, NULL, NULL,
-            a.adjustment_id::text AS adjustment_id, NULL, a.run_id
+            a.points, a.reason, NULL AS text, NULL AS text,
+            a.adjustment_id::text AS adjustment_id, NULL AS int4,
+            a.run_id
            FROM analytics.adjustment a
         UNION ALL
-         SELECT x.member_id, x.posted_at, x.expires_at, 'expiry', x.points,
-            NULL, NULL, NULL, NULL, x.entry_no, x.run_id
+         SELECT x.member_id, x.posted_at, x.expires_at, 'expiry' AS text,
+            x.points, NULL AS text, NULL AS text, NULL AS text,
+            NULL AS text, x.entry_no, x.run_id
            FROM loyalty.expiry_entry x) posted;
 GRANT SELECT ON analytics.points_history TO analyst;
 

@@ -163,6 +163,7 @@ BY_HAND = [
     "duplicates",
     "test-connection",
     "adjust-points",
+    "import-members",
     "merge-members",
     "program",
     "erase-member",

@@ -25,8 +25,8 @@ def export(
         list[str] | None,
         typer.Option(
             help=(
-                "Repeatable: sales, sale_lines, awards, points_history, members, tiers, audit. All "
-                "if not given."
+                "Repeatable: sales, sale_lines, awards, points_history, members, tiers, "
+                "opening_balances, referrals, audit. All if not given."
             )
         ),
     ] = None,
