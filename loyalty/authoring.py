@@ -15,7 +15,7 @@ and named as written.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -88,6 +88,16 @@ def read_rules(text: str, *, zone: str = HOME_ZONE) -> Rules:
     if reader.problems:
         raise BadRulesError(located(reader.problems, text, reader.named))
     return rules
+
+
+def placed(problems: Iterable[str], text: str) -> list[str]:
+    """What is said of a file that can be read, in its order, each with its line."""
+    document = tomllib.loads(text.lstrip("\ufeff"), parse_float=Decimal)
+    numbers = {
+        f"promotion {raw.get('id')!r}": number
+        for number, raw in enumerate(document.get("promotion", []), 1)
+    }
+    return located(problems, text, numbers)
 
 
 def _zone(document: Mapping[str, Any], otherwise: str) -> ZoneInfo:
