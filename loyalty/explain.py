@@ -115,6 +115,8 @@ class ExplainedSale:
     considered: tuple[Considered, ...]
     #: Why it cannot be computed, and what to do.
     problem: str | None = None
+    #: Of a basket that is tried: what whoever referred the member gets for it; None: nothing.
+    referrer_points: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -137,6 +139,8 @@ class ExplainedSale:
         ]
         lines += [f"  {part.points:+d}  {message(part.rule)}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
+        if self.referrer_points is not None:
+            lines.append(f"  {self.referrer_points:+d}  for whoever referred the member")
         left_out = [promotion for promotion in self.considered if promotion.outcome != "applied"]
         lines += [
             f"  not {promotion.promotion}@{promotion.version}: {promotion.words}"

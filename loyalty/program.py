@@ -87,10 +87,10 @@ class Program(Frozen):
         """
         if not isinstance(data, dict) or data.get("currency") is not None:
             return data
-        rates = data.get("base_rate_bps")
-        foreign = isinstance(rates, dict) and rates and HOME_CURRENCY not in rates
-        own = data.get("base_currency") or (next(iter(rates)) if foreign else HOME_CURRENCY)
-        return data | {"currency": own}
+        own, rates = data.get("base_currency"), data.get("base_rate_bps")
+        if not own and isinstance(rates, dict) and HOME_CURRENCY not in rates:
+            own = next(iter(rates), None)
+        return data | {"currency": own or HOME_CURRENCY}
 
     @model_validator(mode="after")
     def _currencies_fit(self) -> "Program":

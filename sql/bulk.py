@@ -199,7 +199,7 @@ def _judge(
 
 
 def _balances(
-    connection: DbConnection, lines: Sequence[_Line], who: Mapping[str, Any], imported: Imported,
+    connection: DbConnection, lines: Sequence[_Line], who: dict[str, Any], imported: Imported,
     *, correct: bool,
 ) -> None:  # fmt: skip
     rows = connection.execute(query("bulk", "balances"), _asked(lines)).fetchall()
@@ -221,7 +221,7 @@ def _balances(
 
 
 def _tiers(
-    connection: DbConnection, lines: Sequence[_Line], who: Mapping[str, Any], imported: Imported,
+    connection: DbConnection, lines: Sequence[_Line], who: dict[str, Any], imported: Imported,
     *, correct: bool,
 ) -> None:  # fmt: skip
     rows = connection.execute(query("bulk", "tiers"), _asked(lines)).fetchall()
@@ -232,11 +232,11 @@ def _tiers(
 
 
 def _referrals(
-    connection: DbConnection, lines: Sequence[_Line], who: Mapping[str, Any], imported: Imported,
+    connection: DbConnection, lines: Sequence[_Line], who: dict[str, Any], imported: Imported,
     *, correct: bool,  # noqa: ARG001  a referral is for good
 ) -> None:  # fmt: skip
     rows = connection.execute(query("bulk", "referrals"), _asked(lines)).fetchall()
-    stored = {(friend, None): (referrer, at) for friend, referrer, at in rows}
+    stored: dict[_Key, Any] = {(friend, None): (referrer, at) for friend, referrer, at in rows}
     changed = [
         f"line {line.number}: another referral of that friend is entered, and it is for good"
         for line in lines
