@@ -14,9 +14,11 @@ DECLARE voided loyalty.adjustment;
 BEGIN
     IF NEW.voids_id IS NOT NULL THEN
         SELECT * INTO voided FROM loyalty.adjustment a WHERE a.adjustment_id = NEW.voids_id;
-        IF voided.voids_id IS NOT NULL OR (voided.member_id, -voided.points) <> (NEW.member_id, NEW.points) THEN
-            RAISE EXCEPTION 'row % is no adjustment of member % by % points', NEW.voids_id, NEW.member_id, -NEW.points
-                USING ERRCODE = 'check_violation';
+        IF voided.voids_id IS NOT NULL
+            OR (voided.member_id, -voided.points) <> (NEW.member_id, NEW.points)
+        THEN
+            RAISE EXCEPTION 'row % is no adjustment of member % by % points',
+                NEW.voids_id, NEW.member_id, -NEW.points USING ERRCODE = 'check_violation';
         END IF;
         NEW.kind := voided.kind;
     END IF;
