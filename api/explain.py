@@ -69,7 +69,8 @@ def _now(invoice: Explanation) -> DueNow | None:
     return DueNow(
         due=now.due, amount=now.net_amount, currency=now.currency,
         converted_amount=now.converted_amount, converted_to=now.converted_to,
-        points_per_unit=now.points_per_unit, tier=now.tier, tier_factor=now.tier_factor,
+        points_per_unit=now.points_per_unit, per_full=now.per_full, tier=now.tier,
+        tier_factor=now.tier_factor,
         tier_source=now.tier_source,
         program_version=now.program_version, rounding=now.rounding,
         parts=[PointsPart(**asdict(part)) for part in now.parts],

@@ -231,5 +231,9 @@ def _of_no_sale(kind: str, reason: str | None, number: str | None) -> str:
         return f"points spent (redemption {number}): {reason}"
     if kind == "redemption reversal":
         return f"points given back (redemption {number}): {reason}"
-    what = "by hand" if kind == "adjustment" else "by hand, taking an adjustment back"
+    what = {
+        "adjustment": "by hand",
+        "opening balance": "brought along from an earlier program",
+        "opening balance void": "by hand, taking an opening balance back",
+    }.get(kind, "by hand, taking an adjustment back")
     return f"{what} (number {number}): {reason}"

@@ -364,7 +364,8 @@ class ProgramWords(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that moved the balance, explained.
 
-    An entry of a sale, an adjustment by hand, points that expired, were spent or given back.
+    An entry of a sale, an adjustment by hand, points of an earlier program, points that expired,
+    were spent or given back.
     """
 
     kind: Literal[
@@ -377,6 +378,8 @@ class HistoryEntry(BaseModel):
         "duplicate",
         "adjustment",
         "adjustment void",
+        "opening balance",
+        "opening balance void",
         "expiry",
         "redemption",
         "redemption reversal",
@@ -454,6 +457,9 @@ class DueNow(BaseModel):
     converted_amount: Amount | None
     converted_to: str | None
     points_per_unit: Amount | None
+    per_full: Amount | None = Field(
+        description="The amount of which only full ones earn; null: every unit does."
+    )
     tier: str | None
     tier_factor: Amount | None
     tier_source: str = Field(examples=["set by the loyalty app"])

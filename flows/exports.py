@@ -19,8 +19,9 @@ from sql.export import export as write
 from tasks.database_errors import without_row_data
 
 Table = Literal[
-    "sales", "sale_lines", "awards", "points_history", "members", "tiers", "changes", "audit"
-]
+    "sales", "sale_lines", "awards", "points_history", "redemptions", "members", "tiers",
+    "changes", "opening_balances", "referrals", "audit",
+]  # fmt: skip
 
 
 @changing_flow(name="export", flow_run_name="export")

@@ -37,7 +37,8 @@ def write_rules(program: Program | None, promotions: Sequence[Promotion]) -> str
 def program_table(program: Program) -> dict[str, Any]:
     """The table `program` of one version."""
     values = program.model_dump(mode="json", exclude={"version", "valid_from"}, exclude_none=True)
-    values.pop("base_rate_bps"), values.pop("tier_rate_bps")
+    for name in ("base_rate_bps", "per_full_minor", "tier_rate_bps"):
+        values.pop(name)
     policy = program.tier_policy
     if policy is not None and policy.metric == "spend" and policy.currency is not None:
         unit = 10 ** EXPONENTS[policy.currency]
@@ -60,12 +61,20 @@ def program_table(program: Program) -> dict[str, Any]:
 
 def _rates(program: Program) -> dict[str, Any]:
     """Rates by currency; where all currencies have one, the most frequent as `default`."""
-    rates = program.base_rate_bps
-    if rates.keys() != EXPONENTS.keys():
-        return {code: _plain(rate, BPS) for code, rate in rates.items()}
-    usual = Counter(rates.values()).most_common(1)[0][0]
-    unusual = {code: _plain(rate, BPS) for code, rate in rates.items() if rate != usual}
-    return {DEFAULT: _plain(usual, BPS)} | unusual
+    full, plain = program.per_full_minor, {}
+    for code, rate in program.base_rate_bps.items():
+        if code not in full:
+            plain[code] = _plain(rate, BPS)
+    usual = Counter(plain.values()).most_common(1)[0][0] if plain else None
+    if program.base_rate_bps.keys() == EXPONENTS.keys() and usual is not None:
+        plain = {DEFAULT: usual} | {code: rate for code, rate in plain.items() if rate != usual}
+    return plain | {
+        code: {
+            "points": _plain(program.base_rate_bps[code], BPS),
+            "per_full": _plain(minor, 10 ** EXPONENTS.get(code, 2)),
+        }
+        for code, minor in full.items()
+    }
 
 
 def promotion_table(promotion: Promotion, zone: ZoneInfo | None) -> dict[str, Any]:

@@ -5,6 +5,9 @@ People write whole units and factors; the models hold exact integers.
     multiplier = 1.2          <->  multiplier_bps: 12_000
     percent = 5               <->  percent_bps: 500
     minimum = { AOA = 5000 }  <->  minimum_minor: {"AOA": 500_000}
+    AOA = 10                  <->  base_rate_bps: {"AOA": 100_000}
+    AOA = { points = 1, per_full = 500 }
+                              <->  base_rate_bps: {"AOA": 10_000}, per_full_minor: {"AOA": 50_000}
     valid_from = 2026-12-01   <->  midnight of that day in the program's time zone
 
 The models are those of the engine; this is only another notation for them. Problems are collected,
@@ -12,7 +15,7 @@ and named as written.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -42,6 +45,7 @@ _PROMOTION_KEYS: Final = (
     "stacking",
     "limits",
     "timezone",
+    "enabled",
 )
 
 
@@ -84,6 +88,16 @@ def read_rules(text: str, *, zone: str = HOME_ZONE) -> Rules:
     if reader.problems:
         raise BadRulesError(located(reader.problems, text, reader.named))
     return rules
+
+
+def placed(problems: Iterable[str], text: str) -> list[str]:
+    """What is said of a file that can be read, in its order, each with its line."""
+    document = tomllib.loads(text.lstrip("\ufeff"), parse_float=Decimal)
+    numbers = {
+        f"promotion {raw.get('id')!r}": number
+        for number, raw in enumerate(document.get("promotion", []), 1)
+    }
+    return located(problems, text, numbers)
 
 
 def _zone(document: Mapping[str, Any], otherwise: str) -> ZoneInfo:
@@ -133,9 +147,7 @@ class _Reader:
             self._problem("program", "must be a table: [program]")
             return None
         where, values = "program", dict(raw)
-        values["base_rate_bps"] = self._rates(
-            values.pop("points_per_unit", {}), f"{where}.points_per_unit"
-        )
+        values |= self._rates(values.pop("points_per_unit", {}), f"{where}.points_per_unit")
         values["tier_rate_bps"] = self._numbers(values.pop("tiers", {}), BPS, f"{where}.tiers")
         values["valid_from"] = self._instant(values.get("valid_from", BEGINNING))
         if "version" in values:
@@ -154,15 +166,30 @@ class _Reader:
             self.problems += problem_lines(error, Program, where)
             return None
 
-    def _rates(self, raw: Any, where: str) -> Any:
-        rates = self._numbers(raw, BPS, where)
-        if not isinstance(rates, dict):
-            return rates
-        for code in rates.keys() - EXPONENTS.keys() - {DEFAULT}:
+    def _rates(self, raw: Any, where: str) -> dict[str, Any]:
+        """`base_rate_bps` and `per_full_minor` from points per unit, or per full amount."""
+        if not isinstance(raw, dict):
+            return {"base_rate_bps": self._numbers(raw, BPS, where)}
+        for code in raw.keys() - EXPONENTS.keys() - {DEFAULT}:
             self._problem(f"{where}.{code}", "is no currency of ISO 4217")
+        full = {code: each for code, each in raw.items() if isinstance(each, dict)}
+        per_full = {
+            code: self._per_full(each, 10 ** EXPONENTS.get(code, 2), f"{where}.{code}")
+            for code, each in full.items()
+        }
+        plain = raw | {code: each.get("points", 1) for code, each in full.items()}
+        rates = self._numbers(plain, BPS, where)
+        if DEFAULT in per_full:
+            self._problem(f"{where}.{DEFAULT}", "must be a number: name currencies for `per_full`")
         if DEFAULT in rates:
-            return dict.fromkeys(EXPONENTS, rates.pop(DEFAULT)) | rates
-        return rates
+            rates = dict.fromkeys(EXPONENTS, rates.pop(DEFAULT)) | rates
+        return {"base_rate_bps": rates, "per_full_minor": per_full}
+
+    def _per_full(self, raw: Mapping[str, Any], unit: int, where: str) -> int:
+        if raw.keys() != {"points", "per_full"}:
+            self._problem(where, "must be points per unit, or { points = 1, per_full = 1000 }")
+            return 1
+        return self._number(raw["per_full"], unit, f"{where}.per_full")
 
     def _promotion(self, raw: Any, number: int) -> Promotion | None:
         where = f"promotion {number}"

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from loyalty.policies import Expiry, TierPolicy
+from loyalty.policies import Expiry, MemberLimits, TierPolicy
 from loyalty.promotions import (
     Hours,
     Limits,
@@ -25,6 +25,7 @@ from loyalty.types import BPS
 #: Keys of the models that have another name in the file.
 AS_WRITTEN: Final = {
     "base_rate_bps": "points_per_unit",
+    "per_full_minor": "points_per_unit",
     "tier_rate_bps": "tiers",
     "promotion_id": "id",
     "multiplier_bps": "multiplier",
@@ -40,6 +41,7 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
     "match": Match,
     "tier_policy": TierPolicy,
     "expiry": Expiry,
+    "promotion_limits": MemberLimits,
     **{model.model_fields["kind"].default: model for model in get_args(get_args(Rule)[0])},
 }
 

@@ -1,26 +1,29 @@
 """A basket that nobody bought: what it would be worth."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from loyalty.authoring_problems import problem_lines
 from loyalty.award import evaluate
 from loyalty.currency import EXPONENTS
 from loyalty.explain import ExplainedSale, Part, explained_sales
-from loyalty.inputs import HISTORY, LINES, TIERS, Facts
+from loyalty.inputs import GRANTS, HISTORY, LINES, REFERRALS, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.schema import NEGATIVE_KINDS
-from loyalty.types import BEGINNING, Currency, Frozen, TierName
+from loyalty.types import BEGINNING, HOME_CURRENCY, Currency, Frozen, TierName
 
-_MEMBER = 1
+_MEMBER, _FRIEND = 1, 2
+#: Who is no stored member, and a page that is none.
+_FRIEND_OF_STORED, _PAGE = -2, -1
 Amount = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False)]
 
 
@@ -55,7 +58,8 @@ class Basket(Frozen):
 
     A `date` without an offset is local, in the program's time zone; without a time it is a whole
     day, as in a document that tells its day only. `tier` is the member's, set by the loyalty app;
-    absent: none is set. It is the member's first purchase.
+    absent: none is set. It is the member's first purchase, unless `history` says what they bought
+    before, or `member` names one who is stored.
     """
 
     date: datetime
@@ -63,8 +67,8 @@ class Basket(Frozen):
     id: str | None = None
     #: Of a credit: the id of the basket that it returns; None: it does not say.
     returns: str | None = None
-    #: Three letters of ISO 4217.
-    currency: Currency = "AOA"
+    #: Three letters of ISO 4217; if it is not named, the program's own.
+    currency: Currency = HOME_CURRENCY
     tier: TierName | None = None
     #: As promotions may ask for it; so for the account and the kind.
     system: str = "try"
@@ -78,8 +82,32 @@ class Basket(Frozen):
     subtotal: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] | None = None
     #: What was given back of it, with tax.
     refunded: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] = Decimal(0)
+    #: A stored member, by number: their sales, tiers, referral and limits count.
+    member: Annotated[int, Field(ge=1)] | None = None
+    #: What a new member bought before.
+    history: Annotated[tuple["Basket", ...], Field(max_length=1_000)] = ()
+    #: When somebody referred the member; None: nobody did, or it is stored.
+    referred_at: datetime | None = None
+    #: Who did, a stored member by number; None: a new one.
+    referrer: Annotated[int, Field(ge=1)] | None = None
     #: What was bought, for product bonuses.
     lines: Annotated[tuple[Item, ...], Field(max_length=1_000)] = ()
+
+    @model_validator(mode="after")
+    def _one_past(self) -> Self:
+        if self.member is not None and self.history:
+            message = "history is of a new member: that of a stored member is known"
+            raise ValueError(message)
+        if any(basket.history or basket.member or basket.referred_at for basket in self.history):
+            message = "history is a list of plain baskets: no member, referral or history in them"
+            raise ValueError(message)
+        if self.referrer is not None and (self.member is None or self.referred_at is None):
+            message = "a stored referrer needs a stored member, and referred_at"
+            raise ValueError(message)
+        if self.referrer is not None and self.referrer == self.member:
+            message = "referrer and member are the same"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -131,7 +159,31 @@ def read_baskets(text: str) -> list[Basket]:
             text if text.lstrip().startswith("[") else f"[{text}]"
         )
     except ValidationError as error:
-        raise BadBasketsError(problem_lines(error, Basket, "basket", {"lines": Item})) from None
+        nested: dict[str, type[BaseModel]] = {"lines": Item, "history": Basket}
+        raise BadBasketsError(problem_lines(error, Basket, "basket", nested)) from None
+
+
+@dataclass(frozen=True)
+class KnownMember:
+    """A stored member, and whoever referred them: what their next sale is computed from."""
+
+    #: Who earns for them.
+    member_id: int
+    #: Who is rewarded for them; None: nobody.
+    referrer_id: int | None
+    #: HISTORY.
+    history: pl.DataFrame
+    #: TIERS.
+    tiers: pl.DataFrame
+    facts: Facts
+    #: What is left of the budget of each promotion and version.
+    budgets_left: Mapping[tuple[str, int], int]
+
+
+#: Whoever buys for the first time, and has a friend.
+NEW_MEMBER: Final = KnownMember(
+    _MEMBER, _FRIEND, HISTORY.to_frame(), TIERS.to_frame(), Facts(), MappingProxyType({})
+)
 
 
 def explain_history(
@@ -139,24 +191,19 @@ def explain_history(
     programs: Sequence[Program],
     promotions: Sequence[Promotion],
     fx: pl.DataFrame | None = None,
+    known_of: Callable[[Basket], KnownMember] = lambda _: NEW_MEMBER,
 ) -> list[ExplainedSale]:
-    """The points of each basket; with a credit among them they are the history of one customer.
-
-    A credit is worth what the points of the baskets up to it become less.
-    """
-    if not any(basket.kind in NEGATIVE_KINDS for basket in baskets):
-        return [explain_basket(basket, programs, promotions, fx) for basket in baskets]
-    explained, before = [], 0
-    for count, basket in enumerate(baskets, 1):
-        sales = _explained(baskets[:count], programs, promotions, fx)
-        total = sum(sale.due or 0 for sale in sales)
-        last, effect, before = sales[-1], total - before, total
-        if basket.kind in NEGATIVE_KINDS and last.due == 0 and effect:
-            last = replace(
-                last, due=effect, parts=(Part("returned", effect, "the sale gives less"),)
-            )
-        explained.append(last)
-    return explained
+    """The points of each basket; with a credit among them each has those before as its history."""
+    if any(basket.kind in NEGATIVE_KINDS for basket in baskets):
+        baskets = [
+            basket
+            if basket.member is not None or basket.history
+            else basket.model_copy(update={"history": tuple(baskets[:count])})
+            for count, basket in enumerate(baskets)
+        ]
+    return [
+        explain_basket(basket, programs, promotions, fx, known_of(basket)) for basket in baskets
+    ]
 
 
 def explain_basket(
@@ -164,50 +211,133 @@ def explain_basket(
     programs: Sequence[Program],
     promotions: Sequence[Promotion],
     fx: pl.DataFrame | None = None,
+    known: KnownMember = NEW_MEMBER,
 ) -> ExplainedSale:
     """The points of the basket by these rules; `fx` are exchange rates (loyalty.inputs.FX).
 
-    Budgets count as unused.
+    For a new member budgets count as unused; for a stored one, as far as they are. A credit is
+    worth what the points of the sales before it become less.
     """
-    (explained,) = _explained([basket], programs, promotions, fx)
-    return explained
+    before = basket.history
+    *sales, own = _explained(basket, (*before, basket), programs, promotions, fx, known)
+    if basket.kind not in NEGATIVE_KINDS or own.due != 0:
+        return own
+    effect = sum(sale.due or 0 for sale in sales) - sum(
+        sale.due or 0 for sale in _explained(basket, before, programs, promotions, fx, known)
+    )
+    if not effect:
+        return own
+    return replace(own, due=effect, parts=(Part("returned", effect, "the sale gives less"),))
 
 
 def _explained(
+    basket: Basket,
     baskets: Sequence[Basket],
     programs: Sequence[Program],
     promotions: Sequence[Promotion],
     fx: pl.DataFrame | None,
+    known: KnownMember,
 ) -> list[ExplainedSale]:
-    """Baskets of one customer."""
-    rows = [_row(number, basket, programs) for number, basket in enumerate(baskets)]
-    history = pl.DataFrame(rows, schema=HISTORY, orient="row")
-    held = {row["issued_at"]: basket.tier for row, basket in zip(rows, baskets, strict=True)}
-    # The first tier holds since ever, the others from their basket on.
-    since = [
-        (_MEMBER, at if number else BEGINNING, tier)
-        for number, (at, tier) in enumerate(sorted(held.items()))
-        if tier
-    ]
-    tiers = pl.DataFrame(since, schema=TIERS, orient="row")
-    lines = pl.concat([_lines(number, basket) for number, basket in enumerate(baskets)])
-    facts = Facts(lines=lines) if fx is None else Facts(lines=lines, fx=fx)
+    """All sales of the member with these baskets; the last of them comes last.
+
+    `basket` says who referred the member.
+    """
+    if not baskets and known.history.is_empty():
+        return []
+    latest = max(programs, key=lambda p: p.version)
+    baskets = [_with_currency(each, latest.currency) for each in baskets]
+    rows = [_row(n, each, programs, known.member_id) for n, each in enumerate(baskets)]
+    history = pl.concat([known.history, pl.DataFrame(rows, schema=HISTORY, orient="row")])
+    tiers = pl.concat([known.tiers, _tiers(rows, baskets, known)])
+    facts = known.facts if fx is None else replace(known.facts, fx=fx)
+    lines = pl.concat([facts.lines, *(_lines(n, each) for n, each in enumerate(baskets))])
+    facts = replace(
+        facts, members=None, lines=lines, referrals=_referrals(basket, known, programs),
+        grants=_grants(rows, known),
+    )  # fmt: skip
     evaluation = evaluate(history, tiers, programs, promotions, facts)
-    return explained_sales(evaluation, tiers, programs, promotions)
+    explained = explained_sales(evaluation, tiers, programs, promotions)
+    mine = [sale for sale in explained if sale.member_id == known.member_id]
+    if not rows:
+        return mine
+    last = {_name(sale): sale for sale in mine}[_key(rows[-1])]
+    rewards = [
+        sale.due or 0
+        for sale in explained
+        if sale.member_id != known.member_id and _name(sale) == _name(last)
+    ]
+    told = replace(last, referrer_points=sum(rewards) if rewards else None)
+    return [*(sale for sale in mine if sale is not last), told]
 
 
-def _row(number: int, basket: Basket, programs: Sequence[Program]) -> dict[str, Any]:
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["system"], row["account"], row["external_id"]
+
+
+def _name(sale: ExplainedSale) -> tuple[str, str, str]:
+    return sale.system, sale.account, sale.external_id
+
+
+def _with_currency(basket: Basket, own: str) -> Basket:
+    """In the program's own currency, where the basket names none."""
+    named = "currency" in basket.model_fields_set
+    return basket if named else basket.model_copy(update={"currency": own})
+
+
+def _row(
+    number: int, basket: Basket, programs: Sequence[Program], member_id: int
+) -> dict[str, Any]:
     name = basket.id or (f"basket {number + 1}" if number else "basket")
     return {
         "system": basket.system, "account": basket.account, "external_id": name,
-        "member_id": _MEMBER, "kind": basket.kind,
+        "member_id": member_id, "kind": basket.kind,
         "status": basket.status, "currency": basket.currency,
         "total_minor": basket.minor(basket.amount),
         "subtotal_minor": basket.minor(basket.subtotal),
         "amount_refunded_minor": basket.minor(basket.refunded),
-        "issued_at": _instant(basket.date, programs), "page_id": 1, "record_no": number,
+        "issued_at": _instant(basket.date, programs), "page_id": _PAGE, "record_no": number,
         "time_known": basket.date.time() != time.min, "original_external_id": basket.returns,
     }  # fmt: skip
+
+
+def _tiers(
+    rows: Sequence[Mapping[str, Any]], baskets: Sequence[Basket], known: KnownMember
+) -> pl.DataFrame:
+    """The tiers that baskets name: a new member's first one holds since ever."""
+    held = {
+        row["issued_at"]: basket.tier
+        for row, basket in zip(rows, baskets, strict=True)
+        if basket.tier
+    }
+    since = [
+        (known.member_id, at if number or known is not NEW_MEMBER else BEGINNING, tier)
+        for number, (at, tier) in enumerate(sorted(held.items()))
+    ]
+    return pl.DataFrame(since, schema=TIERS, orient="row")
+
+
+def _referrals(basket: Basket, known: KnownMember, programs: Sequence[Program]) -> pl.DataFrame:
+    """What is stored, or the referral that the basket names instead."""
+    stored = known.facts.referrals
+    if basket.referred_at is None:
+        return stored
+    referrer = known.referrer_id if known.referrer_id is not None else _FRIEND_OF_STORED
+    row = (known.member_id, referrer, _instant(basket.referred_at, programs))
+    others = stored.filter(pl.col("friend_id") != known.member_id)
+    return pl.concat([others, pl.DataFrame([row], schema=REFERRALS, orient="row")])
+
+
+def _grants(rows: Sequence[Mapping[str, Any]], known: KnownMember) -> pl.DataFrame | None:
+    """What budgets granted so far, and what is left of them for the last basket."""
+    if known.facts.grants is None or not rows:
+        return known.facts.grants
+    left = [
+        (name, version, *_key(rows[-1]), member, points)
+        for (name, version), points in known.budgets_left.items()
+        for member in (known.member_id, known.referrer_id)
+        if member is not None
+    ]
+    return pl.concat([known.facts.grants, pl.DataFrame(left, schema=GRANTS, orient="row")])
 
 
 def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
@@ -218,7 +348,7 @@ def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
 def _lines(record_no: int, basket: Basket) -> pl.DataFrame:
     rows = [
         (
-            1,
+            _PAGE,
             record_no,
             number,
             item.sku,

@@ -43,8 +43,11 @@ EARNED: Final = pl.Schema(
         "whole_minor": pl.Int64(),
         #: The same by the basis.
         "gross_minor": pl.Int64(),
-        #: Points per whole unit in basis points; null: the currency has no rate.
+        #: Points per whole unit, or per full amount, in basis points; null: the currency has no
+        #: rate.
         "base_rate_bps": pl.Int64(),
+        #: The amount of which only full ones earn, in minor units; null: every unit earns.
+        "per_full_minor": pl.Int64(),
         #: Decimals of the currency whose rate applies.
         "exponent": pl.Int64(),
         #: `net_minor` in the currency whose rate applies.
@@ -183,7 +186,11 @@ def _left(settled: pl.Expr) -> pl.Expr:
 
 def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
     """Adds the base rate of the sale's currency, or of the base currency and the amount in it."""
-    rates = rates_frame(programs, "base_rate_bps", "currency")
+    rates = rates_frame(programs, "base_rate_bps", "currency").join(
+        rates_frame(programs, "per_full_minor", "currency"),
+        on=["program_version", "currency"],
+        how="left",
+    )
     exponents = exponents_frame()
     frame = frame.join(
         rates, on=["program_version", "currency"], how="left", maintain_order="left"
@@ -199,7 +206,7 @@ def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -
             left_on="issued_at", right_on="fx_from", by=["currency", "base_currency"],
             strategy="backward", check_sortedness=False,
         )
-        .drop("base_rate_bps")
+        .drop("base_rate_bps", "per_full_minor")
         .join(
             rates.rename({"currency": "base_currency"}),
             on=["program_version", "base_currency"], how="left",
@@ -244,12 +251,32 @@ def points_of(programs: Sequence[Program], rates: Sequence[str]) -> pl.Expr:
 
     Rounded once, by the rule of the version in force.
     """
-    numerator = pl.col("earn_minor").cast(pl.Int128)
-    denominator = pl.lit(10, pl.Int128).pow(pl.col("exponent")).cast(pl.Int128)
+    one = pl.lit(1, pl.Int128)
+    numerator, denominator = counted_amount(programs, one, one)
     for rate in rates:
         numerator = numerator * pl.col(rate).cast(pl.Int128)
         denominator = denominator * BPS
     return rounded(programs, numerator, denominator)
+
+
+def counted_amount(
+    programs: Sequence[Program], line_n: pl.Expr, line_d: pl.Expr
+) -> tuple[pl.Expr, pl.Expr]:
+    """What the base rate is for, as a fraction: whole units, or how many full amounts.
+
+    `line_n / line_d` is what multipliers of lines make of the amount: they come before what is not
+    full is dropped, so that a product that does not earn fills nothing up.
+    """
+    amount = pl.col("earn_minor").cast(pl.Int128) * line_n
+    unit = pl.lit(10, pl.Int128).pow(pl.col("exponent")).cast(pl.Int128) * line_d
+    if not any(p.per_full_minor for p in programs):
+        return amount, unit
+    per_full = pl.col("per_full_minor").cast(pl.Int128)
+    every = per_full.is_null()
+    return (
+        pl.when(every).then(amount).otherwise(rounded_ratio(amount, per_full * line_d, "down")),
+        pl.when(every).then(unit).otherwise(pl.lit(1, pl.Int128)),
+    )
 
 
 def rounded(programs: Sequence[Program], numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:

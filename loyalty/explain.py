@@ -25,6 +25,7 @@ from loyalty.types import BEGINNING, BPS
 #: Why a promotion gave nothing, or less.
 WHY: Final[Mapping[str, str]] = {
     "worth": "the sale is worth nothing (void, refunded, a credit, or without a rate)",
+    "enabled": "it is switched off",
     "currency": "not in this currency",
     "system": "not in this billing system",
     "account": "not in this account",
@@ -41,6 +42,7 @@ WHY: Final[Mapping[str, str]] = {
     "alone": "another promotion applies alone",
     "group": "another promotion of its group is worth more",
     "limit": "cut by its limit",
+    "together": "cut by the limit over all promotions together",
     "budget": "cut by its budget",
     "applied": "applied",
 }
@@ -116,6 +118,8 @@ class ExplainedSale:
     converted_to: str | None
     #: The base rate; None: there is none.
     points_per_unit: Decimal | None
+    #: The amount of which only full ones earn the rate, in whole units; None: every unit does.
+    per_full: Decimal | None
     #: The tier in force, and its factor.
     tier: str | None
     tier_factor: Decimal | None
@@ -135,6 +139,8 @@ class ExplainedSale:
     problem: str | None = None
     #: Of a sale: what came back of it. Of a credit: what it returns.
     returned: tuple[Returned, ...] = ()
+    #: Of a basket that is tried: what whoever referred the member gets for it; None: nothing.
+    referrer_points: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -161,6 +167,8 @@ class ExplainedSale:
         ]
         lines += [f"  {part.points:+d}  {message(part.rule)}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
+        if self.referrer_points is not None:
+            lines.append(f"  {self.referrer_points:+d}  for whoever referred the member")
         left_out = [promotion for promotion in self.considered if promotion.outcome != "applied"]
         lines += [
             f"  not {promotion.promotion}@{promotion.version}: {promotion.words}"
@@ -263,6 +271,8 @@ def _explained(
         _factor(row["base_rate_bps"]),
         _factor(row["tier_rate_bps"] if own_sale else None),
     )
+    full_minor = row["per_full_minor"]
+    per_full = None if full_minor is None else _amount(full_minor, row["exponent"])
     return ExplainedSale(
         system=row["system"], account=row["account"], external_id=row["external_id"],
         member_id=due["member_id"], due=due["due"],
@@ -270,11 +280,11 @@ def _explained(
         currency=row["currency"],
         converted_amount=_amount(row["earn_minor"], row["exponent"]) if converted else None,
         converted_to=program.base_currency if converted and program else None,
-        points_per_unit=rate, tier=due["tier"], tier_factor=factor,
+        points_per_unit=rate, per_full=per_full, tier=due["tier"], tier_factor=factor,
         tier_since=tier_since, tier_source=tier_source,
         program_version=due["program_version"], rounding=program.rounding if program else None,
         parts=tuple(
-            part_of(rule, points, rate, factor, due["tier"], words)
+            part_of(rule, points, rate, factor, due["tier"], words, per_full)
             for rule, points in breakdown.items()
         ) if due["due"] is not None else (),
         considered=tuple(
@@ -321,7 +331,7 @@ def _factor(rate_bps: int | None) -> Decimal | None:
 
 def _weighed(outcome: Mapping[str, Any]) -> str:
     words: str = WHY.get(outcome["outcome"], outcome["outcome"])
-    if outcome["outcome"] not in ("limit", "budget"):
+    if outcome["outcome"] not in ("limit", "together", "budget"):
         return words
     both = outcome["outcome"] == "budget" and outcome["wanted"] < outcome["unlimited"]
     words = "cut by its limit and its budget" if both else words
@@ -335,11 +345,12 @@ def part_of(
     factor: Decimal | None,
     tier: str | None,
     promotions: Mapping[str, str],
+    per_full: Decimal | None = None,
 ) -> Part:
     """One number of a breakdown in words; `promotions`: what to call them, by key."""
     if rule == "base":
         return Part(
-            rule, points, f"{rate:f} points per unit" if rate is not None else "no amount earns"
+            rule, points, rate_in_words(rate, per_full) if rate is not None else "no amount earns"
         )
     if rule == "tier":
         return Part(
@@ -350,6 +361,11 @@ def part_of(
     if rule.startswith(COUNTED_AT):
         return Part(rule, points, "another system tells the same sale, and counts")
     return Part(rule, points, promotions.get(rule, rule))
+
+
+def rate_in_words(rate: Decimal, per_full: Decimal | None) -> str:
+    """The base rate; `per_full`: the amount of which only full ones earn."""
+    return f"{rate:f} points per " + ("unit" if per_full is None else f"full {per_full:f}")
 
 
 def not_computed(program: Program | None, currency: str, tier: str | None, at: datetime) -> str:
@@ -363,8 +379,9 @@ def not_computed(program: Program | None, currency: str, tier: str | None, at: d
         )
     if currency not in program.base_rate_bps and program.base_currency is None:
         return (
-            f"the program (version {program.version}) has no points per unit of {currency}, "
-            "and no base currency to convert it to"
+            f"the program (version {program.version}) has no points per unit of {currency}; write "
+            f"`{currency} = ...` under [program.points_per_unit], or convert it: "
+            f'`base_currency = "{program.currency}"` under [program]'
         )
     if currency in program.base_rate_bps:
         unknown = "its amount without tax is not known, or " if program.basis == "subtotal" else ""

@@ -1,15 +1,42 @@
-"""Options of the program: how tiers are evaluated, and when points expire."""
+"""Options of the program: how tiers are evaluated, when points expire, and limits."""
 
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from loyalty.types import Currency, Frozen, TierName
+from loyalty.types import Currency, Frozen, Period, TierName
 
 #: Days of the shortest calendar period of each kind: the grace must end before the next period
 #: does.
 SHORTEST_DAYS = {"month": 28, "quarter": 90, "half_year": 181, "year": 365}
+
+#: Points of a limit.
+Limit = Annotated[int, Field(ge=1, le=10**15)]
+
+
+class PeriodLimit(Frozen):
+    """At most `points` per member in each calendar `period`.
+
+    The period is in the promotion's time zone, or else in the program's.
+    """
+
+    points: Limit
+    period: Period
+
+
+class MemberLimits(Frozen):
+    """Most points for one member; what goes beyond is cut.
+
+    Applied in this order, earliest sales first.
+    """
+
+    #: For one sale.
+    per_sale: Limit | None = None
+    #: For one member in one calendar period.
+    per_period: PeriodLimit | None = None
+    #: For one member in all.
+    per_member: Limit | None = None
 
 
 class TierPolicy(Frozen):

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import polars as pl
 from pydantic import Field, model_validator
 
-from loyalty.policies import Expiry, TierPolicy
+from loyalty.policies import Expiry, MemberLimits, TierPolicy
 from loyalty.rounding import Rounding
 from loyalty.schema import UTC_US
 from loyalty.types import (
     BEGINNING,
     BPS,
+    HOME_CURRENCY,
     HOME_ZONE,
     Bps,
     Currency,
@@ -33,7 +34,11 @@ Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 class Program(Frozen):
     """One version of the program: in force from `valid_from` (UTC) until a later version is.
 
-    `base_rate_bps`: per currency, points per whole unit in basis points (100_000 = 10 points).
+    `currency`: the program's own, which has a rate.
+    `base_rate_bps`: per currency, points per whole unit in basis points (100_000 = 10 points). A
+        sale in a currency that has none is rejected, or converted.
+    `per_full_minor`: per currency, an amount in minor units, of which only full ones earn: the rate
+        is then that of one full amount. Absent: every unit earns, and its fractions.
     `tier_rate_bps`: per tier, multiplier in basis points (12_000 = 1.2x).
     `entry_tier`: tier of a member who has none yet.
     `rounding`, `basis`: how fractions of a point are rounded; the amount that earns, with or
@@ -41,8 +46,9 @@ class Program(Frozen):
     `award_when`: whether an open invoice earns at once (issued) or once it is paid. Either way by
         its own date.
     `timezone`: of days, hours and calendar periods.
-    `base_currency`: a sale in a currency without a rate of its own is converted to this one at the
-        rate of its date; a missing exchange rate rejects the sale.
+    `base_currency`: a sale in a currency without a rate of its own is converted to the program's
+        own at the exchange rate of its date; a missing one rejects the sale. Absent: every such
+        sale is rejected.
     `categories`: product categories by name, each a list of SKU patterns, for product bonuses.
     `unlinked_credits`: returned_sales: every credit document is brought home to the sale that it
         returns. latest_sales: one that names no invoice lowers the customer's latest sales.
@@ -51,12 +57,17 @@ class Program(Frozen):
         the sale only, and product bonuses count the products as they are listed.
     `tier_policy`: how tiers are evaluated; absent: the loyalty app sets them.
     `expiry`: when points expire; absent: never.
+    `promotion_limits`: most points of all promotions together; absent: as many as they give.
     """
 
     #: Counts up; numbered when it is applied.
     version: Annotated[int, Field(ge=1)]
     valid_from: Instant = BEGINNING
+    currency: Currency = HOME_CURRENCY
     base_rate_bps: dict[Currency, Bps]
+    per_full_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(
+        default_factory=dict
+    )
     tier_rate_bps: dict[TierName, Bps]
     entry_tier: TierName
     rounding: Rounding = "down"
@@ -69,14 +80,46 @@ class Program(Frozen):
     discount_lines: Literal["ignored", "spread"] = "spread"
     tier_policy: TierPolicy | None = None
     expiry: Expiry | None = None
+    promotion_limits: MemberLimits | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_currency(cls, data: Any) -> Any:
+        """Where it is not named: the one that others are converted to, or the country's.
+
+        Of a program that has neither, the first one with a rate.
+        """
+        if not isinstance(data, dict) or data.get("currency") is not None:
+            return data
+        own, rates = data.get("base_currency"), data.get("base_rate_bps")
+        if not own and isinstance(rates, dict) and HOME_CURRENCY not in rates:
+            own = next(iter(rates), None)
+        return data | {"currency": own or HOME_CURRENCY}
+
+    @model_validator(mode="after")
+    def _currencies_fit(self) -> "Program":
+        if self.currency not in self.base_rate_bps:
+            message = (
+                f"the program's own currency {self.currency} has no points: write "
+                f"{self.currency} = 10 (or as many as it is) into points_per_unit, "
+                "or name another currency as the program's own"
+            )
+            raise ValueError(message)
+        if self.base_currency not in (None, self.currency):
+            message = (
+                f"base_currency {self.base_currency!r} is not the program's own currency "
+                f"{self.currency!r}: sales are converted to that one"
+            )
+            raise ValueError(message)
+        if unknown := sorted(self.per_full_minor.keys() - self.base_rate_bps.keys()):
+            message = f"per_full_minor names {', '.join(unknown)}, which base_rate_bps does not"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _names_fit(self) -> "Program":
         if self.entry_tier not in self.tier_rate_bps:
             message = f"entry_tier {self.entry_tier!r} has no rate in tier_rate_bps"
-            raise ValueError(message)
-        if self.base_currency is not None and self.base_currency not in self.base_rate_bps:
-            message = f"base_currency {self.base_currency!r} has no rate in base_rate_bps"
             raise ValueError(message)
         if self.tier_policy is not None:
             unknown = sorted(set(self.tier_policy.thresholds) - set(self.tier_rate_bps))
@@ -136,9 +179,11 @@ def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
 
 
 def rates_frame(
-    programs: Sequence[Program], field: Literal["base_rate_bps", "tier_rate_bps"], key: str
+    programs: Sequence[Program],
+    field: Literal["base_rate_bps", "tier_rate_bps", "per_full_minor"],
+    key: str,
 ) -> pl.DataFrame:
-    """One row per version and `key` (currency or tier) with its rate in basis points."""
+    """One row per version and `key` (currency or tier) with what `field` says of it."""
     rows = [(p.version, name, rate) for p in programs for name, rate in getattr(p, field).items()]
     return pl.DataFrame(
         rows, schema={"program_version": pl.Int32(), key: pl.String, field: pl.Int64}, orient="row"

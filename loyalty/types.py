@@ -14,6 +14,8 @@ Bps = Annotated[int, Field(ge=0, le=10_000 * BPS)]
 BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 #: Where the company's customers are.
 HOME_ZONE: Final = "Africa/Luanda"
+#: What they pay with.
+HOME_CURRENCY: Final = "AOA"
 
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]

@@ -61,3 +61,14 @@ def settle(connection: DbConnection, budgets: Mapping[tuple[str, int], int]) -> 
         )
         connection.execute(query("member_history", "forget_withdrawn"), which)
     return members
+
+
+def left(
+    connection: DbConnection, budgets: Mapping[tuple[str, int], int]
+) -> dict[tuple[str, int], int]:
+    """What of each budget, by promotion and version, nobody was granted so far."""
+    if not budgets:
+        return {}
+    rows = connection.execute(query("member_history", "granted_in_all")).fetchall()
+    granted = {(name, version): int(points) for name, version, points in rows}
+    return {key: max(0, budget - granted.get(key, 0)) for key, budget in budgets.items()}

@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from loyalty.duplicates import COUNTED_AT
-from loyalty.explain import ExplainedSale, Part, part_of
+from loyalty.explain import ExplainedSale, Part, part_of, rate_in_words
 from loyalty.masking import identifier, message
 from sql.db import DbConnection, connect
 from sql.due_points import reckon_members
@@ -51,6 +51,8 @@ class Entry:
     posted_at: datetime
     #: Prefect flow run, or the command.
     run_id: str
+    #: The amount of which only full ones earn, in whole units; None: every unit earns.
+    per_full: Decimal | None = None
 
     def rule(self) -> str:
         """How `due_after` came about, in one line."""
@@ -73,7 +75,7 @@ class Entry:
         rate = (
             "converted"
             if self.base_rate_bps is None
-            else f"{_ratio(self.base_rate_bps)} points per unit"
+            else rate_in_words(Decimal(self.base_rate_bps) / 10_000, self.per_full)
         )
         tier = (
             f"x {_ratio(self.tier_rate_bps)} ({self.tier})"
@@ -114,7 +116,7 @@ class Entry:
             for bps in (self.base_rate_bps, self.tier_rate_bps)
         )
         parts = [
-            part_of(rule, points, rate, factor, self.tier, promotions)
+            part_of(rule, points, rate, factor, self.tier, promotions, self.per_full)
             for rule, points in self.breakdown.items()
         ]
         if (

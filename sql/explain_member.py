@@ -40,7 +40,7 @@ class Movement:
     def to_text(self, zone: ZoneInfo) -> str:
         """One line, time in `zone`."""
         what = f"{self.system} {self.document}" if self.system else (self.reason or "")
-        if self.kind.startswith(("adjustment", "redemption")):
+        if self.kind.startswith(("adjustment", "opening balance", "redemption")):
             what = f"number {self.document}: {self.reason}"
         when = f"{self.posted_at.astimezone(zone):%Y-%m-%d %H:%M}"
         return f"  {when}  {self.points:+d} = {self.balance_points}  {self.kind}  {what}".rstrip()

@@ -71,6 +71,15 @@ def migrate(dsn: str) -> list[str]:
         return [m.name for m in migrations() if _apply(connection, m, applied.get(m.name))]
 
 
+def is_current(connection: psycopg.Connection) -> bool:
+    """Whether all migrations are applied."""
+    try:
+        rows = connection.execute("SELECT name FROM public.schema_migration").fetchall()
+    except psycopg.Error:
+        return False
+    return {row[0] for row in rows} >= {migration.name for migration in migrations()}
+
+
 def _apply(connection: psycopg.Connection, migration: Migration, digest: str | None) -> bool:
     if digest == migration.digest:
         return False

@@ -105,7 +105,10 @@ def apply(
 
 def _program(program: Program, author: str) -> dict[str, Any]:
     values = program.model_dump(mode="json")
-    documents = ("base_rate_bps", "tier_rate_bps", "categories", "tier_policy", "expiry")
+    documents = (
+        "base_rate_bps", "per_full_minor", "tier_rate_bps", "categories", "tier_policy", "expiry",
+        "promotion_limits",
+    )  # fmt: skip
     stored = {name: None if values[name] is None else Jsonb(values[name]) for name in documents}
     begin = None if program.valid_from <= BEGINNING else program.valid_from
     return values | stored | {"valid_from": begin, "created_by": author}

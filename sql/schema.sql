@@ -1141,8 +1141,9 @@ CREATE TABLE loyalty.program (
     version integer NOT NULL,
     -- Sales issued from this instant on follow this version.
     valid_from timestamptz NOT NULL,
-    -- Per currency (ISO 4217): points per whole currency unit, in basis points; 100000 = 10 points.
-    -- A currency not named here is rejected.
+    -- Per currency (ISO 4217): points per whole currency unit, or per full amount of
+    -- per_full_minor, in basis points; 100000 = 10 points. A sale in a currency that is not named
+    -- is rejected or converted.
     base_rate_bps jsonb NOT NULL,
     -- Per tier: multiplier in basis points; 12000 = 1.2x. A tier not named here is refused.
     tier_rate_bps jsonb NOT NULL,
@@ -1178,6 +1179,15 @@ CREATE TABLE loyalty.program (
     -- Whether a discount lowers the products that it discounts (spread), or the sale only
     -- (ignored): it decides what product bonuses count.
     discount_lines text NOT NULL DEFAULT 'ignored',
+    -- The program's own currency (ISO 4217), which has a rate; null in versions that do not name
+    -- it: base_currency, else AOA.
+    currency text COLLATE "C",
+    -- Per currency: the amount in minor units of which only full ones earn; not named: every unit
+    -- earns, and its fractions.
+    per_full_minor jsonb NOT NULL DEFAULT '{}'::jsonb,
+    -- Most points of all promotions together: per_sale, per_period (points, period), per_member;
+    -- null: as many as they give.
+    promotion_limits jsonb,
     CONSTRAINT program_pkey PRIMARY KEY (version),
     CONSTRAINT program_award_when_check CHECK (award_when IN ('issued', 'paid')),
     CONSTRAINT program_base_rate_bps_check CHECK (jsonb_typeof(base_rate_bps) = 'object'),
@@ -1185,8 +1195,11 @@ CREATE TABLE loyalty.program (
     CONSTRAINT program_categories_check CHECK (jsonb_typeof(categories) = 'object'),
     CONSTRAINT program_check CHECK (tier_rate_bps ? entry_tier),
     CONSTRAINT program_check1 CHECK (base_rate_bps ? base_currency),
+    CONSTRAINT program_check2 CHECK (base_rate_bps ? currency),
     CONSTRAINT program_discount_lines_check CHECK (discount_lines IN ('ignored', 'spread')),
     CONSTRAINT program_expiry_check CHECK (jsonb_typeof(expiry) = 'object'),
+    CONSTRAINT program_per_full_minor_check CHECK (jsonb_typeof(per_full_minor) = 'object'),
+    CONSTRAINT program_promotion_limits_check CHECK (jsonb_typeof(promotion_limits) = 'object'),
     CONSTRAINT program_rounding_check CHECK (rounding IN ('down', 'half_up', 'up')),
     CONSTRAINT program_tier_policy_check CHECK (jsonb_typeof(tier_policy) = 'object'),
     CONSTRAINT program_tier_rate_bps_check CHECK (jsonb_typeof(tier_rate_bps) = 'object'),
@@ -1210,8 +1223,7 @@ CREATE TABLE loyalty.member_tier (
     tier_no bigint GENERATED ALWAYS AS IDENTITY,
     -- Member.
     member_id bigint NOT NULL,
-    -- lead, silver, gold or platinum; null: from then on no tier is set, so the program's entry
-    -- tier counts, or the one that it evaluates.
+    -- A tier of the program.
     tier text,
     -- Sales issued from this instant on use this tier.
     valid_from timestamptz NOT NULL,
@@ -1225,7 +1237,7 @@ CREATE TABLE loyalty.member_tier (
     run_id text,
     CONSTRAINT member_tier_pkey PRIMARY KEY (tier_no),
     CONSTRAINT member_tier_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
-    CONSTRAINT member_tier_tier_check CHECK (tier IN ('lead', 'silver', 'gold', 'platinum')),
+    CONSTRAINT member_tier_tier_check CHECK (tier ~ '^[a-z][a-z0-9_]{0,31}$'),
     CONSTRAINT member_tier_valid_from_check CHECK (isfinite(valid_from)),
     CONSTRAINT member_tier_member_id_fkey FOREIGN KEY (member_id)
         REFERENCES loyalty.member(member_id)
@@ -1374,8 +1386,8 @@ CREATE TABLE loyalty.referral (
 );
 CREATE INDEX referral_friend ON loyalty.referral (friend_id, referral_no);
 CREATE INDEX referral_referrer ON loyalty.referral (referrer_id);
-CREATE TRIGGER referral_audited AFTER INSERT ON loyalty.referral FOR EACH ROW
-    EXECUTE FUNCTION audit.on_referral();
+CREATE TRIGGER referral_audited AFTER INSERT ON loyalty.referral REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.on_referral();
 CREATE TRIGGER referral_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.referral
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW TABLE AS changed
@@ -1563,6 +1575,9 @@ CREATE TABLE loyalty.adjustment (
     posted_at timestamptz NOT NULL DEFAULT now(),
     -- Prefect flow run or command that entered it.
     run_id text NOT NULL,
+    -- adjustment: decided by hand; opening balance: points of an earlier program, imported. A void
+    -- has the kind of what it takes back.
+    kind text NOT NULL DEFAULT 'adjustment',
     CONSTRAINT adjustment_pkey PRIMARY KEY (adjustment_id),
     CONSTRAINT adjustment_idempotency_key_key UNIQUE (idempotency_key),
     CONSTRAINT adjustment_voids_id_key UNIQUE (voids_id),
@@ -1570,6 +1585,7 @@ CREATE TABLE loyalty.adjustment (
     CONSTRAINT adjustment_event_at_check CHECK (isfinite(event_at)),
     CONSTRAINT adjustment_idempotency_key_check CHECK (length(idempotency_key) >= 1
         AND length(idempotency_key) <= 200),
+    CONSTRAINT adjustment_kind_check CHECK (kind IN ('adjustment', 'opening balance')),
     CONSTRAINT adjustment_points_check CHECK (points <> 0 AND points >= '-1000000000000'::bigint
         AND points <= '1000000000000'::bigint),
     CONSTRAINT adjustment_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
@@ -1579,9 +1595,12 @@ CREATE TABLE loyalty.adjustment (
         REFERENCES loyalty.adjustment(adjustment_id)
 );
 CREATE INDEX adjustment_member ON loyalty.adjustment (member_id, event_at);
+CREATE INDEX adjustment_opening ON loyalty.adjustment (member_id, event_at)
+    WHERE (kind = 'opening balance');
 CREATE TRIGGER adjustment_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.adjustment
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER adjustment_audited AFTER INSERT ON loyalty.adjustment FOR EACH ROW
+    WHEN (new.kind = 'adjustment' OR new.voids_id IS NOT NULL)
     EXECUTE FUNCTION audit.on_adjustment();
 CREATE TRIGGER adjustment_marks AFTER INSERT ON loyalty.adjustment REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_adjustment();
@@ -2093,7 +2112,7 @@ CREATE INDEX delivery_due ON loyalty.delivery (receiver_no, next_attempt_at, cha
 CREATE INDEX delivery_finished ON loyalty.delivery (finished_at) WHERE (state = 'delivered');
 CREATE INDEX delivery_parked ON loyalty.delivery (receiver_no, change_no) WHERE (state = 'parked');
 
--- Refuses a void that is not exactly minus its adjustment.
+-- Refuses a void that is not exactly minus its adjustment, and gives it the same kind.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2102,10 +2121,13 @@ DECLARE voided loyalty.adjustment;
 BEGIN
     IF NEW.voids_id IS NOT NULL THEN
         SELECT * INTO voided FROM loyalty.adjustment a WHERE a.adjustment_id = NEW.voids_id;
-        IF voided.voids_id IS NOT NULL OR (voided.member_id, -voided.points) <> (NEW.member_id, NEW.points) THEN
-            RAISE EXCEPTION 'row % is no adjustment of member % by % points', NEW.voids_id, NEW.member_id, -NEW.points
-                USING ERRCODE = 'check_violation';
+        IF voided.voids_id IS NOT NULL
+            OR (voided.member_id, -voided.points) <> (NEW.member_id, NEW.points)
+        THEN
+            RAISE EXCEPTION 'row % is no adjustment of member % by % points',
+                NEW.voids_id, NEW.member_id, -NEW.points USING ERRCODE = 'check_violation';
         END IF;
+        NEW.kind := voided.kind;
     END IF;
     RETURN NEW;
 END $function$;
@@ -2379,7 +2401,8 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Notes points given or taken by hand, for the member whose balance they move.
+-- Notes points given or taken by hand, or brought along from an earlier program, for the member
+-- whose balance they move.
 CREATE FUNCTION loyalty.note_adjustments()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2388,7 +2411,7 @@ BEGIN
     INSERT INTO loyalty.change_pending (kind, member_id, data)
     SELECT 'points.changed', coalesce(o.owner_id, p.member_id), jsonb_build_object(
         'points', p.points, 'entries', 1, 'reasons', jsonb_build_array(
-            CASE WHEN p.voids_id IS NULL THEN 'adjustment' ELSE 'adjustment void' END))
+            CASE WHEN p.voids_id IS NULL THEN p.kind ELSE p.kind || ' void' END))
     FROM posted p LEFT JOIN loyalty.merged_member o USING (member_id) ORDER BY p.adjustment_id;
     RETURN NULL;
 END $function$;
@@ -2452,24 +2475,33 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Notes a merge, or its undoing, for everybody whose balance it can move.
+-- Notes a merge, or its undoing, for everybody whose balance or tier it can change.
 CREATE FUNCTION loyalty.note_merge()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
-BEGIN
+DECLARE
     -- Balances move without an entry (adjustments follow the member), also of whoever earned for
     -- the member before.
-    PERFORM loyalty.note_change(
-        CASE WHEN NEW.into_id = NEW.member_id THEN 'member.unmerged' ELSE 'member.merged' END, m,
-        jsonb_build_object('merged_member_id', NEW.member_id, 'into_member_id', NEW.into_id))
-    FROM (
+    touched bigint[] := ARRAY(
         SELECT NEW.member_id UNION SELECT NEW.into_id
         UNION SELECT into_id FROM loyalty.member_merge WHERE member_id = NEW.member_id
         UNION SELECT o.owner_id FROM loyalty.merged_member o
         WHERE o.member_id IN (
             SELECT into_id FROM loyalty.member_merge WHERE member_id = NEW.member_id)
-    ) touched(m) ORDER BY m;
+        ORDER BY 1);
+BEGIN
+    PERFORM loyalty.note_change(
+        CASE WHEN NEW.into_id = NEW.member_id THEN 'member.unmerged' ELSE 'member.merged' END, m,
+        jsonb_build_object('merged_member_id', NEW.member_id, 'into_member_id', NEW.into_id))
+    FROM unnest(touched) AS m;
+    -- Tiers that were set follow the member too: now, and where one of the future begins.
+    PERFORM loyalty.note_change('tier.changed', t.m, '{}', t.at)
+    FROM (
+        SELECT m, now() AS at FROM unnest(touched) AS m
+        UNION SELECT s.member_id, s.valid_from FROM loyalty.tier_set s
+        WHERE s.member_id = ANY(touched) AND s.valid_from > now()
+    ) t ORDER BY t.m, t.at;
     RETURN NULL;
 END $function$;
 
@@ -2739,19 +2771,23 @@ CREATE VIEW loyalty.entry_cause AS
 -- currency: Currency of net_amount, ISO 4217.
 -- tier: Tier in force at the sale.
 -- program_version: Version of the program.
--- base_rate_bps: Points per currency unit in basis points; null: the amount was converted first.
+-- base_rate_bps: Points per currency unit, or per full amount, in basis points; null: the amount
+--     was converted first.
 -- tier_rate_bps: Multiplier of the tier in basis points.
 -- rounding: How fractions of a point were rounded.
 -- event_at: When the sale happened.
 -- posted_at: When we posted it.
 -- run_id: Prefect flow run that posted it.
+-- per_full: The amount of which only full ones earn, in whole currency units; null: every unit
+--     earns.
 CREATE VIEW loyalty.entry_with_rule AS
  SELECT e.system, e.account, e.external_id, e.entry_no, e.member_id, e.reason,
     e.points, e.due_before, e.due_after, e.breakdown,
     billing.major_units(e.net_minor, e.currency) AS net_amount, e.currency,
     e.tier, e.program_version, p.base_rate_bps -> e.currency AS base_rate_bps,
     p.tier_rate_bps -> e.tier AS tier_rate_bps, p.rounding, e.event_at,
-    e.posted_at, e.run_id
+    e.posted_at, e.run_id,
+    billing.major_units((p.per_full_minor ->> e.currency)::bigint, e.currency) AS per_full
    FROM loyalty.award_entry e
      LEFT JOIN loyalty.program p ON p.version = e.program_version;
 
@@ -3030,7 +3066,7 @@ GRANT SELECT ON loyalty.tier_step TO analyst;
 CREATE SCHEMA analytics;
 GRANT USAGE ON SCHEMA analytics TO analyst;
 
--- One row per adjustment by hand.
+-- One row per adjustment by hand or opening balance.
 -- adjustment_id: Number of the adjustment.
 -- member_id: Member it counts for (pseudonymous).
 -- points: What it adds to or takes from the balance.
@@ -3040,13 +3076,14 @@ GRANT USAGE ON SCHEMA analytics TO analyst;
 -- event_at: From when on it counts.
 -- posted_at: When it was entered.
 -- run_id: Run or command that entered it.
+-- kind: adjustment, or opening balance: points of an earlier program.
 CREATE VIEW analytics.adjustment AS
  SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
     a.points, a.voids_id,
     (EXISTS ( SELECT
            FROM loyalty.adjustment v
           WHERE v.voids_id = a.adjustment_id)) AS voided,
-    a.reason, a.event_at, a.posted_at, a.run_id
+    a.reason, a.event_at, a.posted_at, a.run_id, a.kind
    FROM loyalty.adjustment a
      LEFT JOIN loyalty.merged_member o USING (member_id);
 GRANT SELECT ON analytics.adjustment TO analyst;
@@ -3266,7 +3303,8 @@ GRANT SELECT ON analytics.point_value TO analyst;
 -- event_at: When the sale happened; from when on the adjustment counts; when the points expired, or
 --     were spent or reserved.
 -- kind: award, edit, refund, void, moved, referral or duplicate (of a sale); adjustment or
---     adjustment void; expiry; redemption or redemption reversal.
+--     adjustment void; expiry; redemption or redemption reversal. Imported points of an earlier
+--     program: opening balance, or opening balance void.
 -- points: What it adds to or takes from the balance.
 -- balance_points: The balance after it.
 -- reason: Why, of an adjustment or a redemption.
@@ -3287,15 +3325,17 @@ CREATE VIEW analytics.points_history AS
         UNION ALL
          SELECT a.member_id, a.posted_at, a.event_at,
                 CASE
-                    WHEN a.voids_id IS NULL THEN 'adjustment'
-                    ELSE 'adjustment void'
+                    WHEN a.voids_id IS NULL THEN a.kind
+                    ELSE a.kind || ' void'
                 END AS "case",
-            a.points, a.reason, NULL, NULL,
-            a.adjustment_id::text AS adjustment_id, NULL, a.run_id
+            a.points, a.reason, NULL AS text, NULL AS text,
+            a.adjustment_id::text AS adjustment_id, NULL AS int4,
+            a.run_id
            FROM analytics.adjustment a
         UNION ALL
-         SELECT x.member_id, x.posted_at, x.expires_at, 'expiry', x.points,
-            NULL, NULL, NULL, NULL, x.entry_no, x.run_id
+         SELECT x.member_id, x.posted_at, x.expires_at, 'expiry' AS text,
+            x.points, NULL AS text, NULL AS text, NULL AS text,
+            NULL AS text, x.entry_no, x.run_id
            FROM loyalty.expiry_entry x
         UNION ALL
          SELECT o.owner_id, s.posted_at, r.requested_at,
@@ -3305,8 +3345,9 @@ CREATE VIEW analytics.points_history AS
                 END AS "case",
             s.points,
             ((COALESCE(s.reason, r.reason) || ' (') || r.reference) || ')',
-            NULL, NULL, r.redemption_id::text AS redemption_id,
-            NULL, s.run_id
+            NULL AS text, NULL AS text,
+            r.redemption_id::text AS redemption_id, NULL AS int4,
+            s.run_id
            FROM loyalty.redemption_step s
              JOIN loyalty.redemption r USING (redemption_id)
              JOIN loyalty.member_owner o ON o.member_id = s.member_id
@@ -3967,18 +4008,28 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Records referrals, also corrected and withdrawn ones.
+-- Records referrals, also corrected and withdrawn ones; many at once in one entry.
 CREATE FUNCTION audit.on_referral()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+DECLARE
+    many bigint;
+    last loyalty.referral;
 BEGIN
-    PERFORM audit.record(
-        CASE WHEN NEW.referrer_id IS NULL THEN 'referral.withdraw' ELSE 'referral' END, 'success',
-        'member ' || NEW.friend_id,
-        jsonb_build_object('referral_no', NEW.referral_no, 'referrer', NEW.referrer_id,
-            'author', NEW.recorded_by),
-        of_records => 1, of_run_id => NEW.run_id);
+    SELECT count(*) INTO many FROM changed;
+    IF many > 1 THEN
+        PERFORM audit.record('referral', 'success', 'members', '{}', of_records => many,
+            of_run_id => (SELECT min(run_id) FROM changed));
+    ELSIF many = 1 THEN
+        SELECT * INTO last FROM changed;
+        PERFORM audit.record(
+            CASE WHEN last.referrer_id IS NULL THEN 'referral.withdraw' ELSE 'referral' END,
+            'success', 'member ' || last.friend_id,
+            jsonb_build_object('referral_no', last.referral_no, 'referrer', last.referrer_id,
+                'author', last.recorded_by),
+            of_records => 1, of_run_id => last.run_id);
+    END IF;
     RETURN NULL;
 END $function$;
 

@@ -333,8 +333,3 @@ def items(
 def _scalar(connection: DbConnection, name: str, parameters: Mapping[str, Any]) -> Any:
     row = connection.execute(query("sync", name), parameters).fetchone()
     return None if row is None else row[0]
-
-
-def systems_read(connection: DbConnection) -> list[str]:
-    """The billing systems of which anything was read."""
-    return [row[0] for row in connection.execute(query("sync", "systems_read")).fetchall()]

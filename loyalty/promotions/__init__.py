@@ -1,5 +1,6 @@
 """Promotions: parameters are data (models), kinds are code (rules)."""
 
+from loyalty.policies import PeriodLimit
 from loyalty.promotions.kinds import (
     Match,
     ProductBonus,
@@ -12,7 +13,6 @@ from loyalty.promotions.kinds import (
 from loyalty.promotions.promotion import (
     Hours,
     Limits,
-    PeriodLimit,
     Promotion,
     Stacking,
     UnknownPromotionKindError,

@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from loyalty.earning import rounded
+from loyalty.earning import counted_amount, rounded
 from loyalty.program import Program
 from loyalty.promotions.active import Active, numbers
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus
@@ -31,10 +31,10 @@ _WIDE: Final = pl.Int128
 FACTORS: Final = pl.Schema(
     {
         **CANDIDATE,
-        #: Numerator and denominator of all multipliers up to this one.
-        "n": pl.Int128(),
-        "d": pl.Int128(),
-        #: The same without those that multiply single lines.
+        #: Numerator and denominator of the multipliers of lines up to this one.
+        "line_n": pl.Int128(),
+        "line_d": pl.Int128(),
+        #: The same of those that multiply whole sales.
         "whole_n": pl.Int128(),
         "whole_d": pl.Int128(),
     }
@@ -133,11 +133,7 @@ def factors(
         for name in ("line_n", "line_d")
     ]
     part = [column.fill_null(1) for column in reached]
-    return rows.with_columns(part).select(
-        *CANDIDATE.names(), (pl.col("whole_n") * pl.col("line_n")).alias("n"),
-        (pl.col("whole_d") * pl.col("line_d")).alias("d"),
-        "whole_n", "whole_d",
-    )  # fmt: skip
+    return rows.with_columns(part).select(FACTORS.names())
 
 
 def _with_whole_factors(rows: pl.DataFrame, over: Sequence[str]) -> pl.DataFrame:
@@ -201,15 +197,18 @@ def _line_factors(
     )  # fmt: skip
 
 
-def value(programs: Sequence[Program], n: str = "n", d: str = "d") -> pl.Expr:
-    """Points of a sale (earn_minor, base_rate_bps, tier_rate_bps, exponent) times n/d, rounded."""
-    numerator = (
-        pl.col("earn_minor").cast(_WIDE)
-        * pl.col("base_rate_bps").cast(_WIDE)
-        * pl.col("tier_rate_bps").cast(_WIDE)
+def value(programs: Sequence[Program]) -> pl.Expr:
+    """Points of a sale with its multipliers (FACTORS), rounded.
+
+    It needs earn_minor, base_rate_bps, per_full_minor, tier_rate_bps, exponent.
+    """
+    amount_n, amount_d = counted_amount(programs, pl.col("line_n"), pl.col("line_d"))
+    rates = pl.col("base_rate_bps").cast(_WIDE) * pl.col("tier_rate_bps").cast(_WIDE)
+    return rounded(
+        programs,
+        amount_n * rates * pl.col("whole_n"),
+        amount_d * BPS * BPS * pl.col("whole_d"),
     )
-    denominator = pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE) * BPS * BPS
-    return rounded(programs, numerator * pl.col(n), denominator * pl.col(d))
 
 
 def bonus(programs: Sequence[Program], n: str = "whole_n", d: str = "whole_d") -> pl.Expr:

@@ -35,6 +35,8 @@ def conditions(
         & ~pl.col("kind").is_in(NEGATIVE_KINDS),
         "validity": pl.all_horizontal(starts, *ends),
     }
+    if not active.promotion.enabled:
+        checks["enabled"] = pl.lit(value=False)
     for name, column, allowed in (
         ("currency", pl.col("currency"), when.currencies),
         ("system", pl.col("system"), when.systems),

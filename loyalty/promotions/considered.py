@@ -22,10 +22,11 @@ CONSIDERED: Final = pl.Schema(
         "promotion_id": pl.String(),
         #: Its version.
         "version": pl.Int32(),
-        #: `applied`; `limit` or `budget` where one of these cut it (to nothing or to `points`);
-        #: `alone` or `group` where stacking left it out; `product` where no line fits; `referral`
-        #: where it is not the sale that brings the reward; else the first condition that does not
-        #: hold (`worth`, `validity`, `currency`, `system`, `account`, `kind`, `tier`, `minimum`,
+        #: `applied`; `limit`, `together` or `budget` where its own limit, one over all promotions
+        #: together or its budget cut it (to nothing or to `points`); `alone` or `group` where
+        #: stacking left it out; `product` where no line fits; `referral` where it is not the sale
+        #: that brings the reward; else the first condition that does not hold (`worth`,
+        #: `validity`, `enabled`, `currency`, `system`, `account`, `kind`, `tier`, `minimum`,
         #: `first_purchase`, `date`, `weekday`, `time_of_day`, `hours`).
         "outcome": pl.String(),
         #: After all limits.
@@ -57,7 +58,8 @@ def considered(inputs: PromotionInputs, shares: pl.DataFrame) -> pl.DataFrame:
             gained, on=["_row", "member_id"], how="full" if referral else "left", coalesce=True
         )
         cut = pl.when(pl.col("points") < pl.col("wanted")).then(pl.lit("budget"))
-        limit = pl.when(pl.col("wanted") < pl.col("unlimited")).then(pl.lit("limit"))
+        together = pl.when(pl.col("wanted") < pl.col("uncapped")).then(pl.lit("together"))
+        limit = pl.when(pl.col("uncapped") < pl.col("unlimited")).then(pl.lit("limit"))
         missing = pl.when(pl.col("points").is_null()).then(
             pl.lit("referral" if referral else "product")
         )
@@ -65,9 +67,9 @@ def considered(inputs: PromotionInputs, shares: pl.DataFrame) -> pl.DataFrame:
             joined.with_columns(
                 pl.lit(active.promotion.promotion_id).alias("promotion_id"),
                 pl.lit(active.promotion.version, pl.Int32).alias("version"),
-                pl.coalesce("failed", "beaten", missing, cut, limit, pl.lit("applied")).alias(
-                    "outcome"
-                ),
+                pl.coalesce(
+                    "failed", "beaten", missing, cut, together, limit, pl.lit("applied")
+                ).alias("outcome"),
                 pl.col("points", "wanted", "unlimited").fill_null(0),
             ).select(CONSIDERED.names())
         )

@@ -17,10 +17,10 @@ from loyalty.earning import EXACT_LIMIT
 from loyalty.inputs import ORDER, Facts
 from loyalty.program import Program
 from loyalty.promotions.active import Active, active_versions, between, largest_product
-from loyalty.promotions.chain import WORTH, added, bonus, factors, value
+from loyalty.promotions.chain import FACTORS, WORTH, added, bonus, factors, value
 from loyalty.promotions.conditions import conditions, with_first
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward
-from loyalty.promotions.limits import granted, limited
+from loyalty.promotions.limits import granted, limited, limited_together
 from loyalty.promotions.products import TOTALS, matched, needs_lines, sold, totals
 from loyalty.promotions.promotion import Promotion
 from loyalty.promotions.referral import rewards
@@ -42,6 +42,8 @@ PARTS: Final = pl.Schema(
         "points": pl.Int64(),
         #: Before the budget.
         "wanted": pl.Int64(),
+        #: Before the limits over all promotions together.
+        "uncapped": pl.Int64(),
         #: Before any limit.
         "unlimited": pl.Int64(),
         #: The rule of stacking that left it out, `alone` or `group`; null: it applies.
@@ -63,7 +65,7 @@ CANDIDATES: Final = pl.Schema(
 #: What of a sale its value is computed from.
 _SALE_FACTS: Final = (
     "_row", *ORDER, "program_version", "rounding", "earned", "earn_minor", "exponent",
-    "base_rate_bps", "tier_rate_bps",
+    "base_rate_bps", "per_full_minor", "tier_rate_bps",
 )  # fmt: skip
 
 
@@ -168,14 +170,18 @@ def parts(inputs: PromotionInputs) -> pl.DataFrame:
     columns = [*applied.columns, *ORDER, "program_version"]
     rewarded = reward.join(order.drop("member_id"), on="_row")
     shares = pl.concat([applied.join(order, on="_row").select(columns), rewarded.select(columns)])
-    shares = shares.with_columns(pl.col("points").alias("unlimited"))
-    shares = granted(
-        limited(shares, inputs.promotions, inputs.programs), inputs.promotions, inputs.facts.grants
+    shares = limited(
+        shares.with_columns(pl.col("points").alias("unlimited")), inputs.promotions, inputs.programs
     )
+    shares = limited_together(
+        shares.with_columns(pl.col("points").alias("uncapped")), inputs.programs
+    )
+    shares = granted(shares, inputs.promotions, inputs.facts.grants)
     beaten = candidates.filter(pl.col("beaten").is_not_null()).join(
         order.select("_row", "member_id"), on="_row"
     )
-    zero = [pl.lit(0, pl.Int64).alias(name) for name in ("points", "wanted", "unlimited")]
+    amounts = ("points", "wanted", "uncapped", "unlimited")
+    zero = [pl.lit(0, pl.Int64).alias(name) for name in amounts]
     return pl.concat(
         [
             shares.with_columns(pl.lit(None, pl.String).alias("beaten")).select(PARTS.names()),
@@ -239,7 +245,7 @@ def _with_worth(inputs: PromotionInputs, candidates: pl.DataFrame) -> pl.DataFra
     valued_rivals = (
         rivals.join(inputs.frame.select(_SALE_FACTS), on="_row", maintain_order="left")
         .join(
-            alone.select("_row", "number", "n", "d"),
+            alone.select(FACTORS.names()),
             on=["_row", "number"],
             how="left",
             maintain_order="left",

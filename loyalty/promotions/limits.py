@@ -1,17 +1,19 @@
 """Where a promotion ends: per sale, per member and period, per member, and its budget.
 
-What goes beyond is cut.
+What goes beyond is cut: first by each promotion's own limits, then by those of the program over all
+promotions together, then by budgets.
 
 Each limit is used up in the order of the sales (ORDER), so it depends on the stored sales and not
 on when they arrived. A version of a promotion counts for itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from loyalty.calendar import first_day
 from loyalty.inputs import ORDER
+from loyalty.policies import MemberLimits, PeriodLimit
 from loyalty.program import Program
 from loyalty.promotions.active import Active
 from loyalty.types import Period
@@ -53,46 +55,86 @@ def _cut_to_limits(
         parts = parts.with_columns(pl.min_horizontal("points", pl.lit(limits.per_sale)))
     if limits.per_period is not None:
         parts = parts.with_columns(
-            _beginning(active, limits.per_period.period, programs).alias("period")
+            _beginning(limits.per_period.period, active.promotion.timezone, programs).alias(
+                "period"
+            )
         )
-        parts = _cut(parts, limits.per_period.points, "member_id", "period").drop("period")
+        parts = _cut(parts, pl.lit(limits.per_period.points), "member_id", "period").drop("period")
     if limits.per_member is not None:
-        parts = _cut(parts, limits.per_member, "member_id")
+        parts = _cut(parts, pl.lit(limits.per_member), "member_id")
     return parts
 
 
-def _cut(parts: pl.DataFrame, limit: int, *whose: str) -> pl.DataFrame:
+def limited_together(parts: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
+    """`parts` with points cut to the program's limits over all promotions together.
+
+    Promotions that take points do not count. Within a sale the promotions are served in the order
+    in which they are applied. A limit counts over all versions of the program that have the same
+    one.
+    """
+    with_limits = {p.version: p.promotion_limits for p in programs if p.promotion_limits}
+    for name in MemberLimits.model_fields if with_limits else ():
+        limits = {version: getattr(limit, name) for version, limit in with_limits.items()}
+        parts = _cut_together(
+            parts, {v: limit for v, limit in limits.items() if limit is not None}, name, programs
+        )
+    return parts
+
+
+def _cut_together(
+    parts: pl.DataFrame,
+    limits: Mapping[int, int | PeriodLimit],
+    name: str,
+    programs: Sequence[Program],
+) -> pl.DataFrame:
+    """`parts` cut to one kind of limit, per version of the program."""
+    is_cut = pl.col("program_version").is_in(list(limits)) & (pl.col("points") > 0)
+    cut = [parts.filter(~is_cut)]
+    whose = ["member_id", "_row"] if name == "per_sale" else ["member_id"]
+    for limit in dict.fromkeys(limits.values()):
+        same = [version for version, other in limits.items() if other == limit]
+        part = parts.filter(is_cut & pl.col("program_version").is_in(same))
+        if isinstance(limit, PeriodLimit):
+            part = part.with_columns(_beginning(limit.period, None, programs).alias("period"))
+            part = _cut(part, pl.lit(limit.points), *whose, "period").drop("period")
+        else:
+            part = _cut(part, pl.lit(limit), *whose)
+        cut.append(part)
+    return pl.concat(cut)
+
+
+def _cut(parts: pl.DataFrame, limit: pl.Expr, *whose: str) -> pl.DataFrame:
     """`parts` with points in the order of the sales, as far as `limit` goes for each of `whose`."""
     # No part is below zero, so who stays within the limit in all needs no order.
     above = parts.group_by(whose).agg(pl.col("points").sum()).filter(pl.col("points") > limit)
     if above.is_empty():
         return parts
     many = (
-        parts.join(above, on=whose, how="semi").sort(ORDER).with_columns(_within(limit).over(whose))
+        parts.join(above, on=whose, how="semi")
+        .sort(*ORDER, "number")
+        .with_columns(_within(limit).over(whose))
     )
     return pl.concat([parts.join(above, on=whose, how="anti"), many])
 
 
-def _within(limit: int) -> pl.Expr:
+def _within(limit: pl.Expr) -> pl.Expr:
     return (
         pl.col("points")
         .cum_sum()
         .clip(upper_bound=limit)
         .diff()
-        .fill_null(pl.min_horizontal(pl.col("points"), pl.lit(limit)))
+        .fill_null(pl.min_horizontal(pl.col("points"), limit))
         .alias("points")
     )
 
 
-def _beginning(active: Active, period: Period, programs: Sequence[Program]) -> pl.Expr:
-    """The first day of the calendar period of a sale.
-
-    It is in the promotion's or the program's time zone.
+def _beginning(period: Period, zone: str | None, programs: Sequence[Program]) -> pl.Expr:
+    """The first day of the calendar period of a sale, in `zone` or else in the program's.
 
     A day, not an instant: a program that changes its time zone within a month does not begin the
     month anew.
     """
-    at, zone = pl.col("ordered_at"), active.promotion.timezone
+    at = pl.col("ordered_at")
     if zone:
         return first_day(at, period, zone)
     return pl.coalesce(

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from loyalty.policies import Limit, MemberLimits
 from loyalty.promotions.kinds import ProductBonus, ReferralReward, Rule, kinds
-from loyalty.types import BPS, Currency, Frozen, Instant, Period, TierName, Zone
+from loyalty.types import BPS, Currency, Frozen, Instant, TierName, Zone
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Limit = Annotated[int, Field(ge=1, le=10**15)]
 
 
 class UnknownPromotionKindError(ValueError):
@@ -80,28 +80,12 @@ class Stacking(Frozen):
     alone: bool = False
 
 
-class PeriodLimit(Frozen):
-    """At most `points` per member in each calendar `period`.
-
-    The period is in the promotion's time zone, or else in the program's.
-    """
-
-    points: Limit
-    period: Period
-
-
-class Limits(Frozen):
+class Limits(MemberLimits):
     """Most points this version of the promotion gives; what goes beyond is cut.
 
     Applied in this order, earliest sales first.
     """
 
-    #: For one sale.
-    per_sale: Limit | None = None
-    #: For one member in one calendar period.
-    per_period: PeriodLimit | None = None
-    #: For one member in all.
-    per_member: Limit | None = None
     #: For all members together.
     budget: Limit | None = None
 
@@ -132,6 +116,8 @@ class Promotion(Frozen):
     limits: Limits = Limits()
     #: Of its days and hours; None: the program's.
     timezone: Zone | None = None
+    #: False: switched off. It stays in force and gives nothing, until a version switches it on.
+    enabled: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> "Promotion":

@@ -66,7 +66,7 @@ SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
        coalesce(p.points, 0)::bigint, i.issued_at, i.updated_at, i.stored_at,
        e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown,
        e.net_amount, e.currency, e.tier, e.program_version, e.base_rate_bps, e.tier_rate_bps,
-       e.rounding, e.event_at, e.posted_at, e.run_id
+       e.rounding, e.event_at, e.posted_at, e.run_id, e.per_full
 FROM (
     SELECT * FROM billing.invoice i
     WHERE (%(system)s::text IS NULL OR i.system = %(system)s)
@@ -104,7 +104,7 @@ SELECT h.kind, h.posted_at, h.points, h.balance_points, h.event_at, h.run_id, h.
        h.external_id, h.system, h.account, i.invoice_number,
        coalesce(h.entry_no, 0), e.entry_no, e.member_id, e.reason, e.points, e.due_before,
        e.due_after, e.breakdown, e.net_amount, e.currency, e.tier, e.program_version,
-       e.base_rate_bps, e.tier_rate_bps, e.rounding, e.event_at, e.posted_at, e.run_id
+       e.base_rate_bps, e.tier_rate_bps, e.rounding, e.event_at, e.posted_at, e.run_id, e.per_full
 FROM (
     SELECT * FROM analytics.points_history h WHERE h.member_id = %(member_id)s
 ) h

@@ -27,6 +27,10 @@ WHERE member_id = ANY(%(members)s) AND timezone IS NOT NULL
 -- What budgets granted to the members' sales.
 SELECT promotion_id, version, system, account, external_id, member_id, granted
 FROM loyalty.promotion_claim WHERE member_id = ANY(%(members)s)
+-- name: granted_in_all
+-- What each budget granted to everybody.
+SELECT promotion_id, version, sum(granted) FROM loyalty.promotion_claim
+GROUP BY promotion_id, version
 -- name: stage_claims
 -- A table for this transaction, for the claims of one award.
 CREATE TEMPORARY TABLE IF NOT EXISTS claim_stage (

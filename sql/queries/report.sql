@@ -70,7 +70,7 @@ ORDER BY (i.external_id = %(invoice)s) DESC, i.issued_at DESC LIMIT 1
 -- The entries of a sale, with the rule of each.
 SELECT e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown,
        e.net_amount, e.currency, e.tier, e.program_version, e.base_rate_bps, e.tier_rate_bps,
-       e.rounding, e.event_at, e.posted_at, e.run_id
+       e.rounding, e.event_at, e.posted_at, e.run_id, e.per_full
 FROM loyalty.entry_with_rule e
 WHERE e.system = %(system)s AND e.account = %(account)s AND e.external_id = %(external_id)s
   -- Whose it is, and whose it was: a former owner's chain has a second entry that took the points

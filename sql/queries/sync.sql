@@ -134,6 +134,3 @@ WHERE system = %(system)s AND account = %(account)s AND external_id = ANY(%(ids)
 SELECT external_id, name, sku FROM billing.item
 WHERE system = %(system)s AND account = %(account)s
   AND (external_id = ANY(%(ids)s) OR name = ANY(%(names)s))
--- name: systems_read
--- Billing systems with a cursor: something of them was read.
-SELECT DISTINCT system FROM billing.sync_cursor ORDER BY system

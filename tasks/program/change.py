@@ -4,12 +4,13 @@ It says who would gain what and what must be confirmed, and keeps who decided it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from loyalty.authoring import read_rules
 from loyalty.corrections import Decision
+from loyalty.findings import Findings
 from loyalty.program_diff import Change, Plan, as_if, plan
 from loyalty.types import BEGINNING
 from settings import settings
@@ -18,6 +19,7 @@ from sql import program as stored
 from sql.db import DbConnection, connect
 from sql.member_history import Rules
 from tasks.program.change_limit import beyond_limit
+from tasks.program.findings import find_in
 from tasks.program.preview import MemberChange, Trial, try_rules
 
 
@@ -46,6 +48,8 @@ class ChangePreview:
     looked_at: datetime
     #: Whose points are to be computed again, if the past is.
     marks: Sequence[int]
+    #: What the file says that is not true.
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def reaches_past(self) -> bool:
@@ -65,6 +69,7 @@ class ChangePreview:
             "members": len(trial.members), "sales": trial.sales, "points": trial.points,
             "added": trial.added,
             "taken": trial.taken, "percent": round(trial.percent, 2),
+            "mistakes": list(self.findings.mistakes), "notes": list(self.findings.notes),
             "uncomputed_sales": trial.uncomputed, "expired": trial.expired,
             "largest": [
                 {"member_id": m.member_id, "before": m.before, "after": m.after, "points": m.points}
@@ -116,7 +121,9 @@ def preview_change(
     """
     before = facts.rules(connection)
     zone = max(before.programs, key=lambda p: p.version).timezone
-    planned = plan(before.programs, before.promotions, read_rules(text, zone=zone))
+    rules = read_rules(text, zone=zone)
+    planned = plan(before.programs, before.promotions, rules)
+    findings = find_in(rules, planned.programs, planned.promotions, text, connection)
     if since is not None:
         planned = as_if(planned, since)
     trial = Trial()
@@ -131,8 +138,8 @@ def preview_change(
         # With budgets everybody is marked: whose claim got nothing may get something once another
         # sale is taken back.
         marks = members if after.budgets else trial.members
-        return ChangePreview(planned, trial, before, datetime.now(UTC), marks)
-    return ChangePreview(planned, trial, before, datetime.now(UTC), [])
+        return ChangePreview(planned, trial, before, datetime.now(UTC), marks, findings)
+    return ChangePreview(planned, trial, before, datetime.now(UTC), [], findings)
 
 
 def apply_rules(
@@ -195,7 +202,19 @@ def _judge(preview: ChangePreview, *, recompute: bool, confirm: int) -> None:
 
 
 def shown(preview: ChangePreview, zone: ZoneInfo) -> list[str]:
-    """The change in lines of text."""
+    """The change in lines of text, and what of the file is not true."""
+    return [*_change_lines(preview, zone), *finding_lines(preview.findings)]
+
+
+def finding_lines(findings: Findings) -> list[str]:
+    """What a file says that is not true, for people."""
+    return [
+        *(f"Mistake: {mistake}" for mistake in findings.mistakes),
+        *(f"Note: {note}" for note in findings.notes),
+    ]
+
+
+def _change_lines(preview: ChangePreview, zone: ZoneInfo) -> list[str]:
     lines: list[str] = []
     for change in preview.plan.changes:
         begins = "" if change.status == "unchanged" else f", from {moment(change.valid_from, zone)}"

@@ -9,7 +9,7 @@ from loyalty.promotions import Promotion
 def never_applies(
     promotions: Sequence[Promotion], connected: Collection[str] | None = None
 ) -> list[str]:
-    """One sentence for each promotion and system for which it can never apply.
+    """One line, `key: what`, for each promotion and system for which it can never apply.
 
     Args:
         promotions: As a file of rules has them.
@@ -29,7 +29,7 @@ def never_applies(
         # A system that the rule names is of interest whether it is connected or not.
         asked = [spec for spec in SYSTEMS.values() if spec.name in named and not spec.tells_time]
         notes += [
-            f"{promotion.promotion_id}: never applies to {spec.title}, whose documents tell a day "
+            f"promotion {promotion.promotion_id!r}.when.hours: never applies to {spec.title}, whose documents tell a day "
             "and no time; leave out `hours`, or the system"
             for spec in (asked if named else without_time)
         ]

@@ -114,19 +114,22 @@ class TestApplying:
     def test_every_key_is_stored_as_written(self, two: Books) -> None:
         """Nothing that the file can say is lost on the way to the tables and back."""
         text = (
-            rules(begins=LATER)
+            rules(begins=LATER).replace(
+                "{ AOA = 10 }", "{ AOA = 10, EUR = { points = 1, per_full = 2.5 } }"
+            )
             + (
                 'rounding = "half_up"\nbasis = "subtotal"\naward_when = "paid"\n'
                 'timezone = "Europe/Lisbon"\nbase_currency = "EUR"\n'
                 'unlinked_credits = "latest_sales"\ndiscount_lines = "ignored"\n'
                 'categories = { large = ["A*"] }\n'
                 'expiry = { months = 12, end_of = "year" }\n'
+                "promotion_limits = { per_sale = 9, per_member = 99 }\n"
                 "tier_policy = { thresholds = { gold = 5 }, grace_days = 3 }\n"
             )
             + bonus(
                 begins="2999-01-01",
                 more=(
-                    "limits = { budget = 9 }\n"
+                    "limits = { budget = 9 }\nenabled = false\n"
                     'when = { weekdays = ["sat"], hours = [{ start = 18:00:00, end = 19:00:00 }] }'
                 ),
             )

@@ -164,6 +164,7 @@ BY_HAND = [
     "test-connection",
     "adjust-points",
     "redeem-points",
+    "import-members",
     "merge-members",
     "member-phone",
     "set-tier",

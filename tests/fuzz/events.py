@@ -94,14 +94,17 @@ class Rule(Event):
     season_bps: int | None = None
     season_hours: int = 1
     expires: bool = False
+    #: Only full amounts of so many minor units earn the rate; None: every unit does.
+    full_minor: int | None = None
 
     def __str__(self) -> str:
         season = (
             f", season {self.season_bps} bps for {self.season_hours} h" if self.season_bps else ""
         )
         ends = ", points expire" if self.expires else ""
+        each = "a unit" if self.full_minor is None else f"per full {self.full_minor}"
         return (
-            f"rules from hour {self.hour} on: {self.rate_bps} bps a unit, rounded {self.rounding}, "
+            f"rules from hour {self.hour} on: {self.rate_bps} bps {each}, rounded {self.rounding}, "
             f"entry tier {self.entry_tier}{season}{ends}"
         )
 
@@ -339,8 +342,9 @@ class _Draw:
             expires = self.random.random() < 0.2
             tier = pick(TIERS)
             rounding = pick(("down", "half_up", "up"))
+            hours, full = number(1, 4), pick((None, None, 700, 2_500))
             return Rule(
-                hour, rate, rounding, tier, season, number(1, 4), expires, minute=self.minute
+                hour, rate, rounding, tier, season, hours, expires, full, minute=self.minute
             )
         if what == "merge":
             undo = self.random.random() < 0.4

@@ -12,7 +12,7 @@ DIGITS = {"AOA": 2, "JPY": 0, "KWD": 3}
 TIER_BPS = {"lead": 10_000, "silver": 12_000, "gold": 15_000, "platinum": 20_000}
 BPS = 10_000
 TAKES = ("credit_note", "refund")
-#: What is installed: ten points a unit, everybody Lead, rounded down.
+#: What the world begins with: ten points a unit, everybody Lead, rounded down.
 INSTALLED = Rule(-1_000_000, 100_000, "down", "lead", minute=0)
 
 
@@ -119,8 +119,11 @@ def due_for(truth: Truth, state: State, owner: int, back: int = 0) -> int:
     # Of merged customers the better tier counts.
     tier_bps = max((TIER_BPS[tier] for tier in tiers), default=TIER_BPS[rule.entry_tier])
     season_bps = season_at(truth.rules, state.hour) if net > 0 and state.kind not in TAKES else BPS
-    numerator = abs(net) * rule.rate_bps * tier_bps * season_bps
-    magnitude = rounded(numerator, 10 ** DIGITS[state.currency] * BPS**3, rule.rounding)
+    amount, unit = abs(net), 10 ** DIGITS[state.currency]
+    if rule.full_minor is not None:
+        amount, unit = amount // rule.full_minor, 1
+    numerator = amount * rule.rate_bps * tier_bps * season_bps
+    magnitude = rounded(numerator, unit * BPS**3, rule.rounding)
     return magnitude if net > 0 else -magnitude
 
 

@@ -30,7 +30,7 @@ from sql.redemptions import (
     WrongStateError,
 )
 from tasks.job import Job
-from tests.fuzz import events, invariants, road
+from tests.fuzz import events, invariants, oracle, road
 from tests.fuzz.events import (
     ACCOUNTS,
     CUSTOMERS,
@@ -102,6 +102,8 @@ class World:
                 ).fetchone()
                 assert row is not None
                 self.members.append(row[0])
+            # What is installed knows one currency; the customers buy in three.
+            self._rule(connection, oracle.INSTALLED)
 
     def now(self) -> datetime:
         """The time by our clock."""
@@ -356,7 +358,8 @@ class World:
         at = BEGINNING + timedelta(hours=event.hour)
         program = Program(
             version=max(one.version for one in before[0]) + 1, valid_from=at,
-            base_rate_bps=dict.fromkeys(("AOA", "JPY", "KWD"), event.rate_bps),
+            base_rate_bps=dict.fromkeys(oracle.DIGITS, event.rate_bps),
+            per_full_minor=dict.fromkeys(oracle.DIGITS, event.full_minor) if event.full_minor else {},
             tier_rate_bps=dict(TIER_RATE_BPS), entry_tier=event.entry_tier,
             rounding=event.rounding, expiry=Expiry(months=1) if event.expires else None,
         )  # fmt: skip

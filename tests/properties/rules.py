@@ -140,6 +140,7 @@ def promotion(draw: st.DrawFn, name: str, version: int = 1) -> Promotion:
             "stacking": {} if rule["kind"] == "referral_reward" else draw(STACKING),
             "valid_from": start, "valid_to": draw(st.sampled_from([None, None, NOON + 3 * DAY])),
             "timezone": draw(st.sampled_from([None, None, "Asia/Tokyo"])),
+            "enabled": draw(st.sampled_from([True, True, True, True, False])),
         }
     )  # fmt: skip
 
@@ -158,6 +159,14 @@ POLICY = st.one_of(
 )  # fmt: skip
 
 
+TOGETHER = st.sampled_from(
+    [
+        None, None, {"per_sale": 50}, {"per_member": 90}, {"per_period": {"points": 60, "period": "month"}},
+        {"per_sale": 70, "per_period": {"points": 80, "period": "day"}, "per_member": 100},
+    ]
+)  # fmt: skip
+
+
 @st.composite
 def programs(draw: st.DrawFn) -> list[Program]:
     versions = []
@@ -168,6 +177,10 @@ def programs(draw: st.DrawFn) -> list[Program]:
             "base_rate_bps": dict.fromkeys(
                 DECIMALS, draw(st.sampled_from([100_000, 10_000, 33_333]))
             ),
+            "per_full_minor": draw(
+                st.sampled_from([{}, {}, {"AOA": 2_500}, {"AOA": 7, "JPY": 700}])
+            ),
+            "promotion_limits": draw(TOGETHER),
             "rounding": draw(st.sampled_from(["down", "half_up", "up"])),
             "basis": draw(st.sampled_from(["total", "total", "subtotal"])),
             "unlinked_credits": draw(st.sampled_from(["own_date", "latest_sales"])),

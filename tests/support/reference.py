@@ -5,7 +5,7 @@ It shares no code with the engine beyond the models of the rules.
 
 import fnmatch
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -138,13 +138,16 @@ def _returned(world: World, left: dict[str, int]) -> dict[str, int]:
     return counted_elsewhere(documents)
 
 
-def base_value(world: World, sale: Sale) -> Fraction | None:
-    """Before the tier and rounding."""
+def base_value(world: World, sale: Sale, lines: Fraction = Fraction(1)) -> Fraction | None:
+    """Before the tier and rounding; `lines` is what multipliers of lines make of one unit."""
     program, amount = program_at(world, sale["issued_at"]), net(world, sale)
     rate = program.base_rate_bps.get(sale["currency"])
     if rate is None or amount is None or sale["currency"] not in DECIMALS:
         return None
-    return Fraction(amount * rate, 10 ** DECIMALS[sale["currency"]] * BPS)
+    per_full = program.per_full_minor.get(sale["currency"])
+    if per_full is not None:
+        return Fraction(rounded(amount * lines / per_full, "down") * rate, BPS)
+    return lines * Fraction(amount * rate, 10 ** DECIMALS[sale["currency"]] * BPS)
 
 
 def local_midnight(at: datetime, zone: str) -> datetime:
@@ -204,7 +207,7 @@ def tier_of(world: World, sale: Sale) -> str:
 def meets(world: World, one: Promotion, sale: Sale) -> bool:
     when, at, program = one.when, sale["issued_at"], program_at(world, sale["issued_at"])
     versions = [p for p in world.promotions if p.promotion_id == one.promotion_id]
-    if not worth_something(world, sale) or earned(world, sale) is None:
+    if not one.enabled or not worth_something(world, sale) or earned(world, sale) is None:
         return False
     if speaking(versions, at) is not one or (one.valid_to is not None and at >= one.valid_to):
         return False
@@ -270,8 +273,8 @@ def fits(one: Promotion, program: Program, sku: str | None, name: str | None) ->
     return hit and (sku or "") not in rule.match.except_skus
 
 
-def chain(world: World, sale: Sale, multipliers: Sequence[Promotion]) -> Fraction:
-    """What the multipliers make of one unit of the sale."""
+def by_line(world: World, sale: Sale, multipliers: Sequence[Promotion]) -> Fraction:
+    """What the multipliers of lines make of one unit of the sale."""
     program = program_at(world, sale["issued_at"])
     sold = products(world, sale)
     listed = sum(a for a, _ in sold.values())
@@ -284,7 +287,7 @@ def chain(world: World, sale: Sale, multipliers: Sequence[Promotion]) -> Fractio
             if isinstance(one.rule, ProductBonus) and fits(one, program, sku, name):
                 share *= Fraction(one.rule.multiplier_bps or 0, BPS)
         on_lines += share
-    return on_lines / whole * seasonal(multipliers)
+    return on_lines / whole
 
 
 def seasonal(multipliers: Sequence[Promotion]) -> Fraction:
@@ -351,17 +354,22 @@ def candidates(world: World, sale: Sale) -> list[Promotion]:
     return sorted(found, key=lambda p: (-p.stacking.priority, p.promotion_id))
 
 
-def by_itself(world: World, one: Promotion, sale: Sale) -> int:
-    value, tier, program = (
-        base_value(world, sale),
+def multiplied(world: World, sale: Sale, multipliers: Sequence[Promotion]) -> int:
+    """Points of a sale with its tier and these multipliers."""
+    value, tier = (
+        base_value(world, sale, by_line(world, sale, multipliers)),
         tier_factor(world, sale),
-        program_at(world, sale["issued_at"]),
     )
     assert value is not None and tier is not None
+    mode = program_at(world, sale["issued_at"]).rounding
+    return rounded(value * tier * seasonal(multipliers), mode)
+
+
+def by_itself(world: World, one: Promotion, sale: Sale) -> int:
+    tier, program = tier_factor(world, sale), program_at(world, sale["issued_at"])
+    assert tier is not None
     if multiplies(one):
-        return rounded(value * tier * chain(world, sale, [one]), program.rounding) - rounded(
-            value * tier, program.rounding
-        )
+        return multiplied(world, sale, [one]) - multiplied(world, sale, [])
     assert isinstance(one.rule, ProductBonus | PurchaseBonus)
     return rounded(
         bonus_value(world, one, sale) * (tier if one.rule.multiplied else 1), program.rounding
@@ -398,20 +406,16 @@ def applied(world: World, sale: Sale) -> list[Promotion]:
 
 def shares(world: World, sale: Sale) -> list[tuple[Promotion, int]]:
     """Points of each promotion before limits."""
-    value, tier, program = (
-        base_value(world, sale),
-        tier_factor(world, sale),
-        program_at(world, sale["issued_at"]),
-    )
-    assert value is not None and tier is not None
+    tier, program = tier_factor(world, sale), program_at(world, sale["issued_at"])
+    assert tier is not None
     so_far: list[Promotion] = []
-    told = rounded(value * tier, program.rounding)
+    told = multiplied(world, sale, [])
     found: list[tuple[Promotion, int]] = []
     applying = applied(world, sale)
     for one in applying:
         if multiplies(one):
             so_far.append(one)
-            now = rounded(value * tier * chain(world, sale, so_far), program.rounding)
+            now = multiplied(world, sale, so_far)
             found.append((one, now - told))
             told = now
     for one in applying:
@@ -462,6 +466,22 @@ def referral_rewards(world: World) -> list[tuple[Promotion, Sale, int, int]]:
     return found
 
 
+def together(
+    program: Program, sale: Sale, member: int, points: int, cut: Callable[..., int]
+) -> int:
+    """Cut to the program's limits over all promotions; those that are the same count together."""
+    limits = program.promotion_limits
+    if limits is None:
+        return points
+    points = cut(points, limits.per_sale, "sale", limits.per_sale, sale["external_id"], member)
+    period = limits.per_period
+    if period is not None:
+        start = period_start(sale["issued_at"], period.period, program.timezone)
+        day = start.astimezone(ZoneInfo(program.timezone)).date()
+        points = cut(points, period.points, "period", period, member, day)
+    return cut(points, limits.per_member, "ever", limits.per_member, member)
+
+
 def due(world: World) -> dict[tuple[str, int], int | None]:
     """Points per (external_id, member); None where a rate is missing."""
     result: dict[tuple[str, int], int | None] = {}
@@ -472,7 +492,11 @@ def due(world: World) -> dict[tuple[str, int], int | None]:
         if own is not None and worth_something(world, sale):
             given += [(one, sale, sale["member_id"], points) for one, points in shares(world, sale)]
     given += referral_rewards(world)
-    given.sort(key=lambda g: (*order(g[1]), g[2]))
+    given.sort(
+        key=lambda g: (
+            *order(g[1]), g[2], -g[0].stacking.priority, g[0].promotion_id, g[0].version
+        )
+    )  # fmt: skip
     used: dict[Any, int] = defaultdict(int)
 
     def cut(points: int, limit: int | None, *counter: Any) -> int:
@@ -495,6 +519,7 @@ def due(world: World) -> dict[tuple[str, int], int | None]:
                 )
                 points = cut(points, limits.per_period.points, one.key, member, start)
             points = cut(points, limits.per_member, one.key, member)
+            points = together(program_at(world, sale["issued_at"]), sale, member, points, cut)
             points = cut(points, limits.budget, one.key)
         key = (sale["external_id"], member)
         result[key] = (result.get(key) or 0) + points

@@ -16,7 +16,7 @@ from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
 WHY = Decision(reason="Black November", author="Ana, marketing")
 HEAD = '[program]\nentry_tier = "lead"\n'
-RATES = "points_per_unit = {{ default = {0} }}\ntiers = {{ lead = 1, silver = 1.2, gold = {1}, platinum = 2 }}\n"
+RATES = "points_per_unit = {{ AOA = {0} }}\ntiers = {{ lead = 1, silver = 1.2, gold = {1}, platinum = 2 }}\n"
 LATER = "valid_from = 2999-01-01\n"
 
 

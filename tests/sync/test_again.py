@@ -310,7 +310,7 @@ def test_a_program_that_gains_a_currency(dsn: str) -> None:
     with connect(dsn) as opened:
         opened.execute(
             "INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier)"
-            " SELECT 3, '2020-01-02', base_rate_bps, tier_rate_bps, entry_tier FROM loyalty.program WHERE version = 1"
+            " SELECT 3, '2020-01-02', base_rate_bps || '{\"EUR\": 100000}', tier_rate_bps, entry_tier FROM loyalty.program WHERE version = 1"
         )
         opened.commit()
     served[0] = []

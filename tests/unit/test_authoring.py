@@ -84,10 +84,73 @@ def test_the_file_that_ships_is_the_installed_program() -> None:
     assert rules.promotions == ()
     assert rules.program == Program(
         version=1,
-        base_rate_bps=dict.fromkeys(EXPONENTS, 100_000),
+        currency="AOA",
+        base_rate_bps={"AOA": 100_000},
         tier_rate_bps=dict(TIER_RATE_BPS),
         entry_tier="lead",
     )
+
+
+def test_points_may_be_for_full_amounts_and_promotions_limited_together() -> None:
+    text = """
+[program]
+entry_tier = "a"
+tiers = { a = 1 }
+[program.points_per_unit]
+AOA = 10
+JPY = { points = 0.5, per_full = 100 }
+USD = { points = 3, per_full = 2.5 }
+[program.promotion_limits]
+per_sale = 5
+per_period = { points = 9, period = "week" }
+[[promotion]]
+id = "p"
+valid_from = 2026-12-01
+kind = "purchase_bonus"
+points = 1
+enabled = false
+"""
+    rules = read_rules(text)
+    assert rules.program is not None
+    assert rules.program.base_rate_bps == {"AOA": 100_000, "JPY": 5_000, "USD": 30_000}
+    assert rules.program.per_full_minor == {"JPY": 100, "USD": 250}
+    limits = rules.program.promotion_limits
+    assert limits is not None and limits.per_period is not None
+    assert (limits.per_sale, limits.per_period.points, limits.per_member) == (5, 9, None)
+    assert [p.enabled for p in rules.promotions] == [False]
+    assert read_rules(write_rules(rules.program, rules.promotions)) == rules
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ("AOA = { points = 1 }", "program.points_per_unit.AOA: must be points per unit, or {"),
+        ("AOA = { points = 1, per_full = 0 }", "program.points_per_unit.AOA: must be at least 1"),
+        (
+            "AOA = 1\nJPY = { points = 1, per_full = 0.5 }",
+            "JPY.per_full: 0.5 has too many decimals",
+        ),
+        ("default = { points = 1, per_full = 5 }", "program.points_per_unit.default: must be a"),
+    ],
+)
+def test_what_is_wrong_with_full_amounts_is_named(rates: str, told: str) -> None:
+    head = '[program]\nentry_tier = "a"\ntiers = { a = 1 }\n[program.points_per_unit]\n'
+    assert any(told in one for one in problems(head + rates)), problems(head + rates)
+
+
+@pytest.mark.parametrize(
+    ("more", "rates", "own"),
+    [
+        ("", "AOA = 10\nEUR = 1", "AOA"),
+        ("", "EUR = 1\nUSD = 1", "EUR"),
+        ('base_currency = "USD"\n', "AOA = 10\nUSD = 1", "USD"),
+        ('currency = "USD"\n', "AOA = 10\nUSD = 1", "USD"),
+    ],
+)
+def test_a_program_has_a_currency_of_its_own(more: str, rates: str, own: str) -> None:
+    head = f'[program]\n{more}entry_tier = "a"\ntiers = {{ a = 1 }}\n[program.points_per_unit]\n'
+    program = read_rules(head + rates).program
+    assert program is not None and program.currency == own
 
 
 def test_its_examples_are_right_too() -> None:
@@ -171,7 +234,7 @@ def test_what_is_written_reads_as_the_same(text: str) -> None:
         (("valid_from = 2026-12-01\nentry", 'valid_from = "soon"\nentry'), "program.valid_from:"),
         (("months = 24", "month = 24"), "program.expiry.month: unknown key; known here: end_of, months"),
         (("thresholds = { gold = 1000.50 }", "thresholds = { gold = 1000.505 }"), "program.tier_policy.thresholds.gold: 1000.505 has too many"),
-        (("percent = 2.5", "procent = 2.5"), "promotion 'agua'.procent: unknown key; known here: id, kind, limits, match, multiplied, multiplier, percent"),
+        (("percent = 2.5", "procent = 2.5"), "promotion 'agua'.procent: unknown key; known here: enabled, id, kind, limits, match, multiplied, multiplier, percent"),
         (("multiplier = 1.5", "multiplier = 0.5"), "promotion 'season'.multiplier: must be at least 1"),
         (('kind = "seasonal_multiplier"', 'kind = "seasonal"'), "promotion 'season': kind is one of product_bonus"),
         (('kind = "seasonal_multiplier"\n', ""), "promotion 'season': is missing; kind is one of"),

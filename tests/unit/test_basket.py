@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -230,3 +230,65 @@ def test_the_four_tiers_of_the_guide() -> None:
         explain_basket(one, [found.program], list(found.promotions), None).due for one in baskets
     ]
     assert points == [1500, 1800, 2250, 3000] == [int(line) for line in example["points"].split()]
+
+
+FRIENDS = (
+    RULES
+    + """
+[[promotion]]
+id = "friends"
+valid_from = 2026-01-01
+kind = "referral_reward"
+referrer_points = 40
+friend_points = 7
+"""
+)
+
+
+def test_what_was_bought_before_counts() -> None:
+    before = {"date": DAY - timedelta(days=30), "total": 50}
+    found = tried(total=150, history=[before])
+    assert outcomes(found) == {
+        "agua": "product", "season": "tier", "first": "first_purchase", "small": "applied",
+    }  # fmt: skip
+    assert found.due == 1510
+    raised = tried(total=150, history=[before | {"tier": "gold"}])
+    assert (raised.tier, raised.due) == ("gold", 2 * 2250 + 10)
+
+
+def test_a_referral_rewards_both_and_says_so() -> None:
+    read = read_rules(FRIENDS)
+    assert read.program is not None
+    basket = Basket(date=DAY, total=Decimal(150), referred_at=DAY - timedelta(days=1))
+    found = explain_basket(basket, [read.program], read.promotions)
+    assert (found.due, found.referrer_points) == (1500 + 100 + 7, 40)
+    assert "  +40  for whoever referred the member" in found.to_lines()
+    late = basket.model_copy(update={"referred_at": DAY + timedelta(days=1)})
+    assert explain_basket(late, [read.program], read.promotions).referrer_points is None
+    alone = basket.model_copy(update={"referred_at": None})
+    assert explain_basket(alone, [read.program], read.promotions).due == 1600
+
+
+def test_the_currency_of_a_basket_is_the_programs_own_unless_named() -> None:
+    (program,), promotions = rules()
+    other = program.model_copy(
+        update={"currency": "EUR", "base_currency": None, "base_rate_bps": {"EUR": 10_000}}
+    )
+    basket = Basket(date=DAY, total=Decimal(150), tier="silver")
+    found = explain_basket(basket, [other], promotions)
+    assert (found.currency, found.due) == ("EUR", 180 + 100)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"member": 1, "history": [{"date": "2026-01-01", "total": 1}]}, "history is of a new member"),
+        ({"history": [{"date": "2026-01-01", "total": 1, "member": 3}]}, "plain baskets"),
+        ({"referrer": 3, "referred_at": "2026-01-01"}, "a stored referrer needs a stored member"),
+        ({"member": 3, "referrer": 3, "referred_at": "2026-01-01"}, "are the same"),
+        ({"history": [{"total": 1}]}, "basket.0.history.0.date: is missing"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_no_basket(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadBasketsError, match=re.escape(told)):
+        read_baskets(json.dumps({"date": "2026-03-01", "total": 1} | values))

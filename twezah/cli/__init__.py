@@ -15,6 +15,7 @@ import typer
 from twezah.cli import (
     audit,
     backup,
+    bulk,
     connect,
     demo,
     duplicates,
@@ -68,6 +69,7 @@ program.register(app)
 duplicates.register(app)
 fx.register(app)
 member.register(app)
+bulk.register(app)
 audit.register(app)
 export.register(app)
 service.register(app)

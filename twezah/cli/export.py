@@ -25,8 +25,8 @@ def export(
         list[str] | None,
         typer.Option(
             help=(
-                "Repeatable: sales, sale_lines, awards, points_history, members, tiers, changes, "
-                "audit. All if not given."
+                "Repeatable: sales, sale_lines, awards, points_history, redemptions, members, "
+                "tiers, changes, opening_balances, referrals, audit. All if not given."
             )
         ),
     ] = None,

@@ -198,8 +198,10 @@ def try_basket(
 
     A basket has `date`, `currency`, `lines` (`sku`, `name`, `quantity`, `unit_price` or `amount`)
     or `total`, and, if it matters, `tier`, `system`, `account`, `kind`, `refunded`, `subtotal`. It
-    is the first purchase of a new member; budgets count as unused. A list with a credit note is the
-    history of one customer; `returns` may name the `id` of the basket that comes back.
+    is the first purchase of a new member, with budgets unused; unless `history` lists baskets
+    before it, or `member` names a stored member. `referred_at` (and `referrer`) add a referral. In
+    a list with a credit note each basket has those before it as its history; `returns` may name the
+    `id` of the basket that comes back.
     """
     from loyalty.authoring import BadRulesError
     from loyalty.basket import BadBasketsError, read_baskets
@@ -211,7 +213,7 @@ def try_basket(
     except BadBasketsError as error:
         raise typer.BadParameter("; ".join(error.problems[:20]), param_hint="FILE") from None
     try:
-        with ledger() as dsn, connect(dsn) as connection:
+        with refusals(), ledger() as dsn, connect(dsn) as connection:
             results = explain_baskets(connection, many, read_rules_file(rules) if rules else None)
     except BadRulesError as error:
         say("\n".join(error.problems))

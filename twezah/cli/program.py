@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
 from twezah.cli.options import Confirm, Json, Who, Why, moment_utc
 from twezah.cli.output import print_json, say
 from twezah.cli.rules_file import read_rules_file
+
+if TYPE_CHECKING:
+    from sql.db import DbConnection
 
 program = typer.Typer(
     no_args_is_help=True, help="The rules of the points program, as a file: check, compare, apply."
@@ -38,45 +41,50 @@ def register(app: typer.Typer) -> None:
 def check(file: File, json: Json = False) -> None:
     """Check the file: every problem at once, with the key and what to do.
 
-    It also says for which billing systems a rule can never apply. The database is not needed;
-    where it answers, only systems that are connected are named.
+    Problems are also names that nothing has, and promotions that can never apply. The database is
+    not needed; where it answers, the file is read as it would be applied, and notes tell what was
+    never sold so far, and what stays in force without being named.
     """
-    from loyalty.authoring import BadRulesError, read_rules
-    from tasks.program.reach import never_applies
+    from loyalty.authoring import BadRulesError
+    from tasks.program.change import finding_lines
+    from tasks.program.findings import check_file
 
-    text, problems, named, notes = read_rules_file(file), [], [], []
+    text, problems, notes, named = read_rules_file(file), [], [], []
     try:
-        rules = read_rules(text)
+        with _database() as connection:
+            rules, findings = check_file(text, connection)
+        problems, notes = list(findings.mistakes), list(findings.notes)
         named = [
             *(["program"] if rules.program else []),
             *(promotion.promotion_id for promotion in rules.promotions),
         ]
-        notes = never_applies(rules.promotions, _connected())
+        lines = finding_lines(findings)
     except BadRulesError as error:
-        problems = error.problems
+        problems = lines = error.problems
     if json:
         print_json({"ok": not problems, "problems": problems, "notes": notes, "holds": named})
-    elif problems:
-        print("\n".join(problems))
     else:
-        print(f"The file is right. It holds: {', '.join(named)}.")
-        print("\n".join(notes), end="\n" if notes else "")
+        right = [] if problems else [f"The file is right. It holds: {', '.join(named)}."]
+        print("\n".join([*right, *lines]))
     if problems:
         raise typer.Exit(FAILED)
 
 
-def _connected() -> list[str] | None:
-    """The billing systems that were read so far; None where no database answers."""
+@contextmanager
+def _database() -> Iterator["DbConnection | None"]:
+    """The ledger, where it answers and is up to date; nothing is started or brought up to date."""
     import psycopg
 
     from settings import DatabaseNotRunning, settings
-    from sql.sync import systems_read
+    from sql.migrate import is_current
 
     try:
-        with psycopg.connect(settings().dsn(), connect_timeout=2) as connection:
-            return systems_read(connection)
+        connection = psycopg.connect(settings().dsn(), connect_timeout=2)
     except (psycopg.Error, DatabaseNotRunning):
-        return None
+        yield None
+        return
+    with connection:
+        yield connection if is_current(connection) else None
 
 
 def diff(
