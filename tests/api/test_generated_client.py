@@ -15,7 +15,7 @@ from tasks.award.members import award_members
 from tasks.run_database import RunDatabase
 from tests.api.office import Office
 from tests.api.test_members import phone
-from tests.support.books import NOON, Books, invoice
+from tests.support.books import HOUR, NOON, Books, invoice
 
 PACKAGE = "generated_twezah_client"
 
@@ -49,17 +49,23 @@ def award(office: Office) -> None:
     award_members(RunDatabase(office.dsn, "test"), None)
 
 
-def test_the_app_registers_sells_shows_points_and_raises_the_tier(
+def test_the_app_registers_sells_raises_the_tier_spends_and_hears_of_a_return(
     office: Office, client: ModuleType
 ) -> None:
     secret = office.key(
-        "members:read", "members:write", "members:merge", "tiers:write", "referrals:write"
+        "members:read",
+        "members:write",
+        "members:merge",
+        "tiers:write",
+        "referrals:write",
+        "points:spend",
+        "changes:read",
     )["Authorization"].removeprefix("Bearer ")
     models, number = module("models"), phone()
     with client.AuthenticatedClient(base_url=office.url, token=secret) as app:
 
-        def ask(operation: str, **values: Any) -> Any:
-            answer = module(f"api.members.{operation}").sync(client=app, **values)
+        def ask(operation: str, tag: str = "members", **values: Any) -> Any:
+            answer = module(f"api.{tag}.{operation}").sync(client=app, **values)
             assert not isinstance(answer, models.ProblemDetails), answer
             return answer
 
@@ -79,6 +85,22 @@ def test_the_app_registers_sells_shows_points_and_raises_the_tier(
         history = ask("history", member_id=str(member.member_id))
         assert [entry.points for entry in history.items] == [300, 1500]
         assert history.items[0].explanation.endswith("= base 1500 + tier 300 = 1800")
+
+        bottle = models.RedemptionBody(points=1000, reference="order 5512", reason="Free bottle")
+        order = {"member_id": member.public_id, "body": bottle, "idempotency_key": f"o-{number}"}
+        spent = [ask("redeem", "spending", **order) for _ in range(2)]
+        assert spent[0] == spent[1] and spent[0].balance.balance_points == 800
+        books.store(
+            invoice(
+                external_id=f"back-{number}", kind="credit_note", total_minor=5_000,
+                customer_phone=number, issued_at=NOON + HOUR,
+            )
+        )  # fmt: skip
+        award(office)
+        assert ask("balance", member_id=member.public_id).balance_points == 200
+        told = ask("list_changes", "changes", member_id=member.member_id).items
+        assert [each.balance_points for each in told][-1] == 200
+        assert {each.type_ for each in told} == {"points.changed", "tier.changed"}
 
         friend = ask("register_member", body=models.RegistrationBody(phone=phone()))
         referral = models.ReferralBody(referrer=member.public_id, reason="Said so")

@@ -170,6 +170,24 @@ class TestWhatIsTold:
         books.award()
         assert [kind for kind, *_ in feed(books)].count("points.expiring") == 1
 
+    def test_a_merge_can_change_the_tier_and_its_undoing_too(self, books: Books) -> None:
+        books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE))
+        member, into = books.member(), books.member(OTHER_PHONE)
+        books.set_tier(member, "silver", NOON)
+        books.set_tier(member, "gold", datetime.now(UTC) + DAY)
+        feed(books)
+        merge(books, member, into)
+        told = [row for row in feed(books) if row[:2] == ("tier.changed", into)]
+        assert [(row[2]["tier_before"], row[2]["tier"]) for row in told] == [("lead", "silver")]
+        waiting = books.rows(
+            "SELECT due_at > now() FROM loyalty.change_pending"
+            f" WHERE kind = 'tier.changed' AND member_id = {into}"
+        )
+        assert waiting == [(True,)]
+        unmerge(books, member)
+        told = [row for row in feed(books) if row[:2] == ("tier.changed", into)]
+        assert [row[2]["tier"] for row in told] == ["silver", "lead"]
+
     def test_merges_move_balances_of_all_concerned(self, books: Books) -> None:
         books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE))
         books.award()

@@ -3,10 +3,12 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from sql import ledger, migrate
 from sql.db import connect
 from sql.schema import SCHEMA, SCHEMAS, schema_text
 from tests.support.database import Databases
@@ -67,6 +69,23 @@ def test_the_text_is_up_to_date(dsn: str) -> None:
     """If not: `python -m scripts.schema`."""
     with connect(dsn) as connection:
         assert schema_text(connection) == SCHEMA.read_text(encoding="utf-8")
+
+
+def test_a_database_that_skipped_migrations_comes_up_the_same(
+    dsn: str, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installations that have 0073 do not have 0070 and 0071 yet."""
+    for migration in migrate.migrations():
+        if migration.name < "0070" or migration.name == "0073_page_renewals":
+            (tmp_path / f"{migration.name}.sql").write_text(migration.sql, encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate, "MIGRATIONS", tmp_path)
+        assert migrate.migrate(empty)[-1] == "0073_page_renewals"
+    assert migrate.migrate(empty)[0] == "0070_redemptions"
+    assert dumped(empty) == dumped(dsn)
+    with connect(empty) as connection:  # an existing installation keeps its rates
+        (program,) = ledger.programs(connection)
+    assert program.base_rate_bps.keys() >= {"AOA", "USD"}
 
 
 def test_the_text_leaves_nothing_out(dsn: str, empty: str) -> None:
