@@ -736,9 +736,10 @@ CREATE TABLE billing.sync_attempt (
     changed_sales bigint NOT NULL DEFAULT 0,
     -- Records that could not be used.
     rejected bigint NOT NULL DEFAULT 0,
-    -- Ledger entries posted.
+    -- Ledger entries posted for this account's sales since the attempt before, whichever
+    -- connection's run posted them. Not those that webhooks and changes of rules posted.
     entries bigint NOT NULL DEFAULT 0,
-    -- Points posted, corrections included.
+    -- Sum of those entries, corrections included.
     points bigint NOT NULL DEFAULT 0,
     -- Requests to the billing system.
     calls integer NOT NULL DEFAULT 0,
@@ -1729,6 +1730,33 @@ CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 -- What was left out last: the page shows it.
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
 
+-- How many entries and points were posted at once for the sales of one account: one row per
+-- transaction and account. Their sums are those of loyalty.award_entry.
+CREATE TABLE loyalty.posting (
+    -- Number of the posting.
+    posting_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Billing system of the sales.
+    system text COLLATE "C" NOT NULL,
+    -- Account of the sales at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Prefect flow run that posted them; it may be the run of another connection.
+    run_id text NOT NULL,
+    -- Entries appended to loyalty.award_entry.
+    entries bigint NOT NULL,
+    -- Their sum.
+    points bigint NOT NULL,
+    -- When they were posted.
+    posted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Whether a run has it in its counts: the run of the sales' own connection, or the change of
+    -- rules or recomputation that posted it.
+    is_reported boolean NOT NULL DEFAULT false,
+    CONSTRAINT posting_pkey PRIMARY KEY (posting_no)
+);
+-- Points of a span of time: the page Sync status.
+CREATE INDEX posting_time ON loyalty.posting (posted_at);
+-- What the next run of a connection has to report.
+CREATE INDEX posting_unreported ON loyalty.posting (system, account) WHERE (NOT is_reported);
+
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -2387,6 +2415,20 @@ CREATE VIEW analytics.points_history AS
            FROM loyalty.expiry_entry x) posted;
 GRANT SELECT ON analytics.points_history TO analyst;
 
+-- Points as they were posted, by the account of the sales: one row per transaction and account.
+-- Points over time, without reading the ledger.
+-- posting_no: Number of the posting.
+-- system: Billing system of the sales.
+-- account: Account of the sales at the billing system.
+-- run_id: Prefect flow run that posted them; it may be the run of another connection.
+-- entries: Ledger entries.
+-- points: Their sum.
+-- posted_at: When they were posted.
+CREATE VIEW analytics.posting AS
+ SELECT posting_no, system, account, run_id, entries, points, posted_at
+   FROM loyalty.posting;
+GRANT SELECT ON analytics.posting TO analyst;
+
 -- Records that would have taken points back or changed a sale in the ledger, and could not be used:
 -- the old points stand.
 -- reject_id: Number of the reject.
@@ -2560,8 +2602,9 @@ GRANT SELECT ON analytics.sync TO analyst;
 -- new_sales: Sales seen for the first time.
 -- changed_sales: Sales whose stored version changed.
 -- rejected: Records that could not be used.
--- entries: Ledger entries posted.
--- points: Points posted, corrections included.
+-- entries: Ledger entries posted for this account's sales since the attempt before, whichever
+--     connection's run posted them. Not those that webhooks and changes of rules posted.
+-- points: Sum of those entries, corrections included.
 -- calls: Requests to the billing system.
 -- failed_calls: Requests that were not answered, or with an error.
 -- throttled: Requests that were told to slow down.

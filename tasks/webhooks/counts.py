@@ -25,7 +25,7 @@ class Counts:
     changed: int = 0
     #: Records, and sales without points, that could not be used.
     rejected: int = 0
-    #: Entries appended to the ledger.
+    #: Entries appended to the ledger for sales of the connection.
     entries: int = 0
     #: Their sum.
     points: int = 0
@@ -39,14 +39,12 @@ class Counts:
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, loaded: Loaded, awarded: Awarded) -> None:
-        """Counts a batch in."""
+        """Counts a batch in; what was posted for its account is counted with the account."""
         self.records += loaded.records
         self.new += loaded.stored.new
         self.changed += loaded.stored.changed + loaded.stored.voided
         self.rejected += loaded.rejected + awarded.rejected
         self.older += loaded.stored.older
-        self.entries += awarded.entries
-        self.points += awarded.points
         self.reasons += loaded.reasons + awarded.reasons
         self.notes += loaded.notes
 

@@ -19,7 +19,7 @@ from connectors.kit.errors import ConnectorError, NeedsOperator, RateLimited, Re
 from connectors.kit.webhooks.scheme import BadBody, events
 from connectors.registry import webhook_for
 from loyalty.masking import message
-from sql import sync, webhooks
+from sql import postings, sync, webhooks
 from sql import webhook_documents as pushed
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
@@ -150,8 +150,8 @@ def process(
             part = _awarded(account_job, sync_id, incoming)
             outcome.failed |= part.failed
             outcome.notes |= part.notes
-            _merge(outcome.counts, part.counts)
             _count(connections.counts[other], account_job, sync_id, part.counts)
+            _merge(outcome.counts, part.counts)
         _end(dsn, run_id, claimed, outcome, sync_id, connections.counts[name])
 
 
@@ -266,10 +266,13 @@ _counting = threading.Lock()
 
 
 def _count(total: Counts, job: Job, sync_id: int, part: Counts) -> None:
-    with _counting:
-        _merge(total, part)
-        summary = total.summary()
+    """Adds what was posted to the counts of a batch, and the batch to those of the run."""
     with job.aside() as connection:
+        posted = postings.report(connection, job.account, job.run_id, others=False)
+        part.entries, part.points = posted.entries, posted.points
+        with _counting:
+            _merge(total, part)
+            summary = total.summary()
         sync.set_summary(connection, sync_id, summary)
 
 
