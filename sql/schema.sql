@@ -247,9 +247,9 @@ CREATE TABLE billing.invoice (
 );
 CREATE INDEX invoice_issued ON billing.invoice (issued_at);
 CREATE INDEX invoice_member ON billing.invoice (member_id);
--- Documents of custom systems by printed number: webhooks may name them so.
-CREATE INDEX invoice_number ON billing.invoice (account, invoice_number) WHERE ((system = 'custom')
-    AND (external_id IS DISTINCT FROM invoice_number));
+-- Finds the id of a document that a webhook names by its number.
+CREATE INDEX invoice_number ON billing.invoice (account, invoice_number, system)
+    WHERE ((system IN ('custom', 'push')) AND (external_id IS DISTINCT FROM invoice_number));
 GRANT SELECT ON billing.invoice TO analyst;
 
 -- Records that could not be used, with the reason and the raw record they came from. Nothing is

@@ -1,7 +1,7 @@
 """The page "Billing systems": the state of every connection, and what needs somebody."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -74,7 +74,11 @@ def rows(overview: ConnectionOverview, ledger: Ledger, now: datetime) -> list[Ro
             continue
         account = ledger.accounts.get((connection.system, connection.account), _NOTHING)
         last, events = ledger.last.get(name), waiting.get(name)
-        state, needs = _state_and_needs(connection, account, last, now)
+        if connection.pushed_only and not connection.problem:
+            account = replace(account, last_success_at=_last_event_at(ledger, name))
+            state, needs = _state_of_sender(connection, ledger, account)
+        else:
+            state, needs = _state_and_needs(connection, account, last, now)
         rows_shown.append(
             Row(
                 connection,
@@ -87,6 +91,23 @@ def rows(overview: ConnectionOverview, ledger: Ledger, now: datetime) -> list[Ro
             )
         )
     return rows_shown
+
+
+def _last_event_at(ledger: Ledger, name: str) -> datetime | None:
+    """When the last webhook of a connection arrived; None: none has."""
+    times = [row.last_event_at for row in ledger.addresses if row.connection == name]
+    return max((moment for moment in times if moment is not None), default=None)
+
+
+def _state_of_sender(
+    connection: ConnectionStatus, ledger: Ledger, account: AccountState
+) -> tuple[str, str]:
+    """The state of a connection that is never asked, and what somebody must do."""
+    addresses = [row for row in ledger.addresses if row.connection == connection.name]
+    if not all(row.has_secret for row in addresses) or not addresses:
+        lacks = "its secret is not in use yet" if addresses else "it has no address yet"
+        return "not ready", f"{lacks}. It gets one within half a minute, or run *webhook-address*."
+    return ("not run yet", "") if account.last_success_at is None else ("fine", "")
 
 
 def _state_and_needs(
@@ -237,6 +258,8 @@ def _waiting(row: Row) -> str:
 def _next(connection: ConnectionStatus, now: datetime) -> str:
     if connection.running:
         return f"[running](/runs/flow-run/{connection.running})"
+    if connection.pushed_only:
+        return "when it sends"
     if not connection.scheduled:
         return "off"
     when = (

@@ -178,7 +178,7 @@ BY_HAND = [
 SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
     | {"sync-file": "[('poll', False)]"}  # nothing is connected
-    | dict.fromkeys(BY_HAND, "[]")
+    | dict.fromkeys((*BY_HAND, "sync-push"), "[]")
     | {
         "fx-rates": "[('daily', False)]",
         "webhooks": "[('sweep', True)]",
