@@ -550,6 +550,12 @@ CREATE TABLE billing.webhook_event (
     sync_id bigint,
     -- Prefect flow run that claimed it last.
     run_id text,
+    -- Why it could not be used at first; it stays, also after a replay. Null: it never failed.
+    first_reason text,
+    -- When that was.
+    first_failed_at timestamptz,
+    -- Ids of the documents that it brought or changed, as they are stored; empty: none.
+    documents text[] NOT NULL DEFAULT '{}'::text[],
     CONSTRAINT webhook_event_pkey PRIMARY KEY (event_no),
     CONSTRAINT webhook_event_once UNIQUE (endpoint_no, dedup_key),
     CONSTRAINT finished_when_done CHECK ((finished_at IS NOT NULL) = (state IN ('done', 'parked'))),
@@ -2650,11 +2656,15 @@ GRANT SELECT ON analytics.tier_history TO analyst;
 -- sync_id: Synchronisation that brought it into the ledger.
 -- run_id: Prefect flow run that claimed it last.
 -- size_bytes: Size of its body, in bytes.
+-- first_reason: Why it could not be used at first; null: it never failed.
+-- first_failed_at: When that was.
+-- documents: How many documents it brought or changed.
 CREATE VIEW analytics.webhook AS
  SELECT e.event_no, p.system, p.connection, p.account, e.kind, e.state,
     e.attempts, e.received_at, e.next_attempt_at, e.finished_at,
     EXTRACT(epoch FROM e.finished_at - e.received_at)::numeric(12,3) AS seconds,
-    e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes
+    e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes, e.first_reason,
+    e.first_failed_at, cardinality(e.documents) AS documents
    FROM billing.webhook_event e
      JOIN billing.webhook_endpoint p USING (endpoint_no);
 GRANT SELECT ON analytics.webhook TO analyst;

@@ -1,6 +1,7 @@
 """What came of webhooks, counted for each connection and for a batch."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tasks.award.members import Awarded
@@ -11,14 +12,9 @@ from tasks.load.invoices import Loaded
 class Counts:
     """What came of the events of one connection, or of all."""
 
-    #: Deliveries claimed.
-    deliveries: int = 0
-    #: Deliveries that are finished with.
-    done: int = 0
-    #: Deliveries that are tried again.
-    failed: int = 0
-    #: Deliveries that an operator must look at.
-    parked: int = 0
+    #: Per delivery, by its number, how its last attempt ended: done, failed (it is tried again) or
+    #: parked (an operator must look at it).
+    states: dict[int, str] = field(default_factory=dict)
     #: Invoices that were not stored before.
     new: int = 0
     #: Invoices that are other now, or void.
@@ -37,6 +33,33 @@ class Counts:
     reasons: Counter[str] = field(default_factory=Counter)
     #: What was completed or read differently from what the events say, and how often.
     notes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def deliveries(self) -> int:
+        """Deliveries that were taken up, each once, however often it was tried."""
+        return len(self.states)
+
+    @property
+    def done(self) -> int:
+        """Those that are finished with."""
+        return self._in("done")
+
+    @property
+    def failed(self) -> int:
+        """Those that are tried again."""
+        return self._in("failed")
+
+    @property
+    def parked(self) -> int:
+        """Those that an operator must look at."""
+        return self._in("parked")
+
+    def _in(self, state: str) -> int:
+        return sum(ended == state for ended in self.states.values())
+
+    def ended(self, event_nos: Iterable[int], state: str) -> None:
+        """Counts attempts that ended so; the last one of a delivery counts."""
+        self.states |= dict.fromkeys(event_nos, state)
 
     def add(self, loaded: Loaded, awarded: Awarded) -> None:
         """Counts a batch in; what was posted for its account is counted with the account."""

@@ -174,6 +174,7 @@ BY_HAND = [
     "try-mapping",
     "backfill",
     "webhook-address",
+    "webhook-events",
 ]
 SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}

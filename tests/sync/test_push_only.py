@@ -15,11 +15,12 @@ from connectors.registry import declaration
 from panel.blocks import BLOCKS, BillingConnection
 from panel.blocks.settings_check import why_not_ready
 from panel.connect.webhook_address import ensure_addresses
+from panel.pages.webhook_events import markdown
 from settings import PROJECT_ROOT
 from sql import webhooks
 from sql.db import connect
-from sql.webhooks import NewEvent
-from tasks.job import Job, Policy
+from sql.webhooks import EventRow, NewEvent
+from tasks.job import Job, NotConnectedError, Policy
 from tasks.sync import synchronise
 from tasks.webhooks.listener import Pace, listen
 from tasks.webhooks.process import Connections
@@ -73,6 +74,23 @@ def send(ledger: str, of: BillingConnection, body: bytes) -> None:
     listen(ledger, "run", Connections(lambda _: job(ledger, of)), KEY, Pace(0, 60), lambda *_: None)
 
 
+def no_connection() -> Job:
+    raise NotConnectedError("it is gone")
+
+
+def latest(ledger: str) -> list[EventRow]:
+    with connect(ledger) as connection:
+        return webhooks.latest(connection, 10)
+
+
+def page(ledger: str) -> str:
+    """The page "Webhooks"."""
+    with connect(ledger) as connection:
+        states, parked = webhooks.states(connection), webhooks.latest(connection, 9, state="parked")
+    now = datetime.now(UTC)
+    return markdown(states, parked, latest(ledger), now, "links", form="[form](/deployments)")
+
+
 def rows(ledger: str, statement: str) -> list[tuple[Any, ...]]:
     with connect(ledger) as connection:
         return connection.execute(statement.encode()).fetchall()
@@ -90,12 +108,32 @@ def test_the_documented_payload_becomes_points(dsn: str) -> None:
     states = "SELECT state, reason FROM billing.webhook_event"
     assert rows(dsn, states) == [("done", None), ("done", None)]
     assert rows(dsn, "SELECT sum(points) FROM loyalty.award_entry") == [(1500,)]
+    text = page(dsn)
+    assert "**2 done.**" in text and text.count("| INV-001: 1 500 points |") == 2
 
 
 def test_an_event_that_holds_no_document_is_parked_for_nobody_can_be_asked(dsn: str) -> None:
     send(dsn, block(), b'{"type": "payment.received", "data": {"invoice_id": "inv_1"}}')
     ((state, reason),) = rows(dsn, "SELECT state, reason FROM billing.webhook_event")
     assert state == "parked" and "neither a whole document" in reason
+    # The first reason stays, also after a replay that fails for another one.
+    with connect(dsn) as connection:
+        assert webhooks.replay(connection, event_nos=[1]) == 1
+        connection.commit()
+    again = Connections(lambda _: no_connection())
+    listen(dsn, "run", again, KEY, Pace(0, 60), lambda *_: None)
+    (event,) = latest(dsn)
+    assert (event.state, event.attempts, event.reason) == ("failed", 1, "it is gone")
+    assert "neither a whole document" in (event.first_reason or "")
+    assert "it is gone | it holds neither a whole document" in page(dsn)
+    # A webhook that is tried several times is one webhook.
+    assert again.counts["push"].deliveries == again.counts["push"].failed == 1
+    with connect(dsn) as connection:
+        connection.execute("UPDATE billing.webhook_event SET next_attempt_at = now()")
+        connection.commit()
+    listen(dsn, "run", again, KEY, Pace(0, 60), lambda *_: None)
+    assert again.counts["push"].deliveries == again.counts["push"].failed == 1
+    assert latest(dsn)[0].attempts == 2
 
 
 def test_its_run_asks_nobody_and_tries_rejects_again(
