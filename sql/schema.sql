@@ -2236,7 +2236,7 @@ GRANT SELECT ON analytics.adjustment TO analyst;
 -- at: When.
 -- actor: Who.
 -- operation: What, e.g. sync, webhooks, points.adjust.
--- status: success, error, or pending (it began).
+-- status: success or error; of entries before November 2026 also pending: a synchronisation began.
 -- subject: What it was done to.
 -- system: Billing system.
 -- account: Account at the billing system.
@@ -2683,12 +2683,13 @@ CREATE TABLE audit.entry (
     -- When it was written, just before its transaction was committed; never earlier than the entry
     -- before.
     at timestamptz NOT NULL,
-    -- Who: a user of the operating system, schedule, operator (somebody in Prefect's UI), an API
-    -- key's prefix, or a database user.
+    -- Who: a user of the operating system, schedule, webhook, operator (somebody in Prefect's UI,
+    -- by name where the login knows one), twezah (the program itself), an API key's prefix, or a
+    -- database user.
     actor text NOT NULL,
     -- What, e.g. sync, webhooks, key.create, points.adjust, settings.changed, export, member.erase.
     operation text COLLATE "C" NOT NULL,
-    -- success, error, or pending (it began; its end is an entry of its own).
+    -- success or error; of entries before November 2026 also pending: a synchronisation began.
     status text COLLATE "C" NOT NULL,
     -- What it was done to: a connection, member, key, deployment.
     subject text NOT NULL,
@@ -2994,28 +2995,35 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Records that a poll began, and how it ended.
+-- Records how a poll ended.
 CREATE FUNCTION audit.on_sync_run()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-    about jsonb := jsonb_build_object('sync_id', NEW.sync_id, 'since', NEW.requested_since, 'until', NEW.requested_until,
-        'replay', nullif(EXISTS (SELECT FROM jsonb_object_keys(NEW.streams) k WHERE k LIKE 'replay of %'), false));
+    about jsonb := jsonb_build_object('sync_id', NEW.sync_id, 'since', NEW.requested_since,
+        'until', NEW.requested_until, 'replay',
+        nullif(EXISTS (SELECT FROM jsonb_object_keys(NEW.streams) k
+            WHERE k LIKE 'replay of %'), false));
     counted jsonb := coalesce(NEW.summary, '{}');
-    ended boolean := NEW.state = 'stored' AND NEW.summary IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.summary IS DISTINCT FROM NEW.summary);
+    ended boolean := NEW.state = 'stored' AND NEW.summary IS NOT NULL
+        AND (TG_OP = 'INSERT' OR OLD.summary IS DISTINCT FROM NEW.summary);
 BEGIN
-    IF NEW.error IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.error IS DISTINCT FROM NEW.error OR OLD.state <> NEW.state) THEN
-        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account, of_error => NEW.error, of_run_id => NEW.run_id);
+    IF NEW.error IS NOT NULL
+       AND (TG_OP = 'INSERT' OR OLD.error IS DISTINCT FROM NEW.error OR OLD.state <> NEW.state)
+    THEN
+        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system,
+            NEW.account, of_error => NEW.error, of_run_id => NEW.run_id);
     ELSIF ended THEN
         PERFORM audit.record('sync', 'success', NEW.system || '/' || NEW.account,
-            about || jsonb_build_object('new', counted -> 'new', 'changed', counted -> 'changed', 'rejected', counted -> 'rejected', 'entries', counted -> 'entries'),
-            NEW.system, NEW.account, (counted ->> 'fetched')::bigint, (counted ->> 'points')::bigint, NULL, NEW.run_id);
-    ELSIF NEW.state = 'extracting' AND (TG_OP = 'INSERT' OR OLD.run_id <> NEW.run_id OR OLD.state <> 'extracting') THEN
-        PERFORM audit.record('sync', 'pending', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account, of_run_id => NEW.run_id);
+            about || jsonb_build_object('new', counted -> 'new', 'changed', counted -> 'changed',
+                'rejected', counted -> 'rejected', 'entries', counted -> 'entries'),
+            NEW.system, NEW.account, (counted ->> 'fetched')::bigint,
+            (counted ->> 'points')::bigint, NULL, NEW.run_id);
     ELSIF NEW.state = 'abandoned' AND TG_OP = 'UPDATE' AND OLD.state <> 'abandoned' THEN
-        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account,
-            of_error => 'abandoned: a later synchronisation began anew', of_run_id => NEW.run_id);
+        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system,
+            NEW.account, of_error => 'abandoned: a later synchronisation began anew',
+            of_run_id => NEW.run_id);
     END IF;
     RETURN NULL;
 END $function$;
@@ -3025,11 +3033,14 @@ CREATE FUNCTION audit.on_tiers()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
-DECLARE many bigint; one bigint;
+DECLARE many bigint; one bigint; given jsonb;
 BEGIN
-    SELECT count(DISTINCT member_id), min(member_id) INTO many, one FROM changed;
+    SELECT count(DISTINCT member_id), min(member_id), jsonb_agg(DISTINCT tier)
+    INTO many, one, given FROM changed;
     IF many > 0 THEN
-        PERFORM audit.record('tiers', 'success', CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END, of_records => many);
+        PERFORM audit.record('tiers', 'success',
+            CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END,
+            jsonb_build_object('tiers', given), of_records => many);
     END IF;
     RETURN NULL;
 END $function$;
@@ -3040,7 +3051,8 @@ CREATE FUNCTION audit.on_token()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    PERFORM audit.record('connection.login', 'success', NEW.system || '/' || NEW.account, '{}', NEW.system, NEW.account);
+    PERFORM audit.record('connection.login', 'success', NEW.system || '/' || NEW.account,
+        jsonb_build_object('login', 'the first token of new credentials'), NEW.system, NEW.account);
     RETURN NULL;
 END $function$;
 

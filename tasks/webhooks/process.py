@@ -21,8 +21,10 @@ from connectors.registry import webhook_for
 from loyalty.masking import message
 from sql import postings, sync, webhooks
 from sql import webhook_documents as pushed
+from sql.actor import acting_as
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
+from tasks.actor import WEBHOOK
 from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted
 from tasks.job import Job, NotConnectedError
@@ -123,7 +125,7 @@ def process(
 
     Raises psycopg.Error: nothing is lost, the claim runs out and another run takes it up.
     """
-    with without_row_data():
+    with acting_as(WEBHOOK), without_row_data():
         name = claimed[0].connection
         try:
             job = connections.job(name)

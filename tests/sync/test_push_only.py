@@ -108,6 +108,8 @@ def test_the_documented_payload_becomes_points(dsn: str) -> None:
     states = "SELECT state, reason FROM billing.webhook_event"
     assert rows(dsn, states) == [("done", None), ("done", None)]
     assert rows(dsn, "SELECT sum(points) FROM loyalty.award_entry") == [(1500,)]
+    audited = "SELECT DISTINCT operation, actor FROM audit.entry WHERE operation = 'webhooks'"
+    assert rows(dsn, audited) == [("webhooks", "webhook")]
     text = page(dsn)
     assert "**2 done.**" in text and text.count("| INV-001: 1 500 points |") == 2
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from settings import Settings
+from twezah.stack.acting import acting_for
 from twezah.stack.postgres import asyncpg_url
 from twezah.stack.prefect_guard import ui_origin
 
@@ -91,6 +92,8 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     folder = settings.home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**settings.child_environment(), "TMPDIR": str(folder)}
+    # What its runs change in Prefect, such as the block of a new consent.
+    environment.update(acting_for("run"))
     # 10 s by default; a person who starts a run by hand waits for it.
     environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")
     return environment
