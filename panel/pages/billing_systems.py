@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from panel.alerts import reach
+from panel.alerts.reach import AlertReach
 from panel.connect.subscriptions import sentence
 from panel.connect.webhook_address import address, can_announce, subscribes
 from panel.markdown import age, clock, plain, shortened, span, table
@@ -149,7 +151,12 @@ def _lag_max(connection: ConnectionStatus) -> timedelta:
 
 
 def markdown(
-    overview: ConnectionOverview, ledger: Ledger, now: datetime, http_url: str, links: str
+    overview: ConnectionOverview,
+    ledger: Ledger,
+    now: datetime,
+    http_url: str,
+    links: str,
+    alerts: AlertReach | None = None,
 ) -> str:
     """The page as Prefect's UI shows it.
 
@@ -159,6 +166,7 @@ def markdown(
         now: The time of the page, UTC.
         http_url: Base URL of the HTTP API, for the addresses of webhooks.
         links: The line with links to the other pages.
+        alerts: Whom alerts reach; None: that was not asked for.
     """
     rows_shown = rows(overview, ledger, now)
     parts = [
@@ -171,6 +179,7 @@ def markdown(
         _needs(rows_shown, ledger),
         _table(rows_shown, now),
         _computing(ledger.members_waiting),
+        reach.markdown(alerts, _deployment_link(overview, reach.TEST)) if alerts else "",
         _webhooks(ledger, overview, now, http_url),
         _not_connected(overview),
         _legend(),

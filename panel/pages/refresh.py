@@ -14,6 +14,7 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 
+from panel.alerts import reach
 from panel.pages import (
     billing_systems,
     deployment_descriptions,
@@ -104,7 +105,12 @@ def _systems(
 ) -> str:
     line = billing_systems.headline(billing_systems.rows(overview, ledger_state, now))
     text = billing_systems.markdown(
-        overview, ledger_state, now, installation.http_url, links(page_ids, SYSTEMS)
+        overview,
+        ledger_state,
+        now,
+        installation.http_url,
+        links(page_ids, SYSTEMS),
+        reach.read(client, now),
     )
     page_ids[SYSTEMS] = publish(client, SYSTEMS, page_ids.get(SYSTEMS), text, line)
     return line

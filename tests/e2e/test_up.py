@@ -175,6 +175,7 @@ BY_HAND = [
     "backfill",
     "webhook-address",
     "webhook-events",
+    "test-alerts",
 ]
 SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
