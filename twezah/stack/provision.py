@@ -219,6 +219,7 @@ def activate_connected(
     """
     from panel.blocks import BLOCKS
     from panel.blocks.connected import connected
+    from panel.connect.webhook_address import NoWebhooksError
 
     activated = []
     with get_client(sync_client=True) as client:
@@ -234,7 +235,12 @@ def activate_connected(
                 schedule_id = UUID(schedule["id"])
                 client.update_deployment_schedule(deployment_id, schedule_id, active=True)
             if BLOCKS[system].made_from.pushed_only:
-                make_address(name)
+                try:
+                    make_address(name)
+                except (
+                    NoWebhooksError
+                ):  # the page says that it has none; the next round tries again
+                    continue
             tags = [*deployment["tags"], CONNECTED_TAG]
             client.update_deployment(deployment_id, DeploymentUpdate(tags=tags))
             activated.append(name)
