@@ -25,7 +25,7 @@ _AT_ONCE: Final = 50
 #: Texts that a run or a reject may quote from a record, and that may be changed afterwards.
 _QUOTING: Final = {
     "billing.reject": ("record_key", "reason", "problems"),
-    "billing.webhook_event": ("reason", "headers"),
+    "billing.webhook_event": ("reason", "first_reason", "headers"),
     "billing.sync_run": ("error", "summary"),
 }
 #: Schemas that are looked through for what remains.

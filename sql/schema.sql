@@ -247,9 +247,9 @@ CREATE TABLE billing.invoice (
 );
 CREATE INDEX invoice_issued ON billing.invoice (issued_at);
 CREATE INDEX invoice_member ON billing.invoice (member_id);
--- Documents of custom systems by printed number: webhooks may name them so.
-CREATE INDEX invoice_number ON billing.invoice (account, invoice_number) WHERE ((system = 'custom')
-    AND (external_id IS DISTINCT FROM invoice_number));
+-- Finds the id of a document that a webhook names by its number.
+CREATE INDEX invoice_number ON billing.invoice (account, invoice_number, system)
+    WHERE ((system IN ('custom', 'push')) AND (external_id IS DISTINCT FROM invoice_number));
 GRANT SELECT ON billing.invoice TO analyst;
 
 -- Records that could not be used, with the reason and the raw record they came from. Nothing is
@@ -550,6 +550,12 @@ CREATE TABLE billing.webhook_event (
     sync_id bigint,
     -- Prefect flow run that claimed it last.
     run_id text,
+    -- Why it could not be used at first; it stays, also after a replay. Null: it never failed.
+    first_reason text,
+    -- When that was.
+    first_failed_at timestamptz,
+    -- Ids of the documents that it brought or changed, as they are stored; empty: none.
+    documents text[] NOT NULL DEFAULT '{}'::text[],
     CONSTRAINT webhook_event_pkey PRIMARY KEY (event_no),
     CONSTRAINT webhook_event_once UNIQUE (endpoint_no, dedup_key),
     CONSTRAINT finished_when_done CHECK ((finished_at IS NOT NULL) = (state IN ('done', 'parked'))),
@@ -736,9 +742,10 @@ CREATE TABLE billing.sync_attempt (
     changed_sales bigint NOT NULL DEFAULT 0,
     -- Records that could not be used.
     rejected bigint NOT NULL DEFAULT 0,
-    -- Ledger entries posted.
+    -- Ledger entries posted for this account's sales since the attempt before, whichever
+    -- connection's run posted them. Not those that webhooks and changes of rules posted.
     entries bigint NOT NULL DEFAULT 0,
-    -- Points posted, corrections included.
+    -- Sum of those entries, corrections included.
     points bigint NOT NULL DEFAULT 0,
     -- Requests to the billing system.
     calls integer NOT NULL DEFAULT 0,
@@ -1732,6 +1739,33 @@ CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 -- What was left out last: the page shows it.
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
 
+-- How many entries and points were posted at once for the sales of one account: one row per
+-- transaction and account. Their sums are those of loyalty.award_entry.
+CREATE TABLE loyalty.posting (
+    -- Number of the posting.
+    posting_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Billing system of the sales.
+    system text COLLATE "C" NOT NULL,
+    -- Account of the sales at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Prefect flow run that posted them; it may be the run of another connection.
+    run_id text NOT NULL,
+    -- Entries appended to loyalty.award_entry.
+    entries bigint NOT NULL,
+    -- Their sum.
+    points bigint NOT NULL,
+    -- When they were posted.
+    posted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Whether a run has it in its counts: the run of the sales' own connection, or the change of
+    -- rules or recomputation that posted it.
+    is_reported boolean NOT NULL DEFAULT false,
+    CONSTRAINT posting_pkey PRIMARY KEY (posting_no)
+);
+-- Points of a span of time: the page Sync status.
+CREATE INDEX posting_time ON loyalty.posting (posted_at);
+-- What the next run of a connection has to report.
+CREATE INDEX posting_unreported ON loyalty.posting (system, account) WHERE (NOT is_reported);
+
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -2205,7 +2239,7 @@ GRANT SELECT ON analytics.adjustment TO analyst;
 -- at: When.
 -- actor: Who.
 -- operation: What, e.g. sync, webhooks, points.adjust.
--- status: success, error, or pending (it began).
+-- status: success or error; of entries before November 2026 also pending: a synchronisation began.
 -- subject: What it was done to.
 -- system: Billing system.
 -- account: Account at the billing system.
@@ -2390,6 +2424,20 @@ CREATE VIEW analytics.points_history AS
            FROM loyalty.expiry_entry x) posted;
 GRANT SELECT ON analytics.points_history TO analyst;
 
+-- Points as they were posted, by the account of the sales: one row per transaction and account.
+-- Points over time, without reading the ledger.
+-- posting_no: Number of the posting.
+-- system: Billing system of the sales.
+-- account: Account of the sales at the billing system.
+-- run_id: Prefect flow run that posted them; it may be the run of another connection.
+-- entries: Ledger entries.
+-- points: Their sum.
+-- posted_at: When they were posted.
+CREATE VIEW analytics.posting AS
+ SELECT posting_no, system, account, run_id, entries, points, posted_at
+   FROM loyalty.posting;
+GRANT SELECT ON analytics.posting TO analyst;
+
 -- Records that would have taken points back or changed a sale in the ledger, and could not be used:
 -- the old points stand.
 -- reject_id: Number of the reject.
@@ -2563,8 +2611,9 @@ GRANT SELECT ON analytics.sync TO analyst;
 -- new_sales: Sales seen for the first time.
 -- changed_sales: Sales whose stored version changed.
 -- rejected: Records that could not be used.
--- entries: Ledger entries posted.
--- points: Points posted, corrections included.
+-- entries: Ledger entries posted for this account's sales since the attempt before, whichever
+--     connection's run posted them. Not those that webhooks and changes of rules posted.
+-- points: Sum of those entries, corrections included.
 -- calls: Requests to the billing system.
 -- failed_calls: Requests that were not answered, or with an error.
 -- throttled: Requests that were told to slow down.
@@ -2610,11 +2659,15 @@ GRANT SELECT ON analytics.tier_history TO analyst;
 -- sync_id: Synchronisation that brought it into the ledger.
 -- run_id: Prefect flow run that claimed it last.
 -- size_bytes: Size of its body, in bytes.
+-- first_reason: Why it could not be used at first; null: it never failed.
+-- first_failed_at: When that was.
+-- documents: How many documents it brought or changed.
 CREATE VIEW analytics.webhook AS
  SELECT e.event_no, p.system, p.connection, p.account, e.kind, e.state,
     e.attempts, e.received_at, e.next_attempt_at, e.finished_at,
     EXTRACT(epoch FROM e.finished_at - e.received_at)::numeric(12,3) AS seconds,
-    e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes
+    e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes, e.first_reason,
+    e.first_failed_at, cardinality(e.documents) AS documents
    FROM billing.webhook_event e
      JOIN billing.webhook_endpoint p USING (endpoint_no);
 GRANT SELECT ON analytics.webhook TO analyst;
@@ -2633,12 +2686,13 @@ CREATE TABLE audit.entry (
     -- When it was written, just before its transaction was committed; never earlier than the entry
     -- before.
     at timestamptz NOT NULL,
-    -- Who: a user of the operating system, schedule, operator (somebody in Prefect's UI), an API
-    -- key's prefix, or a database user.
+    -- Who: a user of the operating system, schedule, webhook, operator (somebody in Prefect's UI,
+    -- by name where the login knows one), twezah (the program itself), an API key's prefix, or a
+    -- database user.
     actor text NOT NULL,
     -- What, e.g. sync, webhooks, key.create, points.adjust, settings.changed, export, member.erase.
     operation text COLLATE "C" NOT NULL,
-    -- success, error, or pending (it began; its end is an entry of its own).
+    -- success or error; of entries before November 2026 also pending: a synchronisation began.
     status text COLLATE "C" NOT NULL,
     -- What it was done to: a connection, member, key, deployment.
     subject text NOT NULL,
@@ -2944,28 +2998,35 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Records that a poll began, and how it ended.
+-- Records how a poll ended.
 CREATE FUNCTION audit.on_sync_run()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-    about jsonb := jsonb_build_object('sync_id', NEW.sync_id, 'since', NEW.requested_since, 'until', NEW.requested_until,
-        'replay', nullif(EXISTS (SELECT FROM jsonb_object_keys(NEW.streams) k WHERE k LIKE 'replay of %'), false));
+    about jsonb := jsonb_build_object('sync_id', NEW.sync_id, 'since', NEW.requested_since,
+        'until', NEW.requested_until, 'replay',
+        nullif(EXISTS (SELECT FROM jsonb_object_keys(NEW.streams) k
+            WHERE k LIKE 'replay of %'), false));
     counted jsonb := coalesce(NEW.summary, '{}');
-    ended boolean := NEW.state = 'stored' AND NEW.summary IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.summary IS DISTINCT FROM NEW.summary);
+    ended boolean := NEW.state = 'stored' AND NEW.summary IS NOT NULL
+        AND (TG_OP = 'INSERT' OR OLD.summary IS DISTINCT FROM NEW.summary);
 BEGIN
-    IF NEW.error IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.error IS DISTINCT FROM NEW.error OR OLD.state <> NEW.state) THEN
-        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account, of_error => NEW.error, of_run_id => NEW.run_id);
+    IF NEW.error IS NOT NULL
+       AND (TG_OP = 'INSERT' OR OLD.error IS DISTINCT FROM NEW.error OR OLD.state <> NEW.state)
+    THEN
+        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system,
+            NEW.account, of_error => NEW.error, of_run_id => NEW.run_id);
     ELSIF ended THEN
         PERFORM audit.record('sync', 'success', NEW.system || '/' || NEW.account,
-            about || jsonb_build_object('new', counted -> 'new', 'changed', counted -> 'changed', 'rejected', counted -> 'rejected', 'entries', counted -> 'entries'),
-            NEW.system, NEW.account, (counted ->> 'fetched')::bigint, (counted ->> 'points')::bigint, NULL, NEW.run_id);
-    ELSIF NEW.state = 'extracting' AND (TG_OP = 'INSERT' OR OLD.run_id <> NEW.run_id OR OLD.state <> 'extracting') THEN
-        PERFORM audit.record('sync', 'pending', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account, of_run_id => NEW.run_id);
+            about || jsonb_build_object('new', counted -> 'new', 'changed', counted -> 'changed',
+                'rejected', counted -> 'rejected', 'entries', counted -> 'entries'),
+            NEW.system, NEW.account, (counted ->> 'fetched')::bigint,
+            (counted ->> 'points')::bigint, NULL, NEW.run_id);
     ELSIF NEW.state = 'abandoned' AND TG_OP = 'UPDATE' AND OLD.state <> 'abandoned' THEN
-        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account,
-            of_error => 'abandoned: a later synchronisation began anew', of_run_id => NEW.run_id);
+        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system,
+            NEW.account, of_error => 'abandoned: a later synchronisation began anew',
+            of_run_id => NEW.run_id);
     END IF;
     RETURN NULL;
 END $function$;
@@ -2975,11 +3036,14 @@ CREATE FUNCTION audit.on_tiers()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
-DECLARE many bigint; one bigint;
+DECLARE many bigint; one bigint; given jsonb;
 BEGIN
-    SELECT count(DISTINCT member_id), min(member_id) INTO many, one FROM changed;
+    SELECT count(DISTINCT member_id), min(member_id), jsonb_agg(DISTINCT tier)
+    INTO many, one, given FROM changed;
     IF many > 0 THEN
-        PERFORM audit.record('tiers', 'success', CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END, of_records => many);
+        PERFORM audit.record('tiers', 'success',
+            CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END,
+            jsonb_build_object('tiers', given), of_records => many);
     END IF;
     RETURN NULL;
 END $function$;
@@ -2990,7 +3054,8 @@ CREATE FUNCTION audit.on_token()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    PERFORM audit.record('connection.login', 'success', NEW.system || '/' || NEW.account, '{}', NEW.system, NEW.account);
+    PERFORM audit.record('connection.login', 'success', NEW.system || '/' || NEW.account,
+        jsonb_build_object('login', 'the first token of new credentials'), NEW.system, NEW.account);
     RETURN NULL;
 END $function$;
 

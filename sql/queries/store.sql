@@ -121,7 +121,8 @@ WHERE p.by_number AND p.account = %(account)s AND p.system = %(system)s
   AND (i.external_id, i.account, i.system) = (p.external_id, p.account, p.system)
   AND i.status <> 'void'
   -- Whichever of the two was stored first. Credit notes may have a row of numbers of their own.
-  AND o.system = 'custom' AND o.account = i.account AND o.invoice_number = i.external_id
+  AND o.system = i.system AND o.system IN ('custom', 'push') AND o.account = i.account
+  AND o.invoice_number = i.external_id
   AND o.external_id IS DISTINCT FROM o.invoice_number
   AND (o.kind IN ('credit_note', 'refund')) = (i.kind IN ('credit_note', 'refund'))
 RETURNING i.member_id

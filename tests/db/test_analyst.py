@@ -17,6 +17,7 @@ VIEWS = [
     "left_out_sale",
     "member",
     "points_history",
+    "posting",
     "refused_correction",
     "reject",
     "sale",

@@ -174,11 +174,13 @@ BY_HAND = [
     "try-mapping",
     "backfill",
     "webhook-address",
+    "webhook-events",
+    "test-alerts",
 ]
 SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
     | {"sync-file": "[('poll', False)]"}  # nothing is connected
-    | dict.fromkeys(BY_HAND, "[]")
+    | dict.fromkeys((*BY_HAND, "sync-push"), "[]")
     | {
         "fx-rates": "[('daily', False)]",
         "webhooks": "[('sweep', True)]",

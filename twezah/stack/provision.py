@@ -217,7 +217,9 @@ def activate_connected(
         present: The deployments that are there; by default the server is asked.
 
     """
+    from panel.blocks import BLOCKS
     from panel.blocks.connected import connected
+    from panel.connect.webhook_address import NoWebhooksError
 
     activated = []
     with get_client(sync_client=True) as client:
@@ -232,10 +234,31 @@ def activate_connected(
             for schedule in deployment["schedules"]:
                 schedule_id = UUID(schedule["id"])
                 client.update_deployment_schedule(deployment_id, schedule_id, active=True)
+            if BLOCKS[system].made_from.pushed_only:
+                try:
+                    make_address(name)
+                except (
+                    NoWebhooksError
+                ):  # the page says that it has none; the next round tries again
+                    continue
             tags = [*deployment["tags"], CONNECTED_TAG]
             client.update_deployment(deployment_id, DeploymentUpdate(tags=tags))
             activated.append(name)
     return activated
+
+
+def make_address(name: str) -> None:
+    """Makes the address of a connection whose sales arrive by webhook alone.
+
+    Raises NoWebhooksError, psycopg.Error.
+    """
+    from panel.blocks.connected import find_block
+    from panel.connect.webhook_address import ensure_addresses
+    from sql.db import connect
+
+    with connect(settings().dsn()) as connection:
+        ensure_addresses(connection, find_block(name), settings().fernet_key())
+        connection.commit()
 
 
 def renew_pages() -> None:
