@@ -1729,6 +1729,36 @@ CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 -- What was left out last: the page shows it.
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
 
+-- Consent withdrawn and given again, append-only. Without a row a member takes part.
+CREATE TABLE loyalty.consent (
+    -- Order of entry.
+    consent_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member; it counts for all who are merged into one customer.
+    member_id bigint NOT NULL,
+    -- False: withdrawn. True: given again.
+    given boolean NOT NULL,
+    -- Why, e.g. the number of the request. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Personal data of staff. Who entered it.
+    author text NOT NULL,
+    -- From then on it counts: for sales that happen later, never for earlier ones.
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Prefect flow run or command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT consent_pkey PRIMARY KEY (consent_no),
+    CONSTRAINT consent_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT consent_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT consent_member_id_fkey FOREIGN KEY (member_id) REFERENCES loyalty.member(member_id)
+);
+-- What a member decided.
+CREATE INDEX consent_member ON loyalty.consent (member_id);
+CREATE TRIGGER consent_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.consent
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER consent_audited AFTER INSERT ON loyalty.consent FOR EACH ROW
+    EXECUTE FUNCTION audit.on_consent();
+CREATE TRIGGER consent_marks AFTER INSERT ON loyalty.consent REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_consent();
+
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -1826,6 +1856,16 @@ END $function$;
 
 -- Marks members whose points were adjusted: what depends on the balance is computed again.
 CREATE FUNCTION loyalty.mark_adjustment()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(SELECT DISTINCT member_id FROM changed));
+    RETURN NULL;
+END $function$;
+
+-- Marks members whose consent changed, for the next award step.
+CREATE FUNCTION loyalty.mark_consent()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
@@ -2169,6 +2209,20 @@ UNION ALL
           WHERE e.member_id = given.member_id));
 GRANT SELECT ON loyalty.tier_step TO analyst;
 
+-- When members took no part: sales of that time earn nothing.
+-- member_id: Member who earns (for all who were merged into them).
+-- withdrawn_from: Sales from this instant on earn nothing.
+-- withdrawn_until: Until before this one; null: still.
+CREATE VIEW loyalty.withdrawn_span AS
+ SELECT member_id, withdrawn_from, withdrawn_until
+   FROM ( SELECT COALESCE(o.owner_id, c.member_id) AS member_id, c.given,
+            c.recorded_at AS withdrawn_from,
+            lead(c.recorded_at) OVER (PARTITION BY (COALESCE(o.owner_id,
+                c.member_id)) ORDER BY c.recorded_at, c.consent_no) AS withdrawn_until
+           FROM loyalty.consent c
+             LEFT JOIN loyalty.merged_member o USING (member_id)) decided
+  WHERE NOT given;
+
 
 -- ==================== analytics ====================
 
@@ -2278,6 +2332,17 @@ CREATE VIEW analytics.award_rule AS
      LEFT JOIN loyalty.promotion p ON p.promotion_id = split_part(r.rule, '@', 1)
          AND p.version::text = split_part(r.rule, '@', 2);
 GRANT SELECT ON analytics.award_rule TO analyst;
+
+-- Consent withdrawn and given again, one row per decision.
+-- member_id: Member (pseudonymous).
+-- given: False: withdrawn. True: given again.
+-- reason: Why.
+-- recorded_at: From when on it counts.
+-- run_id: Prefect flow run or command that entered it.
+CREATE VIEW analytics.consent AS
+ SELECT member_id, given, reason, recorded_at, run_id
+   FROM loyalty.consent;
+GRANT SELECT ON analytics.consent TO analyst;
 
 -- Every request to the HTTP API and every webhook, accepted or refused.
 -- attempt_at: When it was answered.
@@ -2833,6 +2898,20 @@ AS $function$
 BEGIN
     PERFORM audit.record('policy.change', 'success', NEW.system || '/' || NEW.account,
         jsonb_build_object('policy_no', NEW.policy_no, 'award_when', NEW.award_when, 'valid_from', NEW.valid_from), NEW.system, NEW.account, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records that consent was withdrawn or given again.
+CREATE FUNCTION audit.on_consent()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE WHEN NEW.given THEN 'consent.give' ELSE 'consent.withdraw' END, 'success',
+        'member ' || NEW.member_id,
+        jsonb_build_object('consent_no', NEW.consent_no, 'author', NEW.author),
+        of_records => 1, of_run_id => NEW.run_id);
     RETURN NULL;
 END $function$;
 

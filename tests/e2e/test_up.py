@@ -164,6 +164,7 @@ BY_HAND = [
     "test-connection",
     "adjust-points",
     "merge-members",
+    "consent",
     "program",
     "erase-member",
     "export",

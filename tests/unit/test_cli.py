@@ -45,6 +45,7 @@ COMMANDS = [
     ["member", "merge"],
     ["member", "unmerge"],
     ["member", "phone"],
+    ["member", "consent"],
 ]
 
 

@@ -26,6 +26,7 @@ from twezah.cli import (
     member,
     password,
     points,
+    privacy,
     program,
     psql,
     service,
@@ -66,6 +67,7 @@ program.register(app)
 duplicates.register(app)
 fx.register(app)
 member.register(app)
+privacy.register(app)
 audit.register(app)
 export.register(app)
 service.register(app)
