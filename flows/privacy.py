@@ -1,4 +1,4 @@
-"""What people may ask about their data, from a form: consent withdrawn, or given again."""
+"""Decisions about what is kept of people, from a form: consent, legal holds."""
 
 from typing import Annotated, Any
 from uuid import uuid4
@@ -14,6 +14,7 @@ from panel.runs.changing_flow import changing_flow
 from panel.runs.refused_state import refused_state, why_refused
 from settings import settings
 from sql import consent as consents
+from sql import holds
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from tasks.award.recompute import post_waiting
@@ -46,6 +47,35 @@ def consent(
     post_waiting(run_id)
     get_run_logger().info(decided.to_text())
     return Completed(message=decided.to_text())
+
+
+@changing_flow(name="legal-hold", flow_run_name="legal hold")
+def legal_hold(
+    reason: str,
+    author: str,
+    member: Annotated[int, Field(ge=1)] | None = None,
+    lift: Annotated[int, Field(ge=1)] | None = None,
+) -> State[Any]:
+    """Place a legal hold, or lift one. While one is in force, retention deletes nothing.
+
+    Args:
+        reason: Why, e.g. the case's number; kept for good. No names, no phone numbers.
+        author: Who decided it; kept for good.
+        member: Member who must not be erased. Empty: nobody may be.
+        lift: Number of a hold to lift; nothing is placed then.
+    """
+    try:
+        decision = Decision(reason=reason, author=author)
+        with without_row_data(), connect(settings().dsn()) as connection:
+            if lift is None:
+                text = holds.place(connection, member, decision, _run_id()).to_text()
+            else:
+                text = f"Lifted. {holds.lift(connection, lift, decision, _run_id()).to_text()}"
+            connection.commit()
+    except (CorrectionRefusedError, ValidationError) as error:
+        return refused_state(why_refused(error))
+    get_run_logger().info(text)
+    return Completed(message=text)
 
 
 def _run_id() -> str:

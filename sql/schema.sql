@@ -1759,6 +1759,74 @@ CREATE TRIGGER consent_audited AFTER INSERT ON loyalty.consent FOR EACH ROW
 CREATE TRIGGER consent_marks AFTER INSERT ON loyalty.consent REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_consent();
 
+-- Legal holds and their lifting, append-only. While one is in force, retention deletes nothing.
+CREATE TABLE loyalty.legal_hold (
+    -- Number of the hold.
+    hold_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member who must not be erased; null: nobody may be erased.
+    member_id bigint,
+    -- The hold that this row lifts; null: this row is a hold.
+    lifts_no bigint,
+    -- Why, e.g. the case's number. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Personal data of staff. Who decided it.
+    author text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT legal_hold_pkey PRIMARY KEY (hold_no),
+    CONSTRAINT legal_hold_lifts_no_key UNIQUE (lifts_no),
+    CONSTRAINT legal_hold_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT legal_hold_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT legal_hold_lifts_no_fkey FOREIGN KEY (lifts_no)
+        REFERENCES loyalty.legal_hold(hold_no),
+    CONSTRAINT legal_hold_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Holds on a member.
+CREATE INDEX legal_hold_member ON loyalty.legal_hold (member_id);
+CREATE TRIGGER legal_hold_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.legal_hold
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER legal_hold_audited AFTER INSERT ON loyalty.legal_hold FOR EACH ROW
+    EXECUTE FUNCTION audit.on_hold();
+
+-- What each erasure removed where, append-only; without anything that names the person.
+CREATE TABLE loyalty.erasure_certificate (
+    -- Number of the certificate.
+    certificate_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member who was erased.
+    member_id bigint NOT NULL,
+    -- The member and everybody who was merged into them.
+    members bigint[] NOT NULL,
+    -- Why, e.g. the request's number.
+    reason text NOT NULL,
+    -- Personal data of staff. Who decided it.
+    author text NOT NULL,
+    -- Per place, how many rows or files.
+    erased jsonb NOT NULL,
+    -- Per place, how many rows or files still name the person, and are kept on purpose.
+    remains jsonb NOT NULL,
+    -- Places that could not be looked through or cleaned.
+    not_reached text[] NOT NULL,
+    -- When.
+    issued_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command.
+    run_id text NOT NULL,
+    CONSTRAINT erasure_certificate_pkey PRIMARY KEY (certificate_no),
+    CONSTRAINT erasure_certificate_erased_check CHECK (jsonb_typeof(erased) = 'object'),
+    CONSTRAINT erasure_certificate_members_check CHECK (cardinality(members) > 0),
+    CONSTRAINT erasure_certificate_remains_check CHECK (jsonb_typeof(remains) = 'object'),
+    CONSTRAINT erasure_certificate_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Certificates of a member.
+CREATE INDEX erasure_certificate_member ON loyalty.erasure_certificate (member_id);
+CREATE TRIGGER erasure_certificate_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
+    ON loyalty.erasure_certificate FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER erasure_certificate_audited AFTER INSERT ON loyalty.erasure_certificate FOR EACH ROW
+    EXECUTE FUNCTION audit.on_certificate();
+
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -2901,6 +2969,19 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- Records what an erasure removed where.
+CREATE FUNCTION audit.on_certificate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('member.certificate', 'success', 'member ' || NEW.member_id,
+        jsonb_build_object('certificate_no', NEW.certificate_no, 'erased', NEW.erased,
+            'remains', NEW.remains, 'not_reached', to_jsonb(NEW.not_reached)),
+        of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
 -- Records that consent was withdrawn or given again.
 CREATE FUNCTION audit.on_consent()
  RETURNS trigger
@@ -2958,6 +3039,20 @@ BEGIN
     SELECT count(*), jsonb_build_object('currencies', jsonb_agg(DISTINCT currency), 'first_day', min(valid_on), 'last_day', max(valid_until)), min(run_id)
     INTO many, about, run FROM changed;
     IF many > 0 THEN PERFORM audit.record('fx.load', 'success', 'exchange rates', about, of_records => many, of_run_id => run); END IF;
+    RETURN NULL;
+END $function$;
+
+-- Records that a legal hold was placed or lifted.
+CREATE FUNCTION audit.on_hold()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE WHEN NEW.lifts_no IS NULL THEN 'hold.place' ELSE 'hold.lift' END, 'success',
+        coalesce('member ' || NEW.member_id, 'everybody'),
+        jsonb_build_object('hold_no', NEW.hold_no, 'lifts_no', NEW.lifts_no, 'author', NEW.author),
+        of_records => 1, of_run_id => NEW.run_id);
     RETURN NULL;
 END $function$;
 

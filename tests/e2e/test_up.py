@@ -165,6 +165,7 @@ BY_HAND = [
     "adjust-points",
     "merge-members",
     "consent",
+    "legal-hold",
     "program",
     "erase-member",
     "export",

@@ -46,6 +46,10 @@ COMMANDS = [
     ["member", "unmerge"],
     ["member", "phone"],
     ["member", "consent"],
+    ["member", "certificate"],
+    ["hold", "place"],
+    ["hold", "lift"],
+    ["hold", "list"],
 ]
 
 
