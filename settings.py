@@ -21,6 +21,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent
 NO_AUTHORITY = PROJECT_ROOT / "twezah" / "stack" / "no_authority.pem"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+#: A week at least: interrupted reads are continued, and failures looked at, within days.
+Days = Annotated[int, Field(ge=7, le=36_500)]
 
 
 class DatabaseNotRunning(RuntimeError):
@@ -99,6 +101,19 @@ class Settings(BaseSettings):
     api_source_connections: Annotated[int, Field(ge=8, le=1_000)] = 256
     #: For how many months the log of API requests (billing.http_attempt) is kept.
     api_attempt_months: Annotated[int, Field(ge=1, le=120)] = 12
+    #: For how many days bodies of stored pages are kept; unset: for good. A replay reaches no
+    #: further back.
+    keep_raw_pages_days: Days | None = None
+    #: The same of bodies and senders of webhooks.
+    keep_webhooks_days: Days | None = None
+    #: The same of the log of API requests, beside TWEZAH_API_ATTEMPT_MONTHS.
+    keep_attempts_days: Days | None = None
+    #: The same of log files of the state folder.
+    keep_logs_days: Days | None = None
+    #: The same of runs in Prefect's UI, with their logs and reports.
+    keep_runs_days: Days = 90
+    #: The same, after an erasure, of the billing system's customer numbers at the member's sales.
+    keep_erased_members_days: Days | None = None
     #: Prefect's work pool in which our deployments run.
     work_pool: str = "billing"
     #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on
@@ -241,6 +256,15 @@ class Settings(BaseSettings):
     def logs(self) -> Path:
         """Folder of the children's log files."""
         return self.home / "logs"
+
+    def retention_days(self) -> dict[str, int | None]:
+        """For how many days each kind of `sql.retention.KINDS` is kept; None: for good."""
+        return {
+            "raw_pages": self.keep_raw_pages_days,
+            "webhooks": self.keep_webhooks_days,
+            "attempts": self.keep_attempts_days,
+            "erased_members": self.keep_erased_members_days,
+        }
 
     def dsn(self) -> str:
         """Connection URL of the ledger database; contains the password if there is one.

@@ -90,8 +90,8 @@ CREATE TABLE billing.raw_page (
     content_type text NOT NULL,
     -- Size of the body before compression, in bytes.
     body_bytes bigint NOT NULL,
-    -- The body, byte for byte, compressed with zstd.
-    body_zstd bytea STORAGE EXTERNAL NOT NULL,
+    -- Personal data. The body as received, packed; null: its retention ended.
+    body_zstd bytea STORAGE EXTERNAL,
     -- When the answer arrived.
     fetched_at timestamptz NOT NULL,
     -- When the request was sent; fetched_at is when the answer had arrived. Null: not recorded
@@ -528,8 +528,8 @@ CREATE TABLE billing.webhook_event (
     headers jsonb NOT NULL,
     -- Size of the body before compression, in bytes.
     body_bytes integer NOT NULL,
-    -- Personal data. The body, byte for byte, compressed with zstd.
-    body_zstd bytea STORAGE EXTERNAL NOT NULL,
+    -- Personal data. The body as received, packed; null: its retention ended.
+    body_zstd bytea STORAGE EXTERNAL,
     -- Personal data in some laws. Address of the sender.
     source_ip inet,
     -- When it arrived.
@@ -927,6 +927,28 @@ BEGIN
         END IF;
     END IF;
     RETURN NEXT;
+END $function$;
+
+-- Drops the months of billing.http_attempt that ended before; how many.
+CREATE FUNCTION billing.drop_attempt_months(before timestamptz)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    oldest text := 'http_attempt_' || to_char(before AT TIME ZONE 'UTC', 'YYYYMM');
+    dropped integer := 0;
+    name text;
+BEGIN
+    -- One at a time, with billing.keep_attempt_months.
+    PERFORM pg_advisory_xact_lock(hashtextextended('billing.http_attempt', 4));
+    FOR name IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'billing.http_attempt'::regclass AND c.relname < oldest
+    LOOP
+        EXECUTE format('DROP TABLE billing.%I', name);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
 END $function$;
 
 -- Adds the partitions of this month and the next, and drops those older than so many months;
