@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=_default_home)
     #: Ledger database. Unset: the embedded PostgreSQL under `home`.
     database_url: SecretStr | None = None
+    #: Whether the API, the worker and the panel take roles of their own at `database_url`, too. At the
+    #: embedded database they always do.
+    database_roles: bool = False
+    #: The role of this process; the stack sets it for those it starts. None: the owner.
+    database_role: Annotated[str, Field(pattern=r"^twezah_[a-z]+$")] | None = None
     #: How analysts log in to the ledger database, where the role cannot be given a password.
     analyst_database_url: SecretStr | None = None
     #: A Prefect server to use instead of starting one.
@@ -273,9 +278,13 @@ class Settings(BaseSettings):
             DatabaseNotRunning: the embedded database is configured and not running.
 
         """
-        if self.database_url is not None:
-            return self.database_url.get_secret_value()
-        return embedded_dsn(self.home, "twezah")
+        if self.database_url is None:
+            return embedded_dsn(self.home, "twezah", role=self.database_role)
+        url = self.database_url.get_secret_value()
+        if self.database_role is None:
+            return url
+        option = quote(f"-c role={self.database_role}")
+        return f"{url}{'&' if urlsplit(url).query else '?'}options={option}"
 
     def fernet_key(self) -> bytes:
         """The key that encrypts stored tokens; made once, readable by the owner only."""
@@ -357,8 +366,10 @@ _CHILD_DEFAULTS = {
 }
 
 
-def embedded_dsn(home: Path, database: str) -> str:
+def embedded_dsn(home: Path, database: str, *, role: str | None = None) -> str:
     """Connection URL of a database in the embedded PostgreSQL that runs under `home`.
+
+    `role`: who logs in; the server's owner by default.
 
     Raises:
         DatabaseNotRunning: nobody has started it.
@@ -372,7 +383,7 @@ def embedded_dsn(home: Path, database: str) -> str:
             "or name another PostgreSQL in TWEZAH_DATABASE_URL."
         ) from None
     query = urlencode({"host": record["socket_dir"], "port": record["port"]}, quote_via=quote)
-    return f"postgresql://{record['user']}@/{database}?{query}"
+    return f"postgresql://{role or record['user']}@/{database}?{query}"
 
 
 def _new_fernet_key() -> bytes:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from settings import Settings, embedded_dsn
-from twezah.stack import pginstall
+from twezah.stack import pginstall, roles
 from twezah.stack.errors import StackError
 from twezah.stack.locks import FileLock
 from twezah.stack.postgres import DATABASES, libpq_environment, running
@@ -125,7 +125,9 @@ def _make_roles(dsn: str) -> None:
     import psycopg
 
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("CREATE ROLE analyst NOLOGIN")
+        for role in ("analyst", *roles.ROLES):
+            statement = psycopg.sql.SQL("CREATE ROLE {} NOLOGIN")
+            connection.execute(statement.format(psycopg.sql.Identifier(role)))
 
 
 def _write_key(settings: Settings, target: Path) -> None:
