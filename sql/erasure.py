@@ -18,9 +18,19 @@ from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import DbConnection
 from sql.holds import require_none
 from sql.named_queries import query
-from sql.redaction import ERASED, Person, person_with, redact
+from sql.redaction import ERASED, Person, person_with, records_of, redact
 
-__all__ = ["ERASED", "Erased", "erase", "person_with", "redact", "scrub", "texts_of"]
+__all__ = [
+    "ERASED",
+    "Erased",
+    "Said",
+    "erase",
+    "person_with",
+    "redact",
+    "said_of",
+    "scrub",
+    "texts_of",
+]
 #: Bodies read at a time.
 _AT_ONCE: Final = 50
 #: Texts that a run or a reject may quote from a record, and that may be changed afterwards.
@@ -165,6 +175,38 @@ def erase(
         _messages(connection, erased.person, erased)
         erased.remains |= _remaining(connection, erased.person, erased)
     return erased
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one stored page or webhook says of a person."""
+
+    #: The billing system that sent it, and its list ("": a webhook).
+    system: str
+    stream: str
+    #: The records, as JSON or as lines of a file. Personal data.
+    records: list[str] = field(repr=False)
+
+
+def said_of(connection: DbConnection, member_id: int) -> Iterator[Said]:
+    """What stored pages and webhooks say of a member, and of whoever was merged into them.
+
+    Records are theirs by the same rules by which they are erased. Raises CorrectionRefusedError if
+    there is no such member.
+    """
+    owner = find_member(connection, member_id).owner_id
+    rows = connection.execute(query("erasure", "group"), {"owner_id": owner}).fetchall()
+    phones = [phone for _, phone in rows if phone]
+    theirs = _customers(connection, [number for number, _ in rows], phones)
+    person = person_with(phones)
+    for what in ("page", "event"):
+        for _, system, account, stream, body in _bodies(connection, what):
+            text = _decoded(body)
+            if text is None or "\x00" in text:
+                continue
+            known = person.at(_known_at(theirs, system, account), listed=stream == "customers")
+            if records := records_of(text, known, enveloped=what == "page"):
+                yield Said(system, stream, records)
 
 
 def _customers(
