@@ -87,7 +87,8 @@ CREATE TABLE billing.raw_page (
     page_no integer NOT NULL,
     -- Records in the page.
     record_count integer NOT NULL,
-    -- Method, path and parameters that were asked (never credentials).
+    -- Personal data where a customer was looked up by number. Method, path and parameters that were
+    -- asked (never credentials).
     request jsonb NOT NULL,
     -- The request for the page after this one: an interrupted extraction continues with it. Null:
     -- this is the last page.
@@ -166,7 +167,7 @@ CREATE TABLE billing.customer (
     system text COLLATE "C" NOT NULL,
     -- Account at the billing system.
     account text COLLATE "C" NOT NULL,
-    -- Customer number at the billing system.
+    -- Pseudonym. Customer number at the billing system.
     external_id text COLLATE "C" NOT NULL,
     -- Personal data. E.164; null: the customer has no usable phone there.
     phone text COLLATE "C",
@@ -209,7 +210,7 @@ CREATE TABLE billing.invoice (
     invoice_number text,
     -- invoice and sale earn points; credit_note and refund take them back.
     kind text NOT NULL,
-    -- Customer number at the billing system.
+    -- Pseudonym. Customer number at the billing system.
     customer_external_id text COLLATE "C",
     -- Member who earns the points, found by the phone; null where a draft or void document has
     -- none.
@@ -280,14 +281,14 @@ CREATE TABLE billing.reject (
     account text COLLATE "C" NOT NULL,
     -- Which list of the vendor.
     stream text COLLATE "C" NOT NULL,
-    -- Recognises the record when it is rejected again: its id; for a row of a file without an id,
-    -- the file's name and what the row holds.
+    -- Personal data where a row of a file names a person. Recognises the record when it is rejected
+    -- again: its id; for a row of a file without an id, the file's name and what the row holds.
     record_key text COLLATE "C" NOT NULL,
     -- Id at the billing system, where the record has one.
     external_id text COLLATE "C",
     -- Why, in one line: field and cause.
     reason text NOT NULL,
-    -- Each field that failed: field, source path, reason, masked example.
+    -- Personal data, masked. Each field that failed: field, source path, reason, masked example.
     problems jsonb NOT NULL,
     -- Raw page that holds the record; null where no single record is at fault.
     page_id bigint,
@@ -307,8 +308,8 @@ CREATE TABLE billing.reject (
     resolved_at timestamptz,
     -- Synchronisation that accepted it.
     resolved_sync_id bigint,
-    -- Customer number at the billing system, where the record could be read so far: once a phone is
-    -- known of it, the record is tried again.
+    -- Pseudonym. Customer number at the billing system, where the record could be read so far: once
+    -- a phone is known of it, the record is tried again.
     customer_external_id text COLLATE "C",
     -- Fingerprint of the mapping that rejected it last: once it is another one, the record is tried
     -- again.
@@ -561,7 +562,8 @@ CREATE TABLE billing.webhook_event (
     dedup_key text COLLATE "C" NOT NULL,
     -- What it is about, as the sender calls it, e.g. invoice.created.
     kind text NOT NULL,
-    -- Headers that reading it again needs; never signatures or credentials.
+    -- Personal data in some laws. Headers that reading it again needs; never signatures or
+    -- credentials.
     headers jsonb NOT NULL,
     -- Size of the body before compression, in bytes.
     body_bytes integer NOT NULL,
@@ -718,7 +720,7 @@ CREATE TABLE billing.http_attempt (
     event_no bigint,
     -- API key, where a valid one was shown.
     key_no bigint,
-    -- Network of the sender: /24 (IPv6: /48), no single address.
+    -- Personal data in some laws. Network of the sender: /24 (IPv6: /48), no single address.
     source_network cidr,
     -- Size of the request's body as far as it was read, in bytes.
     body_bytes bigint,
@@ -1209,7 +1211,8 @@ CREATE TABLE loyalty.member (
     phone text COLLATE "C",
     -- When the first sale or the loyalty app made the member.
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- IANA time zone of the customer, for promotions that look at their clock; null: the program's.
+    -- Personal data. IANA time zone of the customer, for promotions that look at their clock; null:
+    -- the program's.
     timezone text,
     CONSTRAINT member_pkey PRIMARY KEY (member_id),
     CONSTRAINT member_phone_key UNIQUE (phone),
@@ -1304,7 +1307,7 @@ CREATE TABLE loyalty.member_tier (
     valid_from timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who entered it.
+    -- Personal data of staff. Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     CONSTRAINT member_tier_pkey PRIMARY KEY (tier_no),
     CONSTRAINT member_tier_tier_check CHECK (tier IN ('lead', 'silver', 'gold', 'platinum')),
@@ -1445,7 +1448,7 @@ CREATE TABLE loyalty.referral (
     referred_at timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who entered it.
+    -- Personal data of staff. Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     CONSTRAINT referral_pkey PRIMARY KEY (friend_id),
     CONSTRAINT no_self_referral CHECK (friend_id <> referrer_id),
@@ -1477,7 +1480,7 @@ CREATE TABLE loyalty.member_merge (
     reason text NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     -- Prefect flow run or command that entered it.
     run_id text,
@@ -1601,7 +1604,7 @@ CREATE TABLE loyalty.phone_change (
     former_member_id bigint,
     -- Why. No names and no phone numbers.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
@@ -1639,7 +1642,7 @@ CREATE TABLE loyalty.adjustment (
     voids_id bigint,
     -- Why. No names and no phone numbers: analysts read it.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- From when on the points count, for what depends on dates (expiry).
     event_at timestamptz NOT NULL DEFAULT now(),
@@ -1722,7 +1725,7 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.fx_rate TO twezah_worker;
 CREATE TABLE loyalty.program_change (
     -- Number of the change.
     change_id bigint GENERATED ALWAYS AS IDENTITY,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- Why.
     reason text NOT NULL,
@@ -1766,7 +1769,7 @@ CREATE TABLE loyalty.member_erasure (
     member_id bigint NOT NULL,
     -- Why, e.g. the request's number. No names.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- When.
     erased_at timestamptz NOT NULL DEFAULT now(),
@@ -1827,7 +1830,7 @@ CREATE TABLE loyalty.sale_precedence (
     within_hours integer,
     -- Sales dated earlier count as if nothing were declared; -infinity: for all sales.
     valid_from timestamptz NOT NULL DEFAULT '-infinity'::timestamptz,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- Why.
     reason text NOT NULL,
@@ -3015,8 +3018,8 @@ CREATE TABLE audit.entry (
     -- When it was written, just before its transaction was committed; never earlier than the entry
     -- before.
     at timestamptz NOT NULL,
-    -- Who: a user of the operating system, schedule, operator (somebody in Prefect's UI), an API
-    -- key's prefix, or a database user.
+    -- Personal data of staff. Who: a user of the operating system, schedule, operator (somebody in
+    -- Prefect's UI), an API key's prefix, or a database user.
     actor text NOT NULL,
     -- What, e.g. sync, webhooks, key.create, points.adjust, settings.changed, export, member.erase.
     operation text COLLATE "C" NOT NULL,
