@@ -34,7 +34,7 @@ def test_no_column_with_such_a_name_is_forgotten() -> None:
 
 def test_a_table_without_an_end_is_refused() -> None:
     new = "CREATE TABLE billing.new (\n    -- Personal data. A name.\n    name text\n);\n"
-    with pytest.raises(ValueError, match="billing.new.name: say in ENDS"):
+    with pytest.raises(ValueError, match=r"billing\.new\.name: say in ENDS"):
         data_map(new)
 
 
