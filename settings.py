@@ -3,7 +3,10 @@
 import json
 import os
 import secrets
+import shlex
+import subprocess
 import tempfile
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_network
@@ -21,6 +24,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent
 NO_AUTHORITY = PROJECT_ROOT / "twezah" / "stack" / "no_authority.pem"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+#: Length of the keys that seal stored bodies.
+DATA_KEY_BYTES = 32
 #: A week at least: interrupted reads are continued, and failures looked at, within days.
 Days = Annotated[int, Field(ge=7, le=36_500)]
 
@@ -35,6 +40,10 @@ class DatabaseNotRunning(RuntimeError):
 def _default_home() -> Path:
     base = PROJECT_ROOT if (PROJECT_ROOT / "prefect.yaml").exists() else Path.cwd()
     return base / ".twezah"
+
+
+class KeysUnusableError(RuntimeError):
+    """The keys that seal stored data cannot be had. The message says what to do."""
 
 
 class Settings(BaseSettings):
@@ -124,6 +133,12 @@ class Settings(BaseSettings):
     #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on
     #: first use.
     secret_key: SecretStr | None = None
+    #: Keys that seal stored bodies, divided by blanks or commas, the one in use first.
+    data_key: SecretStr | None = None
+    #: A command that prints them, one a line: for a vault or a key management service.
+    data_key_command: str | None = None
+    #: The file that holds them, one a line. Unset: `<home>/data.keys`, made on first use.
+    data_key_file: Path | None = None
     #: ISO 3166 region in which phone numbers without a country prefix are read.
     region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "AO"
     #: IANA zone of date-only vendor fields.
@@ -292,6 +307,35 @@ class Settings(BaseSettings):
             return self.secret_key.get_secret_value().encode()
         return _read_or_make(self.home / "secret.key", _new_fernet_key)
 
+    def data_keys(self) -> list[bytes]:
+        """The keys of 32 bytes that seal stored bodies, the one in use first.
+
+        Raises:
+            KeysUnusableError: the command fails, or what it prints (or the variable, or the file
+                holds) is no key.
+        """
+        if self.data_key is not None:
+            text = self.data_key.get_secret_value()
+        elif self.data_key_command is not None:
+            text = _output_of(self.data_key_command)
+        else:
+            text = _read_or_make(self.data_key_path, new_data_key).decode()
+        try:
+            keys = [urlsafe_b64decode(part) for part in text.replace(",", " ").split()]
+        except ValueError:
+            keys = []
+        if not keys or any(len(key) != DATA_KEY_BYTES for key in keys):
+            raise KeysUnusableError(
+                "The keys for stored data are no keys of 32 bytes in URL-safe base64: see "
+                "TWEZAH_DATA_KEY, TWEZAH_DATA_KEY_COMMAND and TWEZAH_DATA_KEY_FILE."
+            )
+        return keys
+
+    @property
+    def data_key_path(self) -> Path:
+        """Where the keys that seal stored bodies are kept, unless elsewhere."""
+        return self.data_key_file or self.home / "data.keys"
+
     def prefect_auth_string(self, environment: Mapping[str, str] | None = None) -> str | None:
         """The `user:password` that Prefect's API asks for; None for another server without one.
 
@@ -384,6 +428,23 @@ def embedded_dsn(home: Path, database: str, *, role: str | None = None) -> str:
         ) from None
     query = urlencode({"host": record["socket_dir"], "port": record["port"]}, quote_via=quote)
     return f"postgresql://{role or record['user']}@/{database}?{query}"
+
+
+def new_data_key() -> bytes:
+    """A new key that seals stored bodies, in base64."""
+    return urlsafe_b64encode(secrets.token_bytes(DATA_KEY_BYTES))
+
+
+def _output_of(command: str) -> str:
+    try:
+        return subprocess.run(  # noqa: S603  the operator's own command
+            shlex.split(command), capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        # (Not its output, which may hold a key.)
+        raise KeysUnusableError(
+            f"TWEZAH_DATA_KEY_COMMAND failed ({type(error).__name__}); run it by hand."
+        ) from None
 
 
 def _new_fernet_key() -> bytes:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import zstandard
 from psycopg import sql
 from psycopg.errors import InvalidTextRepresentation
 
@@ -19,6 +18,7 @@ from sql.db import DbConnection
 from sql.holds import require_none
 from sql.named_queries import query
 from sql.redaction import ERASED, Person, person_with, records_of, redact
+from sql.sealing import keyring
 
 __all__ = [
     "ERASED",
@@ -257,7 +257,7 @@ def _rewrite(
         if not erased.dry_run:
             raw = redacted.encode()
             parameters = {
-                "body": zstandard.compress(raw, level=1),
+                "body": keyring().pack(raw),
                 "size": len(raw),
                 "number": number,
             }
@@ -280,12 +280,12 @@ def _known_at(
 def _bodies(
     connection: DbConnection, what: str
 ) -> Iterator[tuple[int, str, str | None, str, bytes]]:
-    after, decompress = 0, zstandard.ZstdDecompressor()
+    after = 0
     while True:
         parameters = {"after": after, "limit": _AT_ONCE}
         rows = connection.execute(query("erasure", f"{what}s"), parameters, binary=True).fetchall()
         for number, system, account, stream, body in rows:
-            yield number, system, account, stream, decompress.decompress(body)
+            yield number, system, account, stream, keyring().unpack(body)
         if len(rows) < _AT_ONCE:
             return
         after = rows[-1][0]

@@ -26,6 +26,7 @@ from settings import Settings
 from sql import audit, maintenance
 from sql.db import connect
 from sql.retention import Removed, remove_old
+from sql.sealing import keyring, reseal
 from tasks.reconcile.points_due import PointsCheck, check_points
 
 #: Runs deleted by one maintenance.
@@ -46,6 +47,8 @@ class Maintained:
     sizes: list[maintenance.Size] = field(default_factory=list)
     #: What was removed of the ledger database.
     removed: Removed = field(default_factory=Removed)
+    #: Stored bodies that were sealed with the key in use.
+    resealed: int = 0
     #: Old runs that were deleted.
     runs: int = 0
     #: Old log files that were deleted.
@@ -63,6 +66,8 @@ class Maintained:
         parts = [self.points.to_text(), log, f"{self.runs} old runs {would}deleted"]
         if self.logs:
             parts.append(f"{self.logs} old log files {would}deleted")
+        if self.resealed:
+            parts.append(f"{self.resealed} stored bodies sealed with the key in use")
         if text := self.removed.to_text():
             parts.append(f"not kept, only counted: {text}" if dry_run else text)
         return "; ".join(parts)
@@ -89,7 +94,9 @@ def maintain(config: Settings, run_id: str, *, keep_days: int | None, dry_run: b
         verdict = audit.verify(connection)
         connection.rollback()
         removed = remove_old(connection, config.retention_days(), run_id, dry_run=dry_run)
+        resealed = 0
         if not dry_run:
+            resealed = max(reseal(connection, keyring()), default=0)
             maintenance.analyze(connection)
             connection.commit()
         sizes = maintenance.sizes(connection)
@@ -98,7 +105,7 @@ def maintain(config: Settings, run_id: str, *, keep_days: int | None, dry_run: b
     logs = 0
     if config.keep_logs_days is not None:
         logs = old_logs(config.logs, config.keep_logs_days, dry_run=dry_run)
-    return Maintained(check_points(dsn), broken, sizes, removed, runs, logs)
+    return Maintained(check_points(dsn), broken, sizes, removed, resealed, runs, logs)
 
 
 def old_logs(folder: Path, keep_days: int, *, dry_run: bool) -> int:

@@ -11,8 +11,8 @@ import json
 import time
 
 import pytest
-import zstandard
 
+from sql.sealing import keyring
 from tests.api.office import OLD_SECRET, SECRET, Office, blast, sale, signed
 
 
@@ -258,7 +258,7 @@ def test_business_centrals_handshake_and_notices(office: Office) -> None:
         "USING (endpoint_no) WHERE endpoint_id = %s",
         at,
     )
-    kept = zstandard.decompress(stored[0])
+    kept = keyring().unpack(stored[0])
     assert b"salesInvoices" in kept
     assert b"nobody can guess" not in kept
     assert office.attempts(at) == [

@@ -50,6 +50,8 @@ COMMANDS = [
     ["hold", "place"],
     ["hold", "lift"],
     ["hold", "list"],
+    ["key", "rotate"],
+    ["key", "status"],
 ]
 
 

@@ -14,7 +14,7 @@ from twezah.stack.errors import StackError
 from twezah.stack.locks import FileLock
 from twezah.stack.postgres import DATABASES, libpq_environment, running
 
-LEDGER, PREFECT, KEY = "ledger.dump", "prefect.dump", "secret.key"
+LEDGER, PREFECT, KEY, DATA_KEYS = "ledger.dump", "prefect.dump", "secret.key", "data.keys"
 #: A dump or a restore that takes longer is stuck, or belongs to a server with backups of its own.
 SECONDS_MAX = 6 * 3600.0
 
@@ -39,7 +39,10 @@ def backup(settings: Settings, folder: Path) -> list[Path]:
             _dump(dsn, draft / LEDGER)
             if settings.is_embedded and settings.starts_prefect:
                 _dump(embedded_dsn(settings.home, DATABASES[1]), draft / PREFECT)
-        _write_key(settings, draft / KEY)
+        _write(draft / KEY, settings.fernet_key() + b"\n")
+        if settings.data_key is None and settings.data_key_command is None:
+            settings.data_keys()  # makes the file, where there is none
+            _write(draft / DATA_KEYS, settings.data_key_path.read_bytes())
         draft.rename(folder)
     except OSError as error:
         raise StackError(f"The backup cannot be written to {folder}: {error.strerror}.") from error
@@ -63,7 +66,7 @@ def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> Non
     """
     _require_restorable(settings, folder)
     settings.home.mkdir(parents=True, exist_ok=True)
-    serving = FileLock(settings.home / "up.lock")
+    serving, made_keys = FileLock(settings.home / "up.lock"), False
     if not serving.acquire(shared=False, timeout_seconds=0):
         raise StackError(
             f"A stack is up in {settings.home}. Stop it, or name another folder in TWEZAH_HOME."
@@ -72,6 +75,9 @@ def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> Non
         if settings.secret_key is None:
             shutil.copyfile(folder / KEY, settings.home / "secret.key")
             (settings.home / "secret.key").chmod(0o600)
+        if (folder / DATA_KEYS).exists() and not settings.data_key_path.exists():
+            _write(settings.data_key_path, (folder / DATA_KEYS).read_bytes())
+            made_keys = True
         with running(settings) as dsn:
             _make_roles(dsn)
             _load(dsn, folder / LEDGER)
@@ -83,6 +89,8 @@ def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> Non
         # Nobody must take half of a ledger for a whole one. Everything here was made just now.
         shutil.rmtree(settings.home / "pg", ignore_errors=True)
         (settings.home / "secret.key").unlink(missing_ok=True)
+        if made_keys:
+            settings.data_key_path.unlink(missing_ok=True)
         raise
     finally:
         serving.release()
@@ -130,9 +138,9 @@ def _make_roles(dsn: str) -> None:
             connection.execute(statement.format(psycopg.sql.Identifier(role)))
 
 
-def _write_key(settings: Settings, target: Path) -> None:
+def _write(target: Path, content: bytes) -> None:
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(settings.fernet_key() + b"\n")
+        file.write(content)
 
 
 def _dump(dsn: str, target: Path) -> None:
