@@ -133,6 +133,8 @@ class Settings(BaseSettings):
     #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on
     #: first use.
     secret_key: SecretStr | None = None
+    #: Public keys of age (age1...), divided by commas or blanks: backups are encrypted to them.
+    backup_recipients: str = ""
     #: Keys that seal stored bodies, divided by blanks or commas, the one in use first.
     data_key: SecretStr | None = None
     #: A command that prints them, one a line: for a vault or a key management service.
