@@ -68,7 +68,7 @@ CREATE TRIGGER sync_run_audited AFTER INSERT OR UPDATE ON billing.sync_run FOR E
     WHEN (new.source = 'poll') EXECUTE FUNCTION audit.on_sync_run();
 GRANT SELECT ON billing.sync_run TO twezah_api;
 GRANT SELECT ON billing.sync_run TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.sync_run TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_run TO twezah_worker;
 
 -- Every answer of a billing system exactly as received (compressed), stored before it is
 -- interpreted.
@@ -112,7 +112,7 @@ CREATE TABLE billing.raw_page (
 );
 CREATE INDEX raw_page_stream ON billing.raw_page (system, account, stream, fetched_at);
 CREATE INDEX raw_page_sync ON billing.raw_page (sync_id, page_id);
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.raw_page TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.raw_page TO twezah_worker;
 
 -- Up to when each stream is known to be complete; moves only in the transaction that stores the
 -- invoices.
@@ -135,7 +135,7 @@ CREATE TABLE billing.sync_cursor (
 );
 GRANT SELECT ON billing.sync_cursor TO twezah_api;
 GRANT SELECT ON billing.sync_cursor TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.sync_cursor TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_cursor TO twezah_worker;
 
 -- OAuth tokens, encrypted. A rotating refresh token is replaced under a row lock and committed
 -- before use.
@@ -159,7 +159,7 @@ CREATE TABLE billing.connector_token (
 );
 CREATE TRIGGER connector_token_audited AFTER INSERT ON billing.connector_token FOR EACH ROW
     EXECUTE FUNCTION audit.on_token();
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.connector_token TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.connector_token TO twezah_worker;
 
 -- Phones of customers, looked up where the invoice does not carry them.
 CREATE TABLE billing.customer (
@@ -176,7 +176,7 @@ CREATE TABLE billing.customer (
     CONSTRAINT customer_pkey PRIMARY KEY (system, account, external_id),
     CONSTRAINT customer_phone_check CHECK (phone ~ '^\+[1-9][0-9]{7,14}$')
 );
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.customer TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.customer TO twezah_worker;
 
 -- Products of a billing system, looked up where the invoice line does not carry the SKU.
 CREATE TABLE billing.item (
@@ -195,7 +195,7 @@ CREATE TABLE billing.item (
     CONSTRAINT item_pkey PRIMARY KEY (system, account, external_id)
 );
 GRANT SELECT ON billing.item TO twezah_api;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.item TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.item TO twezah_worker;
 
 -- Every accepted sale, credit note and refund in one shape, whatever the billing system. The newest
 -- version known.
@@ -268,7 +268,7 @@ CREATE INDEX invoice_number ON billing.invoice (account, invoice_number) WHERE (
 GRANT SELECT ON billing.invoice TO analyst;
 GRANT SELECT ON billing.invoice TO twezah_api;
 GRANT SELECT ON billing.invoice TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.invoice TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.invoice TO twezah_worker;
 
 -- Records that could not be used, with the reason and the raw record they came from. Nothing is
 -- lost: fix the cause and they are used.
@@ -338,7 +338,7 @@ CREATE INDEX reject_open_page ON billing.reject (system, account, page_id)
     WHERE (resolved_at IS NULL);
 GRANT SELECT ON billing.reject TO twezah_api;
 GRANT SELECT ON billing.reject TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.reject TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.reject TO twezah_worker;
 
 -- What was sold: the lines of each invoice. They belong to the invoice with the same page_id and
 -- record_no.
@@ -367,7 +367,7 @@ CREATE TABLE billing.invoice_line (
 GRANT SELECT ON billing.invoice_line TO analyst;
 GRANT SELECT ON billing.invoice_line TO twezah_api;
 GRANT SELECT ON billing.invoice_line TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.invoice_line TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.invoice_line TO twezah_worker;
 
 -- Requests sent to the billing systems within their longest limit, of all workers. Emptied by
 -- itself.
@@ -386,7 +386,7 @@ CREATE UNLOGGED TABLE billing.api_call (
     CONSTRAINT api_call_pkey PRIMARY KEY (call_id)
 );
 CREATE INDEX api_call_account ON billing.api_call (system, account, counts_from) INCLUDE (answered);
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.api_call TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_call TO twezah_worker;
 
 -- Accounts whose billing system asked all of us to wait.
 CREATE UNLOGGED TABLE billing.api_rest (
@@ -398,7 +398,7 @@ CREATE UNLOGGED TABLE billing.api_rest (
     rest_until timestamptz NOT NULL,
     CONSTRAINT api_rest_pkey PRIMARY KEY (system, account)
 );
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.api_rest TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_rest TO twezah_worker;
 
 -- When the sales of an account earn, as its block says, versioned. No row: once issued.
 CREATE TABLE billing.award_policy (
@@ -429,7 +429,7 @@ CREATE TRIGGER award_policy_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.
 GRANT SELECT ON billing.award_policy TO analyst;
 GRANT SELECT ON billing.award_policy TO twezah_api;
 GRANT SELECT ON billing.award_policy TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.award_policy TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.award_policy TO twezah_worker;
 
 -- Fields seen in the records of a billing system, mapped or not: paths and types, never values. A
 -- few records of a few pages are looked at.
@@ -470,7 +470,7 @@ CREATE TABLE billing.vendor_field (
 );
 GRANT SELECT ON billing.vendor_field TO analyst;
 GRANT SELECT ON billing.vendor_field TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.vendor_field TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.vendor_field TO twezah_worker;
 
 -- Where billing systems send webhooks: one unguessable address per connected account.
 CREATE TABLE billing.webhook_endpoint (
@@ -524,7 +524,7 @@ CREATE TRIGGER webhook_endpoint_audited AFTER INSERT OR DELETE OR UPDATE
     ON billing.webhook_endpoint FOR EACH ROW EXECUTE FUNCTION audit.on_endpoint();
 GRANT SELECT ON billing.webhook_endpoint TO twezah_api;
 GRANT SELECT ON billing.webhook_endpoint TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.webhook_endpoint TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_endpoint TO twezah_worker;
 GRANT UPDATE (handshake) ON billing.webhook_endpoint TO twezah_api;
 
 -- Signing secrets of an endpoint, encrypted; several are active while one replaces another.
@@ -547,7 +547,7 @@ CREATE INDEX webhook_secret_endpoint ON billing.webhook_secret (endpoint_no);
 CREATE TRIGGER webhook_secret_audited AFTER INSERT ON billing.webhook_secret FOR EACH ROW
     EXECUTE FUNCTION audit.on_secret();
 GRANT SELECT ON billing.webhook_secret TO twezah_api;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.webhook_secret TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_secret TO twezah_worker;
 GRANT SELECT (secret_no, endpoint_no, created_at, expires_at) ON billing.webhook_secret TO twezah_panel;
 
 -- Webhooks with a valid signature, exactly as received, stored before they are acknowledged. Each
@@ -611,7 +611,7 @@ CREATE INDEX webhook_event_parked ON billing.webhook_event (endpoint_no, event_n
     WHERE (state = 'parked');
 CREATE INDEX webhook_event_received ON billing.webhook_event (received_at);
 GRANT INSERT ON billing.webhook_event TO twezah_api;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.webhook_event TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_event TO twezah_worker;
 GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id) ON billing.webhook_event TO twezah_api;
 GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id) ON billing.webhook_event TO twezah_panel;
 
@@ -658,7 +658,7 @@ CREATE TRIGGER api_key_change_audited AFTER UPDATE ON billing.api_key FOR EACH R
     FROM new.requests_per_minute OR old.expires_at IS DISTINCT FROM new.expires_at
     OR old.revoked_at IS DISTINCT FROM new.revoked_at) EXECUTE FUNCTION audit.on_api_key();
 GRANT SELECT ON billing.api_key TO twezah_api;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.api_key TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_key TO twezah_worker;
 GRANT UPDATE (last_used_at) ON billing.api_key TO twezah_api;
 
 -- Requests with an Idempotency-Key: repeated, they get the first one's answer. Kept for a day.
@@ -684,7 +684,7 @@ CREATE TABLE billing.api_request (
 );
 CREATE INDEX api_request_age ON billing.api_request (started_at);
 GRANT DELETE, INSERT, SELECT, UPDATE ON billing.api_request TO twezah_api;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.api_request TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_request TO twezah_worker;
 
 -- Rate limits of what comes in, shared by all processes of the API: one token bucket per key,
 -- endpoint or source.
@@ -698,7 +698,7 @@ CREATE UNLOGGED TABLE billing.rate_bucket (
     CONSTRAINT rate_bucket_pkey PRIMARY KEY (subject)
 );
 GRANT DELETE, INSERT, SELECT, UPDATE ON billing.rate_bucket TO twezah_api;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.rate_bucket TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.rate_bucket TO twezah_worker;
 
 -- Every request to the HTTP API and every webhook, accepted or refused, without personal data. One
 -- partition per month.
@@ -735,7 +735,7 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.http_a
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 GRANT INSERT, SELECT ON billing.http_attempt TO twezah_api;
 GRANT SELECT ON billing.http_attempt TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.http_attempt TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.http_attempt TO twezah_worker;
 
 -- Documents that webhooks held whole and that do not say when they were changed: an event that
 -- happened earlier changes them no more.
@@ -755,7 +755,7 @@ CREATE TABLE billing.pushed_document (
 );
 CREATE INDEX pushed_document_by_number ON billing.pushed_document (account, external_id)
     WHERE by_number;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.pushed_document TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.pushed_document TO twezah_worker;
 
 -- How each attempt of a run to synchronise ended, append-only. Dry runs leave no trace; webhooks
 -- have billing.webhook_event.
@@ -822,7 +822,7 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.sync_a
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 GRANT SELECT ON billing.sync_attempt TO twezah_api;
 GRANT SELECT ON billing.sync_attempt TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.sync_attempt TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_attempt TO twezah_worker;
 
 -- A row: this is a restored copy. Schedules are off, stored tokens are not used and webhooks not
 -- awarded until `twezah go-live`.
@@ -838,7 +838,7 @@ CREATE TABLE billing.standby (
 );
 GRANT SELECT ON billing.standby TO twezah_api;
 GRANT SELECT ON billing.standby TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.standby TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.standby TO twezah_worker;
 
 -- Documents of which something was read otherwise than it is written, and what.
 CREATE TABLE billing.document_note (
@@ -858,7 +858,7 @@ CREATE TABLE billing.document_note (
 );
 GRANT SELECT ON billing.document_note TO twezah_api;
 GRANT SELECT ON billing.document_note TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.document_note TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.document_note TO twezah_worker;
 
 -- Documents that were deleted at the billing system before they were stored here: an older version
 -- that arrives later is stored as void.
@@ -881,7 +881,7 @@ CREATE TABLE billing.deleted_document (
 );
 GRANT SELECT ON billing.deleted_document TO twezah_api;
 GRANT SELECT ON billing.deleted_document TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.deleted_document TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.deleted_document TO twezah_worker;
 
 -- What documents name of other systems' documents, where that proves that they tell one sale. Empty
 -- before a precedence is declared.
@@ -902,7 +902,7 @@ CREATE TABLE billing.sale_reference (
 CREATE INDEX sale_reference_value ON billing.sale_reference (value);
 GRANT SELECT ON billing.sale_reference TO twezah_api;
 GRANT SELECT ON billing.sale_reference TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.sale_reference TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sale_reference TO twezah_worker;
 
 -- Subscriptions of webhooks that the program makes and keeps alive at the billing system, one row
 -- per connection. No secrets: those are in billing.webhook_secret.
@@ -936,7 +936,7 @@ CREATE TABLE billing.webhook_subscription (
 );
 GRANT SELECT ON billing.webhook_subscription TO twezah_api;
 GRANT SELECT ON billing.webhook_subscription TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.webhook_subscription TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_subscription TO twezah_worker;
 
 -- The partition of http_attempt for the month of a day (UTC), unless it is there.
 CREATE FUNCTION billing.add_attempt_month(of_month date)
@@ -1175,7 +1175,7 @@ CREATE VIEW billing.award_policy_span AS
 GRANT SELECT ON billing.award_policy_span TO analyst;
 GRANT SELECT ON billing.award_policy_span TO twezah_api;
 GRANT SELECT ON billing.award_policy_span TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.award_policy_span TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.award_policy_span TO twezah_worker;
 
 -- How each raw page was read: decides which of two versions of a document counts.
 -- page_id: Raw page.
@@ -1190,7 +1190,7 @@ CREATE VIEW billing.page_reading AS
     fetched_at,
     system <> 'file' AND (request ->> 'method') IS DISTINCT FROM 'WEBHOOK' AS is_read
    FROM billing.raw_page;
-GRANT DELETE, INSERT, SELECT, UPDATE ON billing.page_reading TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.page_reading TO twezah_worker;
 
 
 -- ==================== loyalty ====================
@@ -1224,7 +1224,7 @@ CREATE TRIGGER member_kept BEFORE DELETE OR TRUNCATE ON loyalty.member FOR EACH 
 CREATE TRIGGER member_timezone_marks AFTER UPDATE OF timezone ON loyalty.member FOR EACH ROW
     WHEN (old.timezone IS DISTINCT FROM new.timezone) EXECUTE FUNCTION loyalty.mark_timezone();
 GRANT SELECT ON loyalty.member TO twezah_api;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.member TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member TO twezah_worker;
 GRANT SELECT (member_id, created_at, timezone) ON loyalty.member TO twezah_panel;
 
 -- The points program, versioned: the highest version that has begun speaks; it replaces all earlier
@@ -1292,7 +1292,7 @@ CREATE TRIGGER program_marks AFTER INSERT ON loyalty.program FOR EACH STATEMENT
 GRANT SELECT ON loyalty.program TO analyst;
 GRANT SELECT ON loyalty.program TO twezah_api;
 GRANT SELECT ON loyalty.program TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.program TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.program TO twezah_worker;
 
 -- Tier history: a tier is in force from valid_from until the member's next row. To correct one,
 -- enter another for the same instant: the last entered counts.
@@ -1325,7 +1325,7 @@ CREATE TRIGGER member_tier_marks AFTER INSERT ON loyalty.member_tier REFERENCING
 GRANT SELECT ON loyalty.member_tier TO analyst;
 GRANT SELECT ON loyalty.member_tier TO twezah_api;
 GRANT SELECT ON loyalty.member_tier TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.member_tier TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_tier TO twezah_worker;
 
 -- Promotions: the kind of rule is code, its parameters are here, valid in [valid_from, valid_to).
 -- The highest version that has begun speaks.
@@ -1360,7 +1360,7 @@ CREATE TRIGGER promotion_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.pro
 GRANT SELECT ON loyalty.promotion TO analyst;
 GRANT SELECT ON loyalty.promotion TO twezah_api;
 GRANT SELECT ON loyalty.promotion TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.promotion TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.promotion TO twezah_worker;
 
 -- Members whose stored history changed and whose points are still to be recomputed: the work list
 -- of the award step.
@@ -1376,7 +1376,7 @@ CREATE TABLE loyalty.member_dirty (
 );
 GRANT SELECT ON loyalty.member_dirty TO twezah_api;
 GRANT SELECT ON loyalty.member_dirty TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.member_dirty TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_dirty TO twezah_worker;
 
 -- The ledger: append-only. One chain of entries per sale and member; each entry posts the
 -- difference between what is due now and what was posted.
@@ -1436,7 +1436,7 @@ CREATE TRIGGER award_entry_chain AFTER INSERT ON loyalty.award_entry REFERENCING
 GRANT SELECT ON loyalty.award_entry TO analyst;
 GRANT SELECT ON loyalty.award_entry TO twezah_api;
 GRANT SELECT ON loyalty.award_entry TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.award_entry TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.award_entry TO twezah_worker;
 
 -- Who brought whom, as the loyalty app tells: one referrer per friend, for ever.
 CREATE TABLE loyalty.referral (
@@ -1465,7 +1465,7 @@ CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW T
 GRANT SELECT ON loyalty.referral TO analyst;
 GRANT SELECT ON loyalty.referral TO twezah_api;
 GRANT SELECT ON loyalty.referral TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.referral TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral TO twezah_worker;
 
 -- Members that are one customer: the sales of member_id count for into_id. The last row of a member
 -- counts; into itself undoes.
@@ -1503,7 +1503,7 @@ CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge REFERENCI
 GRANT SELECT ON loyalty.member_merge TO analyst;
 GRANT SELECT ON loyalty.member_merge TO twezah_api;
 GRANT SELECT ON loyalty.member_merge TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.member_merge TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_merge TO twezah_worker;
 
 -- What sales would get from promotions with a budget, and what the budget leaves of it. Derived
 -- from the sales: it can be emptied and is made again.
@@ -1545,7 +1545,7 @@ CREATE INDEX promotion_claim_unsettled ON loyalty.promotion_claim (promotion_id,
 GRANT SELECT ON loyalty.promotion_claim TO analyst;
 GRANT SELECT ON loyalty.promotion_claim TO twezah_api;
 GRANT SELECT ON loyalty.promotion_claim TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.promotion_claim TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.promotion_claim TO twezah_worker;
 
 -- Points that expired, append-only: one chain per member and instant of expiry, each entry the
 -- difference to what was posted.
@@ -1577,7 +1577,7 @@ CREATE TRIGGER expiry_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON l
 GRANT SELECT ON loyalty.expiry_entry TO analyst;
 GRANT SELECT ON loyalty.expiry_entry TO twezah_api;
 GRANT SELECT ON loyalty.expiry_entry TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.expiry_entry TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.expiry_entry TO twezah_worker;
 
 -- Up to when expiries have been asked for: whose points expired since is marked by the next award
 -- step.
@@ -1591,7 +1591,7 @@ CREATE TABLE loyalty.expiry_watch (
 );
 GRANT SELECT ON loyalty.expiry_watch TO twezah_api;
 GRANT SELECT ON loyalty.expiry_watch TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.expiry_watch TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.expiry_watch TO twezah_worker;
 
 -- Members whose phone was changed by hand, append-only. The numbers themselves are not kept here.
 CREATE TABLE loyalty.phone_change (
@@ -1624,7 +1624,7 @@ CREATE TRIGGER phone_change_audited AFTER INSERT ON loyalty.phone_change FOR EAC
     EXECUTE FUNCTION audit.on_phone_change();
 GRANT SELECT ON loyalty.phone_change TO twezah_api;
 GRANT SELECT ON loyalty.phone_change TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.phone_change TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.phone_change TO twezah_worker;
 
 -- Points given or taken by hand, append-only; they count in the balance like ledger entries. To
 -- take one back, a row that voids it is added.
@@ -1676,7 +1676,7 @@ CREATE TRIGGER adjustment_void_is_exact BEFORE INSERT ON loyalty.adjustment FOR 
     EXECUTE FUNCTION loyalty.check_adjustment();
 GRANT SELECT ON loyalty.adjustment TO twezah_api;
 GRANT SELECT ON loyalty.adjustment TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.adjustment TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.adjustment TO twezah_worker;
 
 -- Exchange rates, append-only. For a day the one with the latest valid_on counts, and of those the
 -- last entered; a day without one has none.
@@ -1719,7 +1719,7 @@ CREATE TRIGGER fx_rate_marks AFTER INSERT ON loyalty.fx_rate REFERENCING NEW TAB
 GRANT SELECT ON loyalty.fx_rate TO analyst;
 GRANT SELECT ON loyalty.fx_rate TO twezah_api;
 GRANT SELECT ON loyalty.fx_rate TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.fx_rate TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.fx_rate TO twezah_worker;
 
 -- Changes of the rules, append-only: who, when, why, and the file as it was applied.
 CREATE TABLE loyalty.program_change (
@@ -1758,7 +1758,7 @@ CREATE TRIGGER program_change_audited AFTER INSERT ON loyalty.program_change FOR
 GRANT SELECT ON loyalty.program_change TO analyst;
 GRANT SELECT ON loyalty.program_change TO twezah_api;
 GRANT SELECT ON loyalty.program_change TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.program_change TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.program_change TO twezah_worker;
 
 -- Members whose personal data was removed, append-only. Documents that were theirs stay theirs,
 -- also when they are read again.
@@ -1788,7 +1788,7 @@ CREATE TRIGGER member_erasure_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalt
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 GRANT SELECT ON loyalty.member_erasure TO twezah_api;
 GRANT SELECT ON loyalty.member_erasure TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.member_erasure TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_erasure TO twezah_worker;
 
 -- Steps of evaluated tiers, append-only: one chain per member and instant; the last entry of a
 -- chain counts. Derived from the stored sales; awards do not read it.
@@ -1817,7 +1817,7 @@ CREATE TRIGGER tier_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loy
 GRANT SELECT ON loyalty.tier_entry TO analyst;
 GRANT SELECT ON loyalty.tier_entry TO twezah_api;
 GRANT SELECT ON loyalty.tier_entry TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.tier_entry TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_entry TO twezah_worker;
 
 -- Which billing system's document counts where several tell one sale; append-only, the last row is
 -- in force.
@@ -1856,7 +1856,7 @@ CREATE TRIGGER sale_precedence_audited AFTER INSERT ON loyalty.sale_precedence F
 GRANT SELECT ON loyalty.sale_precedence TO analyst;
 GRANT SELECT ON loyalty.sale_precedence TO twezah_api;
 GRANT SELECT ON loyalty.sale_precedence TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.sale_precedence TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.sale_precedence TO twezah_worker;
 
 -- Documents that earn nothing now, because another system's document of the same sale counts.
 CREATE TABLE loyalty.left_out_sale (
@@ -1892,7 +1892,7 @@ CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
 GRANT SELECT ON loyalty.left_out_sale TO twezah_api;
 GRANT SELECT ON loyalty.left_out_sale TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.left_out_sale TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.left_out_sale TO twezah_worker;
 
 -- Consent withdrawn and given again, append-only. Without a row a member takes part.
 CREATE TABLE loyalty.consent (
@@ -1925,7 +1925,7 @@ CREATE TRIGGER consent_marks AFTER INSERT ON loyalty.consent REFERENCING NEW TAB
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_consent();
 GRANT SELECT ON loyalty.consent TO twezah_api;
 GRANT SELECT ON loyalty.consent TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.consent TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.consent TO twezah_worker;
 
 -- Legal holds and their lifting, append-only. While one is in force, retention deletes nothing.
 CREATE TABLE loyalty.legal_hold (
@@ -1960,7 +1960,7 @@ CREATE TRIGGER legal_hold_audited AFTER INSERT ON loyalty.legal_hold FOR EACH RO
     EXECUTE FUNCTION audit.on_hold();
 GRANT SELECT ON loyalty.legal_hold TO twezah_api;
 GRANT SELECT ON loyalty.legal_hold TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.legal_hold TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.legal_hold TO twezah_worker;
 
 -- What each erasure removed where, append-only; without anything that names the person.
 CREATE TABLE loyalty.erasure_certificate (
@@ -1999,7 +1999,7 @@ CREATE TRIGGER erasure_certificate_audited AFTER INSERT ON loyalty.erasure_certi
     EXECUTE FUNCTION audit.on_certificate();
 GRANT SELECT ON loyalty.erasure_certificate TO twezah_api;
 GRANT SELECT ON loyalty.erasure_certificate TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.erasure_certificate TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.erasure_certificate TO twezah_worker;
 
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
@@ -2329,7 +2329,7 @@ CREATE VIEW loyalty.entry_cause AS
                  AND b.entry_no = (e.entry_no - 1)) c;
 GRANT SELECT ON loyalty.entry_cause TO twezah_api;
 GRANT SELECT ON loyalty.entry_cause TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.entry_cause TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_cause TO twezah_worker;
 
 -- Every entry with the rates and the rounding of the program version that it followed.
 -- system: Billing system of the sale.
@@ -2363,7 +2363,7 @@ CREATE VIEW loyalty.entry_with_rule AS
      LEFT JOIN loyalty.program p ON p.version = e.program_version;
 GRANT SELECT ON loyalty.entry_with_rule TO twezah_api;
 GRANT SELECT ON loyalty.entry_with_rule TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.entry_with_rule TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_with_rule TO twezah_worker;
 
 -- Balance of each member: always the sum of the ledger, of the adjustments and of what expired,
 -- never stored.
@@ -2394,7 +2394,7 @@ CREATE VIEW loyalty.member_balance AS
 GRANT SELECT ON loyalty.member_balance TO analyst;
 GRANT SELECT ON loyalty.member_balance TO twezah_api;
 GRANT SELECT ON loyalty.member_balance TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.member_balance TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_balance TO twezah_worker;
 
 -- Members that were merged into another, and who has their sales in the end.
 -- member_id: Member that was merged away.
@@ -2423,7 +2423,7 @@ CREATE VIEW loyalty.merged_member AS
 GRANT SELECT ON loyalty.merged_member TO analyst;
 GRANT SELECT ON loyalty.merged_member TO twezah_api;
 GRANT SELECT ON loyalty.merged_member TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.merged_member TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.merged_member TO twezah_worker;
 
 -- Referrals between the members that earn: merges are followed.
 -- friend_id: Member who was referred.
@@ -2442,7 +2442,7 @@ CREATE VIEW loyalty.referral_owned AS
 GRANT SELECT ON loyalty.referral_owned TO analyst;
 GRANT SELECT ON loyalty.referral_owned TO twezah_api;
 GRANT SELECT ON loyalty.referral_owned TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.referral_owned TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral_owned TO twezah_worker;
 
 -- When a member's tier changed, and to which: evaluated, or set by the loyalty app.
 -- member_id: Member.
@@ -2467,7 +2467,7 @@ UNION ALL
 GRANT SELECT ON loyalty.tier_step TO analyst;
 GRANT SELECT ON loyalty.tier_step TO twezah_api;
 GRANT SELECT ON loyalty.tier_step TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.tier_step TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_step TO twezah_worker;
 
 -- When members took no part: sales of that time earn nothing.
 -- member_id: Member who earns (for all who were merged into them).
@@ -2484,7 +2484,7 @@ CREATE VIEW loyalty.withdrawn_span AS
   WHERE NOT given;
 GRANT SELECT ON loyalty.withdrawn_span TO twezah_api;
 GRANT SELECT ON loyalty.withdrawn_span TO twezah_panel;
-GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.withdrawn_span TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.withdrawn_span TO twezah_worker;
 
 
 -- ==================== analytics ====================
@@ -3066,7 +3066,7 @@ CREATE TRIGGER entry_chained BEFORE INSERT ON audit.entry FOR EACH ROW
     EXECUTE FUNCTION audit.chain();
 GRANT SELECT ON audit.entry TO twezah_api;
 GRANT SELECT ON audit.entry TO twezah_panel;
-GRANT SELECT ON audit.entry TO twezah_worker;
+GRANT MAINTAIN, SELECT ON audit.entry TO twezah_worker;
 
 -- Entries of a transaction under way. Always empty for others: they join the chain before the
 -- commit.
@@ -3099,7 +3099,7 @@ CREATE UNLOGGED TABLE audit.pending (
 );
 CREATE CONSTRAINT TRIGGER pending_sealed AFTER INSERT
     ON audit.pending DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.seal();
-GRANT SELECT ON audit.pending TO twezah_worker;
+GRANT MAINTAIN, SELECT ON audit.pending TO twezah_worker;
 
 -- Blocks, deployments and runs in Prefect as they were seen last; what differs at the next look is
 -- recorded in audit.entry.
@@ -3116,7 +3116,7 @@ CREATE TABLE audit.seen (
     CONSTRAINT seen_pkey PRIMARY KEY (kind, name),
     CONSTRAINT seen_state_check CHECK (jsonb_typeof(state) = 'object')
 );
-GRANT DELETE, INSERT, SELECT, UPDATE ON audit.seen TO twezah_worker;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON audit.seen TO twezah_worker;
 
 -- Who acts in this session, as the program said; or else the database user.
 CREATE FUNCTION audit.actor()

@@ -32,6 +32,13 @@ GRANT SELECT ON audit.entry TO twezah_api, twezah_worker, twezah_panel;
 
 -- The worker runs the flows: all of the books, nothing of the log, and no definitions.
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA billing, loyalty TO twezah_worker;
+-- It renews the statistics. (Before PostgreSQL 17 only the owner can: there autovacuum does.)
+DO $$
+BEGIN
+    IF current_setting('server_version_num')::integer >= 170000 THEN
+        GRANT MAINTAIN ON ALL TABLES IN SCHEMA billing, loyalty, audit TO twezah_worker;
+    END IF;
+END $$;
 GRANT SELECT, INSERT, UPDATE, DELETE ON audit.seen TO twezah_worker;
 -- (An erasure looks through it too; it is empty for all but its own transaction.)
 GRANT SELECT ON audit.pending TO twezah_worker;

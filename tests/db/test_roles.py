@@ -15,7 +15,7 @@ from sql.corrections import adjust, merge
 from sql.db import connect, engine
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.erasure import erase
-from sql.maintenance import sizes
+from sql.maintenance import analyze, sizes
 from tests.support.books import NOON, OTHER_PHONE, Books, invoice, line
 from twezah.stack import roles
 from twezah.stack.errors import DatabaseFailed
@@ -131,6 +131,11 @@ def test_the_worker_can_do_its_work(sold: Books) -> None:
         retention.remove_old(connection, dict.fromkeys(retention.KINDS, 7), "run", dry_run=False)
         erase(connection, 1, WHY, "run", dry_run=False)
         connection.commit()
+        notices: list[str] = []
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+        analyze(connection)
+        connection.commit()
+        assert not any(f'"{name}"' in text for text in notices for name in ("invoice", "member"))
         assert sizes(connection) and ledger.dirty_members(connection) >= 0 and made.endpoint_no
     worker.award()
     assert sold.rows("SELECT count(*) FROM audit.entry") > before
