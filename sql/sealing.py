@@ -7,8 +7,10 @@ stored is packed only, and is opened as well.
 This is the only place that knows that form: whatever stores or reads a body goes through it.
 """
 
+import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +30,8 @@ MAGIC: Final = b"TWZ\x01"
 _ID_BYTES: Final = 4
 _NONCE_BYTES: Final = 12
 _HEAD_BYTES: Final = len(MAGIC) + _ID_BYTES
+#: A process that only seals asks for its keys again after so long: the old one may be dropped.
+REFRESH_SECONDS: Final = 600.0
 #: Bodies sealed anew by one transaction.
 _AT_ONCE: Final = 200
 #: What holds bodies: table -> its key.
@@ -51,9 +55,11 @@ class Keyring:
         self._load = load
         self._ciphers: dict[bytes, AESGCM] = {}
         self._current = b""
+        self._asked_at = 0.0
 
     def refresh(self) -> None:
         """Asks for the keys again: one may have been made since."""
+        self._asked_at = time.monotonic()
         keys = self._load()
         if not keys:
             raise KeyMissingError("there is no key for stored data: see docs/privacy.md")
@@ -65,6 +71,9 @@ class Keyring:
         """How a body begins that is sealed with the first key."""
         if not self._current:
             self.refresh()
+        elif time.monotonic() - self._asked_at > REFRESH_SECONDS:
+            with contextlib.suppress(Exception):  # who keeps the keys is away: these still hold
+                self.refresh()
         return MAGIC + self._current
 
     def seal(self, packed: bytes) -> bytes:

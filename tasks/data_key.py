@@ -2,11 +2,12 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 from settings import Settings, new_data_key
-from sql.sealing import key_id
+from sql.sealing import REFRESH_SECONDS, key_id
 
 
 def is_in_file(config: Settings) -> bool:
@@ -20,6 +21,14 @@ def add_key(config: Settings) -> str:
     path = config.data_key_path
     _replace(path, [new_data_key().decode(), *path.read_text(encoding="ascii").split()])
     return key_id(config.data_keys()[0]).hex()
+
+
+def is_known_to_all(config: Settings) -> bool:
+    """Whether every process has asked for its keys since the file was changed.
+
+    One that did not would go on sealing with a key that nobody else has any more.
+    """
+    return time.time() - config.data_key_path.stat().st_mtime > 2 * REFRESH_SECONDS
 
 
 def drop_keys(config: Settings, used: Collection[str | None]) -> int:

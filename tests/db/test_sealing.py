@@ -122,6 +122,17 @@ def test_the_old_key_opens_what_is_not_done_yet(books: Books, keys: Keys) -> Non
         assert [page.body() for page in stored] == [b"{}", BODY]
 
 
+def test_who_only_seals_learns_of_a_new_key(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = sealing.keyring()
+    assert ring.pack(BODY).startswith(sealing.MAGIC + key_id(FIRST))
+    keys.now = [SECOND, FIRST]
+    assert ring.pack(BODY).startswith(sealing.MAGIC + key_id(FIRST))
+    monkeypatch.setattr(sealing, "REFRESH_SECONDS", -1.0)
+    assert ring.pack(BODY).startswith(sealing.MAGIC + key_id(SECOND))
+    keys.now = []
+    assert ring.pack(BODY).startswith(sealing.MAGIC + key_id(SECOND)), "who keeps them is away"
+
+
 def test_where_the_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TWEZAH_DATA_KEY")
     made = Settings(home=tmp_path).data_keys()
@@ -153,6 +164,9 @@ def test_rotating_by_command(books: Books, tmp_path: Path, monkeypatch: pytest.M
         assert Settings().data_keys()[1] == before
         shown = json.loads(run.invoke(app, ["key", "status", "--json"]).stdout)
         assert shown["bodies"] == {shown["keyring"][0]: 2}
+        early = run.invoke(app, ["key", "rotate", "--drop-old"])
+        assert early.exit_code == 1 and len(Settings().data_keys()) == 2
+        os.utime(tmp_path / "data.keys", (0, 0))
         assert "1 keys dropped" in run.invoke(app, ["key", "rotate", "--drop-old"]).output
         assert len(Settings().data_keys()) == 1
         assert books.rows("SELECT operation FROM audit.entry WHERE operation LIKE 'key%%' ORDER BY entry_no") == [

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import ledger
 from twezah.cli.options import Json
 from twezah.cli.output import print_json, say
@@ -37,7 +38,7 @@ def rotate(
     from settings import settings
     from sql import audit
     from sql.db import connect
-    from sql.sealing import keyring, reseal, sealed_with
+    from sql.sealing import REFRESH_SECONDS, keyring, reseal, sealed_with
     from tasks import data_key
 
     config = settings()
@@ -47,6 +48,10 @@ def rotate(
             connection.rollback()
             if not data_key.is_in_file(config):
                 raise typer.BadParameter("the keys are not in a file", param_hint="--drop-old")
+            if not data_key.is_known_to_all(config):
+                minutes = 2 * REFRESH_SECONDS / 60
+                say(f"Refused: keys changed within {minutes:.0f} minutes; not all know it yet.")
+                raise typer.Exit(FAILED)
             count = data_key.drop_keys(config, used)
             audit.record(connection, "key.drop", "stored data", records=count)
             connection.commit()
