@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from loyalty.corrections import Adjustment, Decision
 from panel.runs.changing_flow import changing_flow
 from panel.runs.error_advice import describe_error
-from panel.runs.refused_state import refused_state
+from panel.runs.refused_state import refused_state, why_refused
 from settings import DatabaseNotRunning, settings
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
@@ -66,7 +66,7 @@ def adjust_points(
                 )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused_state(why_refused(error))
     get_run_logger().info(correction.to_text())
     return Completed(message=correction.to_text())
 
@@ -104,7 +104,7 @@ def merge_members(
                 correction = corrections.merge(connection, member, into, decision, run_id)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused_state(why_refused(error))
     posted = post_waiting(run_id)
     message = f"{correction.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
@@ -136,7 +136,7 @@ def erase_member(
         with without_row_data():
             erased = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused_state(why_refused(error))
     get_run_logger().info(erased.to_text())
     return Completed(message=erased.to_text())
 
@@ -166,11 +166,3 @@ def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
 
 def _run_id() -> str:
     return str(flow_run.id or uuid4())
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-    return str(error).rstrip(".")

@@ -9,6 +9,9 @@
 -- What the billing systems said: raw pages, canonical invoices, rejects, cursors, tokens.
 CREATE SCHEMA billing;
 GRANT USAGE ON SCHEMA billing TO analyst;
+GRANT USAGE ON SCHEMA billing TO twezah_api;
+GRANT USAGE ON SCHEMA billing TO twezah_panel;
+GRANT USAGE ON SCHEMA billing TO twezah_worker;
 
 -- One row per synchronisation of one account: the permanent run history (Prefect's own may be
 -- vacuumed).
@@ -63,6 +66,9 @@ CREATE TRIGGER set_aside AFTER UPDATE OF state ON billing.sync_run FOR EACH ROW
     EXECUTE FUNCTION billing.note_interrupted();
 CREATE TRIGGER sync_run_audited AFTER INSERT OR UPDATE ON billing.sync_run FOR EACH ROW
     WHEN (new.source = 'poll') EXECUTE FUNCTION audit.on_sync_run();
+GRANT SELECT ON billing.sync_run TO twezah_api;
+GRANT SELECT ON billing.sync_run TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_run TO twezah_worker;
 
 -- Every answer of a billing system exactly as received (compressed), stored before it is
 -- interpreted.
@@ -81,7 +87,8 @@ CREATE TABLE billing.raw_page (
     page_no integer NOT NULL,
     -- Records in the page.
     record_count integer NOT NULL,
-    -- Method, path and parameters that were asked (never credentials).
+    -- Personal data where a customer was looked up by number. Method, path and parameters that were
+    -- asked (never credentials).
     request jsonb NOT NULL,
     -- The request for the page after this one: an interrupted extraction continues with it. Null:
     -- this is the last page.
@@ -90,8 +97,8 @@ CREATE TABLE billing.raw_page (
     content_type text NOT NULL,
     -- Size of the body before compression, in bytes.
     body_bytes bigint NOT NULL,
-    -- The body, byte for byte, compressed with zstd.
-    body_zstd bytea STORAGE EXTERNAL NOT NULL,
+    -- Personal data. The body as received, packed; null: its retention ended.
+    body_zstd bytea STORAGE EXTERNAL,
     -- When the answer arrived.
     fetched_at timestamptz NOT NULL,
     -- When the request was sent; fetched_at is when the answer had arrived. Null: not recorded
@@ -105,6 +112,7 @@ CREATE TABLE billing.raw_page (
 );
 CREATE INDEX raw_page_stream ON billing.raw_page (system, account, stream, fetched_at);
 CREATE INDEX raw_page_sync ON billing.raw_page (sync_id, page_id);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.raw_page TO twezah_worker;
 
 -- Up to when each stream is known to be complete; moves only in the transaction that stores the
 -- invoices.
@@ -125,6 +133,9 @@ CREATE TABLE billing.sync_cursor (
     CONSTRAINT sync_cursor_pkey PRIMARY KEY (system, account, stream),
     CONSTRAINT sync_cursor_sync_id_fkey FOREIGN KEY (sync_id) REFERENCES billing.sync_run(sync_id)
 );
+GRANT SELECT ON billing.sync_cursor TO twezah_api;
+GRANT SELECT ON billing.sync_cursor TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_cursor TO twezah_worker;
 
 -- OAuth tokens, encrypted. A rotating refresh token is replaced under a row lock and committed
 -- before use.
@@ -148,6 +159,7 @@ CREATE TABLE billing.connector_token (
 );
 CREATE TRIGGER connector_token_audited AFTER INSERT ON billing.connector_token FOR EACH ROW
     EXECUTE FUNCTION audit.on_token();
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.connector_token TO twezah_worker;
 
 -- Phones of customers, looked up where the invoice does not carry them.
 CREATE TABLE billing.customer (
@@ -155,7 +167,7 @@ CREATE TABLE billing.customer (
     system text COLLATE "C" NOT NULL,
     -- Account at the billing system.
     account text COLLATE "C" NOT NULL,
-    -- Customer number at the billing system.
+    -- Pseudonym. Customer number at the billing system.
     external_id text COLLATE "C" NOT NULL,
     -- Personal data. E.164; null: the customer has no usable phone there.
     phone text COLLATE "C",
@@ -164,6 +176,7 @@ CREATE TABLE billing.customer (
     CONSTRAINT customer_pkey PRIMARY KEY (system, account, external_id),
     CONSTRAINT customer_phone_check CHECK (phone ~ '^\+[1-9][0-9]{7,14}$')
 );
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.customer TO twezah_worker;
 
 -- Products of a billing system, looked up where the invoice line does not carry the SKU.
 CREATE TABLE billing.item (
@@ -181,6 +194,8 @@ CREATE TABLE billing.item (
     fetched_at timestamptz NOT NULL,
     CONSTRAINT item_pkey PRIMARY KEY (system, account, external_id)
 );
+GRANT SELECT ON billing.item TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.item TO twezah_worker;
 
 -- Every accepted sale, credit note and refund in one shape, whatever the billing system. The newest
 -- version known.
@@ -195,7 +210,7 @@ CREATE TABLE billing.invoice (
     invoice_number text,
     -- invoice and sale earn points; credit_note and refund take them back.
     kind text NOT NULL,
-    -- Customer number at the billing system.
+    -- Pseudonym. Customer number at the billing system.
     customer_external_id text COLLATE "C",
     -- Member who earns the points, found by the phone; null where a draft or void document has
     -- none.
@@ -251,6 +266,9 @@ CREATE INDEX invoice_member ON billing.invoice (member_id);
 CREATE INDEX invoice_number ON billing.invoice (account, invoice_number, system)
     WHERE ((system IN ('custom', 'push')) AND (external_id IS DISTINCT FROM invoice_number));
 GRANT SELECT ON billing.invoice TO analyst;
+GRANT SELECT ON billing.invoice TO twezah_api;
+GRANT SELECT ON billing.invoice TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.invoice TO twezah_worker;
 
 -- Records that could not be used, with the reason and the raw record they came from. Nothing is
 -- lost: fix the cause and they are used.
@@ -263,14 +281,14 @@ CREATE TABLE billing.reject (
     account text COLLATE "C" NOT NULL,
     -- Which list of the vendor.
     stream text COLLATE "C" NOT NULL,
-    -- Recognises the record when it is rejected again: its id; for a row of a file without an id,
-    -- the file's name and what the row holds.
+    -- Personal data where a row of a file names a person. Recognises the record when it is rejected
+    -- again: its id; for a row of a file without an id, the file's name and what the row holds.
     record_key text COLLATE "C" NOT NULL,
     -- Id at the billing system, where the record has one.
     external_id text COLLATE "C",
     -- Why, in one line: field and cause.
     reason text NOT NULL,
-    -- Each field that failed: field, source path, reason, masked example.
+    -- Personal data, masked. Each field that failed: field, source path, reason, masked example.
     problems jsonb NOT NULL,
     -- Raw page that holds the record; null where no single record is at fault.
     page_id bigint,
@@ -290,8 +308,8 @@ CREATE TABLE billing.reject (
     resolved_at timestamptz,
     -- Synchronisation that accepted it.
     resolved_sync_id bigint,
-    -- Customer number at the billing system, where the record could be read so far: once a phone is
-    -- known of it, the record is tried again.
+    -- Pseudonym. Customer number at the billing system, where the record could be read so far: once
+    -- a phone is known of it, the record is tried again.
     customer_external_id text COLLATE "C",
     -- Fingerprint of the mapping that rejected it last: once it is another one, the record is tried
     -- again.
@@ -318,6 +336,9 @@ CREATE UNIQUE INDEX reject_open ON billing.reject (system, account, stream, reco
 -- Open rejects by raw page: the next run tries them again in that order.
 CREATE INDEX reject_open_page ON billing.reject (system, account, page_id)
     WHERE (resolved_at IS NULL);
+GRANT SELECT ON billing.reject TO twezah_api;
+GRANT SELECT ON billing.reject TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.reject TO twezah_worker;
 
 -- What was sold: the lines of each invoice. They belong to the invoice with the same page_id and
 -- record_no.
@@ -344,6 +365,9 @@ CREATE TABLE billing.invoice_line (
     CONSTRAINT invoice_line_line_no_check CHECK (line_no >= 1)
 );
 GRANT SELECT ON billing.invoice_line TO analyst;
+GRANT SELECT ON billing.invoice_line TO twezah_api;
+GRANT SELECT ON billing.invoice_line TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.invoice_line TO twezah_worker;
 
 -- Requests sent to the billing systems within their longest limit, of all workers. Emptied by
 -- itself.
@@ -362,6 +386,7 @@ CREATE UNLOGGED TABLE billing.api_call (
     CONSTRAINT api_call_pkey PRIMARY KEY (call_id)
 );
 CREATE INDEX api_call_account ON billing.api_call (system, account, counts_from) INCLUDE (answered);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_call TO twezah_worker;
 
 -- Accounts whose billing system asked all of us to wait.
 CREATE UNLOGGED TABLE billing.api_rest (
@@ -373,6 +398,7 @@ CREATE UNLOGGED TABLE billing.api_rest (
     rest_until timestamptz NOT NULL,
     CONSTRAINT api_rest_pkey PRIMARY KEY (system, account)
 );
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_rest TO twezah_worker;
 
 -- When the sales of an account earn, as its block says, versioned. No row: once issued.
 CREATE TABLE billing.award_policy (
@@ -401,6 +427,9 @@ CREATE TRIGGER award_policy_audited AFTER INSERT ON billing.award_policy FOR EAC
 CREATE TRIGGER award_policy_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.award_policy
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 GRANT SELECT ON billing.award_policy TO analyst;
+GRANT SELECT ON billing.award_policy TO twezah_api;
+GRANT SELECT ON billing.award_policy TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.award_policy TO twezah_worker;
 
 -- Fields seen in the records of a billing system, mapped or not: paths and types, never values. A
 -- few records of a few pages are looked at.
@@ -440,6 +469,8 @@ CREATE TABLE billing.vendor_field (
         REFERENCES billing.sync_run(sync_id)
 );
 GRANT SELECT ON billing.vendor_field TO analyst;
+GRANT SELECT ON billing.vendor_field TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.vendor_field TO twezah_worker;
 
 -- Where billing systems send webhooks: one unguessable address per connected account.
 CREATE TABLE billing.webhook_endpoint (
@@ -491,6 +522,10 @@ CREATE UNIQUE INDEX webhook_endpoint_default ON billing.webhook_endpoint (is_def
     WHERE (is_default AND (disabled_at IS NULL));
 CREATE TRIGGER webhook_endpoint_audited AFTER INSERT OR DELETE OR UPDATE
     ON billing.webhook_endpoint FOR EACH ROW EXECUTE FUNCTION audit.on_endpoint();
+GRANT SELECT ON billing.webhook_endpoint TO twezah_api;
+GRANT SELECT ON billing.webhook_endpoint TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_endpoint TO twezah_worker;
+GRANT UPDATE (handshake) ON billing.webhook_endpoint TO twezah_api;
 
 -- Signing secrets of an endpoint, encrypted; several are active while one replaces another.
 CREATE TABLE billing.webhook_secret (
@@ -511,6 +546,9 @@ CREATE TABLE billing.webhook_secret (
 CREATE INDEX webhook_secret_endpoint ON billing.webhook_secret (endpoint_no);
 CREATE TRIGGER webhook_secret_audited AFTER INSERT ON billing.webhook_secret FOR EACH ROW
     EXECUTE FUNCTION audit.on_secret();
+GRANT SELECT ON billing.webhook_secret TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_secret TO twezah_worker;
+GRANT SELECT (secret_no, endpoint_no, created_at, expires_at) ON billing.webhook_secret TO twezah_panel;
 
 -- Webhooks with a valid signature, exactly as received, stored before they are acknowledged. Each
 -- is awarded by a run that claims it.
@@ -524,12 +562,13 @@ CREATE TABLE billing.webhook_event (
     dedup_key text COLLATE "C" NOT NULL,
     -- What it is about, as the sender calls it, e.g. invoice.created.
     kind text NOT NULL,
-    -- Headers that reading it again needs; never signatures or credentials.
+    -- Personal data in some laws. Headers that reading it again needs; never signatures or
+    -- credentials.
     headers jsonb NOT NULL,
     -- Size of the body before compression, in bytes.
     body_bytes integer NOT NULL,
-    -- Personal data. The body, byte for byte, compressed with zstd.
-    body_zstd bytea STORAGE EXTERNAL NOT NULL,
+    -- Personal data. The body as received, packed; null: its retention ended.
+    body_zstd bytea STORAGE EXTERNAL,
     -- Personal data in some laws. Address of the sender.
     source_ip inet,
     -- When it arrived.
@@ -577,6 +616,10 @@ CREATE INDEX webhook_event_due ON billing.webhook_event (next_attempt_at, event_
 CREATE INDEX webhook_event_parked ON billing.webhook_event (endpoint_no, event_no)
     WHERE (state = 'parked');
 CREATE INDEX webhook_event_received ON billing.webhook_event (received_at);
+GRANT INSERT ON billing.webhook_event TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_event TO twezah_worker;
+GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id) ON billing.webhook_event TO twezah_api;
+GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id) ON billing.webhook_event TO twezah_panel;
 
 -- Keys of the HTTP API. The key itself is shown once and not stored.
 CREATE TABLE billing.api_key (
@@ -620,6 +663,9 @@ CREATE TRIGGER api_key_change_audited AFTER UPDATE ON billing.api_key FOR EACH R
     OR old.scopes IS DISTINCT FROM new.scopes OR old.requests_per_minute IS DISTINCT
     FROM new.requests_per_minute OR old.expires_at IS DISTINCT FROM new.expires_at
     OR old.revoked_at IS DISTINCT FROM new.revoked_at) EXECUTE FUNCTION audit.on_api_key();
+GRANT SELECT ON billing.api_key TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_key TO twezah_worker;
+GRANT UPDATE (last_used_at) ON billing.api_key TO twezah_api;
 
 -- Requests with an Idempotency-Key: repeated, they get the first one's answer. Kept for a day.
 CREATE TABLE billing.api_request (
@@ -643,6 +689,8 @@ CREATE TABLE billing.api_request (
     CONSTRAINT api_request_key_no_fkey FOREIGN KEY (key_no) REFERENCES billing.api_key(key_no)
 );
 CREATE INDEX api_request_age ON billing.api_request (started_at);
+GRANT DELETE, INSERT, SELECT, UPDATE ON billing.api_request TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_request TO twezah_worker;
 
 -- Rate limits of what comes in, shared by all processes of the API: one token bucket per key,
 -- endpoint or source.
@@ -655,6 +703,8 @@ CREATE UNLOGGED TABLE billing.rate_bucket (
     filled_at timestamptz NOT NULL,
     CONSTRAINT rate_bucket_pkey PRIMARY KEY (subject)
 );
+GRANT DELETE, INSERT, SELECT, UPDATE ON billing.rate_bucket TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.rate_bucket TO twezah_worker;
 
 -- Every request to the HTTP API and every webhook, accepted or refused, without personal data. One
 -- partition per month.
@@ -676,7 +726,7 @@ CREATE TABLE billing.http_attempt (
     event_no bigint,
     -- API key, where a valid one was shown.
     key_no bigint,
-    -- Network of the sender: /24 (IPv6: /48), no single address.
+    -- Personal data in some laws. Network of the sender: /24 (IPv6: /48), no single address.
     source_network cidr,
     -- Size of the request's body as far as it was read, in bytes.
     body_bytes bigint,
@@ -689,6 +739,9 @@ CREATE TABLE billing.http_attempt (
 CREATE INDEX http_attempt_time ON ONLY billing.http_attempt (attempt_at);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.http_attempt
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+GRANT INSERT, SELECT ON billing.http_attempt TO twezah_api;
+GRANT SELECT ON billing.http_attempt TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.http_attempt TO twezah_worker;
 
 -- Documents that webhooks held whole and that do not say when they were changed: an event that
 -- happened earlier changes them no more.
@@ -708,6 +761,7 @@ CREATE TABLE billing.pushed_document (
 );
 CREATE INDEX pushed_document_by_number ON billing.pushed_document (account, external_id)
     WHERE by_number;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.pushed_document TO twezah_worker;
 
 -- How each attempt of a run to synchronise ended, append-only. Dry runs leave no trace; webhooks
 -- have billing.webhook_event.
@@ -773,6 +827,9 @@ CREATE INDEX sync_attempt_connection ON billing.sync_attempt (connection, attemp
 CREATE INDEX sync_attempt_time ON billing.sync_attempt (finished_at);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.sync_attempt
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+GRANT SELECT ON billing.sync_attempt TO twezah_api;
+GRANT SELECT ON billing.sync_attempt TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_attempt TO twezah_worker;
 
 -- A row: this is a restored copy. Schedules are off, stored tokens are not used and webhooks not
 -- awarded until `twezah go-live`.
@@ -786,6 +843,9 @@ CREATE TABLE billing.standby (
     CONSTRAINT standby_pkey PRIMARY KEY (only_row),
     CONSTRAINT standby_only_row_check CHECK (only_row)
 );
+GRANT SELECT ON billing.standby TO twezah_api;
+GRANT SELECT ON billing.standby TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.standby TO twezah_worker;
 
 -- Documents of which something was read otherwise than it is written, and what.
 CREATE TABLE billing.document_note (
@@ -803,6 +863,9 @@ CREATE TABLE billing.document_note (
     noted_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT document_note_pkey PRIMARY KEY (external_id, account, system, note)
 );
+GRANT SELECT ON billing.document_note TO twezah_api;
+GRANT SELECT ON billing.document_note TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.document_note TO twezah_worker;
 
 -- Documents that were deleted at the billing system before they were stored here: an older version
 -- that arrives later is stored as void.
@@ -823,6 +886,9 @@ CREATE TABLE billing.deleted_document (
     CONSTRAINT deleted_document_sync_id_fkey FOREIGN KEY (sync_id)
         REFERENCES billing.sync_run(sync_id)
 );
+GRANT SELECT ON billing.deleted_document TO twezah_api;
+GRANT SELECT ON billing.deleted_document TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.deleted_document TO twezah_worker;
 
 -- What documents name of other systems' documents, where that proves that they tell one sale. Empty
 -- before a precedence is declared.
@@ -841,6 +907,9 @@ CREATE TABLE billing.sale_reference (
 );
 -- Which documents name an id.
 CREATE INDEX sale_reference_value ON billing.sale_reference (value);
+GRANT SELECT ON billing.sale_reference TO twezah_api;
+GRANT SELECT ON billing.sale_reference TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sale_reference TO twezah_worker;
 
 -- Subscriptions of webhooks that the program makes and keeps alive at the billing system, one row
 -- per connection. No secrets: those are in billing.webhook_secret.
@@ -872,6 +941,9 @@ CREATE TABLE billing.webhook_subscription (
     CONSTRAINT webhook_subscription_state_check CHECK (state IN ('subscribed', 'waiting',
         'elsewhere', 'paused', 'by hand', 'not needed', 'no address', 'off', 'failed'))
 );
+GRANT SELECT ON billing.webhook_subscription TO twezah_api;
+GRANT SELECT ON billing.webhook_subscription TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_subscription TO twezah_worker;
 
 -- How often a run has asked for the page "Billing systems" to be renewed.
 CREATE SEQUENCE billing.page_renewal;
@@ -880,6 +952,8 @@ CREATE SEQUENCE billing.page_renewal;
 CREATE FUNCTION billing.add_attempt_month(of_month date)
  RETURNS void
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     first date := date_trunc('month', of_month)::date;
@@ -939,11 +1013,37 @@ BEGIN
     RETURN NEXT;
 END $function$;
 
+-- Drops the months of billing.http_attempt that ended before; how many.
+CREATE FUNCTION billing.drop_attempt_months(before timestamptz)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    oldest text := 'http_attempt_' || to_char(before AT TIME ZONE 'UTC', 'YYYYMM');
+    dropped integer := 0;
+    name text;
+BEGIN
+    -- One at a time, with billing.keep_attempt_months.
+    PERFORM pg_advisory_xact_lock(hashtextextended('billing.http_attempt', 4));
+    FOR name IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'billing.http_attempt'::regclass AND c.relname < oldest
+    LOOP
+        EXECUTE format('DROP TABLE billing.%I', name);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $function$;
+
 -- Adds the partitions of this month and the next, and drops those older than so many months;
 -- returns how many.
 CREATE FUNCTION billing.keep_attempt_months(months_kept integer)
  RETURNS integer
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     today date := (now() AT TIME ZONE 'UTC')::date;
@@ -1083,6 +1183,9 @@ CREATE VIEW billing.award_policy_span AS
            FROM billing.award_policy) version
   WHERE valid_to IS NULL OR valid_from < valid_to;
 GRANT SELECT ON billing.award_policy_span TO analyst;
+GRANT SELECT ON billing.award_policy_span TO twezah_api;
+GRANT SELECT ON billing.award_policy_span TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.award_policy_span TO twezah_worker;
 
 -- How each raw page was read: decides which of two versions of a document counts.
 -- page_id: Raw page.
@@ -1097,6 +1200,7 @@ CREATE VIEW billing.page_reading AS
     fetched_at,
     system <> 'file' AND (request ->> 'method') IS DISTINCT FROM 'WEBHOOK' AS is_read
    FROM billing.raw_page;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.page_reading TO twezah_worker;
 
 
 -- ==================== loyalty ====================
@@ -1104,6 +1208,9 @@ CREATE VIEW billing.page_reading AS
 -- Members, tiers, the points program and the append-only ledger of awards.
 CREATE SCHEMA loyalty;
 GRANT USAGE ON SCHEMA loyalty TO analyst;
+GRANT USAGE ON SCHEMA loyalty TO twezah_api;
+GRANT USAGE ON SCHEMA loyalty TO twezah_panel;
+GRANT USAGE ON SCHEMA loyalty TO twezah_worker;
 
 -- A customer of the loyalty app, found by phone. The ledger refers to the number only, so the phone
 -- can be erased and the sums stay.
@@ -1114,7 +1221,8 @@ CREATE TABLE loyalty.member (
     phone text COLLATE "C",
     -- When the first sale or the loyalty app made the member.
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- IANA time zone of the customer, for promotions that look at their clock; null: the program's.
+    -- Personal data. IANA time zone of the customer, for promotions that look at their clock; null:
+    -- the program's.
     timezone text,
     CONSTRAINT member_pkey PRIMARY KEY (member_id),
     CONSTRAINT member_phone_key UNIQUE (phone),
@@ -1125,6 +1233,9 @@ CREATE TRIGGER member_kept BEFORE DELETE OR TRUNCATE ON loyalty.member FOR EACH 
     EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER member_timezone_marks AFTER UPDATE OF timezone ON loyalty.member FOR EACH ROW
     WHEN (old.timezone IS DISTINCT FROM new.timezone) EXECUTE FUNCTION loyalty.mark_timezone();
+GRANT SELECT ON loyalty.member TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member TO twezah_worker;
+GRANT SELECT (member_id, created_at, timezone) ON loyalty.member TO twezah_panel;
 
 -- The points program, versioned: the highest version that has begun speaks; it replaces all earlier
 -- ones from its valid_from on.
@@ -1189,6 +1300,9 @@ CREATE TRIGGER program_audited AFTER INSERT ON loyalty.program FOR EACH ROW
 CREATE TRIGGER program_marks AFTER INSERT ON loyalty.program FOR EACH STATEMENT
     EXECUTE FUNCTION loyalty.mark_rejected_awards();
 GRANT SELECT ON loyalty.program TO analyst;
+GRANT SELECT ON loyalty.program TO twezah_api;
+GRANT SELECT ON loyalty.program TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.program TO twezah_worker;
 
 -- Tier history: a tier is in force from valid_from until the member's next row. To correct one,
 -- enter another for the same instant: the last entered counts.
@@ -1203,7 +1317,7 @@ CREATE TABLE loyalty.member_tier (
     valid_from timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who entered it.
+    -- Personal data of staff. Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     CONSTRAINT member_tier_pkey PRIMARY KEY (tier_no),
     CONSTRAINT member_tier_tier_check CHECK (tier IN ('lead', 'silver', 'gold', 'platinum')),
@@ -1219,6 +1333,9 @@ CREATE TRIGGER member_tier_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.m
 CREATE TRIGGER member_tier_marks AFTER INSERT ON loyalty.member_tier REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_tier_change();
 GRANT SELECT ON loyalty.member_tier TO analyst;
+GRANT SELECT ON loyalty.member_tier TO twezah_api;
+GRANT SELECT ON loyalty.member_tier TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_tier TO twezah_worker;
 
 -- Promotions: the kind of rule is code, its parameters are here, valid in [valid_from, valid_to).
 -- The highest version that has begun speaks.
@@ -1251,6 +1368,9 @@ CREATE TRIGGER promotion_audited AFTER INSERT ON loyalty.promotion FOR EACH ROW
 CREATE TRIGGER promotion_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.promotion
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 GRANT SELECT ON loyalty.promotion TO analyst;
+GRANT SELECT ON loyalty.promotion TO twezah_api;
+GRANT SELECT ON loyalty.promotion TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.promotion TO twezah_worker;
 
 -- Members whose stored history changed and whose points are still to be recomputed: the work list
 -- of the award step.
@@ -1264,6 +1384,9 @@ CREATE TABLE loyalty.member_dirty (
     marked_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT member_dirty_pkey PRIMARY KEY (member_id)
 );
+GRANT SELECT ON loyalty.member_dirty TO twezah_api;
+GRANT SELECT ON loyalty.member_dirty TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_dirty TO twezah_worker;
 
 -- The ledger: append-only. One chain of entries per sale and member; each entry posts the
 -- difference between what is due now and what was posted.
@@ -1321,6 +1444,9 @@ CREATE TRIGGER award_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON lo
 CREATE TRIGGER award_entry_chain AFTER INSERT ON loyalty.award_entry REFERENCING NEW TABLE
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.check_chain();
 GRANT SELECT ON loyalty.award_entry TO analyst;
+GRANT SELECT ON loyalty.award_entry TO twezah_api;
+GRANT SELECT ON loyalty.award_entry TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.award_entry TO twezah_worker;
 
 -- Who brought whom, as the loyalty app tells: one referrer per friend, for ever.
 CREATE TABLE loyalty.referral (
@@ -1332,7 +1458,7 @@ CREATE TABLE loyalty.referral (
     referred_at timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who entered it.
+    -- Personal data of staff. Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     CONSTRAINT referral_pkey PRIMARY KEY (friend_id),
     CONSTRAINT no_self_referral CHECK (friend_id <> referrer_id),
@@ -1347,6 +1473,9 @@ CREATE TRIGGER referral_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.refe
 CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_referrers();
 GRANT SELECT ON loyalty.referral TO analyst;
+GRANT SELECT ON loyalty.referral TO twezah_api;
+GRANT SELECT ON loyalty.referral TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral TO twezah_worker;
 
 -- Members that are one customer: the sales of member_id count for into_id. The last row of a member
 -- counts; into itself undoes.
@@ -1361,7 +1490,7 @@ CREATE TABLE loyalty.member_merge (
     reason text NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     -- Prefect flow run or command that entered it.
     run_id text,
@@ -1382,6 +1511,9 @@ CREATE TRIGGER member_merge_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.
 CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_former_owners();
 GRANT SELECT ON loyalty.member_merge TO analyst;
+GRANT SELECT ON loyalty.member_merge TO twezah_api;
+GRANT SELECT ON loyalty.member_merge TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_merge TO twezah_worker;
 
 -- What sales would get from promotions with a budget, and what the budget leaves of it. Derived
 -- from the sales: it can be emptied and is made again.
@@ -1421,6 +1553,9 @@ CREATE INDEX promotion_claim_order ON loyalty.promotion_claim (promotion_id, ver
 CREATE INDEX promotion_claim_unsettled ON loyalty.promotion_claim (promotion_id, version,
     unsettled_from) WHERE (unsettled_from IS NOT NULL);
 GRANT SELECT ON loyalty.promotion_claim TO analyst;
+GRANT SELECT ON loyalty.promotion_claim TO twezah_api;
+GRANT SELECT ON loyalty.promotion_claim TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.promotion_claim TO twezah_worker;
 
 -- Points that expired, append-only: one chain per member and instant of expiry, each entry the
 -- difference to what was posted.
@@ -1450,6 +1585,9 @@ CREATE TABLE loyalty.expiry_entry (
 CREATE TRIGGER expiry_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.expiry_entry
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 GRANT SELECT ON loyalty.expiry_entry TO analyst;
+GRANT SELECT ON loyalty.expiry_entry TO twezah_api;
+GRANT SELECT ON loyalty.expiry_entry TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.expiry_entry TO twezah_worker;
 
 -- Up to when expiries have been asked for: whose points expired since is marked by the next award
 -- step.
@@ -1461,6 +1599,9 @@ CREATE TABLE loyalty.expiry_watch (
     CONSTRAINT expiry_watch_pkey PRIMARY KEY (only_row),
     CONSTRAINT expiry_watch_only_row_check CHECK (only_row)
 );
+GRANT SELECT ON loyalty.expiry_watch TO twezah_api;
+GRANT SELECT ON loyalty.expiry_watch TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.expiry_watch TO twezah_worker;
 
 -- Members whose phone was changed by hand, append-only. The numbers themselves are not kept here.
 CREATE TABLE loyalty.phone_change (
@@ -1473,7 +1614,7 @@ CREATE TABLE loyalty.phone_change (
     former_member_id bigint,
     -- Why. No names and no phone numbers.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
@@ -1491,6 +1632,9 @@ CREATE TRIGGER phone_change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON l
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER phone_change_audited AFTER INSERT ON loyalty.phone_change FOR EACH ROW
     EXECUTE FUNCTION audit.on_phone_change();
+GRANT SELECT ON loyalty.phone_change TO twezah_api;
+GRANT SELECT ON loyalty.phone_change TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.phone_change TO twezah_worker;
 
 -- Points given or taken by hand, append-only; they count in the balance like ledger entries. To
 -- take one back, a row that voids it is added.
@@ -1508,7 +1652,7 @@ CREATE TABLE loyalty.adjustment (
     voids_id bigint,
     -- Why. No names and no phone numbers: analysts read it.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- From when on the points count, for what depends on dates (expiry).
     event_at timestamptz NOT NULL DEFAULT now(),
@@ -1540,6 +1684,9 @@ CREATE TRIGGER adjustment_marks AFTER INSERT ON loyalty.adjustment REFERENCING N
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_adjustment();
 CREATE TRIGGER adjustment_void_is_exact BEFORE INSERT ON loyalty.adjustment FOR EACH ROW
     EXECUTE FUNCTION loyalty.check_adjustment();
+GRANT SELECT ON loyalty.adjustment TO twezah_api;
+GRANT SELECT ON loyalty.adjustment TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.adjustment TO twezah_worker;
 
 -- Exchange rates, append-only. For a day the one with the latest valid_on counts, and of those the
 -- last entered; a day without one has none.
@@ -1580,12 +1727,15 @@ CREATE TRIGGER fx_rate_audited AFTER INSERT ON loyalty.fx_rate REFERENCING NEW T
 CREATE TRIGGER fx_rate_marks AFTER INSERT ON loyalty.fx_rate REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_fx_rate();
 GRANT SELECT ON loyalty.fx_rate TO analyst;
+GRANT SELECT ON loyalty.fx_rate TO twezah_api;
+GRANT SELECT ON loyalty.fx_rate TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.fx_rate TO twezah_worker;
 
 -- Changes of the rules, append-only: who, when, why, and the file as it was applied.
 CREATE TABLE loyalty.program_change (
     -- Number of the change.
     change_id bigint GENERATED ALWAYS AS IDENTITY,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- Why.
     reason text NOT NULL,
@@ -1616,6 +1766,9 @@ CREATE TRIGGER program_change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
 CREATE TRIGGER program_change_audited AFTER INSERT ON loyalty.program_change FOR EACH ROW
     EXECUTE FUNCTION audit.on_program_change();
 GRANT SELECT ON loyalty.program_change TO analyst;
+GRANT SELECT ON loyalty.program_change TO twezah_api;
+GRANT SELECT ON loyalty.program_change TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.program_change TO twezah_worker;
 
 -- Members whose personal data was removed, append-only. Documents that were theirs stay theirs,
 -- also when they are read again.
@@ -1626,7 +1779,7 @@ CREATE TABLE loyalty.member_erasure (
     member_id bigint NOT NULL,
     -- Why, e.g. the request's number. No names.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- When.
     erased_at timestamptz NOT NULL DEFAULT now(),
@@ -1643,6 +1796,9 @@ CREATE TRIGGER member_erasure_audited AFTER INSERT ON loyalty.member_erasure FOR
     EXECUTE FUNCTION audit.on_erasure();
 CREATE TRIGGER member_erasure_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.member_erasure
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+GRANT SELECT ON loyalty.member_erasure TO twezah_api;
+GRANT SELECT ON loyalty.member_erasure TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_erasure TO twezah_worker;
 
 -- Steps of evaluated tiers, append-only: one chain per member and instant; the last entry of a
 -- chain counts. Derived from the stored sales; awards do not read it.
@@ -1669,6 +1825,9 @@ CREATE TABLE loyalty.tier_entry (
 CREATE TRIGGER tier_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.tier_entry
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 GRANT SELECT ON loyalty.tier_entry TO analyst;
+GRANT SELECT ON loyalty.tier_entry TO twezah_api;
+GRANT SELECT ON loyalty.tier_entry TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_entry TO twezah_worker;
 
 -- Which billing system's document counts where several tell one sale; append-only, the last row is
 -- in force.
@@ -1681,7 +1840,7 @@ CREATE TABLE loyalty.sale_precedence (
     within_hours integer,
     -- Sales dated earlier count as if nothing were declared; -infinity: for all sales.
     valid_from timestamptz NOT NULL DEFAULT '-infinity'::timestamptz,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- Why.
     reason text NOT NULL,
@@ -1705,6 +1864,9 @@ CREATE TRIGGER sale_precedence_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
 CREATE TRIGGER sale_precedence_audited AFTER INSERT ON loyalty.sale_precedence FOR EACH ROW
     EXECUTE FUNCTION audit.on_sale_precedence();
 GRANT SELECT ON loyalty.sale_precedence TO analyst;
+GRANT SELECT ON loyalty.sale_precedence TO twezah_api;
+GRANT SELECT ON loyalty.sale_precedence TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.sale_precedence TO twezah_worker;
 
 -- Documents that earn nothing now, because another system's document of the same sale counts.
 CREATE TABLE loyalty.left_out_sale (
@@ -1738,6 +1900,116 @@ CREATE TABLE loyalty.left_out_sale (
 CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 -- What was left out last: the page shows it.
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
+GRANT SELECT ON loyalty.left_out_sale TO twezah_api;
+GRANT SELECT ON loyalty.left_out_sale TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.left_out_sale TO twezah_worker;
+
+-- Consent withdrawn and given again, append-only. Without a row a member takes part.
+CREATE TABLE loyalty.consent (
+    -- Order of entry.
+    consent_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member; it counts for all who are merged into one customer.
+    member_id bigint NOT NULL,
+    -- False: withdrawn. True: given again.
+    given boolean NOT NULL,
+    -- Why, e.g. the number of the request. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Personal data of staff. Who entered it.
+    author text NOT NULL,
+    -- From then on it counts: for sales that happen later, never for earlier ones.
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Prefect flow run or command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT consent_pkey PRIMARY KEY (consent_no),
+    CONSTRAINT consent_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT consent_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT consent_member_id_fkey FOREIGN KEY (member_id) REFERENCES loyalty.member(member_id)
+);
+-- What a member decided.
+CREATE INDEX consent_member ON loyalty.consent (member_id);
+CREATE TRIGGER consent_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.consent
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER consent_audited AFTER INSERT ON loyalty.consent FOR EACH ROW
+    EXECUTE FUNCTION audit.on_consent();
+CREATE TRIGGER consent_marks AFTER INSERT ON loyalty.consent REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_consent();
+GRANT SELECT ON loyalty.consent TO twezah_api;
+GRANT SELECT ON loyalty.consent TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.consent TO twezah_worker;
+
+-- Legal holds and their lifting, append-only. While one is in force, retention deletes nothing.
+CREATE TABLE loyalty.legal_hold (
+    -- Number of the hold.
+    hold_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member who must not be erased; null: nobody may be erased.
+    member_id bigint,
+    -- The hold that this row lifts; null: this row is a hold.
+    lifts_no bigint,
+    -- Why, e.g. the case's number. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Personal data of staff. Who decided it.
+    author text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT legal_hold_pkey PRIMARY KEY (hold_no),
+    CONSTRAINT legal_hold_lifts_no_key UNIQUE (lifts_no),
+    CONSTRAINT legal_hold_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT legal_hold_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT legal_hold_lifts_no_fkey FOREIGN KEY (lifts_no)
+        REFERENCES loyalty.legal_hold(hold_no),
+    CONSTRAINT legal_hold_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Holds on a member.
+CREATE INDEX legal_hold_member ON loyalty.legal_hold (member_id);
+CREATE TRIGGER legal_hold_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.legal_hold
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER legal_hold_audited AFTER INSERT ON loyalty.legal_hold FOR EACH ROW
+    EXECUTE FUNCTION audit.on_hold();
+GRANT SELECT ON loyalty.legal_hold TO twezah_api;
+GRANT SELECT ON loyalty.legal_hold TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.legal_hold TO twezah_worker;
+
+-- What each erasure removed where, append-only; without anything that names the person.
+CREATE TABLE loyalty.erasure_certificate (
+    -- Number of the certificate.
+    certificate_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member who was erased.
+    member_id bigint NOT NULL,
+    -- The member and everybody who was merged into them.
+    members bigint[] NOT NULL,
+    -- Why, e.g. the request's number.
+    reason text NOT NULL,
+    -- Personal data of staff. Who decided it.
+    author text NOT NULL,
+    -- Per place, how many rows or files.
+    erased jsonb NOT NULL,
+    -- Per place, how many rows or files still name the person, and are kept on purpose.
+    remains jsonb NOT NULL,
+    -- Places that could not be looked through or cleaned.
+    not_reached text[] NOT NULL,
+    -- When.
+    issued_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command.
+    run_id text NOT NULL,
+    CONSTRAINT erasure_certificate_pkey PRIMARY KEY (certificate_no),
+    CONSTRAINT erasure_certificate_erased_check CHECK (jsonb_typeof(erased) = 'object'),
+    CONSTRAINT erasure_certificate_members_check CHECK (cardinality(members) > 0),
+    CONSTRAINT erasure_certificate_remains_check CHECK (jsonb_typeof(remains) = 'object'),
+    CONSTRAINT erasure_certificate_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Certificates of a member.
+CREATE INDEX erasure_certificate_member ON loyalty.erasure_certificate (member_id);
+CREATE TRIGGER erasure_certificate_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
+    ON loyalty.erasure_certificate FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER erasure_certificate_audited AFTER INSERT ON loyalty.erasure_certificate FOR EACH ROW
+    EXECUTE FUNCTION audit.on_certificate();
+GRANT SELECT ON loyalty.erasure_certificate TO twezah_api;
+GRANT SELECT ON loyalty.erasure_certificate TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.erasure_certificate TO twezah_worker;
 
 -- How many entries and points were posted at once for the sales of one account: one row per
 -- transaction and account. Their sums are those of loyalty.award_entry.
@@ -1863,6 +2135,16 @@ END $function$;
 
 -- Marks members whose points were adjusted: what depends on the balance is computed again.
 CREATE FUNCTION loyalty.mark_adjustment()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(SELECT DISTINCT member_id FROM changed));
+    RETURN NULL;
+END $function$;
+
+-- Marks members whose consent changed, for the next award step.
+CREATE FUNCTION loyalty.mark_consent()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
@@ -2082,6 +2364,9 @@ CREATE VIEW loyalty.entry_cause AS
              LEFT JOIN loyalty.award_entry b ON b.system = e.system AND b.account = e.account
                  AND b.external_id = e.external_id AND b.member_id = e.member_id
                  AND b.entry_no = (e.entry_no - 1)) c;
+GRANT SELECT ON loyalty.entry_cause TO twezah_api;
+GRANT SELECT ON loyalty.entry_cause TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_cause TO twezah_worker;
 
 -- Every entry with the rates and the rounding of the program version that it followed.
 -- system: Billing system of the sale.
@@ -2113,6 +2398,9 @@ CREATE VIEW loyalty.entry_with_rule AS
     e.posted_at, e.run_id
    FROM loyalty.award_entry e
      LEFT JOIN loyalty.program p ON p.version = e.program_version;
+GRANT SELECT ON loyalty.entry_with_rule TO twezah_api;
+GRANT SELECT ON loyalty.entry_with_rule TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_with_rule TO twezah_worker;
 
 -- Balance of each member: always the sum of the ledger, of the adjustments and of what expired,
 -- never stored.
@@ -2141,6 +2429,9 @@ CREATE VIEW loyalty.member_balance AS
            FROM loyalty.expiry_entry) posted
   GROUP BY member_id;
 GRANT SELECT ON loyalty.member_balance TO analyst;
+GRANT SELECT ON loyalty.member_balance TO twezah_api;
+GRANT SELECT ON loyalty.member_balance TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_balance TO twezah_worker;
 
 -- Members that were merged into another, and who has their sales in the end.
 -- member_id: Member that was merged away.
@@ -2167,6 +2458,9 @@ CREATE VIEW loyalty.merged_member AS
            FROM link l
           WHERE l.member_id = p.into_id AND l.into_id <> l.member_id));
 GRANT SELECT ON loyalty.merged_member TO analyst;
+GRANT SELECT ON loyalty.merged_member TO twezah_api;
+GRANT SELECT ON loyalty.merged_member TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.merged_member TO twezah_worker;
 
 -- Referrals between the members that earn: merges are followed.
 -- friend_id: Member who was referred.
@@ -2183,6 +2477,9 @@ CREATE VIEW loyalty.referral_owned AS
           ORDER BY (COALESCE(f.owner_id, r.friend_id)), r.referred_at, r.friend_id) resolved
   WHERE friend_id <> referrer_id;
 GRANT SELECT ON loyalty.referral_owned TO analyst;
+GRANT SELECT ON loyalty.referral_owned TO twezah_api;
+GRANT SELECT ON loyalty.referral_owned TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral_owned TO twezah_worker;
 
 -- When a member's tier changed, and to which: evaluated, or set by the loyalty app.
 -- member_id: Member.
@@ -2205,6 +2502,26 @@ UNION ALL
            FROM loyalty.tier_entry e
           WHERE e.member_id = given.member_id));
 GRANT SELECT ON loyalty.tier_step TO analyst;
+GRANT SELECT ON loyalty.tier_step TO twezah_api;
+GRANT SELECT ON loyalty.tier_step TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_step TO twezah_worker;
+
+-- When members took no part: sales of that time earn nothing.
+-- member_id: Member who earns (for all who were merged into them).
+-- withdrawn_from: Sales from this instant on earn nothing.
+-- withdrawn_until: Until before this one; null: still.
+CREATE VIEW loyalty.withdrawn_span AS
+ SELECT member_id, withdrawn_from, withdrawn_until
+   FROM ( SELECT COALESCE(o.owner_id, c.member_id) AS member_id, c.given,
+            c.recorded_at AS withdrawn_from,
+            lead(c.recorded_at) OVER (PARTITION BY (COALESCE(o.owner_id,
+                c.member_id)) ORDER BY c.recorded_at, c.consent_no) AS withdrawn_until
+           FROM loyalty.consent c
+             LEFT JOIN loyalty.merged_member o USING (member_id)) decided
+  WHERE NOT given;
+GRANT SELECT ON loyalty.withdrawn_span TO twezah_api;
+GRANT SELECT ON loyalty.withdrawn_span TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.withdrawn_span TO twezah_worker;
 
 
 -- ==================== analytics ====================
@@ -2212,6 +2529,9 @@ GRANT SELECT ON loyalty.tier_step TO analyst;
 -- Views for analysts: amounts in whole currency units, no personal data, nothing to join.
 CREATE SCHEMA analytics;
 GRANT USAGE ON SCHEMA analytics TO analyst;
+GRANT USAGE ON SCHEMA analytics TO twezah_api;
+GRANT USAGE ON SCHEMA analytics TO twezah_panel;
+GRANT USAGE ON SCHEMA analytics TO twezah_worker;
 
 -- One row per adjustment by hand.
 -- adjustment_id: Number of the adjustment.
@@ -2233,6 +2553,9 @@ CREATE VIEW analytics.adjustment AS
    FROM loyalty.adjustment a
      LEFT JOIN loyalty.merged_member o USING (member_id);
 GRANT SELECT ON analytics.adjustment TO analyst;
+GRANT SELECT ON analytics.adjustment TO twezah_api;
+GRANT SELECT ON analytics.adjustment TO twezah_panel;
+GRANT SELECT ON analytics.adjustment TO twezah_worker;
 
 -- One row per operation: who did what, when, with what result.
 -- entry_no: Position in the log, without gaps.
@@ -2253,6 +2576,9 @@ CREATE VIEW analytics.audit AS
     records, points, error, run_id, details - 'author' AS details
    FROM audit.entry;
 GRANT SELECT ON analytics.audit TO analyst;
+GRANT SELECT ON analytics.audit TO twezah_api;
+GRANT SELECT ON analytics.audit TO twezah_panel;
+GRANT SELECT ON analytics.audit TO twezah_worker;
 
 -- One row per ledger entry, with what explains it.
 -- system: Billing system of the sale.
@@ -2282,6 +2608,9 @@ CREATE VIEW analytics.award AS
    FROM loyalty.award_entry e
      LEFT JOIN billing.invoice i USING (external_id, account, system);
 GRANT SELECT ON analytics.award TO analyst;
+GRANT SELECT ON analytics.award TO twezah_api;
+GRANT SELECT ON analytics.award TO twezah_panel;
+GRANT SELECT ON analytics.award TO twezah_worker;
 
 -- One row per ledger entry and rule: the points of an entry's rules sum to its due_after. The last
 -- entry of a sale (is_last) is what is due now.
@@ -2315,6 +2644,23 @@ CREATE VIEW analytics.award_rule AS
      LEFT JOIN loyalty.promotion p ON p.promotion_id = split_part(r.rule, '@', 1)
          AND p.version::text = split_part(r.rule, '@', 2);
 GRANT SELECT ON analytics.award_rule TO analyst;
+GRANT SELECT ON analytics.award_rule TO twezah_api;
+GRANT SELECT ON analytics.award_rule TO twezah_panel;
+GRANT SELECT ON analytics.award_rule TO twezah_worker;
+
+-- Consent withdrawn and given again, one row per decision.
+-- member_id: Member (pseudonymous).
+-- given: False: withdrawn. True: given again.
+-- reason: Why.
+-- recorded_at: From when on it counts.
+-- run_id: Prefect flow run or command that entered it.
+CREATE VIEW analytics.consent AS
+ SELECT member_id, given, reason, recorded_at, run_id
+   FROM loyalty.consent;
+GRANT SELECT ON analytics.consent TO analyst;
+GRANT SELECT ON analytics.consent TO twezah_api;
+GRANT SELECT ON analytics.consent TO twezah_panel;
+GRANT SELECT ON analytics.consent TO twezah_worker;
 
 -- Every request to the HTTP API and every webhook, accepted or refused.
 -- attempt_at: When it was answered.
@@ -2332,6 +2678,9 @@ CREATE VIEW analytics.http_attempt AS
     key_no, elapsed_ms, repeats
    FROM billing.http_attempt;
 GRANT SELECT ON analytics.http_attempt TO analyst;
+GRANT SELECT ON analytics.http_attempt TO twezah_api;
+GRANT SELECT ON analytics.http_attempt TO twezah_panel;
+GRANT SELECT ON analytics.http_attempt TO twezah_worker;
 
 -- Documents that earn nothing, because another system's document of the same sale counts.
 -- system: Billing system of the document left out.
@@ -2362,6 +2711,9 @@ CREATE VIEW analytics.left_out_sale AS
      LEFT JOIN billing.invoice w ON w.external_id = l.by_external_id AND w.account = l.by_account
          AND w.system = l.by_system;
 GRANT SELECT ON analytics.left_out_sale TO analyst;
+GRANT SELECT ON analytics.left_out_sale TO twezah_api;
+GRANT SELECT ON analytics.left_out_sale TO twezah_panel;
+GRANT SELECT ON analytics.left_out_sale TO twezah_worker;
 
 -- One row per member: tier now and balance. No phone, no name.
 -- member_id: Member (pseudonymous).
@@ -2385,6 +2737,9 @@ CREATE VIEW analytics.member AS
      LEFT JOIN loyalty.merged_member o USING (member_id)
      CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t(tier, valid_from);
 GRANT SELECT ON analytics.member TO analyst;
+GRANT SELECT ON analytics.member TO twezah_api;
+GRANT SELECT ON analytics.member TO twezah_panel;
+GRANT SELECT ON analytics.member TO twezah_worker;
 
 -- Everything that moved a balance, one row each, with the balance after it: ledger entries and
 -- adjustments.
@@ -2423,6 +2778,9 @@ CREATE VIEW analytics.points_history AS
             NULL, NULL, NULL, NULL, x.entry_no, x.run_id
            FROM loyalty.expiry_entry x) posted;
 GRANT SELECT ON analytics.points_history TO analyst;
+GRANT SELECT ON analytics.points_history TO twezah_api;
+GRANT SELECT ON analytics.points_history TO twezah_panel;
+GRANT SELECT ON analytics.points_history TO twezah_worker;
 
 -- Points as they were posted, by the account of the sales: one row per transaction and account.
 -- Points over time, without reading the ledger.
@@ -2468,6 +2826,9 @@ CREATE VIEW analytics.refused_correction AS
          AND i.system = r.system
   WHERE r.class = 'correction';
 GRANT SELECT ON analytics.refused_correction TO analyst;
+GRANT SELECT ON analytics.refused_correction TO twezah_api;
+GRANT SELECT ON analytics.refused_correction TO twezah_panel;
+GRANT SELECT ON analytics.refused_correction TO twezah_worker;
 
 -- Records that could not be used, and why.
 -- reject_id: Number of the reject.
@@ -2491,6 +2852,9 @@ CREATE VIEW analytics.reject AS
     record_no
    FROM billing.reject r;
 GRANT SELECT ON analytics.reject TO analyst;
+GRANT SELECT ON analytics.reject TO twezah_api;
+GRANT SELECT ON analytics.reject TO twezah_panel;
+GRANT SELECT ON analytics.reject TO twezah_worker;
 
 -- One row per sale, credit note or refund with the points it gave its member.
 -- system: Billing system.
@@ -2527,6 +2891,9 @@ CREATE VIEW analytics.sale AS
           WHERE e.member_id = COALESCE(o.owner_id, i.member_id) AND e.external_id = i.external_id
               AND e.account = i.account AND e.system = i.system) p ON true;
 GRANT SELECT ON analytics.sale TO analyst;
+GRANT SELECT ON analytics.sale TO twezah_api;
+GRANT SELECT ON analytics.sale TO twezah_panel;
+GRANT SELECT ON analytics.sale TO twezah_worker;
 
 -- One row per product line, with the sale's own facts beside it.
 -- system: Billing system.
@@ -2551,6 +2918,9 @@ CREATE VIEW analytics.sale_line AS
    FROM billing.invoice_line l
      JOIN billing.invoice i USING (page_id, record_no);
 GRANT SELECT ON analytics.sale_line TO analyst;
+GRANT SELECT ON analytics.sale_line TO twezah_api;
+GRANT SELECT ON analytics.sale_line TO twezah_panel;
+GRANT SELECT ON analytics.sale_line TO twezah_worker;
 
 -- Documents of which something was read otherwise than it is written, e.g. a refund a cent above
 -- the sale.
@@ -2563,6 +2933,9 @@ CREATE VIEW analytics.sale_note AS
  SELECT system, account, external_id, note, noted_at
    FROM billing.document_note;
 GRANT SELECT ON analytics.sale_note TO analyst;
+GRANT SELECT ON analytics.sale_note TO twezah_api;
+GRANT SELECT ON analytics.sale_note TO twezah_panel;
+GRANT SELECT ON analytics.sale_note TO twezah_worker;
 
 -- One row per synchronisation: when, how long, what came of it.
 -- sync_id: Number of the synchronisation.
@@ -2593,6 +2966,9 @@ CREATE VIEW analytics.sync AS
     (summary ->> 'points')::bigint AS points, error
    FROM billing.sync_run;
 GRANT SELECT ON analytics.sync TO analyst;
+GRANT SELECT ON analytics.sync TO twezah_api;
+GRANT SELECT ON analytics.sync TO twezah_panel;
+GRANT SELECT ON analytics.sync TO twezah_worker;
 
 -- One row per attempt of a run to synchronise: what rates of success and response times are
 -- computed from.
@@ -2631,6 +3007,9 @@ CREATE VIEW analytics.sync_attempt AS
     error
    FROM billing.sync_attempt;
 GRANT SELECT ON analytics.sync_attempt TO analyst;
+GRANT SELECT ON analytics.sync_attempt TO twezah_api;
+GRANT SELECT ON analytics.sync_attempt TO twezah_panel;
+GRANT SELECT ON analytics.sync_attempt TO twezah_worker;
 
 -- One row per member and time with a tier; before the first, the program's entry tier.
 -- member_id: Member (pseudonymous).
@@ -2642,6 +3021,9 @@ CREATE VIEW analytics.tier_history AS
     lead(valid_from) OVER (PARTITION BY member_id ORDER BY valid_from) AS valid_to
    FROM loyalty.tier_step;
 GRANT SELECT ON analytics.tier_history TO analyst;
+GRANT SELECT ON analytics.tier_history TO twezah_api;
+GRANT SELECT ON analytics.tier_history TO twezah_panel;
+GRANT SELECT ON analytics.tier_history TO twezah_worker;
 
 -- One row per webhook received: what became of it, and how long it took.
 -- event_no: Number of the event, in order of arrival.
@@ -2671,12 +3053,18 @@ CREATE VIEW analytics.webhook AS
    FROM billing.webhook_event e
      JOIN billing.webhook_endpoint p USING (endpoint_no);
 GRANT SELECT ON analytics.webhook TO analyst;
+GRANT SELECT ON analytics.webhook TO twezah_api;
+GRANT SELECT ON analytics.webhook TO twezah_panel;
+GRANT SELECT ON analytics.webhook TO twezah_worker;
 
 
 -- ==================== audit ====================
 
 -- Who did what, when, with what result: append-only and chained by hashes.
 CREATE SCHEMA audit;
+GRANT USAGE ON SCHEMA audit TO twezah_api;
+GRANT USAGE ON SCHEMA audit TO twezah_panel;
+GRANT USAGE ON SCHEMA audit TO twezah_worker;
 
 -- The audit log, append-only. Numbers have no gaps; `twezah audit verify` checks numbers and
 -- hashes. No secrets, no personal data.
@@ -2686,9 +3074,9 @@ CREATE TABLE audit.entry (
     -- When it was written, just before its transaction was committed; never earlier than the entry
     -- before.
     at timestamptz NOT NULL,
-    -- Who: a user of the operating system, schedule, webhook, operator (somebody in Prefect's UI,
-    -- by name where the login knows one), twezah (the program itself), an API key's prefix, or a
-    -- database user.
+    -- Personal data of staff. Who: a user of the operating system, schedule, webhook, operator
+    -- (somebody in Prefect's UI, by name where the login knows one), twezah (the program itself),
+    -- an API key's prefix, or a database user.
     actor text NOT NULL,
     -- What, e.g. sync, webhooks, key.create, points.adjust, settings.changed, export, member.erase.
     operation text COLLATE "C" NOT NULL,
@@ -2733,6 +3121,9 @@ CREATE TRIGGER entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON audit.en
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER entry_chained BEFORE INSERT ON audit.entry FOR EACH ROW
     EXECUTE FUNCTION audit.chain();
+GRANT SELECT ON audit.entry TO twezah_api;
+GRANT SELECT ON audit.entry TO twezah_panel;
+GRANT MAINTAIN, SELECT ON audit.entry TO twezah_worker;
 
 -- Entries of a transaction under way. Always empty for others: they join the chain before the
 -- commit.
@@ -2765,6 +3156,7 @@ CREATE UNLOGGED TABLE audit.pending (
 );
 CREATE CONSTRAINT TRIGGER pending_sealed AFTER INSERT
     ON audit.pending DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.seal();
+GRANT MAINTAIN, SELECT ON audit.pending TO twezah_worker;
 
 -- Blocks, deployments and runs in Prefect as they were seen last; what differs at the next look is
 -- recorded in audit.entry.
@@ -2781,6 +3173,7 @@ CREATE TABLE audit.seen (
     CONSTRAINT seen_pkey PRIMARY KEY (kind, name),
     CONSTRAINT seen_state_check CHECK (jsonb_typeof(state) = 'object')
 );
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON audit.seen TO twezah_worker;
 
 -- Who acts in this session, as the program said; or else the database user.
 CREATE FUNCTION audit.actor()
@@ -2893,6 +3286,33 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- Records what an erasure removed where.
+CREATE FUNCTION audit.on_certificate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('member.certificate', 'success', 'member ' || NEW.member_id,
+        jsonb_build_object('certificate_no', NEW.certificate_no, 'erased', NEW.erased,
+            'remains', NEW.remains, 'not_reached', to_jsonb(NEW.not_reached)),
+        of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records that consent was withdrawn or given again.
+CREATE FUNCTION audit.on_consent()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE WHEN NEW.given THEN 'consent.give' ELSE 'consent.withdraw' END, 'success',
+        'member ' || NEW.member_id,
+        jsonb_build_object('consent_no', NEW.consent_no, 'author', NEW.author),
+        of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
 -- Records what happens to webhook endpoints.
 CREATE FUNCTION audit.on_endpoint()
  RETURNS trigger
@@ -2936,6 +3356,20 @@ BEGIN
     SELECT count(*), jsonb_build_object('currencies', jsonb_agg(DISTINCT currency), 'first_day', min(valid_on), 'last_day', max(valid_until)), min(run_id)
     INTO many, about, run FROM changed;
     IF many > 0 THEN PERFORM audit.record('fx.load', 'success', 'exchange rates', about, of_records => many, of_run_id => run); END IF;
+    RETURN NULL;
+END $function$;
+
+-- Records that a legal hold was placed or lifted.
+CREATE FUNCTION audit.on_hold()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE WHEN NEW.lifts_no IS NULL THEN 'hold.place' ELSE 'hold.lift' END, 'success',
+        coalesce('member ' || NEW.member_id, 'everybody'),
+        jsonb_build_object('hold_no', NEW.hold_no, 'lifts_no', NEW.lifts_no, 'author', NEW.author),
+        of_records => 1, of_run_id => NEW.run_id);
     RETURN NULL;
 END $function$;
 
@@ -3078,6 +3512,8 @@ CREATE FUNCTION audit.record(of_operation text, of_status text, of_subject text,
     of_error text DEFAULT NULL, of_run_id text DEFAULT NULL)
  RETURNS void
  LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     INSERT INTO audit.pending (actor, operation, status, subject, system, account, records, points, error, run_id, details)
     VALUES (audit.actor(), of_operation, of_status, left(audit.masked(of_subject), 300), of_system, of_account, of_records, of_points,
@@ -3090,6 +3526,8 @@ $function$;
 CREATE FUNCTION audit.seal()
  RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     INSERT INTO audit.entry (actor, operation, status, subject, system, account, records, points, error, run_id, details)
@@ -3111,3 +3549,6 @@ CREATE TABLE public.schema_migration (
     applied_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT schema_migration_pkey PRIMARY KEY (name)
 );
+GRANT SELECT ON public.schema_migration TO twezah_api;
+GRANT SELECT ON public.schema_migration TO twezah_panel;
+GRANT SELECT ON public.schema_migration TO twezah_worker;

@@ -18,13 +18,13 @@ from datetime import datetime
 from typing import Any, Final
 
 import psycopg
-import zstandard
 from cryptography.fernet import Fernet, InvalidToken
 from psycopg.types.json import Jsonb
 
 from sql import audit
 from sql.db import DbConnection
 from sql.named_queries import query
+from sql.sealing import keyring
 from sql.tokens import TokenUnreadableError
 
 #: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves
@@ -184,7 +184,7 @@ def store_parameters(events: Sequence[NewEvent]) -> dict[str, Any]:
         "kinds": [event.kind for event in events],
         "headers": [Jsonb(dict(event.headers)) for event in events],
         "body_bytes": [len(event.body) for event in events],
-        "bodies": [zstandard.compress(event.body, level=1) for event in events],
+        "bodies": [keyring().pack(event.body) for event in events],
         "source_ips": [event.source_ip for event in events],
         "received_ats": [event.received_at for event in events],
     }
@@ -220,8 +220,7 @@ def claim_events(
         "busy": list(busy),
     }
     rows = connection.execute(query("webhooks", "claim"), parameters).fetchall()
-    decompress = zstandard.ZstdDecompressor().decompress
-    opened = ([*row[:9], decompress(bytes(row[9])), *row[10:]] for row in rows)
+    opened = ([*row[:9], keyring().unpack(bytes(row[9])), *row[10:]] for row in rows)
     return sorted((ClaimedEvent(*row) for row in opened), key=lambda event: event.event_no)
 
 

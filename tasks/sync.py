@@ -131,6 +131,11 @@ def _count_pages(report: RunReport, extracted: Extracted) -> None:
     _logger().info("fetched %d records on %d pages, %d calls", records, pages, len(job.calls))
     if extracted.changes:
         _logger().warning(changes_line(extracted.changes))
+    if extracted.stored_since is not None:
+        _logger().warning(
+            "only pages fetched since %s are still stored (docs/privacy.md)",
+            extracted.stored_since.isoformat(timespec="seconds"),
+        )
 
 
 def _log_loaded(loaded: Loaded) -> None:

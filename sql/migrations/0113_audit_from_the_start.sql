@@ -53,8 +53,8 @@ END $$;
 COMMENT ON COLUMN audit.entry.status IS
     'success or error; of entries before November 2026 also pending: a synchronisation began.';
 COMMENT ON COLUMN audit.entry.actor IS
-    'Who: a user of the operating system, schedule, webhook, operator (somebody in Prefect''s UI, '
-    'by name where the login knows one), twezah (the program itself), an API key''s prefix, or a '
-    'database user.';
+    'Personal data of staff. Who: a user of the operating system, schedule, webhook, operator '
+    '(somebody in Prefect''s UI, by name where the login knows one), twezah (the program itself), an '
+    'API key''s prefix, or a database user.';
 COMMENT ON COLUMN analytics.audit.status IS
     'success or error; of entries before November 2026 also pending: a synchronisation began.';

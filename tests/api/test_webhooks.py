@@ -12,11 +12,11 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-import zstandard
 
 from connectors.kit.described import test_event
 from connectors.kit.webhooks.scheme import events
 from connectors.registry import declaration
+from sql.sealing import keyring
 from tests.api.office import OLD_SECRET, SECRET, Office, blast, sale, signed
 
 
@@ -312,7 +312,7 @@ def test_business_centrals_handshake_and_notices(office: Office) -> None:
         "USING (endpoint_no) WHERE endpoint_id = %s",
         at,
     )
-    kept = zstandard.decompress(stored[0])
+    kept = keyring().unpack(stored[0])
     assert b"salesInvoices" in kept
     assert b"nobody can guess" not in kept
     assert office.attempts(at) == [

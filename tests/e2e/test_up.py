@@ -164,6 +164,8 @@ BY_HAND = [
     "test-connection",
     "adjust-points",
     "merge-members",
+    "consent",
+    "legal-hold",
     "program",
     "erase-member",
     "export",

@@ -45,6 +45,13 @@ COMMANDS = [
     ["member", "merge"],
     ["member", "unmerge"],
     ["member", "phone"],
+    ["member", "consent"],
+    ["member", "certificate"],
+    ["hold", "place"],
+    ["hold", "lift"],
+    ["hold", "list"],
+    ["key", "rotate"],
+    ["key", "status"],
 ]
 
 

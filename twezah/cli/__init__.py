@@ -16,6 +16,7 @@ from twezah.cli import (
     audit,
     backup,
     connect,
+    data_key,
     demo,
     duplicates,
     explain,
@@ -26,6 +27,7 @@ from twezah.cli import (
     member,
     password,
     points,
+    privacy,
     program,
     psql,
     service,
@@ -66,6 +68,8 @@ program.register(app)
 duplicates.register(app)
 fx.register(app)
 member.register(app)
+privacy.register(app)
+data_key.register(app)
 audit.register(app)
 export.register(app)
 service.register(app)
@@ -113,11 +117,14 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     from pydantic import ValidationError
 
     from api.exposure_check import UnsafeError
-    from settings import DatabaseNotRunning
+    from settings import DatabaseNotRunning, KeysUnusableError
     from sql.migrate import MigrationChangedError
     from twezah.stack.errors import StackError
 
-    if isinstance(error, StackError | DatabaseNotRunning | MigrationChangedError | UnsafeError):
+    ours = StackError | DatabaseNotRunning | MigrationChangedError | UnsafeError | KeysUnusableError
+    sealing = sys.modules.get("sql.sealing")
+    is_of_keys = sealing is not None and isinstance(error, sealing.KeyMissingError)
+    if is_of_keys or isinstance(error, ours):
         return str(error), ENVIRONMENT
     if isinstance(error, ValidationError) and error.title == "Settings":
         return f"A setting is wrong: {_settings_problems(error)}", USAGE
