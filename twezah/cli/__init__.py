@@ -13,6 +13,7 @@ from importlib.metadata import version
 import typer
 
 from twezah.cli import (
+    analyst,
     audit,
     backup,
     connect,
@@ -57,6 +58,7 @@ demo.register(app)
 status.register(app)
 explain.register(app)
 psql.register(app)
+analyst.register(app)
 mapping.register(app)
 backup.register(app)
 keys.register(app)
