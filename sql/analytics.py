@@ -6,8 +6,12 @@ from sql.named_queries import query
 
 def refresh(connection: DbConnection) -> str:
     """Makes all of it anew, as of one instant; says what it did in one line."""
+    connection.rollback()
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     refresh_common_texts(connection)
-    return "Texts that analysts may read were looked through"
+    connection.execute(query("analytics", "clear_months"))
+    connection.execute(query("analytics", "months"))
+    return "Sums per month and texts that analysts may read were made anew"
 
 
 def refresh_common_texts(connection: DbConnection) -> None:

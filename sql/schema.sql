@@ -1788,6 +1788,40 @@ CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 -- What was left out last: the page shows it.
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
 
+-- Sums of loyalty.movement per month of posting. Made anew by the flow refresh-analytics.
+CREATE TABLE loyalty.month_movement (
+    -- First day of the month, in the time zone of the program.
+    month date NOT NULL,
+    -- As in loyalty.movement.
+    kind text COLLATE "C" NOT NULL,
+    -- As in loyalty.movement.
+    line text NOT NULL,
+    -- Points added; negative: taken.
+    points bigint NOT NULL,
+    -- How many movements.
+    entries bigint NOT NULL,
+    CONSTRAINT month_movement_pkey PRIMARY KEY (month, kind, line)
+);
+
+-- Month-end reports that were made, append-only: a later one must begin where it ended.
+CREATE TABLE loyalty.month_report (
+    -- Number of the report.
+    report_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- First day of the month.
+    month date NOT NULL,
+    -- Points owed when the month began.
+    opening_points bigint NOT NULL,
+    -- Points owed when the month ended.
+    closing_points bigint NOT NULL,
+    -- When it was made.
+    made_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that made it.
+    run_id text NOT NULL,
+    CONSTRAINT month_report_pkey PRIMARY KEY (report_no)
+);
+CREATE TRIGGER month_report_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.month_report
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -2190,6 +2224,42 @@ CREATE VIEW loyalty.merged_member AS
           WHERE l.member_id = p.into_id AND l.into_id <> l.member_id));
 GRANT SELECT ON loyalty.merged_member TO analyst;
 
+-- Everything that moved a balance, with its line in the roll-forward.
+-- member_id: Member.
+-- posted_at: When it was posted.
+-- event_at: When the sale happened.
+-- kind: As in analytics.points_history.
+-- points: What it adds to the balance.
+-- system: Billing system of the sale; null: of no sale.
+-- account: Account at the billing system.
+-- line: earned, spent, expired or corrected; unknown: loyalty.movement_kind lacks the kind.
+CREATE VIEW loyalty.movement AS
+ SELECT h.member_id, h.posted_at, h.event_at, h.kind, h.points, h.system,
+    h.account,
+    COALESCE(
+        CASE
+            WHEN h.points > 0 THEN k.added_line
+            ELSE k.taken_line
+        END, 'unknown') AS line
+   FROM analytics.points_history h
+     LEFT JOIN loyalty.movement_kind k USING (kind);
+
+-- In which line of the roll-forward each kind of movement (analytics.points_history) counts:
+-- earned, spent, expired or corrected. A kind that is not here is shown as unknown, and no report
+-- is made until a migration enters it.
+-- kind: As in analytics.points_history.
+-- added_line: Where it counts when it adds points.
+-- taken_line: Where it counts when it takes points.
+CREATE VIEW loyalty.movement_kind AS
+ SELECT kind, added_line, taken_line
+   FROM ( VALUES ('award','earned','corrected'), ('edit','corrected','corrected'),
+       ('refund','corrected','corrected'), ('void','corrected','corrected'),
+       ('moved','corrected','corrected'), ('referral','corrected','corrected'),
+       ('duplicate','corrected','corrected'), ('adjustment','corrected','corrected'),
+       ('adjustment void','corrected','corrected'), ('expiry','expired','expired'),
+       ('redemption','spent','spent'), ('redemption reversal','spent','spent')) kinds(kind,
+       added_line, taken_line);
+
 -- Referrals between the members that earn: merges are followed.
 -- friend_id: Member who was referred.
 -- referrer_id: Member who referred them.
@@ -2506,6 +2576,38 @@ CREATE VIEW analytics.left_out_sale AS
              LEFT JOIN billing.invoice w ON w.external_id = l.by_external_id
                  AND w.account = l.by_account AND w.system = l.by_system) t;
 GRANT SELECT ON analytics.left_out_sale TO analyst;
+
+-- One row per month: points owed at its start and end, and what changed them, by the date of
+-- posting. opening + earned + spent + expired + corrected = closing. As of the last refresh.
+-- month: First day of the month, in the time zone of the program.
+-- opening_points: Points owed when it began.
+-- earned_points: Points for sales.
+-- spent_points: Points spent (negative), less what was given back.
+-- expired_points: Points that expired (negative).
+-- corrected_points: Refunds, credit notes, voids, edits, and points by hand.
+-- unknown_points: Points of kinds that the report does not know yet; not 0: tell the developers.
+-- closing_points: Points owed when it ended.
+-- entries: Movements in the month.
+CREATE VIEW analytics.liability_month AS
+ SELECT month, (closing_points - moved)::bigint AS opening_points, earned_points,
+    spent_points, expired_points, corrected_points, unknown_points,
+    closing_points::bigint AS closing_points, entries
+   FROM ( SELECT month_movement.month, sum(month_movement.points) AS moved,
+            sum(sum(month_movement.points)) OVER (ORDER BY month_movement.month) AS closing_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'earned'),
+                0::numeric)::bigint AS earned_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'spent'),
+                0::numeric)::bigint AS spent_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'expired'),
+                0::numeric)::bigint AS expired_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'corrected'),
+                0::numeric)::bigint AS corrected_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'unknown'),
+                0::numeric)::bigint AS unknown_points,
+            sum(month_movement.entries)::bigint AS entries
+           FROM loyalty.month_movement
+          GROUP BY month_movement.month) months;
+GRANT SELECT ON analytics.liability_month TO analyst;
 
 -- One row per member: tier now and balance. No phone, no name.
 -- member_id: Member (pseudonymous).

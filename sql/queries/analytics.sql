@@ -14,3 +14,14 @@ WITH common AS (
         SELECT FROM common c WHERE c.digest = t.digest)
 )
 INSERT INTO billing.common_text (digest) SELECT digest FROM common ON CONFLICT DO NOTHING
+-- name: clear_months
+-- The sums per month are made anew, in one transaction.
+DELETE FROM loyalty.month_movement
+-- name: months
+-- What moved the points owed, per month of posting.
+INSERT INTO loyalty.month_movement (month, kind, line, points, entries)
+SELECT date_trunc('month', posted_at AT TIME ZONE p.timezone)::date, kind, line,
+       sum(points)::bigint, count(*)
+FROM loyalty.movement
+CROSS JOIN (SELECT timezone FROM loyalty.program ORDER BY version DESC LIMIT 1) AS p
+GROUP BY 1, 2, 3

@@ -15,6 +15,7 @@ VIEWS = [
     "award_rule",
     "http_attempt",
     "left_out_sale",
+    "liability_month",
     "member",
     "points_history",
     "refused_correction",
@@ -32,6 +33,7 @@ VIEWS = [
 #: Views of which the books have no row.
 EMPTY = (
     "adjustment", "refused_correction", "reject", "http_attempt", "left_out_sale", "sale_note",
+    "liability_month",
     "sync_attempt",
     "tier_history", "webhook",
 )  # fmt: skip

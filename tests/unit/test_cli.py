@@ -19,6 +19,7 @@ COMMANDS = [
     ["analyst", "on"],
     ["analyst", "rotate"],
     ["analyst", "off"],
+    ["report", "month"],
     ["mapping", "try"],
     ["connect"],
     ["connection", "test"],

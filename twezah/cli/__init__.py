@@ -29,6 +29,7 @@ from twezah.cli import (
     points,
     program,
     psql,
+    report,
     service,
     status,
     sync,
@@ -70,6 +71,7 @@ fx.register(app)
 member.register(app)
 audit.register(app)
 export.register(app)
+report.register(app)
 service.register(app)
 
 
