@@ -299,6 +299,15 @@ CREATE TABLE billing.reject (
     -- correction: the record changes or takes back a sale that has points, which stay until it is
     -- accepted. record: any other.
     class text NOT NULL DEFAULT 'record',
+    -- invoice, sale, credit_note or refund, as read. This and the next three are null where the
+    -- record does not say, and of records rejected by older releases until they are tried again.
+    sale_kind text,
+    -- Currency as read; it may be why it is rejected.
+    currency text,
+    -- Total with tax as read, minor units.
+    total_minor bigint,
+    -- When the sale happened, as read.
+    issued_at timestamptz,
     CONSTRAINT reject_pkey PRIMARY KEY (reject_id),
     CONSTRAINT reject_class_check CHECK (class IN ('record', 'correction')),
     CONSTRAINT reject_first_sync_id_fkey FOREIGN KEY (first_sync_id)
@@ -2780,32 +2789,43 @@ GRANT SELECT ON analytics.refused_correction TO analyst;
 -- resolved_at: When it was accepted after all; null: open.
 -- file: File the record was in, of a file drop.
 -- record_no: Row of the file (the header is 1), or place of the record in its page, from 0.
+-- sale_kind: invoice, sale, credit_note or refund, as read. Null (also in the next columns): the
+--     record does not say.
+-- currency: ISO 4217 code, as read.
+-- total: Total with tax as read, in whole currency units.
+-- issued_at: When the sale happened, as read.
 CREATE VIEW analytics.reject AS
- SELECT reject_id, system, account, stream,
+ SELECT r.reject_id, r.system, r.account, r.stream,
         CASE
             WHEN ( SELECT billing.sees_persons() AS sees_persons)
-                OR billing.names_person(external_id) IS NOT TRUE THEN external_id
+                OR billing.names_person(r.external_id) IS NOT TRUE THEN r.external_id
             ELSE 'hidden'
         END AS external_id,
         CASE
-            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
-            ELSE billing.without_contacts(reason)
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN r.reason
+            ELSE billing.without_contacts(r.reason)
         END AS reason,
-    first_seen_at, last_seen_at, times_seen, resolved_at,
+    r.first_seen_at, r.last_seen_at, r.times_seen, r.resolved_at,
         CASE
             WHEN ( SELECT billing.sees_persons() AS sees_persons)
-                OR billing.names_person(file) IS NOT TRUE THEN file
+                OR billing.names_person(f.file) IS NOT TRUE THEN f.file
             ELSE 'hidden'
         END AS file,
-    record_no
-   FROM ( SELECT r.reject_id, r.system, r.account, r.stream, r.external_id,
-            r.reason, r.first_seen_at, r.last_seen_at, r.times_seen,
-            r.resolved_at,
-            ( SELECT (p.request -> 'params') ->> 'file'
+    r.record_no, COALESCE(r.sale_kind, i.kind) AS sale_kind,
+        CASE
+            WHEN COALESCE(r.currency, i.currency) ~ '^[A-Z]{3}$' THEN COALESCE(r.currency,
+                i.currency)
+            ELSE NULL
+        END AS currency,
+    billing.major_units(COALESCE(r.total_minor, i.total_minor), COALESCE(r.currency, i.currency))
+        AS total,
+    COALESCE(r.issued_at, i.issued_at) AS issued_at
+   FROM billing.reject r
+     LEFT JOIN billing.invoice i ON r.stream = 'awards' AND i.external_id = r.external_id
+         AND i.account = r.account AND i.system = r.system
+     CROSS JOIN LATERAL ( SELECT ( SELECT (p.request -> 'params') ->> 'file'
                    FROM billing.raw_page p
-                  WHERE p.page_id = r.page_id) AS file,
-            r.record_no
-           FROM billing.reject r) t;
+                  WHERE p.page_id = r.page_id) AS file) f;
 GRANT SELECT ON analytics.reject TO analyst;
 
 -- One row per sale, credit note or refund with the points it gave its member.
