@@ -187,7 +187,7 @@ def _checks(data: month_report.MonthData, closing: int, log: str) -> tuple[str, 
     return (
         f"All movements until now sum to {data.balance} points, which is what the ledger owes.",
         f"The members' balances at the end of the month sum to {closing} points.",
-        f"The points per system sum to {data.sale_points}, the points of sales in the roll-forward.",
+        f"The points per system sum to {data.sale_points}, that of sales in the roll-forward.",
         f"Every movement has a line; {earlier}.",
         f"Audit log: {log}.",
     )
