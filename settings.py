@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     database_role: Annotated[str, Field(pattern=r"^twezah_[a-z]+$")] | None = None
     #: How analysts log in to the ledger database, where the role cannot be given a password.
     analyst_database_url: SecretStr | None = None
+    #: A session of an analyst on the bundled database is ended when its transaction is older.
+    analyst_transaction_minutes_max: Annotated[int, Field(ge=1, le=1440)] = 60
     #: A Prefect server to use instead of starting one.
     prefect_api_url: str | None = Field(
         default=None, validation_alias=AliasChoices("PREFECT_API_URL", "prefect_api_url")

@@ -265,10 +265,10 @@ CREATE INDEX invoice_member ON billing.invoice (member_id);
 -- Finds the id of a document that a webhook names by its number.
 CREATE INDEX invoice_number ON billing.invoice (account, invoice_number, system)
     WHERE ((system IN ('custom', 'push')) AND (external_id IS DISTINCT FROM invoice_number));
-GRANT SELECT ON billing.invoice TO analyst;
 GRANT SELECT ON billing.invoice TO twezah_api;
 GRANT SELECT ON billing.invoice TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.invoice TO twezah_worker;
+GRANT SELECT (system, account, kind, member_id, currency, total_minor, subtotal_minor, tax_minor, amount_paid_minor, amount_refunded_minor, status, issued_at, updated_at, page_id, record_no, sync_id, stored_at, claimed_at) ON billing.invoice TO analyst;
 
 -- Records that could not be used, with the reason and the raw record they came from. Nothing is
 -- lost: fix the cause and they are used.
@@ -317,6 +317,15 @@ CREATE TABLE billing.reject (
     -- correction: the record changes or takes back a sale that has points, which stay until it is
     -- accepted. record: any other.
     class text NOT NULL DEFAULT 'record',
+    -- invoice, sale, credit_note or refund, as read. This and the next three are null where the
+    -- record does not say, and of records rejected by older releases until they are tried again.
+    sale_kind text,
+    -- Currency as read; it may be why it is rejected.
+    currency text,
+    -- Total with tax as read, minor units.
+    total_minor bigint,
+    -- When the sale happened, as read.
+    issued_at timestamptz,
     CONSTRAINT reject_pkey PRIMARY KEY (reject_id),
     CONSTRAINT reject_class_check CHECK (class IN ('record', 'correction')),
     CONSTRAINT reject_first_sync_id_fkey FOREIGN KEY (first_sync_id)
@@ -364,10 +373,10 @@ CREATE TABLE billing.invoice_line (
     CONSTRAINT invoice_line_pkey PRIMARY KEY (page_id, record_no, line_no),
     CONSTRAINT invoice_line_line_no_check CHECK (line_no >= 1)
 );
-GRANT SELECT ON billing.invoice_line TO analyst;
 GRANT SELECT ON billing.invoice_line TO twezah_api;
 GRANT SELECT ON billing.invoice_line TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.invoice_line TO twezah_worker;
+GRANT SELECT (page_id, record_no, line_no, quantity, unit_price, amount_minor) ON billing.invoice_line TO analyst;
 
 -- Requests sent to the billing systems within their longest limit, of all workers. Emptied by
 -- itself.
@@ -618,8 +627,8 @@ CREATE INDEX webhook_event_parked ON billing.webhook_event (endpoint_no, event_n
 CREATE INDEX webhook_event_received ON billing.webhook_event (received_at);
 GRANT INSERT ON billing.webhook_event TO twezah_api;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_event TO twezah_worker;
-GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id) ON billing.webhook_event TO twezah_api;
-GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id) ON billing.webhook_event TO twezah_panel;
+GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id, first_reason, first_failed_at, documents) ON billing.webhook_event TO twezah_api;
+GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id, first_reason, first_failed_at, documents) ON billing.webhook_event TO twezah_panel;
 
 -- Keys of the HTTP API. The key itself is shown once and not stored.
 CREATE TABLE billing.api_key (
@@ -945,6 +954,15 @@ GRANT SELECT ON billing.webhook_subscription TO twezah_api;
 GRANT SELECT ON billing.webhook_subscription TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_subscription TO twezah_worker;
 
+-- Texts that people typed (product names, reasons) and that concern three members or more: such a
+-- text is about nobody, and analysts see it. Made anew by the flow refresh-analytics.
+CREATE TABLE billing.common_text (
+    -- MD5 of the text.
+    digest uuid NOT NULL,
+    CONSTRAINT common_text_pkey PRIMARY KEY (digest)
+);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.common_text TO twezah_worker;
+
 -- How often a run has asked for the page "Billing systems" to be renewed.
 CREATE SEQUENCE billing.page_renewal;
 
@@ -1037,6 +1055,19 @@ BEGIN
     RETURN dropped;
 END $function$;
 
+-- Details of an operation, without phones and e-mail addresses in their texts.
+CREATE FUNCTION billing.json_without_contacts(said jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    -- Numbers outside of quotation marks are amounts and counts: they stay.
+    SELECT regexp_replace(regexp_replace(regexp_replace(said::text,
+        '[^[:space:]@"]+@[^[:space:]@"]+\.[[:alpha:]]+', '(masked)', 'g'),
+        '\+[ (]*[1-9]([ ().\-/]{0,3}[0-9]){7,14}', '(masked)', 'g'),
+        '"(00)?(244)?[ ]?9[1-9]([ ().\-]?[0-9]){7}"', '"(masked)"', 'g')::jsonb
+$function$;
+
 -- Adds the partitions of this month and the next, and drops those older than so many months;
 -- returns how many.
 CREATE FUNCTION billing.keep_attempt_months(months_kept integer)
@@ -1077,6 +1108,20 @@ AS $function$
         WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN round(amount_minor::numeric / 1000, 3)
         WHEN currency IN ('CLF', 'UYW') THEN round(amount_minor::numeric / 10000, 4)
         ELSE round(amount_minor::numeric / 100, 2) END
+$function$;
+
+-- Whether a number or id looks like a phone, an e-mail address or a name in two words.
+CREATE FUNCTION billing.names_person(said text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT said ~ '[^[:space:]@]+@[^[:space:]@]+\.[[:alpha:]]'
+        OR said ~ '\+[ (]*[1-9]([ ().\-/]{0,3}[0-9]){7,14}'
+        OR said ~ '(^|[^0-9])00[1-9]([ ().\-/]{0,3}[0-9]){9,14}($|[^0-9])'
+        OR said ~ '(^|[^0-9])(244[ ().\-]{0,3})?9[1-9]([ ().\-]?[0-9]){7}($|[^0-9])'
+        OR said COLLATE "default"
+           ~ '[[:upper:]][[:lower:]]{2,}([ ._-]+[[:lower:]]{1,3})?[ ._-]+[[:upper:]][[:lower:]]{2,}'
 $function$;
 
 -- An id without unseen characters, surplus or odd spaces, or the .0 of a number: as
@@ -1145,6 +1190,17 @@ BEGIN
         USING ERRCODE = 'restrict_violation';
 END $function$;
 
+-- Whether who asks may read phones, and so everything. The setting twezah.hide_persons = on hides
+-- persons from them as well; it shows nobody anything.
+CREATE FUNCTION billing.sees_persons()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT has_column_privilege('loyalty.member', 'phone', 'SELECT')
+       AND coalesce(current_setting('twezah.hide_persons', true), '') <> 'on'
+$function$;
+
 -- Takes up to so many requests from a bucket: how many were granted, or 0 and the seconds until one
 -- is.
 CREATE FUNCTION billing.take_tokens(of_subject text, wanted integer, per_second double precision,
@@ -1166,6 +1222,19 @@ BEGIN
     IF granted > 0 THEN UPDATE billing.rate_bucket SET tokens = tokens - granted WHERE subject = of_subject; END IF;
     RETURN NEXT;
 END $function$;
+
+-- A text that a program wrote, without phones and e-mail addresses in it.
+CREATE FUNCTION billing.without_contacts(said text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT regexp_replace(regexp_replace(regexp_replace(regexp_replace(said,
+        '[^[:space:]@"]+@[^[:space:]@"]+\.[[:alpha:]]+', '(masked)', 'g'),
+        '\+[ (]*[1-9]([ ().\-/]{0,3}[0-9]){7,14}', '(masked)', 'g'),
+        '(^|[^0-9])00[1-9]([ ().\-/]{0,3}[0-9]){9,14}(?![0-9])', '\1(masked)', 'g'),
+        '(^|[^0-9])(244[ ().\-]{0,3})?9[1-9]([ ().\-]?[0-9]){7}(?![0-9])', '\1(masked)', 'g')
+$function$;
 
 -- The same without overlaps: each sale's date is in one span at most.
 -- system: Billing system.
@@ -1299,10 +1368,10 @@ CREATE TRIGGER program_audited AFTER INSERT ON loyalty.program FOR EACH ROW
     EXECUTE FUNCTION audit.on_version();
 CREATE TRIGGER program_marks AFTER INSERT ON loyalty.program FOR EACH STATEMENT
     EXECUTE FUNCTION loyalty.mark_rejected_awards();
-GRANT SELECT ON loyalty.program TO analyst;
 GRANT SELECT ON loyalty.program TO twezah_api;
 GRANT SELECT ON loyalty.program TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.program TO twezah_worker;
+GRANT SELECT (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, rounding, basis, created_at, award_when, timezone, base_currency, categories, unlinked_credits, tier_policy, expiry) ON loyalty.program TO analyst;
 
 -- Tier history: a tier is in force from valid_from until the member's next row. To correct one,
 -- enter another for the same instant: the last entered counts.
@@ -1332,10 +1401,10 @@ CREATE TRIGGER member_tier_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.m
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER member_tier_marks AFTER INSERT ON loyalty.member_tier REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_tier_change();
-GRANT SELECT ON loyalty.member_tier TO analyst;
 GRANT SELECT ON loyalty.member_tier TO twezah_api;
 GRANT SELECT ON loyalty.member_tier TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_tier TO twezah_worker;
+GRANT SELECT (tier_no, member_id, tier, valid_from, recorded_at) ON loyalty.member_tier TO analyst;
 
 -- Promotions: the kind of rule is code, its parameters are here, valid in [valid_from, valid_to).
 -- The highest version that has begun speaks.
@@ -1367,10 +1436,10 @@ CREATE TRIGGER promotion_audited AFTER INSERT ON loyalty.promotion FOR EACH ROW
     EXECUTE FUNCTION audit.on_version();
 CREATE TRIGGER promotion_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.promotion
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
-GRANT SELECT ON loyalty.promotion TO analyst;
 GRANT SELECT ON loyalty.promotion TO twezah_api;
 GRANT SELECT ON loyalty.promotion TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.promotion TO twezah_worker;
+GRANT SELECT (promotion_id, version, kind, parameters, valid_from, valid_to, created_at) ON loyalty.promotion TO analyst;
 
 -- Members whose stored history changed and whose points are still to be recomputed: the work list
 -- of the award step.
@@ -1443,10 +1512,10 @@ CREATE TRIGGER award_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON lo
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER award_entry_chain AFTER INSERT ON loyalty.award_entry REFERENCING NEW TABLE
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.check_chain();
-GRANT SELECT ON loyalty.award_entry TO analyst;
 GRANT SELECT ON loyalty.award_entry TO twezah_api;
 GRANT SELECT ON loyalty.award_entry TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.award_entry TO twezah_worker;
+GRANT SELECT (system, account, member_id, entry_no, due_before, due_after, points, reason, breakdown, net_minor, currency, tier, program_version, event_at, posted_at, run_id) ON loyalty.award_entry TO analyst;
 
 -- Who brought whom, as the loyalty app tells: one referrer per friend, for ever.
 CREATE TABLE loyalty.referral (
@@ -1472,10 +1541,10 @@ CREATE TRIGGER referral_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.refe
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_referrers();
-GRANT SELECT ON loyalty.referral TO analyst;
 GRANT SELECT ON loyalty.referral TO twezah_api;
 GRANT SELECT ON loyalty.referral TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral TO twezah_worker;
+GRANT SELECT (friend_id, referrer_id, referred_at, recorded_at) ON loyalty.referral TO analyst;
 
 -- Members that are one customer: the sales of member_id count for into_id. The last row of a member
 -- counts; into itself undoes.
@@ -1510,10 +1579,10 @@ CREATE TRIGGER member_merge_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_former_owners();
-GRANT SELECT ON loyalty.member_merge TO analyst;
 GRANT SELECT ON loyalty.member_merge TO twezah_api;
 GRANT SELECT ON loyalty.member_merge TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_merge TO twezah_worker;
+GRANT SELECT (merge_no, member_id, into_id, recorded_at, run_id) ON loyalty.member_merge TO analyst;
 
 -- What sales would get from promotions with a budget, and what the budget leaves of it. Derived
 -- from the sales: it can be emptied and is made again.
@@ -1552,10 +1621,10 @@ CREATE INDEX promotion_claim_order ON loyalty.promotion_claim (promotion_id, ver
 -- Claims because of which a budget has to be divided again.
 CREATE INDEX promotion_claim_unsettled ON loyalty.promotion_claim (promotion_id, version,
     unsettled_from) WHERE (unsettled_from IS NOT NULL);
-GRANT SELECT ON loyalty.promotion_claim TO analyst;
 GRANT SELECT ON loyalty.promotion_claim TO twezah_api;
 GRANT SELECT ON loyalty.promotion_claim TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.promotion_claim TO twezah_worker;
+GRANT SELECT (promotion_id, version, member_id, system, account, issued_at, wanted, granted, unsettled_from) ON loyalty.promotion_claim TO analyst;
 
 -- Points that expired, append-only: one chain per member and instant of expiry, each entry the
 -- difference to what was posted.
@@ -1765,10 +1834,10 @@ CREATE TRIGGER program_change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
     ON loyalty.program_change FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER program_change_audited AFTER INSERT ON loyalty.program_change FOR EACH ROW
     EXECUTE FUNCTION audit.on_program_change();
-GRANT SELECT ON loyalty.program_change TO analyst;
 GRANT SELECT ON loyalty.program_change TO twezah_api;
 GRANT SELECT ON loyalty.program_change TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.program_change TO twezah_worker;
+GRANT SELECT (change_id, applied_at, run_id, versions, reaches, recomputed, members, points) ON loyalty.program_change TO analyst;
 
 -- Members whose personal data was removed, append-only. Documents that were theirs stay theirs,
 -- also when they are read again.
@@ -1863,10 +1932,10 @@ CREATE TRIGGER sale_precedence_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
     ON loyalty.sale_precedence FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER sale_precedence_audited AFTER INSERT ON loyalty.sale_precedence FOR EACH ROW
     EXECUTE FUNCTION audit.on_sale_precedence();
-GRANT SELECT ON loyalty.sale_precedence TO analyst;
 GRANT SELECT ON loyalty.sale_precedence TO twezah_api;
 GRANT SELECT ON loyalty.sale_precedence TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.sale_precedence TO twezah_worker;
+GRANT SELECT (precedence_no, systems, within_hours, valid_from, declared_at, run_id, members, points) ON loyalty.sale_precedence TO analyst;
 
 -- Documents that earn nothing now, because another system's document of the same sale counts.
 CREATE TABLE loyalty.left_out_sale (
@@ -2037,6 +2106,44 @@ CREATE TABLE loyalty.posting (
 CREATE INDEX posting_time ON loyalty.posting (posted_at);
 -- What the next run of a connection has to report.
 CREATE INDEX posting_unreported ON loyalty.posting (system, account) WHERE (NOT is_reported);
+GRANT SELECT ON loyalty.posting TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.posting TO twezah_worker;
+
+-- Sums of loyalty.movement per month of posting. Made anew by the flow refresh-analytics.
+CREATE TABLE loyalty.month_movement (
+    -- First day of the month, in the time zone of the program.
+    month date NOT NULL,
+    -- As in loyalty.movement.
+    kind text COLLATE "C" NOT NULL,
+    -- As in loyalty.movement.
+    line text NOT NULL,
+    -- Points added; negative: taken.
+    points bigint NOT NULL,
+    -- How many movements.
+    entries bigint NOT NULL,
+    CONSTRAINT month_movement_pkey PRIMARY KEY (month, kind, line)
+);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.month_movement TO twezah_worker;
+
+-- Month-end reports that were made, append-only: a later one must begin where it ended.
+CREATE TABLE loyalty.month_report (
+    -- Number of the report.
+    report_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- First day of the month.
+    month date NOT NULL,
+    -- Points owed when the month began.
+    opening_points bigint NOT NULL,
+    -- Points owed when the month ended.
+    closing_points bigint NOT NULL,
+    -- When it was made.
+    made_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that made it.
+    run_id text NOT NULL,
+    CONSTRAINT month_report_pkey PRIMARY KEY (report_no)
+);
+CREATE TRIGGER month_report_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.month_report
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.month_report TO twezah_worker;
 
 -- Refuses a void that is not exactly minus its adjustment.
 CREATE FUNCTION loyalty.check_adjustment()
@@ -2462,6 +2569,44 @@ GRANT SELECT ON loyalty.merged_member TO twezah_api;
 GRANT SELECT ON loyalty.merged_member TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.merged_member TO twezah_worker;
 
+-- Everything that moved a balance, with its line in the roll-forward.
+-- member_id: Member.
+-- posted_at: When it was posted.
+-- event_at: When the sale happened.
+-- kind: As in analytics.points_history.
+-- points: What it adds to the balance.
+-- system: Billing system of the sale; null: of no sale.
+-- account: Account at the billing system.
+-- line: earned, spent, expired or corrected; unknown: loyalty.movement_kind lacks the kind.
+CREATE VIEW loyalty.movement AS
+ SELECT h.member_id, h.posted_at, h.event_at, h.kind, h.points, h.system,
+    h.account,
+    COALESCE(
+        CASE
+            WHEN h.points > 0 THEN k.added_line
+            ELSE k.taken_line
+        END, 'unknown') AS line
+   FROM analytics.points_history h
+     LEFT JOIN loyalty.movement_kind k USING (kind);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.movement TO twezah_worker;
+
+-- In which line of the roll-forward each kind of movement (analytics.points_history) counts:
+-- earned, spent, expired or corrected. A kind that is not here is shown as unknown, and no report
+-- is made until a migration enters it.
+-- kind: As in analytics.points_history.
+-- added_line: Where it counts when it adds points.
+-- taken_line: Where it counts when it takes points.
+CREATE VIEW loyalty.movement_kind AS
+ SELECT kind, added_line, taken_line
+   FROM ( VALUES ('award','earned','corrected'), ('edit','corrected','corrected'),
+       ('refund','corrected','corrected'), ('void','corrected','corrected'),
+       ('moved','corrected','corrected'), ('referral','corrected','corrected'),
+       ('duplicate','corrected','corrected'), ('adjustment','corrected','corrected'),
+       ('adjustment void','corrected','corrected'), ('expiry','expired','expired'),
+       ('redemption','spent','spent'), ('redemption reversal','spent','spent')) kinds(kind,
+       added_line, taken_line);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.movement_kind TO twezah_worker;
+
 -- Referrals between the members that earn: merges are followed.
 -- friend_id: Member who was referred.
 -- referrer_id: Member who referred them.
@@ -2544,14 +2689,23 @@ GRANT USAGE ON SCHEMA analytics TO twezah_worker;
 -- posted_at: When it was entered.
 -- run_id: Run or command that entered it.
 CREATE VIEW analytics.adjustment AS
- SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
-    a.points, a.voids_id,
-    (EXISTS ( SELECT
-           FROM loyalty.adjustment v
-          WHERE v.voids_id = a.adjustment_id)) AS voided,
-    a.reason, a.event_at, a.posted_at, a.run_id
-   FROM loyalty.adjustment a
-     LEFT JOIN loyalty.merged_member o USING (member_id);
+ SELECT adjustment_id, member_id, points, voids_id, voided,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
+            ELSE NULL
+        END AS reason,
+    event_at, posted_at, run_id
+   FROM ( SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
+            a.points, a.voids_id,
+            (EXISTS ( SELECT
+                   FROM loyalty.adjustment v
+                  WHERE v.voids_id = a.adjustment_id)) AS voided,
+            a.reason, a.event_at, a.posted_at, a.run_id
+           FROM loyalty.adjustment a
+             LEFT JOIN loyalty.merged_member o USING (member_id)) t;
 GRANT SELECT ON analytics.adjustment TO analyst;
 GRANT SELECT ON analytics.adjustment TO twezah_api;
 GRANT SELECT ON analytics.adjustment TO twezah_panel;
@@ -2572,9 +2726,26 @@ GRANT SELECT ON analytics.adjustment TO twezah_worker;
 -- run_id: Prefect flow run, or command.
 -- details: More of it.
 CREATE VIEW analytics.audit AS
- SELECT entry_no, at, actor, operation, status, subject, system, account,
-    records, points, error, run_id, details - 'author' AS details
-   FROM audit.entry;
+ SELECT entry_no, at, actor, operation, status,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN subject
+            ELSE billing.without_contacts(subject)
+        END AS subject,
+    system, account, records, points,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN error
+            ELSE billing.without_contacts(error)
+        END AS error,
+    run_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN details
+            ELSE billing.json_without_contacts(details - 'reason')
+        END AS details
+   FROM ( SELECT entry.entry_no, entry.at, entry.actor, entry.operation,
+            entry.status, entry.subject, entry.system, entry.account,
+            entry.records, entry.points, entry.error, entry.run_id,
+            entry.details - 'author' AS details
+           FROM audit.entry) t;
 GRANT SELECT ON analytics.audit TO analyst;
 GRANT SELECT ON analytics.audit TO twezah_api;
 GRANT SELECT ON analytics.audit TO twezah_panel;
@@ -2600,13 +2771,40 @@ GRANT SELECT ON analytics.audit TO twezah_worker;
 -- posted_at: When the entry was posted.
 -- run_id: Prefect flow run that posted it.
 CREATE VIEW analytics.award AS
- SELECT e.system, e.account, e.external_id, i.invoice_number, e.member_id,
-    e.entry_no, e.reason, e.points, e.due_before, e.due_after, e.breakdown,
-    e.tier, e.currency,
-    billing.major_units(e.net_minor, e.currency) AS net_amount,
-    e.program_version, e.event_at, e.posted_at, e.run_id
-   FROM loyalty.award_entry e
-     LEFT JOIN billing.invoice i USING (external_id, account, system);
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    member_id, entry_no, reason, points, due_before, due_after, breakdown, tier,
+    currency, net_amount, program_version, event_at, posted_at, run_id
+   FROM ( SELECT e.system, e.account, e.external_id, i.invoice_number,
+            e.member_id, e.entry_no, e.reason, e.points, e.due_before,
+            e.due_after, e.breakdown, e.tier, e.currency,
+            billing.major_units(e.net_minor, e.currency) AS net_amount,
+            e.program_version, e.event_at, e.posted_at, e.run_id
+           FROM loyalty.award_entry e
+             LEFT JOIN billing.invoice i USING (external_id, account, system)) t;
 GRANT SELECT ON analytics.award TO analyst;
 GRANT SELECT ON analytics.award TO twezah_api;
 GRANT SELECT ON analytics.award TO twezah_panel;
@@ -2631,18 +2829,34 @@ GRANT SELECT ON analytics.award TO twezah_worker;
 -- posted_at: When the entry was posted.
 -- is_last: Whether it is the last entry of its chain.
 CREATE VIEW analytics.award_rule AS
- SELECT e.system, e.account, e.external_id, e.member_id, e.entry_no, r.rule,
-    p.promotion_id, p.version AS promotion_version,
-    COALESCE(NULLIF(p.parameters ->> 'title', ''), r.rule) AS title,
-    r.points, e.due_after, e.tier, e.program_version, e.event_at, e.posted_at,
-    e.entry_no = max(e.entry_no) OVER (PARTITION BY e.member_id, e.external_id, e.account,
-        e.system) AS is_last
-   FROM loyalty.award_entry e
-     CROSS JOIN LATERAL ( SELECT jsonb_each_text.key AS rule,
-            jsonb_each_text.value::bigint AS points
-           FROM jsonb_each_text(e.breakdown) jsonb_each_text(key, value)) r
-     LEFT JOIN loyalty.promotion p ON p.promotion_id = split_part(r.rule, '@', 1)
-         AND p.version::text = split_part(r.rule, '@', 2);
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+    member_id, entry_no, rule, promotion_id, promotion_version, title, points,
+    due_after, tier, program_version, event_at, posted_at, is_last
+   FROM ( SELECT e.system, e.account, e.external_id, e.member_id, e.entry_no,
+            r.rule, p.promotion_id, p.version AS promotion_version,
+            COALESCE(NULLIF(p.parameters ->> 'title', ''), r.rule) AS title,
+            r.points, e.due_after, e.tier, e.program_version, e.event_at,
+            e.posted_at,
+            e.entry_no = max(e.entry_no) OVER (PARTITION BY e.member_id, e.external_id, e.account,
+                e.system) AS is_last
+           FROM loyalty.award_entry e
+             CROSS JOIN LATERAL ( SELECT jsonb_each_text.key AS rule,
+                    jsonb_each_text.value::bigint AS points
+                   FROM jsonb_each_text(e.breakdown) jsonb_each_text(key, value)) r
+             LEFT JOIN loyalty.promotion p ON p.promotion_id = split_part(r.rule, '@', 1)
+                 AND p.version::text = split_part(r.rule, '@', 2)) t;
 GRANT SELECT ON analytics.award_rule TO analyst;
 GRANT SELECT ON analytics.award_rule TO twezah_api;
 GRANT SELECT ON analytics.award_rule TO twezah_panel;
@@ -2655,8 +2869,18 @@ GRANT SELECT ON analytics.award_rule TO twezah_worker;
 -- recorded_at: From when on it counts.
 -- run_id: Prefect flow run or command that entered it.
 CREATE VIEW analytics.consent AS
- SELECT member_id, given, reason, recorded_at, run_id
-   FROM loyalty.consent;
+ SELECT member_id, given,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
+            ELSE NULL
+        END AS reason,
+    recorded_at, run_id
+   FROM ( SELECT consent.member_id, consent.given, consent.reason,
+            consent.recorded_at, consent.run_id
+           FROM loyalty.consent) t;
 GRANT SELECT ON analytics.consent TO analyst;
 GRANT SELECT ON analytics.consent TO twezah_api;
 GRANT SELECT ON analytics.consent TO twezah_panel;
@@ -2701,19 +2925,107 @@ GRANT SELECT ON analytics.http_attempt TO twezah_worker;
 -- left_out_at: Since when it is left out.
 -- run_id: Prefect flow run that left it out.
 CREATE VIEW analytics.left_out_sale AS
- SELECT l.system, l.account, l.external_id, i.invoice_number, l.member_id,
-    i.kind, billing.major_units(l.settled_minor, i.currency) AS amount,
-    i.currency, i.issued_at, l.by_system, l.by_account, l.by_external_id,
-    w.invoice_number AS by_invoice_number, w.member_id AS by_member_id,
-    l.matched_by, l.left_out_at, l.run_id
-   FROM loyalty.left_out_sale l
-     LEFT JOIN billing.invoice i USING (external_id, account, system)
-     LEFT JOIN billing.invoice w ON w.external_id = l.by_external_id AND w.account = l.by_account
-         AND w.system = l.by_system;
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    member_id, kind, amount, currency, issued_at, by_system, by_account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(by_external_id)
+                OR by_external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.by_external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN by_external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.by_external_id AND i.account = t.by_account
+                  AND i.system = t.by_system), 'hidden')
+        END AS by_external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(by_invoice_number)
+                OR by_invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.by_invoice_number,
+                  '[^0-9]', '', 'g'), "right"(m.phone,
+                  8)) > 0))) IS NOT TRUE THEN by_invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.by_external_id AND i.account = t.by_account
+                  AND i.system = t.by_system), 'hidden')
+        END AS by_invoice_number,
+    by_member_id, matched_by, left_out_at, run_id
+   FROM ( SELECT l.system, l.account, l.external_id, i.invoice_number,
+            l.member_id, i.kind,
+            billing.major_units(l.settled_minor, i.currency) AS amount,
+            i.currency, i.issued_at, l.by_system, l.by_account, l.by_external_id,
+            w.invoice_number AS by_invoice_number, w.member_id AS by_member_id,
+            l.matched_by, l.left_out_at, l.run_id
+           FROM loyalty.left_out_sale l
+             LEFT JOIN billing.invoice i USING (external_id, account, system)
+             LEFT JOIN billing.invoice w ON w.external_id = l.by_external_id
+                 AND w.account = l.by_account AND w.system = l.by_system) t;
 GRANT SELECT ON analytics.left_out_sale TO analyst;
 GRANT SELECT ON analytics.left_out_sale TO twezah_api;
 GRANT SELECT ON analytics.left_out_sale TO twezah_panel;
 GRANT SELECT ON analytics.left_out_sale TO twezah_worker;
+
+-- One row per month: points owed at its start and end, and what changed them, by the date of
+-- posting. opening + earned + spent + expired + corrected = closing. As of the last refresh.
+-- month: First day of the month, in the time zone of the program.
+-- opening_points: Points owed when it began.
+-- earned_points: Points for sales.
+-- spent_points: Points spent (negative), less what was given back.
+-- expired_points: Points that expired (negative).
+-- corrected_points: Refunds, credit notes, voids, edits, and points by hand.
+-- unknown_points: Points of kinds that the report does not know yet; not 0: tell the developers.
+-- closing_points: Points owed when it ended.
+-- entries: Movements in the month.
+CREATE VIEW analytics.liability_month AS
+ SELECT month, (closing_points - moved)::bigint AS opening_points, earned_points,
+    spent_points, expired_points, corrected_points, unknown_points,
+    closing_points::bigint AS closing_points, entries
+   FROM ( SELECT month_movement.month, sum(month_movement.points) AS moved,
+            sum(sum(month_movement.points)) OVER (ORDER BY month_movement.month) AS closing_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'earned'),
+                0::numeric)::bigint AS earned_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'spent'),
+                0::numeric)::bigint AS spent_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'expired'),
+                0::numeric)::bigint AS expired_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'corrected'),
+                0::numeric)::bigint AS corrected_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'unknown'),
+                0::numeric)::bigint AS unknown_points,
+            sum(month_movement.entries)::bigint AS entries
+           FROM loyalty.month_movement
+          GROUP BY month_movement.month) months;
+GRANT SELECT ON analytics.liability_month TO analyst;
+GRANT SELECT ON analytics.liability_month TO twezah_api;
+GRANT SELECT ON analytics.liability_month TO twezah_panel;
+GRANT SELECT ON analytics.liability_month TO twezah_worker;
 
 -- One row per member: tier now and balance. No phone, no name.
 -- member_id: Member (pseudonymous).
@@ -2756,27 +3068,55 @@ GRANT SELECT ON analytics.member TO twezah_worker;
 -- entry_no: Position in the chain of the sale.
 -- run_id: Run or command that posted it.
 CREATE VIEW analytics.points_history AS
- SELECT member_id, posted_at, event_at, kind, points,
-    sum(points) OVER (PARTITION BY member_id ORDER BY posted_at, kind, system, account,
-        external_id, entry_no ROWS UNBOUNDED PRECEDING)::bigint AS balance_points,
-    reason, system, account, external_id, entry_no, run_id
-   FROM ( SELECT e.member_id, e.posted_at, e.event_at, e.reason AS kind,
-            e.points, NULL AS reason, e.system, e.account, e.external_id,
-            e.entry_no, e.run_id
-           FROM loyalty.award_entry e
-        UNION ALL
-         SELECT a.member_id, a.posted_at, a.event_at,
-                CASE
-                    WHEN a.voids_id IS NULL THEN 'adjustment'
-                    ELSE 'adjustment void'
-                END AS "case",
-            a.points, a.reason, NULL, NULL,
-            a.adjustment_id::text AS adjustment_id, NULL, a.run_id
-           FROM analytics.adjustment a
-        UNION ALL
-         SELECT x.member_id, x.posted_at, x.expires_at, 'expiry', x.points,
-            NULL, NULL, NULL, NULL, x.entry_no, x.run_id
-           FROM loyalty.expiry_entry x) posted;
+ SELECT member_id, posted_at, event_at, kind, points, balance_points,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
+            ELSE NULL
+        END AS reason,
+    system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+    entry_no, run_id
+   FROM ( SELECT posted.member_id, posted.posted_at, posted.event_at,
+            posted.kind, posted.points,
+            sum(posted.points) OVER (PARTITION BY posted.member_id ORDER BY posted.posted_at,
+                posted.kind, posted.system, posted.account, posted.external_id,
+                posted.entry_no ROWS UNBOUNDED PRECEDING)::bigint AS balance_points,
+            posted.reason, posted.system, posted.account, posted.external_id,
+            posted.entry_no, posted.run_id
+           FROM ( SELECT e.member_id, e.posted_at, e.event_at, e.reason AS kind,
+                    e.points, NULL AS reason, e.system, e.account,
+                    e.external_id, e.entry_no, e.run_id
+                   FROM loyalty.award_entry e
+                UNION ALL
+                 SELECT a.member_id, a.posted_at, a.event_at,
+                        CASE
+                            WHEN a.voids_id IS NULL THEN 'adjustment'
+                            ELSE 'adjustment void'
+                        END AS "case",
+                    a.points, a.reason, NULL AS text, NULL AS text,
+                    a.adjustment_id::text AS adjustment_id,
+                    NULL AS int4, a.run_id
+                   FROM analytics.adjustment a
+                UNION ALL
+                 SELECT x.member_id, x.posted_at, x.expires_at,
+                    'expiry' AS text, x.points, NULL AS text,
+                    NULL AS text, NULL AS text, NULL AS text,
+                    x.entry_no, x.run_id
+                   FROM loyalty.expiry_entry x) posted) t;
 GRANT SELECT ON analytics.points_history TO analyst;
 GRANT SELECT ON analytics.points_history TO twezah_api;
 GRANT SELECT ON analytics.points_history TO twezah_panel;
@@ -2795,6 +3135,9 @@ CREATE VIEW analytics.posting AS
  SELECT posting_no, system, account, run_id, entries, points, posted_at
    FROM loyalty.posting;
 GRANT SELECT ON analytics.posting TO analyst;
+GRANT SELECT ON analytics.posting TO twezah_api;
+GRANT SELECT ON analytics.posting TO twezah_panel;
+GRANT SELECT ON analytics.posting TO twezah_worker;
 
 -- Records that would have taken points back or changed a sale in the ledger, and could not be used:
 -- the old points stand.
@@ -2813,18 +3156,56 @@ GRANT SELECT ON analytics.posting TO analyst;
 -- times_seen: How often it was refused.
 -- resolved_at: When it was accepted after all; null: open.
 CREATE VIEW analytics.refused_correction AS
- SELECT r.reject_id, r.system, r.account, r.stream, r.external_id,
-    i.invoice_number, i.member_id, r.reason,
+ SELECT reject_id, system, account, stream,
         CASE
-            WHEN i.external_id IS NOT NULL THEN billing.points_of(r.system, r.account,
-                r.external_id)
-            ELSE NULL
-        END AS points_at_stake,
-    r.first_seen_at, r.last_seen_at, r.times_seen, r.resolved_at
-   FROM billing.reject r
-     LEFT JOIN billing.invoice i ON i.external_id = r.external_id AND i.account = r.account
-         AND i.system = r.system
-  WHERE r.class = 'correction';
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    member_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            ELSE billing.without_contacts(reason)
+        END AS reason,
+    points_at_stake, first_seen_at, last_seen_at, times_seen, resolved_at
+   FROM ( SELECT r.reject_id, r.system, r.account, r.stream, r.external_id,
+            i.invoice_number, i.member_id, r.reason,
+                CASE
+                    WHEN i.external_id IS NOT NULL THEN ( SELECT COALESCE(sum(e.points),
+                        0::numeric)::bigint AS "coalesce"
+                       FROM billing.invoice s
+                         LEFT JOIN loyalty.merged_member o ON o.member_id = s.member_id
+                         JOIN loyalty.award_entry e ON (e.member_id = s.member_id
+                             OR e.member_id = o.owner_id) AND e.external_id = s.external_id
+                             AND e.account = s.account AND e.system = s.system
+                      WHERE s.external_id = r.external_id AND s.account = r.account
+                          AND s.system = r.system)
+                    ELSE NULL
+                END AS points_at_stake,
+            r.first_seen_at, r.last_seen_at, r.times_seen, r.resolved_at
+           FROM billing.reject r
+             LEFT JOIN billing.invoice i ON i.external_id = r.external_id AND i.account = r.account
+                 AND i.system = r.system
+          WHERE r.class = 'correction') t;
 GRANT SELECT ON analytics.refused_correction TO analyst;
 GRANT SELECT ON analytics.refused_correction TO twezah_api;
 GRANT SELECT ON analytics.refused_correction TO twezah_panel;
@@ -2843,14 +3224,43 @@ GRANT SELECT ON analytics.refused_correction TO twezah_worker;
 -- resolved_at: When it was accepted after all; null: open.
 -- file: File the record was in, of a file drop.
 -- record_no: Row of the file (the header is 1), or place of the record in its page, from 0.
+-- sale_kind: invoice, sale, credit_note or refund, as read. Null (also in the next columns): the
+--     record does not say.
+-- currency: ISO 4217 code, as read.
+-- total: Total with tax as read, in whole currency units.
+-- issued_at: When the sale happened, as read.
 CREATE VIEW analytics.reject AS
- SELECT reject_id, system, account, stream, external_id, reason, first_seen_at,
-    last_seen_at, times_seen, resolved_at,
-    ( SELECT (p.request -> 'params') ->> 'file'
-           FROM billing.raw_page p
-          WHERE p.page_id = r.page_id) AS file,
-    record_no
-   FROM billing.reject r;
+ SELECT r.reject_id, r.system, r.account, r.stream,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR billing.names_person(r.external_id) IS NOT TRUE THEN r.external_id
+            ELSE 'hidden'
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN r.reason
+            ELSE billing.without_contacts(r.reason)
+        END AS reason,
+    r.first_seen_at, r.last_seen_at, r.times_seen, r.resolved_at,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR billing.names_person(f.file) IS NOT TRUE THEN f.file
+            ELSE 'hidden'
+        END AS file,
+    r.record_no, COALESCE(r.sale_kind, i.kind) AS sale_kind,
+        CASE
+            WHEN COALESCE(r.currency, i.currency) ~ '^[A-Z]{3}$' THEN COALESCE(r.currency,
+                i.currency)
+            ELSE NULL
+        END AS currency,
+    billing.major_units(COALESCE(r.total_minor, i.total_minor), COALESCE(r.currency, i.currency))
+        AS total,
+    COALESCE(r.issued_at, i.issued_at) AS issued_at
+   FROM billing.reject r
+     LEFT JOIN billing.invoice i ON r.stream = 'awards' AND i.external_id = r.external_id
+         AND i.account = r.account AND i.system = r.system
+     CROSS JOIN LATERAL ( SELECT ( SELECT (p.request -> 'params') ->> 'file'
+                   FROM billing.raw_page p
+                  WHERE p.page_id = r.page_id) AS file) f;
 GRANT SELECT ON analytics.reject TO analyst;
 GRANT SELECT ON analytics.reject TO twezah_api;
 GRANT SELECT ON analytics.reject TO twezah_panel;
@@ -2875,21 +3285,50 @@ GRANT SELECT ON analytics.reject TO twezah_worker;
 -- updated_at: Last change at the vendor.
 -- stored_at: When this version reached us.
 CREATE VIEW analytics.sale AS
- SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
-    COALESCE(o.owner_id, i.member_id) AS member_id, i.currency,
-    billing.major_units(i.total_minor, i.currency) AS total,
-    billing.major_units(i.subtotal_minor, i.currency) AS subtotal,
-    billing.major_units(i.tax_minor, i.currency) AS tax,
-    billing.major_units(i.amount_refunded_minor, i.currency) AS refunded,
-    COALESCE(p.points, 0::numeric)::bigint AS points,
-    COALESCE(p.entries, 0::bigint)::integer AS entries, i.issued_at,
-    i.updated_at, i.stored_at
-   FROM billing.invoice i
-     LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
-     LEFT JOIN LATERAL ( SELECT sum(e.points) AS points, count(*) AS entries
-           FROM loyalty.award_entry e
-          WHERE e.member_id = COALESCE(o.owner_id, i.member_id) AND e.external_id = i.external_id
-              AND e.account = i.account AND e.system = i.system) p ON true;
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    kind, status, member_id, currency, total, subtotal, tax, refunded, points,
+    entries, issued_at, updated_at, stored_at
+   FROM ( SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind,
+            i.status, COALESCE(o.owner_id, i.member_id) AS member_id, i.currency,
+            billing.major_units(i.total_minor, i.currency) AS total,
+            billing.major_units(i.subtotal_minor, i.currency) AS subtotal,
+            billing.major_units(i.tax_minor, i.currency) AS tax,
+            billing.major_units(i.amount_refunded_minor, i.currency) AS refunded,
+            COALESCE(p.points, 0::numeric)::bigint AS points,
+            COALESCE(p.entries, 0::bigint)::integer AS entries, i.issued_at,
+            i.updated_at, i.stored_at
+           FROM billing.invoice i
+             LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
+             LEFT JOIN LATERAL ( SELECT sum(e.points) AS points,
+                    count(*) AS entries
+                   FROM loyalty.award_entry e
+                  WHERE e.member_id = COALESCE(o.owner_id, i.member_id)
+                      AND e.external_id = i.external_id AND e.account = i.account
+                      AND e.system = i.system) p ON true) t;
 GRANT SELECT ON analytics.sale TO analyst;
 GRANT SELECT ON analytics.sale TO twezah_api;
 GRANT SELECT ON analytics.sale TO twezah_panel;
@@ -2912,11 +3351,54 @@ GRANT SELECT ON analytics.sale TO twezah_worker;
 -- currency: ISO 4217 code.
 -- amount: Amount of the line in whole currency units; negative for a discount.
 CREATE VIEW analytics.sale_line AS
- SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
-    i.member_id, i.issued_at, l.line_no, l.sku, l.name, l.quantity, l.unit_price,
-    i.currency, billing.major_units(l.amount_minor, i.currency) AS amount
-   FROM billing.invoice_line l
-     JOIN billing.invoice i USING (page_id, record_no);
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    kind, status, member_id, issued_at, line_no,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) OR (billing.names_person(sku)
+                OR sku ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.sku, '[^0-9]', '', 'g'),
+                  "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN sku
+            ELSE 'hidden'
+        END AS sku,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN name
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.name)::uuid)) THEN billing.without_contacts(name)
+            ELSE NULL
+        END AS name,
+    quantity, unit_price, currency, amount
+   FROM ( SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind,
+            i.status, i.member_id, i.issued_at, l.line_no, l.sku, l.name,
+            l.quantity, l.unit_price, i.currency,
+            billing.major_units(l.amount_minor, i.currency) AS amount
+           FROM billing.invoice_line l
+             JOIN billing.invoice i USING (page_id, record_no)) t;
 GRANT SELECT ON analytics.sale_line TO analyst;
 GRANT SELECT ON analytics.sale_line TO twezah_api;
 GRANT SELECT ON analytics.sale_line TO twezah_panel;
@@ -2930,8 +3412,24 @@ GRANT SELECT ON analytics.sale_line TO twezah_worker;
 -- note: What was read otherwise, in one line.
 -- noted_at: When it was read so last.
 CREATE VIEW analytics.sale_note AS
- SELECT system, account, external_id, note, noted_at
-   FROM billing.document_note;
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR billing.names_person(external_id) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN note
+            ELSE billing.without_contacts(note)
+        END AS note,
+    noted_at
+   FROM ( SELECT document_note.system, document_note.account,
+            document_note.external_id, document_note.note,
+            document_note.noted_at
+           FROM billing.document_note) t;
 GRANT SELECT ON analytics.sale_note TO analyst;
 GRANT SELECT ON analytics.sale_note TO twezah_api;
 GRANT SELECT ON analytics.sale_note TO twezah_panel;
@@ -2957,14 +3455,25 @@ GRANT SELECT ON analytics.sale_note TO twezah_worker;
 -- error: Why it failed.
 CREATE VIEW analytics.sync AS
  SELECT sync_id, system, account, source, state, run_id, started_at, finished_at,
-    EXTRACT(epoch FROM finished_at - started_at)::numeric(12,3) AS seconds,
-    (summary ->> 'fetched')::bigint AS fetched_records,
-    (summary ->> 'new')::bigint AS new_sales,
-    (summary ->> 'changed')::bigint AS changed_sales,
-    (summary ->> 'rejected')::bigint AS rejected_records,
-    (summary ->> 'entries')::bigint AS entries,
-    (summary ->> 'points')::bigint AS points, error
-   FROM billing.sync_run;
+    seconds, fetched_records, new_sales, changed_sales, rejected_records,
+    entries, points,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN error
+            ELSE billing.without_contacts(error)
+        END AS error
+   FROM ( SELECT sync_run.sync_id, sync_run.system, sync_run.account,
+            sync_run.source, sync_run.state, sync_run.run_id,
+            sync_run.started_at, sync_run.finished_at,
+            EXTRACT(epoch FROM sync_run.finished_at - sync_run.started_at)::numeric(12,3)
+                AS seconds,
+            (sync_run.summary ->> 'fetched')::bigint AS fetched_records,
+            (sync_run.summary ->> 'new')::bigint AS new_sales,
+            (sync_run.summary ->> 'changed')::bigint AS changed_sales,
+            (sync_run.summary ->> 'rejected')::bigint AS rejected_records,
+            (sync_run.summary ->> 'entries')::bigint AS entries,
+            (sync_run.summary ->> 'points')::bigint AS points,
+            sync_run.error
+           FROM billing.sync_run) t;
 GRANT SELECT ON analytics.sync TO analyst;
 GRANT SELECT ON analytics.sync TO twezah_api;
 GRANT SELECT ON analytics.sync TO twezah_panel;
@@ -2998,14 +3507,29 @@ GRANT SELECT ON analytics.sync TO twezah_worker;
 -- error: Why it did not succeed.
 CREATE VIEW analytics.sync_attempt AS
  SELECT attempt_no, run_id, connection, system, account, kind, outcome,
-    started_at, finished_at,
-    EXTRACT(epoch FROM finished_at - started_at)::numeric(12,3) AS seconds,
-    sync_id, records, new_sales, changed_sales, rejected, entries, points, calls,
-    failed_calls, throttled,
-    response_ms[(cardinality(response_ms) + 1) / 2] AS response_ms_p50,
-    response_ms[ceil(cardinality(response_ms)::numeric * 0.95)::integer] AS response_ms_p95,
-    error
-   FROM billing.sync_attempt;
+    started_at, finished_at, seconds, sync_id, records, new_sales, changed_sales,
+    rejected, entries, points, calls, failed_calls, throttled, response_ms_p50,
+    response_ms_p95,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN error
+            ELSE billing.without_contacts(error)
+        END AS error
+   FROM ( SELECT sync_attempt.attempt_no, sync_attempt.run_id,
+            sync_attempt.connection, sync_attempt.system, sync_attempt.account,
+            sync_attempt.kind, sync_attempt.outcome, sync_attempt.started_at,
+            sync_attempt.finished_at,
+            EXTRACT(epoch FROM sync_attempt.finished_at - sync_attempt.started_at)::numeric(12,3)
+                AS seconds,
+            sync_attempt.sync_id, sync_attempt.records, sync_attempt.new_sales,
+            sync_attempt.changed_sales, sync_attempt.rejected,
+            sync_attempt.entries, sync_attempt.points, sync_attempt.calls,
+            sync_attempt.failed_calls, sync_attempt.throttled,
+            sync_attempt.response_ms[(cardinality(sync_attempt.response_ms) + 1) / 2]
+                AS response_ms_p50,
+            sync_attempt.response_ms[ceil(cardinality(sync_attempt.response_ms)::numeric * 0.95)::integer]
+                AS response_ms_p95,
+            sync_attempt.error
+           FROM billing.sync_attempt) t;
 GRANT SELECT ON analytics.sync_attempt TO analyst;
 GRANT SELECT ON analytics.sync_attempt TO twezah_api;
 GRANT SELECT ON analytics.sync_attempt TO twezah_panel;
@@ -3045,13 +3569,26 @@ GRANT SELECT ON analytics.tier_history TO twezah_worker;
 -- first_failed_at: When that was.
 -- documents: How many documents it brought or changed.
 CREATE VIEW analytics.webhook AS
- SELECT e.event_no, p.system, p.connection, p.account, e.kind, e.state,
-    e.attempts, e.received_at, e.next_attempt_at, e.finished_at,
-    EXTRACT(epoch FROM e.finished_at - e.received_at)::numeric(12,3) AS seconds,
-    e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes, e.first_reason,
-    e.first_failed_at, cardinality(e.documents) AS documents
-   FROM billing.webhook_event e
-     JOIN billing.webhook_endpoint p USING (endpoint_no);
+ SELECT event_no, system, connection, account, kind, state, attempts,
+    received_at, next_attempt_at, finished_at, seconds,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            ELSE billing.without_contacts(reason)
+        END AS reason,
+    sync_id, run_id, size_bytes,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN first_reason
+            ELSE billing.without_contacts(first_reason)
+        END AS first_reason,
+    first_failed_at, documents
+   FROM ( SELECT e.event_no, p.system, p.connection, p.account, e.kind, e.state,
+            e.attempts, e.received_at, e.next_attempt_at, e.finished_at,
+            EXTRACT(epoch FROM e.finished_at - e.received_at)::numeric(12,3) AS seconds,
+            e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes,
+            e.first_reason, e.first_failed_at,
+            cardinality(e.documents) AS documents
+           FROM billing.webhook_event e
+             JOIN billing.webhook_endpoint p USING (endpoint_no)) t;
 GRANT SELECT ON analytics.webhook TO analyst;
 GRANT SELECT ON analytics.webhook TO twezah_api;
 GRANT SELECT ON analytics.webhook TO twezah_panel;

@@ -190,6 +190,7 @@ SCHEDULES = (
     }
     | dict.fromkeys(("audit-log", "check-alerts"), "[('look', True)]")
     | {"evaluate-tiers": "[('daily', True)]", "maintenance": "[('weekly', True)]"}
+    | {"refresh-analytics": "[('hourly', True)]", "month-end": "[('monthly', True)]"}
 )
 
 

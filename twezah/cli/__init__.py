@@ -13,6 +13,7 @@ from importlib.metadata import version
 import typer
 
 from twezah.cli import (
+    analyst,
     audit,
     backup,
     connect,
@@ -30,6 +31,7 @@ from twezah.cli import (
     privacy,
     program,
     psql,
+    report,
     service,
     status,
     sync,
@@ -59,6 +61,7 @@ demo.register(app)
 status.register(app)
 explain.register(app)
 psql.register(app)
+analyst.register(app)
 mapping.register(app)
 backup.register(app)
 keys.register(app)
@@ -72,6 +75,7 @@ privacy.register(app)
 data_key.register(app)
 audit.register(app)
 export.register(app)
+report.register(app)
 service.register(app)
 
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from settings import DatabaseNotRunning, Settings, settings
-from sql import standby
+from sql import analyst_role, standby
 from sql.db import connect
 from sql.standby import Standby
 from tasks.actor import OPERATOR
@@ -242,8 +242,22 @@ class Caretaker:
             again = f"it is tried again in {ROUND_SECONDS:.0f} s"
             self._report.say(f"Looking after Prefect failed: {reason(error)} - {again}.")
             return
+        self._end_overlong_analysts()
         if self._options.announce:
             self._announced = keep_webhooks_connected(self._own, self._announced, self._report.say)
+
+    def _end_overlong_analysts(self) -> None:
+        if not self._own.is_embedded:
+            return
+        minutes = self._own.analyst_transaction_minutes_max
+        try:
+            with connect(self._own.dsn()) as connection:
+                count = analyst_role.end_overlong(connection, minutes)
+        except Exception as error:  # noqa: BLE001 - the database may be restarting
+            sys.stderr.write(f"Sessions of analysts: {reason(error)}\n")
+            return
+        if count:
+            self._report.say(f"{count} queries of analysts ran over {minutes} minutes: ended.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

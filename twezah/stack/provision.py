@@ -21,7 +21,7 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
@@ -141,12 +141,18 @@ def _concurrency(limit: Mapping[str, Any]) -> ConcurrencyOptions:
 def _schedules(spec: dict[str, Any]) -> list[DeploymentScheduleCreate]:
     return [
         DeploymentScheduleCreate(
-            schedule=IntervalSchedule(interval=timedelta(seconds=entry["interval"])),
+            schedule=_schedule(entry),
             active=entry["active"],
             slug=entry["slug"],
         )
         for entry in spec["schedules"]
     ]
+
+
+def _schedule(entry: dict[str, Any]) -> IntervalSchedule | CronSchedule:
+    if "cron" in entry:  # by the calendar, e.g. on the first of each month
+        return CronSchedule(cron=entry["cron"], timezone=entry["timezone"])
+    return IntervalSchedule(interval=timedelta(seconds=entry["interval"]))
 
 
 def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
