@@ -965,6 +965,7 @@ GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.common_text TO twezah_
 
 -- How often a run has asked for the page "Billing systems" to be renewed.
 CREATE SEQUENCE billing.page_renewal;
+GRANT SELECT, USAGE ON SEQUENCE billing.page_renewal TO twezah_worker;
 
 -- The partition of http_attempt for the month of a day (UTC), unless it is there.
 CREATE FUNCTION billing.add_attempt_month(of_month date)

@@ -1,6 +1,7 @@
 -- What the roles (0103) may do with tables, views and sequences that are newer than they.
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA billing, loyalty TO twezah_worker;
-GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA billing, loyalty TO twezah_worker;
+-- (Who may insert into a table may use the sequences of its columns.)
+GRANT USAGE, SELECT ON SEQUENCE billing.page_renewal TO twezah_worker;
 DO $$
 BEGIN
     IF current_setting('server_version_num')::integer >= 170000 THEN

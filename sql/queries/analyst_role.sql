@@ -15,18 +15,23 @@ WHERE m.member = 'analyst'::regrole
 -- name: close_side_doors
 -- What PostgreSQL lets everybody do and an analyst has no use for: temporary tables and functions,
 -- large objects (both fill the disk), locks and log entries that our own runs would wait for or
--- carry. Superusers keep all of it.
+-- carry. Superusers keep all of it, and the roles of our own processes (0103) what they use.
 DO $$
 DECLARE
+    ours text := 'twezah_api, twezah_worker, twezah_panel';
     door record;
 BEGIN
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %%I TO %%s', current_database(), ours);
     EXECUTE format('REVOKE TEMPORARY ON DATABASE %%I FROM PUBLIC', current_database());
     FOR door IN
-        SELECT oid::regprocedure AS signature FROM pg_proc
+        SELECT oid::regprocedure AS signature, proname FROM pg_proc
         WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f'
           AND (proname ~ '^(pg_advisory|pg_try_advisory|lo_|lowrite|loread)'
                OR proname IN ('pg_logical_emit_message', 'pg_notify'))
     LOOP
+        IF door.proname ~ '^pg_(advisory|try_advisory|notify)' THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %%s TO %%s', door.signature, ours);
+        END IF;
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %%s FROM PUBLIC', door.signature);
     END LOOP;
     FOR door IN

@@ -27,6 +27,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from connectors.kit.errors import block_name
 from settings import PROJECT_ROOT, settings
+from twezah.stack import roles
 from twezah.stack.flow_descriptions import (
     Descriptions,
     describe,
@@ -275,7 +276,7 @@ def renew_pages() -> None:
     from panel.pages.refresh import refresh
 
     try:
-        refresh(settings(), charts=False)
+        refresh(roles.with_role(settings(), roles.PANEL), charts=False)
     except Exception as error:  # noqa: BLE001 - a page is no reason not to start
         sys.stderr.write(f"the pages were not renewed: {type(error).__name__}\n")
 

@@ -12,6 +12,7 @@ from twezah.stack.errors import DatabaseFailed
 # For an annotation only: starting a command should not wait for the database driver.
 if TYPE_CHECKING:
     import psycopg
+
 #: The role of each kind of process.
 API: Final = "twezah_api"
 WORKER: Final = "twezah_worker"
@@ -21,8 +22,16 @@ ROLES: Final = (API, WORKER, PANEL)
 
 def role_environment(settings: Settings, role: str) -> dict[str, str]:
     """The variable that gives a process its role; empty where roles are not used."""
-    is_used = settings.is_embedded or settings.database_roles
-    return {"TWEZAH_DATABASE_ROLE": role} if is_used else {}
+    return {"TWEZAH_DATABASE_ROLE": role} if _are_used(settings) else {}
+
+
+def with_role(settings: Settings, role: str) -> Settings:
+    """The settings with which a part of a process works in that role, where roles are used."""
+    return settings.model_copy(update={"database_role": role}) if _are_used(settings) else settings
+
+
+def _are_used(settings: Settings) -> bool:
+    return settings.is_embedded or settings.database_roles
 
 
 def prepare(settings: Settings, dsn: str) -> None:
@@ -34,7 +43,7 @@ def prepare(settings: Settings, dsn: str) -> None:
     import psycopg
     from psycopg import sql
 
-    if not settings.is_embedded and not settings.database_roles:
+    if not _are_used(settings):
         return
     with psycopg.connect(dsn, autocommit=True) as connection:
         for role in ROLES:

@@ -245,13 +245,10 @@ class Stack:
 
     def _start_others(self) -> None:
         installation = self.settings
-        # (With simulated systems, the caretaker connects their webhooks: it keeps the owner's rights.)
-        panel = {} if self.simulator else roles.role_environment(installation, roles.PANEL)
+        # The caretaker makes addresses and secrets of webhooks and ends sessions of analysts: it has
+        # the owner's rights, and takes few only to make pages (`provision.renew_pages`).
         self._caretaker = self._add(
-            "caretaker",
-            self._caretaker_command(),
-            installation.child_environment() | panel,
-            reports=True,
+            "caretaker", self._caretaker_command(), installation.child_environment(), reports=True
         )
         if self.simulator:
             command = commands.simulator_command(installation, self.evolve_every_seconds)
