@@ -94,7 +94,8 @@ SELECT e.event_no, e.connection, e.received_at, e.kind, e.state, e.attempts, e.r
        (SELECT coalesce(sum(a.points), 0)::bigint FROM loyalty.award_entry a
         WHERE a.external_id = ANY(e.documents) AND a.system = e.system
           AND a.account = coalesce(s.account, e.account, a.account))
-FROM (SELECT w.*, p.connection, p.system, p.account
+FROM (SELECT w.event_no, w.received_at, w.kind, w.state, w.attempts, w.reason, w.first_reason,
+             w.documents, w.sync_id, p.connection, p.system, p.account
       FROM billing.webhook_event w JOIN billing.webhook_endpoint p USING (endpoint_no)
       WHERE w.event_no > %(after)s
         AND (%(state)s::text IS NULL OR w.state = %(state)s)

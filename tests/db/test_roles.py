@@ -1,6 +1,7 @@
 """Each role of the database can do its work, and nothing else."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -9,13 +10,14 @@ import pytest
 from loyalty.corrections import Adjustment, Decision
 from panel.pages import refresh
 from settings import Settings
-from sql import consent, holds, ledger, retention, webhooks
+from sql import analyst_role, consent, holds, ledger, retention, webhooks
 from sql import panel_pages as pages
 from sql.corrections import adjust, merge
 from sql.db import connect, engine
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.erasure import erase
 from sql.maintenance import analyze, sizes
+from sql.page_renewals import renew_together
 from tests.support.books import NOON, OTHER_PHONE, Books, invoice, line
 from twezah.stack import roles
 from twezah.stack.errors import DatabaseFailed
@@ -152,6 +154,43 @@ def test_the_worker_may_use_every_table_of_the_books(sold: Books) -> None:
     ) == []  # fmt: skip
 
 
+def test_a_new_view_or_sequence_says_who_may_use_it(sold: Books) -> None:
+    """Views of `analytics` are for all roles, sequences without a column for the worker."""
+    assert sold.rows(
+        "SELECT r.rolname::text, c.oid::regclass::text FROM pg_class c"
+        " JOIN pg_roles r ON r.rolname IN ('twezah_api', 'twezah_worker', 'twezah_panel')"
+        " WHERE c.relnamespace = 'analytics'::regnamespace AND c.relkind IN ('v', 'm')"
+        " AND NOT has_table_privilege(r.oid, c.oid, 'SELECT')"
+    ) == []  # fmt: skip
+    assert sold.rows(
+        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname IN ('billing', 'loyalty') AND c.relkind = 'S' AND NOT EXISTS ("
+        "   SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('a', 'i'))"
+        " AND NOT CASE WHEN c.relkind = 'S'"
+        "   THEN has_sequence_privilege('twezah_worker', c.oid, 'USAGE')"
+        "     AND has_sequence_privilege('twezah_worker', c.oid, 'SELECT') END"
+    ) == []  # fmt: skip
+
+
+def test_a_run_asks_for_the_page_in_the_role_of_the_worker(sold: Books) -> None:
+    asked: list[int] = []
+    assert renew_together(as_role(sold.dsn, roles.WORKER), lambda: asked.append(1)) == 1
+    assert asked == [1]
+
+
+def test_our_roles_work_on_when_the_doors_are_closed_to_analysts(sold: Books) -> None:
+    """Advisory locks, notices and temporary tables are taken from everybody but our processes."""
+    with connect(sold.dsn) as connection:
+        analyst_role.give_password(connection, "x" * 24)
+        connection.commit()
+    test_the_worker_can_do_its_work(sold)
+    test_the_panel_can_read_what_its_pages_show(sold)
+    for role in roles.ROLES:
+        with connect(as_role(sold.dsn, role)) as connection:
+            webhooks.nudge(connection)
+            connection.commit()
+
+
 def test_the_panel_can_read_what_its_pages_show(sold: Books) -> None:
     installation = Settings(home=Path("/nowhere"), database_url=sold.dsn, database_role=roles.PANEL)
     overview = type("Overview", (), {"connections": {"xero": None}})()
@@ -160,6 +199,10 @@ def test_the_panel_can_read_what_its_pages_show(sold: Books) -> None:
         assert pages.last_failures(connection, NOON, 5) == []
         assert pages.webhooks_over(connection, NOON) is not None
         assert webhooks.backlog(connection) == []
+        assert webhooks.latest(connection, 5) == []
+        assert webhooks.states(connection) == {}
+        assert pages.totals(connection, NOON, {}) is not None
+        assert pages.over_time(connection, NOON, timedelta(hours=1)) is not None
     engine(installation.dsn()).dispose()
 
 
