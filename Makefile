@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 KILLS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test fuzz lint format bench chaos screenshots clean
+.PHONY: help setup demo up test fuzz lint format bench chaos screenshots sbom audit clean
 
 help: ## What there is
 	@echo "make demo    simulated billing systems become points, end to end; a summary; stop"
@@ -18,6 +18,8 @@ help: ## What there is
 	@echo "make bench   benchmarks (minutes)"
 	@echo "make chaos   kills and other faults under the simulator, and the ledger compared (KILLS=200)"
 	@echo "make screenshots  the pictures of docs/images, anew (needs Chromium; minutes)"
+	@echo "make sbom    what the product is made of, as CycloneDX (FILE=sbom.json)"
+	@echo "make audit   known vulnerabilities of that; says so where their database cannot be reached"
 	@echo "make setup   only the set-up that each of these does by itself"
 	@echo "make clean   remove .venv, .tools and caches; the state folder .twezah stays"
 
@@ -56,6 +58,13 @@ chaos: setup
 
 screenshots: setup
 	$(BIN)/python -m scripts.screenshots $(ARGS)
+
+FILE ?= sbom.json
+sbom: setup
+	@$(BIN)/python -m scripts.supply_chain sbom $(FILE)
+
+audit: setup
+	@$(BIN)/python -m scripts.supply_chain vulnerabilities
 
 clean:
 	rm -rf .venv .tools build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

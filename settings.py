@@ -3,7 +3,10 @@
 import json
 import os
 import secrets
+import shlex
+import subprocess
 import tempfile
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_network
@@ -21,6 +24,10 @@ PROJECT_ROOT = Path(__file__).resolve().parent
 NO_AUTHORITY = PROJECT_ROOT / "twezah" / "stack" / "no_authority.pem"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+#: Length of the keys that seal stored bodies.
+DATA_KEY_BYTES = 32
+#: A week at least: interrupted reads are continued, and failures looked at, within days.
+Days = Annotated[int, Field(ge=7, le=36_500)]
 
 
 class DatabaseNotRunning(RuntimeError):
@@ -33,6 +40,10 @@ class DatabaseNotRunning(RuntimeError):
 def _default_home() -> Path:
     base = PROJECT_ROOT if (PROJECT_ROOT / "prefect.yaml").exists() else Path.cwd()
     return base / ".twezah"
+
+
+class KeysUnusableError(RuntimeError):
+    """The keys that seal stored data cannot be had. The message says what to do."""
 
 
 class Settings(BaseSettings):
@@ -53,8 +64,15 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=_default_home)
     #: Ledger database. Unset: the embedded PostgreSQL under `home`.
     database_url: SecretStr | None = None
+    #: Whether the API, the worker and the panel take roles of their own at `database_url`, too. At the
+    #: embedded database they always do.
+    database_roles: bool = False
+    #: The role of this process; the stack sets it for those it starts. None: the owner.
+    database_role: Annotated[str, Field(pattern=r"^twezah_[a-z]+$")] | None = None
     #: How analysts log in to the ledger database, where the role cannot be given a password.
     analyst_database_url: SecretStr | None = None
+    #: A session of an analyst on the bundled database is ended when its transaction is older.
+    analyst_transaction_minutes_max: Annotated[int, Field(ge=1, le=1440)] = 60
     #: A Prefect server to use instead of starting one.
     prefect_api_url: str | None = Field(
         default=None, validation_alias=AliasChoices("PREFECT_API_URL", "prefect_api_url")
@@ -102,11 +120,32 @@ class Settings(BaseSettings):
     #: Networks, separated by commas, to which webhooks for the loyalty app may be sent although they
     #: are not public; plain HTTP goes only there. Empty: public addresses with HTTPS alone.
     webhook_receiver_networks: str = ""
+    #: For how many days bodies of stored pages are kept; unset: for good. A replay reaches no
+    #: further back.
+    keep_raw_pages_days: Days | None = None
+    #: The same of bodies and senders of webhooks.
+    keep_webhooks_days: Days | None = None
+    #: The same of the log of API requests, beside TWEZAH_API_ATTEMPT_MONTHS.
+    keep_attempts_days: Days | None = None
+    #: The same of log files of the state folder.
+    keep_logs_days: Days | None = None
+    #: The same of runs in Prefect's UI, with their logs and reports.
+    keep_runs_days: Days = 90
+    #: The same, after an erasure, of the billing system's customer numbers at the member's sales.
+    keep_erased_members_days: Days | None = None
     #: Prefect's work pool in which our deployments run.
     work_pool: str = "billing"
     #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on
     #: first use.
     secret_key: SecretStr | None = None
+    #: Public keys of age (age1...), divided by commas or blanks: backups are encrypted to them.
+    backup_recipients: str = ""
+    #: Keys that seal stored bodies, divided by blanks or commas, the one in use first.
+    data_key: SecretStr | None = None
+    #: A command that prints them, one a line: for a vault or a key management service.
+    data_key_command: str | None = None
+    #: The file that holds them, one a line. Unset: `<home>/data.keys`, made on first use.
+    data_key_file: Path | None = None
     #: ISO 3166 region in which phone numbers without a country prefix are read.
     region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "AO"
     #: IANA zone of date-only vendor fields.
@@ -245,6 +284,15 @@ class Settings(BaseSettings):
         """Folder of the children's log files."""
         return self.home / "logs"
 
+    def retention_days(self) -> dict[str, int | None]:
+        """For how many days each kind of `sql.retention.KINDS` is kept; None: for good."""
+        return {
+            "raw_pages": self.keep_raw_pages_days,
+            "webhooks": self.keep_webhooks_days,
+            "attempts": self.keep_attempts_days,
+            "erased_members": self.keep_erased_members_days,
+        }
+
     def dsn(self) -> str:
         """Connection URL of the ledger database; contains the password if there is one.
 
@@ -252,15 +300,48 @@ class Settings(BaseSettings):
             DatabaseNotRunning: the embedded database is configured and not running.
 
         """
-        if self.database_url is not None:
-            return self.database_url.get_secret_value()
-        return embedded_dsn(self.home, "twezah")
+        if self.database_url is None:
+            return embedded_dsn(self.home, "twezah", role=self.database_role)
+        url = self.database_url.get_secret_value()
+        if self.database_role is None:
+            return url
+        option = quote(f"-c role={self.database_role}")
+        return f"{url}{'&' if urlsplit(url).query else '?'}options={option}"
 
     def fernet_key(self) -> bytes:
         """The key that encrypts stored tokens; made once, readable by the owner only."""
         if self.secret_key is not None:
             return self.secret_key.get_secret_value().encode()
         return _read_or_make(self.home / "secret.key", _new_fernet_key)
+
+    def data_keys(self) -> list[bytes]:
+        """The keys of 32 bytes that seal stored bodies, the one in use first.
+
+        Raises:
+            KeysUnusableError: the command fails, or what it prints (or the variable, or the file
+                holds) is no key.
+        """
+        if self.data_key is not None:
+            text = self.data_key.get_secret_value()
+        elif self.data_key_command is not None:
+            text = _output_of(self.data_key_command)
+        else:
+            text = _read_or_make(self.data_key_path, new_data_key).decode()
+        try:
+            keys = [urlsafe_b64decode(part) for part in text.replace(",", " ").split()]
+        except ValueError:
+            keys = []
+        if not keys or any(len(key) != DATA_KEY_BYTES for key in keys):
+            raise KeysUnusableError(
+                "The keys for stored data are no keys of 32 bytes in URL-safe base64: see "
+                "TWEZAH_DATA_KEY, TWEZAH_DATA_KEY_COMMAND and TWEZAH_DATA_KEY_FILE."
+            )
+        return keys
+
+    @property
+    def data_key_path(self) -> Path:
+        """Where the keys that seal stored bodies are kept, unless elsewhere."""
+        return self.data_key_file or self.home / "data.keys"
 
     def prefect_auth_string(self, environment: Mapping[str, str] | None = None) -> str | None:
         """The `user:password` that Prefect's API asks for; None for another server without one.
@@ -336,8 +417,10 @@ _CHILD_DEFAULTS = {
 }
 
 
-def embedded_dsn(home: Path, database: str) -> str:
+def embedded_dsn(home: Path, database: str, *, role: str | None = None) -> str:
     """Connection URL of a database in the embedded PostgreSQL that runs under `home`.
+
+    `role`: who logs in; the server's owner by default.
 
     Raises:
         DatabaseNotRunning: nobody has started it.
@@ -351,7 +434,24 @@ def embedded_dsn(home: Path, database: str) -> str:
             "or name another PostgreSQL in TWEZAH_DATABASE_URL."
         ) from None
     query = urlencode({"host": record["socket_dir"], "port": record["port"]}, quote_via=quote)
-    return f"postgresql://{record['user']}@/{database}?{query}"
+    return f"postgresql://{role or record['user']}@/{database}?{query}"
+
+
+def new_data_key() -> bytes:
+    """A new key that seals stored bodies, in base64."""
+    return urlsafe_b64encode(secrets.token_bytes(DATA_KEY_BYTES))
+
+
+def _output_of(command: str) -> str:
+    try:
+        return subprocess.run(  # noqa: S603  the operator's own command
+            shlex.split(command), capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        # (Not its output, which may hold a key.)
+        raise KeysUnusableError(
+            f"TWEZAH_DATA_KEY_COMMAND failed ({type(error).__name__}); run it by hand."
+        ) from None
 
 
 def _new_fernet_key() -> bytes:

@@ -31,6 +31,7 @@ from api.problems import Problem, described, retry_later
 from api.state import State
 from connectors.kit.errors import Misconfigured
 from connectors.kit.webhooks import scheme as kit
+from connectors.kit.webhooks.bodies import NotJson
 from connectors.kit.webhooks.certificates import CertificateAwayError
 from connectors.registry import DESCRIBED_WEBHOOKS, declaration
 from sql.tokens import TokenUnreadableError
@@ -56,7 +57,7 @@ EndpointId = Annotated[
         description="The unguessable part of the address that `twezah webhooks create` printed."
     ),
 ]  # fmt: skip
-_ANSWERS = described(401, 403, 404, 408, 410, 413, 429, 503)
+_ANSWERS = described(400, 401, 403, 404, 408, 410, 413, 429, 503)
 _BODY = {
     "requestBody": {
         "required": True,
@@ -207,7 +208,10 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
             "this endpoint",
             attempt,
         )
-    kind = _kind(webhook, body, headers)
+    try:
+        kind = _kind(webhook, body, headers)
+    except NotJson as error:
+        return _not_json(endpoint, attempt, error)
     if kind is None:  # signed, without an event: the vendor tests the address
         attempt.outcome = "handshake"
         return Response()
@@ -296,6 +300,14 @@ async def _refuse(
     )  # the vendors' own programs want no body, Xero's least of all
 
 
+def _not_json(endpoint: Endpoint, attempt: Attempt, error: NotJson) -> Response:
+    """Nobody could ever use it, so whoever sent it is told."""
+    attempt.outcome = "not_json"
+    if endpoint.system in DESCRIBED_WEBHOOKS:
+        raise Problem(400, "not_json", f"The body is signed and is not JSON: {error}.")
+    return Response(status_code=400)  # the vendors' own programs want no body
+
+
 async def _greet(
     state: State,
     endpoint: Endpoint,
@@ -352,10 +364,12 @@ async def _store(
 def _kind(webhook: kit.Webhook, body: bytes, headers: Sequence[tuple[str, str]]) -> str | None:
     """What it is about, in the sender's words; None if about nothing.
 
-    What cannot be read is stored all the same.
+    What cannot be read is stored all the same, unless it is no JSON at all: raises NotJson.
     """
     try:
         events = kit.events(webhook, body, headers)
+    except NotJson:
+        raise
     except kit.BadBody:
         return "unreadable"
     kinds = sorted({event.type or "document" for event in events})

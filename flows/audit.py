@@ -44,6 +44,7 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
                 wanted = audit.Filter(operation=operation or None, actor=actor or None)
                 entries = audit.entries(connection, wanted, limit=SHOWN)
                 totals = audit.counts(connection, hours=24)
+                pending = audit.pending(connection)
     except psycopg.OperationalError as error:
         return Failed(
             message=f"The database could not be used: {error}. Press Retry once it is back."
@@ -51,7 +52,7 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
     asked = " and ".join(
         f"{name} {value}" for name, value in (("operation", operation), ("actor", actor)) if value
     )
-    page = markdown(verdict, entries, totals)
+    page = markdown(verdict, entries, totals, pending)
     if asked:  # a search of its own, beside the page that everybody reads
         page = (
             f"# Audit log: {asked}\n\nOnly these entries; "

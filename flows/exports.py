@@ -1,5 +1,6 @@
 """Handing data out, from a form: tables for analysts, or what is stored of a member who asks."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -11,12 +12,13 @@ from pydantic import Field
 
 from panel.runs.changing_flow import changing_flow
 from panel.runs.refused_state import refused_state
-from settings import settings
+from settings import Settings, settings
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
-from sql.export import ROWS_MAX, TABLES, ExportTooLargeError, Format
+from sql.export import ROWS_MAX, TABLES, Exported, ExportTooLargeError, Format
 from sql.export import export as write
 from tasks.database_errors import without_row_data
+from tasks.person import hand_over
 
 Table = Literal[
     "sales", "sale_lines", "awards", "points_history", "redemptions", "members", "tiers",
@@ -48,16 +50,28 @@ def export_member(member: Annotated[int, Field(ge=1)], personal: bool = False) -
 
     Args:
         member: The member's number.
-        personal: With the phone. The audit log says so; delete the folder once it was handed over.
+        personal: With the phone, what billing systems told, and a page that the member can read
+            (your-data.html). The audit log says so; delete the folder once it was handed over.
     """
-    return _written(member_id=member, personal=personal)
+    if personal:
+        return _ended(lambda config, run_id: hand_over(config, member, run_id))
+    return _written(member_id=member)
 
 
 def _written(**wanted: Any) -> State[Any]:
+    def to_files(config: Settings, run_id: str) -> Exported:
+        with connect(config.dsn()) as connection:
+            return write(connection, config.home, run_id, **wanted)
+
+    return _ended(to_files)
+
+
+def _ended(action: Callable[[Settings, str], Exported]) -> State[Any]:
+    """The state of a run that exports by `action` (installation, run)."""
     config = settings()
     try:
-        with without_row_data(), connect(config.dsn()) as connection:
-            export = write(connection, config.home, str(flow_run.id or uuid4()), **wanted)
+        with without_row_data():
+            export = action(config, str(flow_run.id or uuid4()))
     except (CorrectionRefusedError, ExportTooLargeError) as error:
         return refused_state(str(error).rstrip("."))
     except OSError as error:

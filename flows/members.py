@@ -18,7 +18,7 @@ from loyalty.redemptions import RedemptionRequest
 from panel.runs.changing_flow import changing_flow
 from panel.runs.error_advice import describe_error
 from panel.runs.private_parameters import forget_parameter
-from panel.runs.refused_state import refused_state
+from panel.runs.refused_state import refused_state, why_refused
 from settings import DatabaseNotRunning, settings
 from sql import corrections, members, merge_preview, redemptions
 from sql.actor import acting_as
@@ -72,7 +72,7 @@ def adjust_points(
                 )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused_state(why_refused(error))
     get_run_logger().info(correction.to_text())
     return Completed(message=correction.to_text())
 
@@ -120,7 +120,7 @@ def redeem_points(
                 )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused_state(why_refused(error))
     except psycopg.errors.LockNotAvailable:
         return Failed(message="Others spend points of this member at this moment. Press Retry.")
     get_run_logger().info(result.to_text())
@@ -172,7 +172,7 @@ def merge_members(
                 )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused_state(why_refused(error))
     posted = post_waiting(run_id)
     message = f"{correction.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
@@ -197,7 +197,7 @@ def _decided(
             result = act(connection, decision, run_id)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused_state(why_refused(error))
     posted = post_waiting(run_id)
     message = f"{result.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
@@ -332,7 +332,7 @@ def erase_member(
         with without_row_data():
             erased = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused_state(why_refused(error))
     get_run_logger().info(erased.to_text())
     return Completed(message=erased.to_text())
 
@@ -367,11 +367,3 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 def _run_id() -> str:
     return str(flow_run.id or uuid4())
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-    return str(error).rstrip(".")

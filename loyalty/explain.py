@@ -24,7 +24,9 @@ from loyalty.types import BEGINNING, BPS
 
 #: Why a promotion gave nothing, or less.
 WHY: Final[Mapping[str, str]] = {
-    "worth": "the sale is worth nothing (void, refunded, a credit, or without a rate)",
+    "worth": (
+        "the sale is worth nothing (void, refunded, a credit, without consent, or without a rate)"
+    ),
     "enabled": "it is switched off",
     "currency": "not in this currency",
     "system": "not in this billing system",

@@ -1,7 +1,7 @@
-"""Records in the audit log what operators change in Prefect's UI: blocks, schedules, pauses.
+"""Records in the audit log what is changed in Prefect: blocks, their secrets, schedules, pauses.
 
-Prefect does not say who saved a block, and keeps no history of it. So this compares every setting
-with what it was at the last look. A text or a secret is stored only as a digest made with the
+Prefect keeps no history of them. So this compares every setting with what it was at the last look,
+which `twezah up` takes as soon as a setting was changed. A text or a secret is stored only as a digest made with the
 installation's key, from which it cannot be guessed. Numbers and switches are stored as they are.
 """
 
@@ -25,14 +25,25 @@ _PAGE: Final = 200
 State = dict[str, Any]
 
 
-def record_operator_changes(dsn: str, key: bytes) -> int:
+def record_operator_changes(
+    dsn: str, key: bytes, actor: str = OPERATOR, *, begin: bool = True
+) -> int:
     """Records what differs from the last look, in one transaction; returns how many changes.
 
-    The first look only stores the present state.
+    The first look stores the present state: the base line of later changes.
+
+    Args:
+        dsn: The ledger database.
+        key: Makes digests of texts and secrets.
+        actor: Who made the changes.
+        begin: False: nothing is done where there is no base line yet.
     """
-    with get_client(sync_client=True) as client:
-        now = {**_blocks(client, key), **_deployments(client)}
-    with acting_as(OPERATOR), connect(dsn) as connection:
+    with acting_as(actor), connect(dsn) as connection:
+        # Locked before the settings are read: what another look has seen later must not be undone.
+        if not audit.seen(connection) and not begin:
+            return 0
+        with get_client(sync_client=True) as client:
+            now = {**_blocks(client, key), **_deployments(client)}
         changes = compare(connection, now)
         connection.commit()
     return changes
@@ -54,7 +65,23 @@ def compare(connection: DbConnection, now: Mapping[tuple[str, str], State]) -> i
         if not first:
             _record(connection, kind, name, old, new)
             changes += 1
+    if first and now:
+        _record_base_line(connection, now)
     return changes
+
+
+def _record_base_line(connection: DbConnection, now: Mapping[tuple[str, str], State]) -> None:
+    """The first entry about settings: what there is when the log begins."""
+    blocks = sorted(name for kind, name in now if kind == "block")
+    scheduled = sorted(
+        name
+        for (kind, name), state in now.items()
+        if kind == "deployment" and any("(off)" not in text for text in state["schedules"])
+    )
+    details = {"blocks": blocks, "scheduled": scheduled}
+    audit.record(
+        connection, "settings.baseline", "blocks and deployments", details=details, records=len(now)
+    )
 
 
 def _record(
@@ -68,7 +95,12 @@ def _record(
         for name in names
         if _is_plain(was.get(name), is_now.get(name))
     }
-    details = {"settings": names, "from_to": plain} if what == "changed" else {}
+    details: dict[str, Any] = {"settings": names}
+    if what == "changed":
+        details["from_to"] = plain
+    else:
+        state = new or old or {}
+        details["values"] = {name: state[name] for name in names if _is_plain(state[name])}
     system = (new or old or {}).get("system")
     audit.record(connection, f"settings.{what}", f"{kind} {name}", details=details, system=system)
 

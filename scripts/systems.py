@@ -134,6 +134,7 @@ def _deployments() -> Iterator[str]:
             f"    name: sync-{name}\n"
             f"    parameters: {{ system: {name} }}\n"
             f"    tags: [billing, {name}]\n"
+            f"{'    schedules: []' + chr(10) if form.pushed_only else ''}"
             "    description: |\n"
             f"{text}\n"
         )
@@ -162,10 +163,16 @@ def _overview() -> str:
                 f"[{title(system, form)}]({PAGES}/{system}.md)",
                 f"`{block_name(system)}`",
                 _ACCESS[form.access],
-                "within a second, or polled" if announced else "polled",
+                _arrival(form, announced=announced),
             ]
         )
     return table(["System", "Name of the block", "How we are let in", "Sales arrive"], rows)
+
+
+def _arrival(form: Form, *, announced: bool) -> str:
+    if form.pushed_only:
+        return "within a second"
+    return "within a second, or polled" if announced else "polled"
 
 
 def _page(system: str, form: Form) -> str:

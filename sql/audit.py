@@ -53,6 +53,15 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Pending:
+    """A synchronisation that has begun and not ended."""
+
+    #: System and account.
+    subject: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
 class Filter:
     """Which entries; None: all.
 
@@ -230,6 +239,11 @@ def _chain(connection: DbConnection) -> Iterator[tuple[int, bytes, bytes, list[s
         cursor.execute(query("audit", "chain"))
         for found_no, previous, digest, values in cursor:
             yield found_no, bytes(previous), bytes(digest), values
+
+
+def pending(connection: DbConnection) -> list[Pending]:
+    """Synchronisations that are under way, the latest first."""
+    return [Pending(*row) for row in connection.execute(query("audit", "pending")).fetchall()]
 
 
 def seen(connection: DbConnection) -> dict[tuple[str, str], dict[str, Any]]:

@@ -7,16 +7,18 @@ own". Statements are psycopg's.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import psycopg
-import sqlalchemy
-import sqlalchemy.exc
 from psycopg import sql
 
 from sql.actor import actor
 from sql.named_queries import query
+
+# Imported where they are used: commands that only look at something begin without them.
+if TYPE_CHECKING:
+    import polars as pl
+    import sqlalchemy
 
 #: Between the values of a column on their way out: the unit separator, which no document's texts
 #: hold.
@@ -27,8 +29,10 @@ DbConnection = psycopg.Connection[tuple[Any, ...]]
 
 
 @cache
-def engine(dsn: str) -> sqlalchemy.Engine:
+def engine(dsn: str) -> "sqlalchemy.Engine":
     """The pool of connections to `dsn` (libpq form) of this process."""
+    import sqlalchemy
+
     return sqlalchemy.create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(dsn, application_name="twezah"),
@@ -43,10 +47,13 @@ def connect(dsn: str) -> Iterator[DbConnection]:
     """A pooled connection; whatever was not committed is rolled back. Raises psycopg.Error."""
     try:
         pooled = engine(dsn).raw_connection()
-    except sqlalchemy.exc.DBAPIError as error:
+    except Exception as error:
         # SQLAlchemy asks the first connection of a pool about the server, and wraps what fails
         # then: nobody here would know the wrapper for a lost connection, and try again.
-        raise (error.orig if isinstance(error.orig, psycopg.Error) else error) from error
+        original = getattr(error, "orig", None)
+        if isinstance(original, psycopg.Error):
+            raise original from error
+        raise
     try:
         driver: Any = pooled.driver_connection
         _introduce(driver, pooled.info)
@@ -65,22 +72,23 @@ def _introduce(driver: DbConnection, remembered: dict[Any, Any]) -> None:
         remembered["actor"] = who
 
 
-#: How types come that a text cannot be turned into.
-_AS_NUMBER: Final[Mapping[Any, pl.DataType]] = {pl.Datetime: pl.Int64(), pl.Boolean: pl.Int8()}
-
-
 def read_frame(
-    connection: DbConnection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
-) -> pl.DataFrame:
+    connection: DbConnection, statement: bytes, parameters: Mapping[str, Any], schema: "pl.Schema"
+) -> "pl.DataFrame":
     """The rows of a SELECT as a frame of `schema`: columns of texts, integers and times.
 
-    The query selects times as UTC microseconds, truth as 0 or 1, and its columns in the order of the schema.
+    The query selects times as UTC microseconds, truth as 0 or 1, and its columns in the order of
+    the schema.
 
     The database puts each column into one text, which Polars takes apart: half the processor time
     of rows of Python objects. COPY is slower, because its rows arrive one by one. Null has a mark
     of its own, so an empty text stays one.
     """
-    as_read = {name: _AS_NUMBER.get(dtype.base_type(), dtype) for name, dtype in schema.items()}
+    import polars as pl
+
+    #: How types come that a text cannot be turned into.
+    numbers: dict[Any, pl.DataType] = {pl.Datetime: pl.Int64(), pl.Boolean: pl.Int8()}
+    as_read = {name: numbers.get(dtype.base_type(), dtype) for name, dtype in schema.items()}
     joined = [
         sql.SQL("string_agg(coalesce({}::text, {}), {})").format(
             sql.Identifier(name), sql.Literal(_NULL), sql.Literal(_BETWEEN)

@@ -9,23 +9,34 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import zstandard
 from psycopg import sql
 from psycopg.errors import InvalidTextRepresentation
 
 from loyalty.corrections import Decision
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import DbConnection
+from sql.holds import require_none
 from sql.named_queries import query
-from sql.redaction import ERASED, Person, person_with, redact
+from sql.redaction import ERASED, Person, person_with, records_of, redact
+from sql.sealing import keyring
 
-__all__ = ["ERASED", "Erased", "erase", "person_with", "redact", "scrub", "texts_of"]
+__all__ = [
+    "ERASED",
+    "Erased",
+    "Said",
+    "erase",
+    "person_with",
+    "redact",
+    "said_of",
+    "scrub",
+    "texts_of",
+]
 #: Bodies read at a time.
 _AT_ONCE: Final = 50
 #: Texts that a run or a reject may quote from a record, and that may be changed afterwards.
-_QUOTING: Final = {
+QUOTING: Final = {
     "billing.reject": ("record_key", "reason", "problems"),
-    "billing.webhook_event": ("reason", "headers"),
+    "billing.webhook_event": ("reason", "first_reason", "headers"),
     "billing.sync_run": ("error", "summary"),
 }
 #: Schemas that are looked through for what remains.
@@ -60,6 +71,8 @@ class Erased:
     unreadable: list[int] = field(default_factory=list)
     #: Whether all was only counted, and nothing changed.
     dry_run: bool = True
+    #: Number of the certificate; None: nothing was changed.
+    certificate_no: int | None = None
 
     def __post_init__(self) -> None:
         #: What names them; for the other places. No field: it is not to be printed.
@@ -93,8 +106,19 @@ class Erased:
             f"sales and points stay.{self._left()}"
         )
 
+    def places(self) -> dict[str, int]:
+        """What was removed, per place: for the certificate."""
+        return {
+            "phone numbers of members": self.phones,
+            "customers' phones that were looked up": self.customers,
+            "stored pages": self.pages,
+            "webhooks": self.events,
+            "messages of rejects, runs and webhooks": self.texts,
+            **self.elsewhere,
+        }
+
     def _left(self) -> str:
-        parts = []
+        parts = [] if self.certificate_no is None else [f"Certificate {self.certificate_no}."]
         if self.unreadable:
             parts.append(
                 f"{len(self.unreadable)} stored files hold the phone and could not be changed."
@@ -116,7 +140,8 @@ def erase(
     One transaction; the caller commits.
 
     Records are theirs that name a phone of theirs, an e-mail address of theirs, or their customer
-    number at the billing system. Raises CorrectionRefusedError if there is no such member.
+    number at the billing system. Raises CorrectionRefusedError if there is no such member, or a
+    legal hold forbids it.
     """
     owner = find_member(connection, member_id).owner_id
     connection.execute(query("corrections", "lock_merges"))
@@ -124,6 +149,7 @@ def erase(
     if not rows:
         message = f"there is no member {member_id}"
         raise CorrectionRefusedError(message)
+    require_none(connection, [number for number, _ in rows])
     phones = [phone for _, phone in rows if phone]
     erased = Erased(owner, [number for number, _ in rows], len(phones), dry_run=dry_run)
     theirs = _customers(connection, erased.members, phones)
@@ -149,6 +175,38 @@ def erase(
         _messages(connection, erased.person, erased)
         erased.remains |= _remaining(connection, erased.person, erased)
     return erased
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one stored page or webhook says of a person."""
+
+    #: The billing system that sent it, and its list ("": a webhook).
+    system: str
+    stream: str
+    #: The records, as JSON or as lines of a file. Personal data.
+    records: list[str] = field(repr=False)
+
+
+def said_of(connection: DbConnection, member_id: int) -> Iterator[Said]:
+    """What stored pages and webhooks say of a member, and of whoever was merged into them.
+
+    Records are theirs by the same rules by which they are erased. Raises CorrectionRefusedError if
+    there is no such member.
+    """
+    owner = find_member(connection, member_id).owner_id
+    rows = connection.execute(query("erasure", "group"), {"owner_id": owner}).fetchall()
+    phones = [phone for _, phone in rows if phone]
+    theirs = _customers(connection, [number for number, _ in rows], phones)
+    person = person_with(phones)
+    for what in ("page", "event"):
+        for _, system, account, stream, body in _bodies(connection, what):
+            text = _decoded(body)
+            if text is None or "\x00" in text:
+                continue
+            known = person.at(_known_at(theirs, system, account), listed=stream == "customers")
+            if records := records_of(text, known, enveloped=what == "page"):
+                yield Said(system, stream, records)
 
 
 def _customers(
@@ -199,7 +257,7 @@ def _rewrite(
         if not erased.dry_run:
             raw = redacted.encode()
             parameters = {
-                "body": zstandard.compress(raw, level=1),
+                "body": keyring().pack(raw),
                 "size": len(raw),
                 "number": number,
             }
@@ -222,12 +280,12 @@ def _known_at(
 def _bodies(
     connection: DbConnection, what: str
 ) -> Iterator[tuple[int, str, str | None, str, bytes]]:
-    after, decompress = 0, zstandard.ZstdDecompressor()
+    after = 0
     while True:
         parameters = {"after": after, "limit": _AT_ONCE}
         rows = connection.execute(query("erasure", f"{what}s"), parameters, binary=True).fetchall()
         for number, system, account, stream, body in rows:
-            yield number, system, account, stream, decompress.decompress(body)
+            yield number, system, account, stream, keyring().unpack(body)
         if len(rows) < _AT_ONCE:
             return
         after = rows[-1][0]
@@ -242,7 +300,7 @@ def _decoded(body: bytes) -> str | None:
 
 def _messages(connection: DbConnection, person: Person, erased: Erased) -> None:
     """Replaces what rejects, runs and webhooks quoted of the person."""
-    for table, columns in _QUOTING.items():
+    for table, columns in QUOTING.items():
         schema, _, name = table.partition(".")
         counts = scrub(connection, schema, name, columns, person, dry_run=erased.dry_run)
         erased.texts += counts
@@ -317,7 +375,7 @@ def _remaining(connection: DbConnection, person: Person, erased: Erased) -> dict
     These are keys of the ledger, and the audit log.
     """
     counts: Counter[str] = Counter()
-    skipped = {*_QUOTING, "loyalty.member", "billing.customer"} if erased.dry_run else set()
+    skipped = {*QUOTING, "loyalty.member", "billing.customer"} if erased.dry_run else set()
     for (schema, table), names in texts_of(connection, _SCHEMAS).items():
         if f"{schema}.{table}" not in skipped:
             counts[f"{schema}.{table}"] = scrub(

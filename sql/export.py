@@ -88,6 +88,8 @@ def export(
     try:
         connection.rollback()
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if not personal:  # numbers and texts that name somebody are hidden, as from analysts
+            connection.execute("SELECT set_config('twezah.hide_persons', 'on', true)")
         names = [*dict.fromkeys(tables), *([PERSONAL] if personal else [])]
         rows = {
             table: _write(connection, table, member_id, draft, kind, rows_max) for table in names

@@ -10,12 +10,13 @@ from typing import Final
 
 import polars as pl
 
+from loyalty.consent import settled_without_consent
 from loyalty.duplicates import LEFT_OUT, Precedence, left_out, settled
-from loyalty.inputs import GRANTS, LINES, REFERRALS, ZONES, Facts
+from loyalty.inputs import GRANTS, LINES, REFERRALS, SALE, ZONES, Facts
 from loyalty.program import Program
 from loyalty.promotions import ProductBonus, Promotion, ReferralReward
 from loyalty.types import BEGINNING
-from sql import duplicates, fx, ledger
+from sql import consent, duplicates, fx, ledger
 from sql.corrections import earning_for
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
@@ -111,16 +112,16 @@ def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stor
     brought = referrals.filter(pl.col("referrer_id").is_in(list(members)))["friend_id"]
     everybody = sorted({*members, *brought})
     elsewhere = _left_out(connection, everybody, rules)
+    history, tiers = ledger.history(connection, everybody), ledger.tiers(connection, everybody)
     facts = Facts(
         lines=_lines(connection, everybody, rules),
         referrals=referrals,
         zones=_zones(connection, everybody, rules),
-        settled=settled(elsewhere),
+        settled=_settled(connection, everybody, history, elsewhere),
         fx=fx.rates(connection, rules.programs),
         grants=_grants(connection, members) if rules.budgets else None,
         members=pl.Series(list(members), dtype=pl.Int64) if len(everybody) > len(members) else None,
     )
-    history, tiers = ledger.history(connection, everybody), ledger.tiers(connection, everybody)
     return Stored(history, tiers, facts, elsewhere)
 
 
@@ -128,6 +129,21 @@ def _left_out(connection: DbConnection, members: Sequence[int], rules: Rules) ->
     if rules.precedence is None or not rules.precedence.systems:
         return LEFT_OUT.to_frame()
     return left_out(duplicates.documents(connection, members), rules.precedence)
+
+
+def _settled(
+    connection: DbConnection,
+    members: Sequence[int],
+    history: pl.DataFrame,
+    elsewhere: pl.DataFrame,
+) -> pl.DataFrame:
+    """SETTLED: what counts at another document, and what is of a time without consent."""
+    refused = settled_without_consent(history, consent.withdrawn(connection, members))
+    counted = settled(elsewhere)
+    if refused.is_empty():
+        return counted
+    # (All of it: a document that counts elsewhere in part earns nothing with its other part.)
+    return pl.concat([refused, counted.join(refused, on=SALE, how="anti")])
 
 
 def _lines(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:

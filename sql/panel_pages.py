@@ -84,8 +84,9 @@ class Totals:
     changed_sales: int
     #: Records that could not be used.
     rejected: int
+    #: Ledger entries posted for the connection's sales, by whichever run or webhook.
     entries: int
-    #: What it adds to the balance; negative: takes.
+    #: Their sum; negative: it takes.
     points: int
     #: Requests to the billing system.
     calls: int

@@ -5,7 +5,7 @@ Amounts, dates, ids and products stay.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -148,6 +148,26 @@ def redact(text: str, person: Person, *, enveloped: bool = False) -> str | None:
     return re.sub(rf'"{_NUMBER}([^"]*)"', r"\1", written)
 
 
+def records_of(text: str, person: Person, *, enveloped: bool = False) -> list[str]:
+    """What a stored text says of the person: the records that `redact` would empty, as JSON.
+
+    Of a text that is no JSON: the lines that name them.
+    """
+    try:
+        document = _load(text)
+    except (ValueError, RecursionError):
+        return [line for line in text.splitlines() if person.search(line)]
+    records: list[str] = []
+
+    def keep(value: Any, _: Person) -> Any:
+        written = json.dumps(value, ensure_ascii=False, indent=1)
+        records.append(re.sub(rf'"{_NUMBER}([^"]*)"', r"\1", written))
+        return value
+
+    _cleaned(document, person, envelope=enveloped, empty=keep)
+    return records
+
+
 def _line(line: str, person: Person) -> str:
     """A line of a file without the person.
 
@@ -169,12 +189,19 @@ def _load(text: str) -> Any:
     return json.loads(text, parse_float=lambda number: _NUMBER + number)
 
 
-def _cleaned(value: Any, person: Person, *, envelope: bool = False) -> Any:
+def _cleaned(
+    value: Any,
+    person: Person,
+    *,
+    envelope: bool = False,
+    empty: Callable[[Any, Person], Any] | None = None,
+) -> Any:
     """The value without the person's data.
 
     Of records within records, only the smallest one about the person is emptied; of a list, only
-    the elements about them.
+    the elements about them. `empty` makes of such a record what takes its place.
     """
+    empty = empty or _blank
     if not _mentions(value, person):
         return value
     if isinstance(value, dict):
@@ -185,16 +212,16 @@ def _cleaned(value: Any, person: Person, *, envelope: bool = False) -> Any:
         )
         if lists and not _mentions(beside, person) and not of_one:
             return {
-                k: _cleaned(v, person, envelope=envelope) if k in lists else v
+                k: _cleaned(v, person, envelope=envelope, empty=empty) if k in lists else v
                 for k, v in value.items()
             }
         nested = [k for k, v in value.items() if isinstance(v, dict) and _mentions(v, person)]
         if len(value) == 1 and nested:
-            return {nested[0]: _cleaned(value[nested[0]], person)}
-        return _blank(value, person)
+            return {nested[0]: _cleaned(value[nested[0]], person, empty=empty)}
+        return empty(value, person)
     if isinstance(value, list):
-        return [_cleaned(entry, person) for entry in value]
-    return _blank(value, person)
+        return [_cleaned(entry, person, empty=empty) for entry in value]
+    return empty(value, person)
 
 
 def _is_id(key: str) -> bool:

@@ -6,10 +6,9 @@ Which are worth another attempt, from which raw pages, and what became of them.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import zstandard
-
 from sql.db import DbConnection
 from sql.named_queries import query
+from sql.sealing import keyring
 from sql.sync import MISSING_MINUTES, AccountKey
 
 #: Customers asked for at once because documents of theirs are rejected for want of a phone.
@@ -65,11 +64,10 @@ def waiting(
 
 def bodies(connection: DbConnection, pages: Collection[int]) -> dict[int, bytes]:
     """The raw pages, as received."""
-    decompress = zstandard.ZstdDecompressor()
     rows = connection.execute(
         query("rejects", "bodies"), {"pages": sorted(pages)}, binary=True
     ).fetchall()
-    return {page_id: decompress.decompress(body) for page_id, body in rows}
+    return {page_id: keyring().unpack(body) for page_id, body in rows}
 
 
 def page_of(
@@ -81,7 +79,7 @@ def page_of(
     """
     parameters = account.parameters(document=document)
     row = connection.execute(query("rejects", "page_of"), parameters, binary=True).fetchone()
-    return None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]))
+    return None if row is None else (row[0], keyring().unpack(row[1]))
 
 
 def close(connection: DbConnection, sync_id: int, rejects: Collection[int]) -> int:

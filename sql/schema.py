@@ -71,10 +71,10 @@ def _schema(connection: DbConnection, schema: str) -> Iterator[str]:
         body = ",\n".join(columns[name]) + "\n"
         table = f"CREATE {kind} {name} (\n{body}){options};\n"
         yield _comment(comment) + table + "".join(trailers[name]) + _grants(grants)
-    for name, comment in connection.execute(
+    for name, comment, grants in connection.execute(
         query("schema", "sequences"), {"schema": schema}
     ).fetchall():
-        yield _comment(comment) + f"CREATE SEQUENCE {name};\n"
+        yield _comment(comment) + f"CREATE SEQUENCE {name};\n" + _grants(grants)
     for comment, definition, grants in connection.execute(
         query("schema", "functions"), {"schema": schema}
     ).fetchall():

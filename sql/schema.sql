@@ -9,6 +9,9 @@
 -- What the billing systems said: raw pages, canonical invoices, rejects, cursors, tokens.
 CREATE SCHEMA billing;
 GRANT USAGE ON SCHEMA billing TO analyst;
+GRANT USAGE ON SCHEMA billing TO twezah_api;
+GRANT USAGE ON SCHEMA billing TO twezah_panel;
+GRANT USAGE ON SCHEMA billing TO twezah_worker;
 
 -- One row per synchronisation of one account: the permanent run history (Prefect's own may be
 -- vacuumed).
@@ -63,6 +66,9 @@ CREATE TRIGGER set_aside AFTER UPDATE OF state ON billing.sync_run FOR EACH ROW
     EXECUTE FUNCTION billing.note_interrupted();
 CREATE TRIGGER sync_run_audited AFTER INSERT OR UPDATE ON billing.sync_run FOR EACH ROW
     WHEN (new.source = 'poll') EXECUTE FUNCTION audit.on_sync_run();
+GRANT SELECT ON billing.sync_run TO twezah_api;
+GRANT SELECT ON billing.sync_run TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_run TO twezah_worker;
 
 -- Every answer of a billing system exactly as received (compressed), stored before it is
 -- interpreted.
@@ -81,7 +87,8 @@ CREATE TABLE billing.raw_page (
     page_no integer NOT NULL,
     -- Records in the page.
     record_count integer NOT NULL,
-    -- Method, path and parameters that were asked (never credentials).
+    -- Personal data where a customer was looked up by number. Method, path and parameters that were
+    -- asked (never credentials).
     request jsonb NOT NULL,
     -- The request for the page after this one: an interrupted extraction continues with it. Null:
     -- this is the last page.
@@ -90,8 +97,8 @@ CREATE TABLE billing.raw_page (
     content_type text NOT NULL,
     -- Size of the body before compression, in bytes.
     body_bytes bigint NOT NULL,
-    -- The body, byte for byte, compressed with zstd.
-    body_zstd bytea STORAGE EXTERNAL NOT NULL,
+    -- Personal data. The body as received, packed; null: its retention ended.
+    body_zstd bytea STORAGE EXTERNAL,
     -- When the answer arrived.
     fetched_at timestamptz NOT NULL,
     -- When the request was sent; fetched_at is when the answer had arrived. Null: not recorded
@@ -105,6 +112,7 @@ CREATE TABLE billing.raw_page (
 );
 CREATE INDEX raw_page_stream ON billing.raw_page (system, account, stream, fetched_at);
 CREATE INDEX raw_page_sync ON billing.raw_page (sync_id, page_id);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.raw_page TO twezah_worker;
 
 -- Up to when each stream is known to be complete; moves only in the transaction that stores the
 -- invoices.
@@ -125,6 +133,9 @@ CREATE TABLE billing.sync_cursor (
     CONSTRAINT sync_cursor_pkey PRIMARY KEY (system, account, stream),
     CONSTRAINT sync_cursor_sync_id_fkey FOREIGN KEY (sync_id) REFERENCES billing.sync_run(sync_id)
 );
+GRANT SELECT ON billing.sync_cursor TO twezah_api;
+GRANT SELECT ON billing.sync_cursor TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_cursor TO twezah_worker;
 
 -- OAuth tokens, encrypted. A rotating refresh token is replaced under a row lock and committed
 -- before use.
@@ -148,6 +159,7 @@ CREATE TABLE billing.connector_token (
 );
 CREATE TRIGGER connector_token_audited AFTER INSERT ON billing.connector_token FOR EACH ROW
     EXECUTE FUNCTION audit.on_token();
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.connector_token TO twezah_worker;
 
 -- Phones of customers, looked up where the invoice does not carry them.
 CREATE TABLE billing.customer (
@@ -155,7 +167,7 @@ CREATE TABLE billing.customer (
     system text COLLATE "C" NOT NULL,
     -- Account at the billing system.
     account text COLLATE "C" NOT NULL,
-    -- Customer number at the billing system.
+    -- Pseudonym. Customer number at the billing system.
     external_id text COLLATE "C" NOT NULL,
     -- Personal data. E.164; null: the customer has no usable phone there.
     phone text COLLATE "C",
@@ -164,6 +176,7 @@ CREATE TABLE billing.customer (
     CONSTRAINT customer_pkey PRIMARY KEY (system, account, external_id),
     CONSTRAINT customer_phone_check CHECK (phone ~ '^\+[1-9][0-9]{7,14}$')
 );
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.customer TO twezah_worker;
 
 -- Products of a billing system, looked up where the invoice line does not carry the SKU.
 CREATE TABLE billing.item (
@@ -181,6 +194,8 @@ CREATE TABLE billing.item (
     fetched_at timestamptz NOT NULL,
     CONSTRAINT item_pkey PRIMARY KEY (system, account, external_id)
 );
+GRANT SELECT ON billing.item TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.item TO twezah_worker;
 
 -- Every accepted sale, credit note and refund in one shape, whatever the billing system. The newest
 -- version known.
@@ -195,7 +210,7 @@ CREATE TABLE billing.invoice (
     invoice_number text,
     -- invoice and sale earn points; credit_note and refund take them back.
     kind text NOT NULL,
-    -- Customer number at the billing system.
+    -- Pseudonym. Customer number at the billing system.
     customer_external_id text COLLATE "C",
     -- Member who earns the points, found by the phone; null where a draft or void document has
     -- none.
@@ -253,10 +268,13 @@ CREATE TABLE billing.invoice (
 );
 CREATE INDEX invoice_issued ON billing.invoice (issued_at);
 CREATE INDEX invoice_member ON billing.invoice (member_id);
--- Documents of custom systems by printed number: webhooks may name them so.
-CREATE INDEX invoice_number ON billing.invoice (account, invoice_number) WHERE ((system = 'custom')
-    AND (external_id IS DISTINCT FROM invoice_number));
-GRANT SELECT ON billing.invoice TO analyst;
+-- Finds the id of a document that a webhook names by its number.
+CREATE INDEX invoice_number ON billing.invoice (account, invoice_number, system)
+    WHERE ((system IN ('custom', 'push')) AND (external_id IS DISTINCT FROM invoice_number));
+GRANT SELECT ON billing.invoice TO twezah_api;
+GRANT SELECT ON billing.invoice TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.invoice TO twezah_worker;
+GRANT SELECT (system, account, kind, member_id, currency, total_minor, subtotal_minor, tax_minor, amount_paid_minor, amount_refunded_minor, status, issued_at, updated_at, page_id, record_no, sync_id, stored_at, claimed_at, time_known) ON billing.invoice TO analyst;
 
 -- Records that could not be used, with the reason and the raw record they came from. Nothing is
 -- lost: fix the cause and they are used.
@@ -269,14 +287,14 @@ CREATE TABLE billing.reject (
     account text COLLATE "C" NOT NULL,
     -- Which list of the vendor.
     stream text COLLATE "C" NOT NULL,
-    -- Recognises the record when it is rejected again: its id; for a row of a file without an id,
-    -- the file's name and what the row holds.
+    -- Personal data where a row of a file names a person. Recognises the record when it is rejected
+    -- again: its id; for a row of a file without an id, the file's name and what the row holds.
     record_key text COLLATE "C" NOT NULL,
     -- Id at the billing system, where the record has one.
     external_id text COLLATE "C",
     -- Why, in one line: field and cause.
     reason text NOT NULL,
-    -- Each field that failed: field, source path, reason, masked example.
+    -- Personal data, masked. Each field that failed: field, source path, reason, masked example.
     problems jsonb NOT NULL,
     -- Raw page that holds the record; null where no single record is at fault.
     page_id bigint,
@@ -296,8 +314,8 @@ CREATE TABLE billing.reject (
     resolved_at timestamptz,
     -- Synchronisation that accepted it.
     resolved_sync_id bigint,
-    -- Customer number at the billing system, where the record could be read so far: once a phone is
-    -- known of it, the record is tried again.
+    -- Pseudonym. Customer number at the billing system, where the record could be read so far: once
+    -- a phone is known of it, the record is tried again.
     customer_external_id text COLLATE "C",
     -- Fingerprint of the mapping that rejected it last: once it is another one, the record is tried
     -- again.
@@ -305,6 +323,15 @@ CREATE TABLE billing.reject (
     -- correction: the record changes or takes back a sale that has points, which stay until it is
     -- accepted. record: any other.
     class text NOT NULL DEFAULT 'record',
+    -- invoice, sale, credit_note or refund, as read. This and the next three are null where the
+    -- record does not say, and of records rejected by older releases until they are tried again.
+    sale_kind text,
+    -- Currency as read; it may be why it is rejected.
+    currency text,
+    -- Total with tax as read, minor units.
+    total_minor bigint,
+    -- When the sale happened, as read.
+    issued_at timestamptz,
     CONSTRAINT reject_pkey PRIMARY KEY (reject_id),
     CONSTRAINT reject_class_check CHECK (class IN ('record', 'correction')),
     CONSTRAINT reject_first_sync_id_fkey FOREIGN KEY (first_sync_id)
@@ -324,6 +351,9 @@ CREATE UNIQUE INDEX reject_open ON billing.reject (system, account, stream, reco
 -- Open rejects by raw page: the next run tries them again in that order.
 CREATE INDEX reject_open_page ON billing.reject (system, account, page_id)
     WHERE (resolved_at IS NULL);
+GRANT SELECT ON billing.reject TO twezah_api;
+GRANT SELECT ON billing.reject TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.reject TO twezah_worker;
 
 -- What was sold: the lines of each invoice. They belong to the invoice with the same page_id and
 -- record_no.
@@ -349,7 +379,10 @@ CREATE TABLE billing.invoice_line (
     CONSTRAINT invoice_line_pkey PRIMARY KEY (page_id, record_no, line_no),
     CONSTRAINT invoice_line_line_no_check CHECK (line_no >= 1)
 );
-GRANT SELECT ON billing.invoice_line TO analyst;
+GRANT SELECT ON billing.invoice_line TO twezah_api;
+GRANT SELECT ON billing.invoice_line TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.invoice_line TO twezah_worker;
+GRANT SELECT (page_id, record_no, line_no, quantity, unit_price, amount_minor) ON billing.invoice_line TO analyst;
 
 -- Requests sent to the billing systems within their longest limit, of all workers. Emptied by
 -- itself.
@@ -368,6 +401,7 @@ CREATE UNLOGGED TABLE billing.api_call (
     CONSTRAINT api_call_pkey PRIMARY KEY (call_id)
 );
 CREATE INDEX api_call_account ON billing.api_call (system, account, counts_from) INCLUDE (answered);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_call TO twezah_worker;
 
 -- Accounts whose billing system asked all of us to wait.
 CREATE UNLOGGED TABLE billing.api_rest (
@@ -379,6 +413,7 @@ CREATE UNLOGGED TABLE billing.api_rest (
     rest_until timestamptz NOT NULL,
     CONSTRAINT api_rest_pkey PRIMARY KEY (system, account)
 );
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_rest TO twezah_worker;
 
 -- When the sales of an account earn, as its block says, versioned. No row: once issued.
 CREATE TABLE billing.award_policy (
@@ -407,6 +442,9 @@ CREATE TRIGGER award_policy_audited AFTER INSERT ON billing.award_policy FOR EAC
 CREATE TRIGGER award_policy_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.award_policy
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 GRANT SELECT ON billing.award_policy TO analyst;
+GRANT SELECT ON billing.award_policy TO twezah_api;
+GRANT SELECT ON billing.award_policy TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.award_policy TO twezah_worker;
 
 -- Fields seen in the records of a billing system, mapped or not: paths and types, never values. A
 -- few records of a few pages are looked at.
@@ -446,6 +484,8 @@ CREATE TABLE billing.vendor_field (
         REFERENCES billing.sync_run(sync_id)
 );
 GRANT SELECT ON billing.vendor_field TO analyst;
+GRANT SELECT ON billing.vendor_field TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.vendor_field TO twezah_worker;
 
 -- Where billing systems send webhooks: one unguessable address per connected account.
 CREATE TABLE billing.webhook_endpoint (
@@ -497,6 +537,10 @@ CREATE UNIQUE INDEX webhook_endpoint_default ON billing.webhook_endpoint (is_def
     WHERE (is_default AND (disabled_at IS NULL));
 CREATE TRIGGER webhook_endpoint_audited AFTER INSERT OR DELETE OR UPDATE
     ON billing.webhook_endpoint FOR EACH ROW EXECUTE FUNCTION audit.on_endpoint();
+GRANT SELECT ON billing.webhook_endpoint TO twezah_api;
+GRANT SELECT ON billing.webhook_endpoint TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_endpoint TO twezah_worker;
+GRANT UPDATE (handshake) ON billing.webhook_endpoint TO twezah_api;
 
 -- Signing secrets of an endpoint, encrypted; several are active while one replaces another.
 CREATE TABLE billing.webhook_secret (
@@ -517,6 +561,9 @@ CREATE TABLE billing.webhook_secret (
 CREATE INDEX webhook_secret_endpoint ON billing.webhook_secret (endpoint_no);
 CREATE TRIGGER webhook_secret_audited AFTER INSERT ON billing.webhook_secret FOR EACH ROW
     EXECUTE FUNCTION audit.on_secret();
+GRANT SELECT ON billing.webhook_secret TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_secret TO twezah_worker;
+GRANT SELECT (secret_no, endpoint_no, created_at, expires_at) ON billing.webhook_secret TO twezah_panel;
 
 -- Webhooks with a valid signature, exactly as received, stored before they are acknowledged. Each
 -- is awarded by a run that claims it.
@@ -530,12 +577,13 @@ CREATE TABLE billing.webhook_event (
     dedup_key text COLLATE "C" NOT NULL,
     -- What it is about, as the sender calls it, e.g. invoice.created.
     kind text NOT NULL,
-    -- Headers that reading it again needs; never signatures or credentials.
+    -- Personal data in some laws. Headers that reading it again needs; never signatures or
+    -- credentials.
     headers jsonb NOT NULL,
     -- Size of the body before compression, in bytes.
     body_bytes integer NOT NULL,
-    -- Personal data. The body, byte for byte, compressed with zstd.
-    body_zstd bytea STORAGE EXTERNAL NOT NULL,
+    -- Personal data. The body as received, packed; null: its retention ended.
+    body_zstd bytea STORAGE EXTERNAL,
     -- Personal data in some laws. Address of the sender.
     source_ip inet,
     -- When it arrived.
@@ -556,6 +604,12 @@ CREATE TABLE billing.webhook_event (
     sync_id bigint,
     -- Prefect flow run that claimed it last.
     run_id text,
+    -- Why it could not be used at first; it stays, also after a replay. Null: it never failed.
+    first_reason text,
+    -- When that was.
+    first_failed_at timestamptz,
+    -- Ids of the documents that it brought or changed, as they are stored; empty: none.
+    documents text[] NOT NULL DEFAULT '{}'::text[],
     CONSTRAINT webhook_event_pkey PRIMARY KEY (event_no),
     CONSTRAINT webhook_event_once UNIQUE (endpoint_no, dedup_key),
     CONSTRAINT finished_when_done CHECK ((finished_at IS NOT NULL) = (state IN ('done', 'parked'))),
@@ -577,6 +631,10 @@ CREATE INDEX webhook_event_due ON billing.webhook_event (next_attempt_at, event_
 CREATE INDEX webhook_event_parked ON billing.webhook_event (endpoint_no, event_no)
     WHERE (state = 'parked');
 CREATE INDEX webhook_event_received ON billing.webhook_event (received_at);
+GRANT INSERT ON billing.webhook_event TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_event TO twezah_worker;
+GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id, first_reason, first_failed_at, documents) ON billing.webhook_event TO twezah_api;
+GRANT SELECT (event_no, endpoint_no, dedup_key, kind, body_bytes, received_at, state, attempts, next_attempt_at, finished_at, reason, sync_id, run_id, first_reason, first_failed_at, documents) ON billing.webhook_event TO twezah_panel;
 
 -- Keys of the HTTP API. The key itself is shown once and not stored.
 CREATE TABLE billing.api_key (
@@ -620,6 +678,9 @@ CREATE TRIGGER api_key_change_audited AFTER UPDATE ON billing.api_key FOR EACH R
     OR old.scopes IS DISTINCT FROM new.scopes OR old.requests_per_minute IS DISTINCT
     FROM new.requests_per_minute OR old.expires_at IS DISTINCT FROM new.expires_at
     OR old.revoked_at IS DISTINCT FROM new.revoked_at) EXECUTE FUNCTION audit.on_api_key();
+GRANT SELECT ON billing.api_key TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_key TO twezah_worker;
+GRANT UPDATE (last_used_at) ON billing.api_key TO twezah_api;
 
 -- Requests with an Idempotency-Key: repeated, they get the first one's answer. Kept for a day.
 CREATE TABLE billing.api_request (
@@ -643,6 +704,8 @@ CREATE TABLE billing.api_request (
     CONSTRAINT api_request_key_no_fkey FOREIGN KEY (key_no) REFERENCES billing.api_key(key_no)
 );
 CREATE INDEX api_request_age ON billing.api_request (started_at);
+GRANT DELETE, INSERT, SELECT, UPDATE ON billing.api_request TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.api_request TO twezah_worker;
 
 -- Rate limits of what comes in, shared by all processes of the API: one token bucket per key,
 -- endpoint or source.
@@ -655,6 +718,8 @@ CREATE UNLOGGED TABLE billing.rate_bucket (
     filled_at timestamptz NOT NULL,
     CONSTRAINT rate_bucket_pkey PRIMARY KEY (subject)
 );
+GRANT DELETE, INSERT, SELECT, UPDATE ON billing.rate_bucket TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.rate_bucket TO twezah_worker;
 
 -- Every request to the HTTP API and every webhook, accepted or refused, without personal data. One
 -- partition per month.
@@ -676,7 +741,7 @@ CREATE TABLE billing.http_attempt (
     event_no bigint,
     -- API key, where a valid one was shown.
     key_no bigint,
-    -- Network of the sender: /24 (IPv6: /48), no single address.
+    -- Personal data in some laws. Network of the sender: /24 (IPv6: /48), no single address.
     source_network cidr,
     -- Size of the request's body as far as it was read, in bytes.
     body_bytes bigint,
@@ -689,6 +754,9 @@ CREATE TABLE billing.http_attempt (
 CREATE INDEX http_attempt_time ON ONLY billing.http_attempt (attempt_at);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.http_attempt
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+GRANT INSERT, SELECT ON billing.http_attempt TO twezah_api;
+GRANT SELECT ON billing.http_attempt TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.http_attempt TO twezah_worker;
 
 -- Documents that webhooks held whole and that do not say when they were changed: an event that
 -- happened earlier changes them no more.
@@ -708,6 +776,7 @@ CREATE TABLE billing.pushed_document (
 );
 CREATE INDEX pushed_document_by_number ON billing.pushed_document (account, external_id)
     WHERE by_number;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.pushed_document TO twezah_worker;
 
 -- How each attempt of a run to synchronise ended, append-only. Dry runs leave no trace; webhooks
 -- have billing.webhook_event.
@@ -742,9 +811,10 @@ CREATE TABLE billing.sync_attempt (
     changed_sales bigint NOT NULL DEFAULT 0,
     -- Records that could not be used.
     rejected bigint NOT NULL DEFAULT 0,
-    -- Ledger entries posted.
+    -- Ledger entries posted for this account's sales since the attempt before, whichever
+    -- connection's run posted them. Not those that webhooks and changes of rules posted.
     entries bigint NOT NULL DEFAULT 0,
-    -- Points posted, corrections included.
+    -- Sum of those entries, corrections included.
     points bigint NOT NULL DEFAULT 0,
     -- Requests to the billing system.
     calls integer NOT NULL DEFAULT 0,
@@ -772,6 +842,9 @@ CREATE INDEX sync_attempt_connection ON billing.sync_attempt (connection, attemp
 CREATE INDEX sync_attempt_time ON billing.sync_attempt (finished_at);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON billing.sync_attempt
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+GRANT SELECT ON billing.sync_attempt TO twezah_api;
+GRANT SELECT ON billing.sync_attempt TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sync_attempt TO twezah_worker;
 
 -- A row: this is a restored copy. Schedules are off, stored tokens are not used and webhooks not
 -- awarded until `twezah go-live`.
@@ -785,6 +858,9 @@ CREATE TABLE billing.standby (
     CONSTRAINT standby_pkey PRIMARY KEY (only_row),
     CONSTRAINT standby_only_row_check CHECK (only_row)
 );
+GRANT SELECT ON billing.standby TO twezah_api;
+GRANT SELECT ON billing.standby TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.standby TO twezah_worker;
 
 -- Documents of which something was read otherwise than it is written, and what.
 CREATE TABLE billing.document_note (
@@ -802,6 +878,9 @@ CREATE TABLE billing.document_note (
     noted_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT document_note_pkey PRIMARY KEY (external_id, account, system, note)
 );
+GRANT SELECT ON billing.document_note TO twezah_api;
+GRANT SELECT ON billing.document_note TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.document_note TO twezah_worker;
 
 -- Documents that were deleted at the billing system before they were stored here: an older version
 -- that arrives later is stored as void.
@@ -822,6 +901,9 @@ CREATE TABLE billing.deleted_document (
     CONSTRAINT deleted_document_sync_id_fkey FOREIGN KEY (sync_id)
         REFERENCES billing.sync_run(sync_id)
 );
+GRANT SELECT ON billing.deleted_document TO twezah_api;
+GRANT SELECT ON billing.deleted_document TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.deleted_document TO twezah_worker;
 
 -- What documents name of other systems' documents, where that proves that they tell one sale. Empty
 -- before a precedence is declared.
@@ -840,6 +922,9 @@ CREATE TABLE billing.sale_reference (
 );
 -- Which documents name an id.
 CREATE INDEX sale_reference_value ON billing.sale_reference (value);
+GRANT SELECT ON billing.sale_reference TO twezah_api;
+GRANT SELECT ON billing.sale_reference TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.sale_reference TO twezah_worker;
 
 -- Subscriptions of webhooks that the program makes and keeps alive at the billing system, one row
 -- per connection. No secrets: those are in billing.webhook_secret.
@@ -871,14 +956,29 @@ CREATE TABLE billing.webhook_subscription (
     CONSTRAINT webhook_subscription_state_check CHECK (state IN ('subscribed', 'waiting',
         'elsewhere', 'paused', 'by hand', 'not needed', 'no address', 'off', 'failed'))
 );
+GRANT SELECT ON billing.webhook_subscription TO twezah_api;
+GRANT SELECT ON billing.webhook_subscription TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.webhook_subscription TO twezah_worker;
+
+-- Texts that people typed (product names, reasons) and that concern three members or more: such a
+-- text is about nobody, and analysts see it. Made anew by the flow refresh-analytics.
+CREATE TABLE billing.common_text (
+    -- MD5 of the text.
+    digest uuid NOT NULL,
+    CONSTRAINT common_text_pkey PRIMARY KEY (digest)
+);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.common_text TO twezah_worker;
 
 -- How often a run has asked for the page "Billing systems" to be renewed.
 CREATE SEQUENCE billing.page_renewal;
+GRANT SELECT, USAGE ON SEQUENCE billing.page_renewal TO twezah_worker;
 
 -- The partition of http_attempt for the month of a day (UTC), unless it is there.
 CREATE FUNCTION billing.add_attempt_month(of_month date)
  RETURNS void
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     first date := date_trunc('month', of_month)::date;
@@ -938,11 +1038,50 @@ BEGIN
     RETURN NEXT;
 END $function$;
 
+-- Drops the months of billing.http_attempt that ended before; how many.
+CREATE FUNCTION billing.drop_attempt_months(before timestamptz)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    oldest text := 'http_attempt_' || to_char(before AT TIME ZONE 'UTC', 'YYYYMM');
+    dropped integer := 0;
+    name text;
+BEGIN
+    -- One at a time, with billing.keep_attempt_months.
+    PERFORM pg_advisory_xact_lock(hashtextextended('billing.http_attempt', 4));
+    FOR name IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'billing.http_attempt'::regclass AND c.relname < oldest
+    LOOP
+        EXECUTE format('DROP TABLE billing.%I', name);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $function$;
+
+-- Details of an operation, without phones and e-mail addresses in their texts.
+CREATE FUNCTION billing.json_without_contacts(said jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    -- Numbers outside of quotation marks are amounts and counts: they stay.
+    SELECT regexp_replace(regexp_replace(regexp_replace(said::text,
+        '[^[:space:]@"]+@[^[:space:]@"]+\.[[:alpha:]]+', '(masked)', 'g'),
+        '\+[ (]*[1-9]([ ().\-/]{0,3}[0-9]){7,14}', '(masked)', 'g'),
+        '"(00)?(244)?[ ]?9[1-9]([ ().\-]?[0-9]){7}"', '"(masked)"', 'g')::jsonb
+$function$;
+
 -- Adds the partitions of this month and the next, and drops those older than so many months;
 -- returns how many.
 CREATE FUNCTION billing.keep_attempt_months(months_kept integer)
  RETURNS integer
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     today date := (now() AT TIME ZONE 'UTC')::date;
@@ -976,6 +1115,20 @@ AS $function$
         WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN round(amount_minor::numeric / 1000, 3)
         WHEN currency IN ('CLF', 'UYW') THEN round(amount_minor::numeric / 10000, 4)
         ELSE round(amount_minor::numeric / 100, 2) END
+$function$;
+
+-- Whether a number or id looks like a phone, an e-mail address or a name in two words.
+CREATE FUNCTION billing.names_person(said text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT said ~ '[^[:space:]@]+@[^[:space:]@]+\.[[:alpha:]]'
+        OR said ~ '\+[ (]*[1-9]([ ().\-/]{0,3}[0-9]){7,14}'
+        OR said ~ '(^|[^0-9])00[1-9]([ ().\-/]{0,3}[0-9]){9,14}($|[^0-9])'
+        OR said ~ '(^|[^0-9])(244[ ().\-]{0,3})?9[1-9]([ ().\-]?[0-9]){7}($|[^0-9])'
+        OR said COLLATE "default"
+           ~ '[[:upper:]][[:lower:]]{2,}([ ._-]+[[:lower:]]{1,3})?[ ._-]+[[:upper:]][[:lower:]]{2,}'
 $function$;
 
 -- An id without unseen characters, surplus or odd spaces, or the .0 of a number: as
@@ -1044,6 +1197,17 @@ BEGIN
         USING ERRCODE = 'restrict_violation';
 END $function$;
 
+-- Whether who asks may read phones, and so everything. The setting twezah.hide_persons = on hides
+-- persons from them as well; it shows nobody anything.
+CREATE FUNCTION billing.sees_persons()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT has_column_privilege('loyalty.member', 'phone', 'SELECT')
+       AND coalesce(current_setting('twezah.hide_persons', true), '') <> 'on'
+$function$;
+
 -- Takes up to so many requests from a bucket: how many were granted, or 0 and the seconds until one
 -- is; and what is left in it.
 CREATE FUNCTION billing.take_tokens(of_subject text, wanted integer, per_second double precision,
@@ -1071,6 +1235,19 @@ BEGIN
     RETURN NEXT;
 END $function$;
 
+-- A text that a program wrote, without phones and e-mail addresses in it.
+CREATE FUNCTION billing.without_contacts(said text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT regexp_replace(regexp_replace(regexp_replace(regexp_replace(said,
+        '[^[:space:]@"]+@[^[:space:]@"]+\.[[:alpha:]]+', '(masked)', 'g'),
+        '\+[ (]*[1-9]([ ().\-/]{0,3}[0-9]){7,14}', '(masked)', 'g'),
+        '(^|[^0-9])00[1-9]([ ().\-/]{0,3}[0-9]){9,14}(?![0-9])', '\1(masked)', 'g'),
+        '(^|[^0-9])(244[ ().\-]{0,3})?9[1-9]([ ().\-]?[0-9]){7}(?![0-9])', '\1(masked)', 'g')
+$function$;
+
 -- The same without overlaps: each sale's date is in one span at most.
 -- system: Billing system.
 -- account: Account at the billing system.
@@ -1087,6 +1264,9 @@ CREATE VIEW billing.award_policy_span AS
            FROM billing.award_policy) version
   WHERE valid_to IS NULL OR valid_from < valid_to;
 GRANT SELECT ON billing.award_policy_span TO analyst;
+GRANT SELECT ON billing.award_policy_span TO twezah_api;
+GRANT SELECT ON billing.award_policy_span TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.award_policy_span TO twezah_worker;
 
 -- How each raw page was read: decides which of two versions of a document counts.
 -- page_id: Raw page.
@@ -1101,6 +1281,7 @@ CREATE VIEW billing.page_reading AS
     fetched_at,
     system <> 'file' AND (request ->> 'method') IS DISTINCT FROM 'WEBHOOK' AS is_read
    FROM billing.raw_page;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON billing.page_reading TO twezah_worker;
 
 
 -- ==================== loyalty ====================
@@ -1108,6 +1289,9 @@ CREATE VIEW billing.page_reading AS
 -- Members, tiers, the points program and the append-only ledger of awards.
 CREATE SCHEMA loyalty;
 GRANT USAGE ON SCHEMA loyalty TO analyst;
+GRANT USAGE ON SCHEMA loyalty TO twezah_api;
+GRANT USAGE ON SCHEMA loyalty TO twezah_panel;
+GRANT USAGE ON SCHEMA loyalty TO twezah_worker;
 
 -- A customer of the loyalty app, found by phone. The ledger refers to the number only, so the phone
 -- can be erased and the sums stay.
@@ -1118,7 +1302,8 @@ CREATE TABLE loyalty.member (
     phone text COLLATE "C",
     -- When the first sale or the loyalty app made the member.
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- IANA time zone of the customer, for promotions that look at their clock; null: the program's.
+    -- Personal data. IANA time zone of the customer, for promotions that look at their clock; null:
+    -- the program's.
     timezone text,
     -- Random id of the member for the app and for links: it says nothing and cannot be guessed.
     -- Null once erased.
@@ -1133,6 +1318,9 @@ CREATE TRIGGER member_kept BEFORE DELETE OR TRUNCATE ON loyalty.member FOR EACH 
     EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER member_timezone_marks AFTER UPDATE OF timezone ON loyalty.member FOR EACH ROW
     WHEN (old.timezone IS DISTINCT FROM new.timezone) EXECUTE FUNCTION loyalty.mark_timezone();
+GRANT SELECT ON loyalty.member TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member TO twezah_worker;
+GRANT SELECT (member_id, created_at, timezone) ON loyalty.member TO twezah_panel;
 
 -- The points program, versioned: the highest version that has begun speaks; it replaces all earlier
 -- ones from its valid_from on.
@@ -1214,7 +1402,10 @@ CREATE TRIGGER program_audited AFTER INSERT ON loyalty.program FOR EACH ROW
     EXECUTE FUNCTION audit.on_version();
 CREATE TRIGGER program_marks AFTER INSERT ON loyalty.program FOR EACH STATEMENT
     EXECUTE FUNCTION loyalty.mark_rejected_awards();
-GRANT SELECT ON loyalty.program TO analyst;
+GRANT SELECT ON loyalty.program TO twezah_api;
+GRANT SELECT ON loyalty.program TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.program TO twezah_worker;
+GRANT SELECT (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, rounding, basis, created_at, award_when, timezone, base_currency, categories, unlinked_credits, tier_policy, expiry, discount_lines, currency, per_full_minor, promotion_limits) ON loyalty.program TO analyst;
 
 -- Tier history: a tier is in force from valid_from until the member's next row. To correct one,
 -- enter another for the same instant: the last entered counts.
@@ -1229,7 +1420,7 @@ CREATE TABLE loyalty.member_tier (
     valid_from timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who entered it.
+    -- Personal data of staff. Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     -- Why. No names and no phone numbers: analysts read it. Null: entered without one.
     reason text,
@@ -1251,7 +1442,10 @@ CREATE TRIGGER member_tier_marks AFTER INSERT ON loyalty.member_tier REFERENCING
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_tier_change();
 CREATE TRIGGER member_tier_noted AFTER INSERT ON loyalty.member_tier REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_tiers();
-GRANT SELECT ON loyalty.member_tier TO analyst;
+GRANT SELECT ON loyalty.member_tier TO twezah_api;
+GRANT SELECT ON loyalty.member_tier TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_tier TO twezah_worker;
+GRANT SELECT (tier_no, member_id, tier, valid_from, recorded_at, reason, run_id) ON loyalty.member_tier TO analyst;
 
 -- Promotions: the kind of rule is code, its parameters are here, valid in [valid_from, valid_to).
 -- The highest version that has begun speaks.
@@ -1283,7 +1477,10 @@ CREATE TRIGGER promotion_audited AFTER INSERT ON loyalty.promotion FOR EACH ROW
     EXECUTE FUNCTION audit.on_version();
 CREATE TRIGGER promotion_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.promotion
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
-GRANT SELECT ON loyalty.promotion TO analyst;
+GRANT SELECT ON loyalty.promotion TO twezah_api;
+GRANT SELECT ON loyalty.promotion TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.promotion TO twezah_worker;
+GRANT SELECT (promotion_id, version, kind, parameters, valid_from, valid_to, created_at) ON loyalty.promotion TO analyst;
 
 -- Members whose stored history changed and whose points are still to be recomputed: the work list
 -- of the award step.
@@ -1297,6 +1494,9 @@ CREATE TABLE loyalty.member_dirty (
     marked_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT member_dirty_pkey PRIMARY KEY (member_id)
 );
+GRANT SELECT ON loyalty.member_dirty TO twezah_api;
+GRANT SELECT ON loyalty.member_dirty TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_dirty TO twezah_worker;
 
 -- The ledger: append-only. One chain of entries per sale and member; each entry posts the
 -- difference between what is due now and what was posted.
@@ -1355,7 +1555,10 @@ CREATE TRIGGER award_entry_chain AFTER INSERT ON loyalty.award_entry REFERENCING
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.check_chain();
 CREATE TRIGGER award_entry_noted AFTER INSERT ON loyalty.award_entry REFERENCING NEW TABLE
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_awards();
-GRANT SELECT ON loyalty.award_entry TO analyst;
+GRANT SELECT ON loyalty.award_entry TO twezah_api;
+GRANT SELECT ON loyalty.award_entry TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.award_entry TO twezah_worker;
+GRANT SELECT (system, account, member_id, entry_no, due_before, due_after, points, reason, breakdown, net_minor, currency, tier, program_version, event_at, posted_at, run_id) ON loyalty.award_entry TO analyst;
 
 -- Who brought whom: one referrer per friend. To correct or withdraw one, enter another row: the
 -- last row of a friend counts.
@@ -1368,7 +1571,7 @@ CREATE TABLE loyalty.referral (
     referred_at timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who entered it.
+    -- Personal data of staff. Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     -- Order of entry.
     referral_no bigint GENERATED ALWAYS AS IDENTITY,
@@ -1392,7 +1595,10 @@ CREATE TRIGGER referral_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.refe
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_referrers();
-GRANT SELECT ON loyalty.referral TO analyst;
+GRANT SELECT ON loyalty.referral TO twezah_api;
+GRANT SELECT ON loyalty.referral TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral TO twezah_worker;
+GRANT SELECT (friend_id, referrer_id, referred_at, recorded_at, referral_no, reason, run_id) ON loyalty.referral TO analyst;
 
 -- Members that are one customer: the sales of member_id count for into_id. The last row of a member
 -- counts; into itself undoes.
@@ -1408,7 +1614,7 @@ CREATE TABLE loyalty.member_merge (
     reason text NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     -- Prefect flow run or command that entered it.
     run_id text,
@@ -1436,7 +1642,10 @@ CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge REFERENCI
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_former_owners();
 CREATE TRIGGER member_merge_noted AFTER INSERT ON loyalty.member_merge FOR EACH ROW
     EXECUTE FUNCTION loyalty.note_merge();
-GRANT SELECT ON loyalty.member_merge TO analyst;
+GRANT SELECT ON loyalty.member_merge TO twezah_api;
+GRANT SELECT ON loyalty.member_merge TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_merge TO twezah_worker;
+GRANT SELECT (merge_no, member_id, into_id, recorded_at, run_id, tiers) ON loyalty.member_merge TO analyst;
 
 -- What sales would get from promotions with a budget, and what the budget leaves of it. Derived
 -- from the sales: it can be emptied and is made again.
@@ -1475,7 +1684,10 @@ CREATE INDEX promotion_claim_order ON loyalty.promotion_claim (promotion_id, ver
 -- Claims because of which a budget has to be divided again.
 CREATE INDEX promotion_claim_unsettled ON loyalty.promotion_claim (promotion_id, version,
     unsettled_from) WHERE (unsettled_from IS NOT NULL);
-GRANT SELECT ON loyalty.promotion_claim TO analyst;
+GRANT SELECT ON loyalty.promotion_claim TO twezah_api;
+GRANT SELECT ON loyalty.promotion_claim TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.promotion_claim TO twezah_worker;
+GRANT SELECT (promotion_id, version, member_id, system, account, issued_at, wanted, granted, unsettled_from) ON loyalty.promotion_claim TO analyst;
 
 -- Points that expired, append-only: one chain per member and instant of expiry, each entry the
 -- difference to what was posted.
@@ -1507,6 +1719,9 @@ CREATE TRIGGER expiry_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON l
 CREATE TRIGGER expiry_entry_noted AFTER INSERT ON loyalty.expiry_entry REFERENCING NEW TABLE
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_expiries();
 GRANT SELECT ON loyalty.expiry_entry TO analyst;
+GRANT SELECT ON loyalty.expiry_entry TO twezah_api;
+GRANT SELECT ON loyalty.expiry_entry TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.expiry_entry TO twezah_worker;
 
 -- Up to when expiries have been asked for: whose points expired since is marked by the next award
 -- step.
@@ -1520,6 +1735,9 @@ CREATE TABLE loyalty.expiry_watch (
     CONSTRAINT expiry_watch_pkey PRIMARY KEY (only_row),
     CONSTRAINT expiry_watch_only_row_check CHECK (only_row)
 );
+GRANT SELECT ON loyalty.expiry_watch TO twezah_api;
+GRANT SELECT ON loyalty.expiry_watch TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.expiry_watch TO twezah_worker;
 
 -- Members whose phone was changed by hand, append-only. The numbers themselves are not kept here.
 CREATE TABLE loyalty.phone_change (
@@ -1532,7 +1750,7 @@ CREATE TABLE loyalty.phone_change (
     former_member_id bigint,
     -- Why. No names and no phone numbers.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),
@@ -1550,6 +1768,9 @@ CREATE TRIGGER phone_change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON l
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER phone_change_audited AFTER INSERT ON loyalty.phone_change FOR EACH ROW
     EXECUTE FUNCTION audit.on_phone_change();
+GRANT SELECT ON loyalty.phone_change TO twezah_api;
+GRANT SELECT ON loyalty.phone_change TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.phone_change TO twezah_worker;
 
 -- Points given or taken by hand, append-only; they count in the balance like ledger entries. To
 -- take one back, a row that voids it is added.
@@ -1567,7 +1788,7 @@ CREATE TABLE loyalty.adjustment (
     voids_id bigint,
     -- Why. No names and no phone numbers: analysts read it.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- From when on the points count, for what depends on dates (expiry).
     event_at timestamptz NOT NULL DEFAULT now(),
@@ -1608,6 +1829,9 @@ CREATE TRIGGER adjustment_noted AFTER INSERT ON loyalty.adjustment REFERENCING N
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_adjustments();
 CREATE TRIGGER adjustment_void_is_exact BEFORE INSERT ON loyalty.adjustment FOR EACH ROW
     EXECUTE FUNCTION loyalty.check_adjustment();
+GRANT SELECT ON loyalty.adjustment TO twezah_api;
+GRANT SELECT ON loyalty.adjustment TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.adjustment TO twezah_worker;
 
 -- Exchange rates, append-only. For a day the one with the latest valid_on counts, and of those the
 -- last entered; a day without one has none.
@@ -1648,12 +1872,15 @@ CREATE TRIGGER fx_rate_audited AFTER INSERT ON loyalty.fx_rate REFERENCING NEW T
 CREATE TRIGGER fx_rate_marks AFTER INSERT ON loyalty.fx_rate REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_fx_rate();
 GRANT SELECT ON loyalty.fx_rate TO analyst;
+GRANT SELECT ON loyalty.fx_rate TO twezah_api;
+GRANT SELECT ON loyalty.fx_rate TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.fx_rate TO twezah_worker;
 
 -- Changes of the rules, append-only: who, when, why, and the file as it was applied.
 CREATE TABLE loyalty.program_change (
     -- Number of the change.
     change_id bigint GENERATED ALWAYS AS IDENTITY,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- Why.
     reason text NOT NULL,
@@ -1683,7 +1910,10 @@ CREATE TRIGGER program_change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
     ON loyalty.program_change FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER program_change_audited AFTER INSERT ON loyalty.program_change FOR EACH ROW
     EXECUTE FUNCTION audit.on_program_change();
-GRANT SELECT ON loyalty.program_change TO analyst;
+GRANT SELECT ON loyalty.program_change TO twezah_api;
+GRANT SELECT ON loyalty.program_change TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.program_change TO twezah_worker;
+GRANT SELECT (change_id, applied_at, run_id, versions, reaches, recomputed, members, points) ON loyalty.program_change TO analyst;
 
 -- Members whose personal data was removed, append-only. Documents that were theirs stay theirs,
 -- also when they are read again.
@@ -1694,7 +1924,7 @@ CREATE TABLE loyalty.member_erasure (
     member_id bigint NOT NULL,
     -- Why, e.g. the request's number. No names.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- When.
     erased_at timestamptz NOT NULL DEFAULT now(),
@@ -1713,6 +1943,9 @@ CREATE TRIGGER member_erasure_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalt
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER member_erasure_noted AFTER INSERT ON loyalty.member_erasure FOR EACH ROW
     EXECUTE FUNCTION loyalty.note_erasure();
+GRANT SELECT ON loyalty.member_erasure TO twezah_api;
+GRANT SELECT ON loyalty.member_erasure TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_erasure TO twezah_worker;
 
 -- Steps of evaluated tiers, append-only: one chain per member and instant; the last entry of a
 -- chain counts. Derived from the stored sales; awards do not read it.
@@ -1741,6 +1974,9 @@ CREATE TRIGGER tier_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loy
 CREATE TRIGGER tier_entry_noted AFTER INSERT ON loyalty.tier_entry REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_tiers();
 GRANT SELECT ON loyalty.tier_entry TO analyst;
+GRANT SELECT ON loyalty.tier_entry TO twezah_api;
+GRANT SELECT ON loyalty.tier_entry TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_entry TO twezah_worker;
 
 -- Which billing system's document counts where several tell one sale; append-only, the last row is
 -- in force.
@@ -1753,7 +1989,7 @@ CREATE TABLE loyalty.sale_precedence (
     within_hours integer,
     -- Sales dated earlier count as if nothing were declared; -infinity: for all sales.
     valid_from timestamptz NOT NULL DEFAULT '-infinity'::timestamptz,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- Why.
     reason text NOT NULL,
@@ -1776,7 +2012,10 @@ CREATE TRIGGER sale_precedence_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
     ON loyalty.sale_precedence FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER sale_precedence_audited AFTER INSERT ON loyalty.sale_precedence FOR EACH ROW
     EXECUTE FUNCTION audit.on_sale_precedence();
-GRANT SELECT ON loyalty.sale_precedence TO analyst;
+GRANT SELECT ON loyalty.sale_precedence TO twezah_api;
+GRANT SELECT ON loyalty.sale_precedence TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.sale_precedence TO twezah_worker;
+GRANT SELECT (precedence_no, systems, within_hours, valid_from, declared_at, run_id, members, points) ON loyalty.sale_precedence TO analyst;
 
 -- Documents that earn nothing now, because another system's document of the same sale counts.
 CREATE TABLE loyalty.left_out_sale (
@@ -1810,6 +2049,9 @@ CREATE TABLE loyalty.left_out_sale (
 CREATE INDEX left_out_by ON loyalty.left_out_sale (by_external_id);
 -- What was left out last: the page shows it.
 CREATE INDEX left_out_recent ON loyalty.left_out_sale (left_out_at);
+GRANT SELECT ON loyalty.left_out_sale TO twezah_api;
+GRANT SELECT ON loyalty.left_out_sale TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.left_out_sale TO twezah_worker;
 
 -- Requests to spend points, append-only. What became of each is in loyalty.redemption_step.
 CREATE TABLE loyalty.redemption (
@@ -1855,6 +2097,9 @@ CREATE TRIGGER redemption_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loy
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER redemption_audited AFTER INSERT ON loyalty.redemption FOR EACH ROW
     WHEN (new.hold_ends_at IS NOT NULL) EXECUTE FUNCTION audit.on_redemption();
+GRANT SELECT ON loyalty.redemption TO twezah_api;
+GRANT SELECT ON loyalty.redemption TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.redemption TO twezah_worker;
 
 -- What became of a redemption, append-only: each step once. The points of all steps count in the
 -- balance.
@@ -1901,6 +2146,9 @@ CREATE TRIGGER redemption_step_marks AFTER INSERT ON loyalty.redemption_step FOR
     WHEN (new.step <> 'redeemed') EXECUTE FUNCTION loyalty.mark_released();
 CREATE TRIGGER redemption_step_noted AFTER INSERT ON loyalty.redemption_step REFERENCING NEW TABLE
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_redemption_steps();
+GRANT SELECT ON loyalty.redemption_step TO twezah_api;
+GRANT SELECT ON loyalty.redemption_step TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.redemption_step TO twezah_worker;
 
 -- What one point is worth in a currency, for reports, append-only. To correct one, enter another
 -- for the same instant: the last entered counts.
@@ -1933,6 +2181,9 @@ CREATE TRIGGER point_value_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON lo
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER point_value_audited AFTER INSERT ON loyalty.point_value FOR EACH ROW
     EXECUTE FUNCTION audit.on_point_value();
+GRANT SELECT ON loyalty.point_value TO twezah_api;
+GRANT SELECT ON loyalty.point_value TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.point_value TO twezah_worker;
 
 -- Changes that are noted and not published yet. Each goes into loyalty.change, with a number.
 CREATE TABLE loyalty.change_pending (
@@ -1954,6 +2205,9 @@ CREATE TABLE loyalty.change_pending (
     CONSTRAINT change_pending_kind_check CHECK (kind ~ '^[a-z_]+([.][a-z_]+)+$')
 );
 CREATE INDEX change_pending_due ON loyalty.change_pending (due_at);
+GRANT SELECT ON loyalty.change_pending TO twezah_api;
+GRANT SELECT ON loyalty.change_pending TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.change_pending TO twezah_worker;
 
 -- What changed for members, append-only and without personal data: what the loyalty app reads and
 -- is told by webhooks.
@@ -1982,7 +2236,10 @@ CREATE TRIGGER change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER change_queued AFTER INSERT ON loyalty.change REFERENCING NEW TABLE AS published
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.queue_deliveries();
-GRANT SELECT ON loyalty.change TO analyst;
+GRANT SELECT ON loyalty.change TO twezah_api;
+GRANT SELECT ON loyalty.change TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.change TO twezah_worker;
+GRANT SELECT (change_no, kind, member_id, balance_points, happened_at, published_at) ON loyalty.change TO analyst;
 
 -- The tier of each member as it was published last, so that only real changes are told.
 CREATE TABLE loyalty.tier_published (
@@ -1994,6 +2251,9 @@ CREATE TABLE loyalty.tier_published (
     CONSTRAINT tier_published_member_id_fkey FOREIGN KEY (member_id)
         REFERENCES loyalty.member(member_id)
 );
+GRANT SELECT ON loyalty.tier_published TO twezah_api;
+GRANT SELECT ON loyalty.tier_published TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_published TO twezah_worker;
 
 -- Points that were told to expire soon: once for each member and instant.
 CREATE TABLE loyalty.expiry_notice (
@@ -2013,6 +2273,9 @@ CREATE TABLE loyalty.expiry_notice (
 CREATE TRIGGER expiry_notice_noted AFTER INSERT ON loyalty.expiry_notice REFERENCING NEW TABLE
     AS noticed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_expiry_notices();
 GRANT SELECT ON loyalty.expiry_notice TO analyst;
+GRANT SELECT ON loyalty.expiry_notice TO twezah_api;
+GRANT SELECT ON loyalty.expiry_notice TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.expiry_notice TO twezah_worker;
 
 -- Addresses that are told of changes by webhook, signed per Standard Webhooks.
 CREATE TABLE loyalty.receiver (
@@ -2056,6 +2319,9 @@ CREATE TRIGGER receiver_audited AFTER INSERT ON loyalty.receiver FOR EACH ROW
 CREATE TRIGGER receiver_change_audited AFTER UPDATE OF url, kinds, ended_at ON loyalty.receiver
     FOR EACH ROW WHEN (old.url IS DISTINCT FROM new.url OR old.kinds IS DISTINCT FROM new.kinds
     OR old.ended_at IS DISTINCT FROM new.ended_at) EXECUTE FUNCTION audit.on_receiver();
+GRANT SELECT ON loyalty.receiver TO twezah_api;
+GRANT SELECT ON loyalty.receiver TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.receiver TO twezah_worker;
 
 -- Secrets that messages are signed with, encrypted. While several are in force, each signs.
 CREATE TABLE loyalty.receiver_secret (
@@ -2076,6 +2342,9 @@ CREATE TABLE loyalty.receiver_secret (
 CREATE INDEX receiver_secret_receiver ON loyalty.receiver_secret (receiver_no);
 CREATE TRIGGER receiver_secret_audited AFTER INSERT ON loyalty.receiver_secret FOR EACH ROW
     EXECUTE FUNCTION audit.on_receiver_secret();
+GRANT SELECT ON loyalty.receiver_secret TO twezah_api;
+GRANT SELECT ON loyalty.receiver_secret TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.receiver_secret TO twezah_worker;
 
 -- What was, or is to be, sent to each receiver: one row per receiver and change.
 CREATE TABLE loyalty.delivery (
@@ -2111,6 +2380,181 @@ CREATE INDEX delivery_due ON loyalty.delivery (receiver_no, next_attempt_at, cha
     WHERE (state = 'pending');
 CREATE INDEX delivery_finished ON loyalty.delivery (finished_at) WHERE (state = 'delivered');
 CREATE INDEX delivery_parked ON loyalty.delivery (receiver_no, change_no) WHERE (state = 'parked');
+GRANT SELECT ON loyalty.delivery TO twezah_api;
+GRANT SELECT ON loyalty.delivery TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.delivery TO twezah_worker;
+
+-- Consent withdrawn and given again, append-only. Without a row a member takes part.
+CREATE TABLE loyalty.consent (
+    -- Order of entry.
+    consent_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member; it counts for all who are merged into one customer.
+    member_id bigint NOT NULL,
+    -- False: withdrawn. True: given again.
+    given boolean NOT NULL,
+    -- Why, e.g. the number of the request. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Personal data of staff. Who entered it.
+    author text NOT NULL,
+    -- From then on it counts: for sales that happen later, never for earlier ones.
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Prefect flow run or command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT consent_pkey PRIMARY KEY (consent_no),
+    CONSTRAINT consent_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT consent_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT consent_member_id_fkey FOREIGN KEY (member_id) REFERENCES loyalty.member(member_id)
+);
+-- What a member decided.
+CREATE INDEX consent_member ON loyalty.consent (member_id);
+CREATE TRIGGER consent_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.consent
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER consent_audited AFTER INSERT ON loyalty.consent FOR EACH ROW
+    EXECUTE FUNCTION audit.on_consent();
+CREATE TRIGGER consent_marks AFTER INSERT ON loyalty.consent REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_consent();
+GRANT SELECT ON loyalty.consent TO twezah_api;
+GRANT SELECT ON loyalty.consent TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.consent TO twezah_worker;
+
+-- Legal holds and their lifting, append-only. While one is in force, retention deletes nothing.
+CREATE TABLE loyalty.legal_hold (
+    -- Number of the hold.
+    hold_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member who must not be erased; null: nobody may be erased.
+    member_id bigint,
+    -- The hold that this row lifts; null: this row is a hold.
+    lifts_no bigint,
+    -- Why, e.g. the case's number. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Personal data of staff. Who decided it.
+    author text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT legal_hold_pkey PRIMARY KEY (hold_no),
+    CONSTRAINT legal_hold_lifts_no_key UNIQUE (lifts_no),
+    CONSTRAINT legal_hold_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT legal_hold_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT legal_hold_lifts_no_fkey FOREIGN KEY (lifts_no)
+        REFERENCES loyalty.legal_hold(hold_no),
+    CONSTRAINT legal_hold_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Holds on a member.
+CREATE INDEX legal_hold_member ON loyalty.legal_hold (member_id);
+CREATE TRIGGER legal_hold_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.legal_hold
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER legal_hold_audited AFTER INSERT ON loyalty.legal_hold FOR EACH ROW
+    EXECUTE FUNCTION audit.on_hold();
+GRANT SELECT ON loyalty.legal_hold TO twezah_api;
+GRANT SELECT ON loyalty.legal_hold TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.legal_hold TO twezah_worker;
+
+-- What each erasure removed where, append-only; without anything that names the person.
+CREATE TABLE loyalty.erasure_certificate (
+    -- Number of the certificate.
+    certificate_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member who was erased.
+    member_id bigint NOT NULL,
+    -- The member and everybody who was merged into them.
+    members bigint[] NOT NULL,
+    -- Why, e.g. the request's number.
+    reason text NOT NULL,
+    -- Personal data of staff. Who decided it.
+    author text NOT NULL,
+    -- Per place, how many rows or files.
+    erased jsonb NOT NULL,
+    -- Per place, how many rows or files still name the person, and are kept on purpose.
+    remains jsonb NOT NULL,
+    -- Places that could not be looked through or cleaned.
+    not_reached text[] NOT NULL,
+    -- When.
+    issued_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command.
+    run_id text NOT NULL,
+    CONSTRAINT erasure_certificate_pkey PRIMARY KEY (certificate_no),
+    CONSTRAINT erasure_certificate_erased_check CHECK (jsonb_typeof(erased) = 'object'),
+    CONSTRAINT erasure_certificate_members_check CHECK (cardinality(members) > 0),
+    CONSTRAINT erasure_certificate_remains_check CHECK (jsonb_typeof(remains) = 'object'),
+    CONSTRAINT erasure_certificate_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Certificates of a member.
+CREATE INDEX erasure_certificate_member ON loyalty.erasure_certificate (member_id);
+CREATE TRIGGER erasure_certificate_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
+    ON loyalty.erasure_certificate FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER erasure_certificate_audited AFTER INSERT ON loyalty.erasure_certificate FOR EACH ROW
+    EXECUTE FUNCTION audit.on_certificate();
+GRANT SELECT ON loyalty.erasure_certificate TO twezah_api;
+GRANT SELECT ON loyalty.erasure_certificate TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.erasure_certificate TO twezah_worker;
+
+-- How many entries and points were posted at once for the sales of one account: one row per
+-- transaction and account. Their sums are those of loyalty.award_entry.
+CREATE TABLE loyalty.posting (
+    -- Number of the posting.
+    posting_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Billing system of the sales.
+    system text COLLATE "C" NOT NULL,
+    -- Account of the sales at the billing system.
+    account text COLLATE "C" NOT NULL,
+    -- Prefect flow run that posted them; it may be the run of another connection.
+    run_id text NOT NULL,
+    -- Entries appended to loyalty.award_entry.
+    entries bigint NOT NULL,
+    -- Their sum.
+    points bigint NOT NULL,
+    -- When they were posted.
+    posted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Whether a run has it in its counts: the run of the sales' own connection, or the change of
+    -- rules or recomputation that posted it.
+    is_reported boolean NOT NULL DEFAULT false,
+    CONSTRAINT posting_pkey PRIMARY KEY (posting_no)
+);
+-- Points of a span of time: the page Sync status.
+CREATE INDEX posting_time ON loyalty.posting (posted_at);
+-- What the next run of a connection has to report.
+CREATE INDEX posting_unreported ON loyalty.posting (system, account) WHERE (NOT is_reported);
+GRANT SELECT ON loyalty.posting TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.posting TO twezah_worker;
+
+-- Sums of loyalty.movement per month of posting. Made anew by the flow refresh-analytics.
+CREATE TABLE loyalty.month_movement (
+    -- First day of the month, in the time zone of the program.
+    month date NOT NULL,
+    -- As in loyalty.movement.
+    kind text COLLATE "C" NOT NULL,
+    -- As in loyalty.movement.
+    line text NOT NULL,
+    -- Points added; negative: taken.
+    points bigint NOT NULL,
+    -- How many movements.
+    entries bigint NOT NULL,
+    CONSTRAINT month_movement_pkey PRIMARY KEY (month, kind, line)
+);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.month_movement TO twezah_worker;
+
+-- Month-end reports that were made, append-only: a later one must begin where it ended.
+CREATE TABLE loyalty.month_report (
+    -- Number of the report.
+    report_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- First day of the month.
+    month date NOT NULL,
+    -- Points owed when the month began.
+    opening_points bigint NOT NULL,
+    -- Points owed when the month ended.
+    closing_points bigint NOT NULL,
+    -- When it was made.
+    made_at timestamptz NOT NULL DEFAULT now(),
+    -- Prefect flow run or command that made it.
+    run_id text NOT NULL,
+    CONSTRAINT month_report_pkey PRIMARY KEY (report_no)
+);
+CREATE TRIGGER month_report_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.month_report
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.month_report TO twezah_worker;
 
 -- Refuses a void that is not exactly minus its adjustment, and gives it the same kind.
 CREATE FUNCTION loyalty.check_adjustment()
@@ -2288,6 +2732,16 @@ END $function$;
 
 -- Marks members whose points were adjusted: what depends on the balance is computed again.
 CREATE FUNCTION loyalty.mark_adjustment()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(SELECT DISTINCT member_id FROM changed));
+    RETURN NULL;
+END $function$;
+
+-- Marks members whose consent changed, for the next award step.
+CREATE FUNCTION loyalty.mark_consent()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
@@ -2755,6 +3209,9 @@ CREATE VIEW loyalty.entry_cause AS
              LEFT JOIN loyalty.award_entry b ON b.system = e.system AND b.account = e.account
                  AND b.external_id = e.external_id AND b.member_id = e.member_id
                  AND b.entry_no = (e.entry_no - 1)) c;
+GRANT SELECT ON loyalty.entry_cause TO twezah_api;
+GRANT SELECT ON loyalty.entry_cause TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_cause TO twezah_worker;
 
 -- Every entry with the rates and the rounding of the program version that it followed.
 -- system: Billing system of the sale.
@@ -2790,6 +3247,9 @@ CREATE VIEW loyalty.entry_with_rule AS
     billing.major_units((p.per_full_minor ->> e.currency)::bigint, e.currency) AS per_full
    FROM loyalty.award_entry e
      LEFT JOIN loyalty.program p ON p.version = e.program_version;
+GRANT SELECT ON loyalty.entry_with_rule TO twezah_api;
+GRANT SELECT ON loyalty.entry_with_rule TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_with_rule TO twezah_worker;
 
 -- Balance of each member: always the sum of the ledger, of the adjustments, of what expired and of
 -- what was spent, never stored.
@@ -2840,6 +3300,9 @@ CREATE VIEW loyalty.member_balance AS
                   WHERE s.redemption_id = r.redemption_id))) posted
   GROUP BY member_id;
 GRANT SELECT ON loyalty.member_balance TO analyst;
+GRANT SELECT ON loyalty.member_balance TO twezah_api;
+GRANT SELECT ON loyalty.member_balance TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_balance TO twezah_worker;
 
 -- Every member and who earns for them: the same number, unless they were merged.
 -- member_id: Member.
@@ -2853,6 +3316,9 @@ CREATE VIEW loyalty.member_owner AS
 UNION ALL
  SELECT o.member_id, o.owner_id
    FROM loyalty.merged_member o;
+GRANT SELECT ON loyalty.member_owner TO twezah_api;
+GRANT SELECT ON loyalty.member_owner TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_owner TO twezah_worker;
 
 -- Members that were merged into another, and who has their sales in the end.
 -- member_id: Member that was merged away.
@@ -2879,6 +3345,47 @@ CREATE VIEW loyalty.merged_member AS
            FROM link l
           WHERE l.member_id = p.into_id AND l.into_id <> l.member_id));
 GRANT SELECT ON loyalty.merged_member TO analyst;
+GRANT SELECT ON loyalty.merged_member TO twezah_api;
+GRANT SELECT ON loyalty.merged_member TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.merged_member TO twezah_worker;
+
+-- Everything that moved a balance, with its line in the roll-forward.
+-- member_id: Member.
+-- posted_at: When it was posted.
+-- event_at: When the sale happened.
+-- kind: As in analytics.points_history.
+-- points: What it adds to the balance.
+-- system: Billing system of the sale; null: of no sale.
+-- account: Account at the billing system.
+-- line: earned, spent, expired or corrected; unknown: loyalty.movement_kind lacks the kind.
+CREATE VIEW loyalty.movement AS
+ SELECT h.member_id, h.posted_at, h.event_at, h.kind, h.points, h.system,
+    h.account,
+    COALESCE(
+        CASE
+            WHEN h.points > 0 THEN k.added_line
+            ELSE k.taken_line
+        END, 'unknown') AS line
+   FROM analytics.points_history h
+     LEFT JOIN loyalty.movement_kind k USING (kind);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.movement TO twezah_worker;
+
+-- In which line of the roll-forward each kind of movement (analytics.points_history) counts:
+-- earned, spent, expired or corrected. A kind that is not here is shown as unknown, and no report
+-- is made until a migration enters it.
+-- kind: As in analytics.points_history.
+-- added_line: Where it counts when it adds points.
+-- taken_line: Where it counts when it takes points.
+CREATE VIEW loyalty.movement_kind AS
+ SELECT kind, added_line, taken_line
+   FROM ( VALUES ('award','earned','corrected'), ('edit','corrected','corrected'),
+       ('refund','corrected','corrected'), ('void','corrected','corrected'),
+       ('moved','corrected','corrected'), ('referral','corrected','corrected'),
+       ('duplicate','corrected','corrected'), ('adjustment','corrected','corrected'),
+       ('adjustment void','corrected','corrected'), ('expiry','expired','expired'),
+       ('redemption','spent','spent'), ('redemption reversal','spent','spent')) kinds(kind,
+       added_line, taken_line);
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.movement_kind TO twezah_worker;
 
 -- Every redemption and what became of it.
 -- redemption_id: Number of the redemption.
@@ -2915,6 +3422,9 @@ CREATE VIEW loyalty.redemption_state AS
          AND c.step = 'cancelled'
      LEFT JOIN loyalty.redemption_step v ON v.redemption_id = r.redemption_id
          AND v.step = 'reversed';
+GRANT SELECT ON loyalty.redemption_state TO twezah_api;
+GRANT SELECT ON loyalty.redemption_state TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.redemption_state TO twezah_worker;
 
 -- Referrals between the members that earn, merges followed; also those that close a circle.
 -- friend_id: Member who was referred.
@@ -2935,6 +3445,9 @@ CREATE VIEW loyalty.referral_between AS
           ORDER BY (COALESCE(f.owner_id, r.friend_id)), r.referred_at, r.friend_id) resolved
   WHERE friend_id <> referrer_id;
 GRANT SELECT ON loyalty.referral_between TO analyst;
+GRANT SELECT ON loyalty.referral_between TO twezah_api;
+GRANT SELECT ON loyalty.referral_between TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral_between TO twezah_worker;
 
 -- Friends who brought, over any number of others, their own referrer: nobody did then.
 -- friend_id: Member who was referred.
@@ -2960,6 +3473,9 @@ CREATE VIEW loyalty.referral_circle AS
    FROM step
   WHERE referrer_id = friend_id;
 GRANT SELECT ON loyalty.referral_circle TO analyst;
+GRANT SELECT ON loyalty.referral_circle TO twezah_api;
+GRANT SELECT ON loyalty.referral_circle TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral_circle TO twezah_worker;
 
 -- Referrals that count, between the members that earn: merges are followed, and circles left out.
 -- friend_id: Member who was referred.
@@ -2972,6 +3488,9 @@ CREATE VIEW loyalty.referral_owned AS
            FROM loyalty.referral_circle c
           WHERE c.friend_id = b.friend_id));
 GRANT SELECT ON loyalty.referral_owned TO analyst;
+GRANT SELECT ON loyalty.referral_owned TO twezah_api;
+GRANT SELECT ON loyalty.referral_owned TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral_owned TO twezah_worker;
 
 -- Tiers that were set, as they count: the last row for an instant, merges followed.
 -- member_id: Member.
@@ -3013,6 +3532,9 @@ UNION ALL
           ORDER BY (loyalty.tier_rank(latest.tier, w.valid_from)) DESC, latest.tier
          LIMIT 1) best;
 GRANT SELECT ON loyalty.tier_set TO analyst;
+GRANT SELECT ON loyalty.tier_set TO twezah_api;
+GRANT SELECT ON loyalty.tier_set TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_set TO twezah_worker;
 
 -- Merged members whose tiers count for the member they were merged into.
 -- member_id: Member who earns.
@@ -3039,6 +3561,9 @@ CREATE VIEW loyalty.tier_source AS
            FROM link l
           WHERE l.member_id = p.into_id AND l.into_id <> l.member_id));
 GRANT SELECT ON loyalty.tier_source TO analyst;
+GRANT SELECT ON loyalty.tier_source TO twezah_api;
+GRANT SELECT ON loyalty.tier_source TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_source TO twezah_worker;
 
 -- When a member's tier changed, and to which: evaluated, or set by the loyalty app.
 -- member_id: Member.
@@ -3058,6 +3583,26 @@ UNION ALL
            FROM loyalty.tier_entry e
           WHERE e.member_id = s.member_id));
 GRANT SELECT ON loyalty.tier_step TO analyst;
+GRANT SELECT ON loyalty.tier_step TO twezah_api;
+GRANT SELECT ON loyalty.tier_step TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.tier_step TO twezah_worker;
+
+-- When members took no part: sales of that time earn nothing.
+-- member_id: Member who earns (for all who were merged into them).
+-- withdrawn_from: Sales from this instant on earn nothing.
+-- withdrawn_until: Until before this one; null: still.
+CREATE VIEW loyalty.withdrawn_span AS
+ SELECT member_id, withdrawn_from, withdrawn_until
+   FROM ( SELECT COALESCE(o.owner_id, c.member_id) AS member_id, c.given,
+            c.recorded_at AS withdrawn_from,
+            lead(c.recorded_at) OVER (PARTITION BY (COALESCE(o.owner_id,
+                c.member_id)) ORDER BY c.recorded_at, c.consent_no) AS withdrawn_until
+           FROM loyalty.consent c
+             LEFT JOIN loyalty.merged_member o USING (member_id)) decided
+  WHERE NOT given;
+GRANT SELECT ON loyalty.withdrawn_span TO twezah_api;
+GRANT SELECT ON loyalty.withdrawn_span TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.withdrawn_span TO twezah_worker;
 
 
 -- ==================== analytics ====================
@@ -3065,6 +3610,9 @@ GRANT SELECT ON loyalty.tier_step TO analyst;
 -- Views for analysts: amounts in whole currency units, no personal data, nothing to join.
 CREATE SCHEMA analytics;
 GRANT USAGE ON SCHEMA analytics TO analyst;
+GRANT USAGE ON SCHEMA analytics TO twezah_api;
+GRANT USAGE ON SCHEMA analytics TO twezah_panel;
+GRANT USAGE ON SCHEMA analytics TO twezah_worker;
 
 -- One row per adjustment by hand or opening balance.
 -- adjustment_id: Number of the adjustment.
@@ -3078,22 +3626,34 @@ GRANT USAGE ON SCHEMA analytics TO analyst;
 -- run_id: Run or command that entered it.
 -- kind: adjustment, or opening balance: points of an earlier program.
 CREATE VIEW analytics.adjustment AS
- SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
-    a.points, a.voids_id,
-    (EXISTS ( SELECT
-           FROM loyalty.adjustment v
-          WHERE v.voids_id = a.adjustment_id)) AS voided,
-    a.reason, a.event_at, a.posted_at, a.run_id, a.kind
-   FROM loyalty.adjustment a
-     LEFT JOIN loyalty.merged_member o USING (member_id);
+ SELECT adjustment_id, member_id, points, voids_id, voided,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
+            ELSE NULL
+        END AS reason,
+    event_at, posted_at, run_id, kind
+   FROM ( SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
+            a.points, a.voids_id,
+            (EXISTS ( SELECT
+                   FROM loyalty.adjustment v
+                  WHERE v.voids_id = a.adjustment_id)) AS voided,
+            a.reason, a.event_at, a.posted_at, a.run_id, a.kind
+           FROM loyalty.adjustment a
+             LEFT JOIN loyalty.merged_member o USING (member_id)) t;
 GRANT SELECT ON analytics.adjustment TO analyst;
+GRANT SELECT ON analytics.adjustment TO twezah_api;
+GRANT SELECT ON analytics.adjustment TO twezah_panel;
+GRANT SELECT ON analytics.adjustment TO twezah_worker;
 
 -- One row per operation: who did what, when, with what result.
 -- entry_no: Position in the log, without gaps.
 -- at: When.
 -- actor: Who.
 -- operation: What, e.g. sync, webhooks, points.adjust.
--- status: success, error, or pending (it began).
+-- status: success or error; of entries before November 2026 also pending: a synchronisation began.
 -- subject: What it was done to.
 -- system: Billing system.
 -- account: Account at the billing system.
@@ -3103,10 +3663,30 @@ GRANT SELECT ON analytics.adjustment TO analyst;
 -- run_id: Prefect flow run, or command.
 -- details: More of it.
 CREATE VIEW analytics.audit AS
- SELECT entry_no, at, actor, operation, status, subject, system, account,
-    records, points, error, run_id, details - 'author' AS details
-   FROM audit.entry;
+ SELECT entry_no, at, actor, operation, status,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN subject
+            ELSE billing.without_contacts(subject)
+        END AS subject,
+    system, account, records, points,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN error
+            ELSE billing.without_contacts(error)
+        END AS error,
+    run_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN details
+            ELSE billing.json_without_contacts(details - 'reason')
+        END AS details
+   FROM ( SELECT entry.entry_no, entry.at, entry.actor, entry.operation,
+            entry.status, entry.subject, entry.system, entry.account,
+            entry.records, entry.points, entry.error, entry.run_id,
+            entry.details - 'author' AS details
+           FROM audit.entry) t;
 GRANT SELECT ON analytics.audit TO analyst;
+GRANT SELECT ON analytics.audit TO twezah_api;
+GRANT SELECT ON analytics.audit TO twezah_panel;
+GRANT SELECT ON analytics.audit TO twezah_worker;
 
 -- One row per ledger entry, with what explains it.
 -- system: Billing system of the sale.
@@ -3128,14 +3708,44 @@ GRANT SELECT ON analytics.audit TO analyst;
 -- posted_at: When the entry was posted.
 -- run_id: Prefect flow run that posted it.
 CREATE VIEW analytics.award AS
- SELECT e.system, e.account, e.external_id, i.invoice_number, e.member_id,
-    e.entry_no, e.reason, e.points, e.due_before, e.due_after, e.breakdown,
-    e.tier, e.currency,
-    billing.major_units(e.net_minor, e.currency) AS net_amount,
-    e.program_version, e.event_at, e.posted_at, e.run_id
-   FROM loyalty.award_entry e
-     LEFT JOIN billing.invoice i USING (external_id, account, system);
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    member_id, entry_no, reason, points, due_before, due_after, breakdown, tier,
+    currency, net_amount, program_version, event_at, posted_at, run_id
+   FROM ( SELECT e.system, e.account, e.external_id, i.invoice_number,
+            e.member_id, e.entry_no, e.reason, e.points, e.due_before,
+            e.due_after, e.breakdown, e.tier, e.currency,
+            billing.major_units(e.net_minor, e.currency) AS net_amount,
+            e.program_version, e.event_at, e.posted_at, e.run_id
+           FROM loyalty.award_entry e
+             LEFT JOIN billing.invoice i USING (external_id, account, system)) t;
 GRANT SELECT ON analytics.award TO analyst;
+GRANT SELECT ON analytics.award TO twezah_api;
+GRANT SELECT ON analytics.award TO twezah_panel;
+GRANT SELECT ON analytics.award TO twezah_worker;
 
 -- One row per ledger entry and rule: the points of an entry's rules sum to its due_after. The last
 -- entry of a sale (is_last) is what is due now.
@@ -3156,19 +3766,38 @@ GRANT SELECT ON analytics.award TO analyst;
 -- posted_at: When the entry was posted.
 -- is_last: Whether it is the last entry of its chain.
 CREATE VIEW analytics.award_rule AS
- SELECT e.system, e.account, e.external_id, e.member_id, e.entry_no, r.rule,
-    p.promotion_id, p.version AS promotion_version,
-    COALESCE(NULLIF(p.parameters ->> 'title', ''), r.rule) AS title,
-    r.points, e.due_after, e.tier, e.program_version, e.event_at, e.posted_at,
-    e.entry_no = max(e.entry_no) OVER (PARTITION BY e.member_id, e.external_id, e.account,
-        e.system) AS is_last
-   FROM loyalty.award_entry e
-     CROSS JOIN LATERAL ( SELECT jsonb_each_text.key AS rule,
-            jsonb_each_text.value::bigint AS points
-           FROM jsonb_each_text(e.breakdown) jsonb_each_text(key, value)) r
-     LEFT JOIN loyalty.promotion p ON p.promotion_id = split_part(r.rule, '@', 1)
-         AND p.version::text = split_part(r.rule, '@', 2);
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+    member_id, entry_no, rule, promotion_id, promotion_version, title, points,
+    due_after, tier, program_version, event_at, posted_at, is_last
+   FROM ( SELECT e.system, e.account, e.external_id, e.member_id, e.entry_no,
+            r.rule, p.promotion_id, p.version AS promotion_version,
+            COALESCE(NULLIF(p.parameters ->> 'title', ''), r.rule) AS title,
+            r.points, e.due_after, e.tier, e.program_version, e.event_at,
+            e.posted_at,
+            e.entry_no = max(e.entry_no) OVER (PARTITION BY e.member_id, e.external_id, e.account,
+                e.system) AS is_last
+           FROM loyalty.award_entry e
+             CROSS JOIN LATERAL ( SELECT jsonb_each_text.key AS rule,
+                    jsonb_each_text.value::bigint AS points
+                   FROM jsonb_each_text(e.breakdown) jsonb_each_text(key, value)) r
+             LEFT JOIN loyalty.promotion p ON p.promotion_id = split_part(r.rule, '@', 1)
+                 AND p.version::text = split_part(r.rule, '@', 2)) t;
 GRANT SELECT ON analytics.award_rule TO analyst;
+GRANT SELECT ON analytics.award_rule TO twezah_api;
+GRANT SELECT ON analytics.award_rule TO twezah_panel;
+GRANT SELECT ON analytics.award_rule TO twezah_worker;
 
 -- One row per change that the loyalty app could hear of, in the order of the feed.
 -- change_no: Position in the feed.
@@ -3179,10 +3808,43 @@ GRANT SELECT ON analytics.award_rule TO analyst;
 -- happened_at: When it was entered.
 -- published_at: When it was published.
 CREATE VIEW analytics.change AS
- SELECT change_no, kind, member_id, data, balance_points, happened_at,
-    published_at
-   FROM loyalty.change;
+ SELECT change_no, kind, member_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN data
+            ELSE billing.json_without_contacts(data - 'reason')
+        END AS data,
+    balance_points, happened_at, published_at
+   FROM ( SELECT change.change_no, change.kind, change.member_id, change.data,
+            change.balance_points, change.happened_at, change.published_at
+           FROM loyalty.change) t;
 GRANT SELECT ON analytics.change TO analyst;
+GRANT SELECT ON analytics.change TO twezah_api;
+GRANT SELECT ON analytics.change TO twezah_panel;
+GRANT SELECT ON analytics.change TO twezah_worker;
+
+-- Consent withdrawn and given again, one row per decision.
+-- member_id: Member (pseudonymous).
+-- given: False: withdrawn. True: given again.
+-- reason: Why.
+-- recorded_at: From when on it counts.
+-- run_id: Prefect flow run or command that entered it.
+CREATE VIEW analytics.consent AS
+ SELECT member_id, given,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
+            ELSE NULL
+        END AS reason,
+    recorded_at, run_id
+   FROM ( SELECT consent.member_id, consent.given, consent.reason,
+            consent.recorded_at, consent.run_id
+           FROM loyalty.consent) t;
+GRANT SELECT ON analytics.consent TO analyst;
+GRANT SELECT ON analytics.consent TO twezah_api;
+GRANT SELECT ON analytics.consent TO twezah_panel;
+GRANT SELECT ON analytics.consent TO twezah_worker;
 
 -- One row per change and receiver: whether and when the loyalty app was told by webhook.
 -- receiver: Name of the receiver.
@@ -3197,13 +3859,23 @@ GRANT SELECT ON analytics.change TO analyst;
 -- error: Why the last attempt failed.
 -- finished_at: When it was accepted or given up.
 CREATE VIEW analytics.delivery AS
- SELECT r.name AS receiver, d.change_no, c.kind, c.member_id, d.state,
-    d.attempts, d.queued_at, c.happened_at, d.http_status, d.error,
-    d.finished_at
-   FROM loyalty.delivery d
-     JOIN loyalty.receiver r USING (receiver_no)
-     JOIN loyalty.change c USING (change_no);
+ SELECT receiver, change_no, kind, member_id, state, attempts, queued_at,
+    happened_at, http_status,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN error
+            ELSE billing.without_contacts(error)
+        END AS error,
+    finished_at
+   FROM ( SELECT r.name AS receiver, d.change_no, c.kind, c.member_id, d.state,
+            d.attempts, d.queued_at, c.happened_at, d.http_status, d.error,
+            d.finished_at
+           FROM loyalty.delivery d
+             JOIN loyalty.receiver r USING (receiver_no)
+             JOIN loyalty.change c USING (change_no)) t;
 GRANT SELECT ON analytics.delivery TO analyst;
+GRANT SELECT ON analytics.delivery TO twezah_api;
+GRANT SELECT ON analytics.delivery TO twezah_panel;
+GRANT SELECT ON analytics.delivery TO twezah_worker;
 
 -- Every request to the HTTP API and every webhook, accepted or refused.
 -- attempt_at: When it was answered.
@@ -3221,6 +3893,9 @@ CREATE VIEW analytics.http_attempt AS
     key_no, elapsed_ms, repeats
    FROM billing.http_attempt;
 GRANT SELECT ON analytics.http_attempt TO analyst;
+GRANT SELECT ON analytics.http_attempt TO twezah_api;
+GRANT SELECT ON analytics.http_attempt TO twezah_panel;
+GRANT SELECT ON analytics.http_attempt TO twezah_worker;
 
 -- Documents that earn nothing, because another system's document of the same sale counts.
 -- system: Billing system of the document left out.
@@ -3241,16 +3916,107 @@ GRANT SELECT ON analytics.http_attempt TO analyst;
 -- left_out_at: Since when it is left out.
 -- run_id: Prefect flow run that left it out.
 CREATE VIEW analytics.left_out_sale AS
- SELECT l.system, l.account, l.external_id, i.invoice_number, l.member_id,
-    i.kind, billing.major_units(l.settled_minor, i.currency) AS amount,
-    i.currency, i.issued_at, l.by_system, l.by_account, l.by_external_id,
-    w.invoice_number AS by_invoice_number, w.member_id AS by_member_id,
-    l.matched_by, l.left_out_at, l.run_id
-   FROM loyalty.left_out_sale l
-     LEFT JOIN billing.invoice i USING (external_id, account, system)
-     LEFT JOIN billing.invoice w ON w.external_id = l.by_external_id AND w.account = l.by_account
-         AND w.system = l.by_system;
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    member_id, kind, amount, currency, issued_at, by_system, by_account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(by_external_id)
+                OR by_external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.by_external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN by_external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.by_external_id AND i.account = t.by_account
+                  AND i.system = t.by_system), 'hidden')
+        END AS by_external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(by_invoice_number)
+                OR by_invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.by_invoice_number,
+                  '[^0-9]', '', 'g'), "right"(m.phone,
+                  8)) > 0))) IS NOT TRUE THEN by_invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.by_external_id AND i.account = t.by_account
+                  AND i.system = t.by_system), 'hidden')
+        END AS by_invoice_number,
+    by_member_id, matched_by, left_out_at, run_id
+   FROM ( SELECT l.system, l.account, l.external_id, i.invoice_number,
+            l.member_id, i.kind,
+            billing.major_units(l.settled_minor, i.currency) AS amount,
+            i.currency, i.issued_at, l.by_system, l.by_account, l.by_external_id,
+            w.invoice_number AS by_invoice_number, w.member_id AS by_member_id,
+            l.matched_by, l.left_out_at, l.run_id
+           FROM loyalty.left_out_sale l
+             LEFT JOIN billing.invoice i USING (external_id, account, system)
+             LEFT JOIN billing.invoice w ON w.external_id = l.by_external_id
+                 AND w.account = l.by_account AND w.system = l.by_system) t;
 GRANT SELECT ON analytics.left_out_sale TO analyst;
+GRANT SELECT ON analytics.left_out_sale TO twezah_api;
+GRANT SELECT ON analytics.left_out_sale TO twezah_panel;
+GRANT SELECT ON analytics.left_out_sale TO twezah_worker;
+
+-- One row per month: points owed at its start and end, and what changed them, by the date of
+-- posting. opening + earned + spent + expired + corrected = closing. As of the last refresh.
+-- month: First day of the month, in the time zone of the program.
+-- opening_points: Points owed when it began.
+-- earned_points: Points for sales.
+-- spent_points: Points spent (negative), less what was given back.
+-- expired_points: Points that expired (negative).
+-- corrected_points: Refunds, credit notes, voids, edits, and points by hand.
+-- unknown_points: Points of kinds that the report does not know yet; not 0: tell the developers.
+-- closing_points: Points owed when it ended.
+-- entries: Movements in the month.
+CREATE VIEW analytics.liability_month AS
+ SELECT month, (closing_points - moved)::bigint AS opening_points, earned_points,
+    spent_points, expired_points, corrected_points, unknown_points,
+    closing_points::bigint AS closing_points, entries
+   FROM ( SELECT month_movement.month, sum(month_movement.points) AS moved,
+            sum(sum(month_movement.points)) OVER (ORDER BY month_movement.month) AS closing_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'earned'),
+                0::numeric)::bigint AS earned_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'spent'),
+                0::numeric)::bigint AS spent_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'expired'),
+                0::numeric)::bigint AS expired_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'corrected'),
+                0::numeric)::bigint AS corrected_points,
+            COALESCE(sum(month_movement.points) FILTER (WHERE month_movement.line = 'unknown'),
+                0::numeric)::bigint AS unknown_points,
+            sum(month_movement.entries)::bigint AS entries
+           FROM loyalty.month_movement
+          GROUP BY month_movement.month) months;
+GRANT SELECT ON analytics.liability_month TO analyst;
+GRANT SELECT ON analytics.liability_month TO twezah_api;
+GRANT SELECT ON analytics.liability_month TO twezah_panel;
+GRANT SELECT ON analytics.liability_month TO twezah_worker;
 
 -- One row per member: tier now and balance. No phone, no name.
 -- member_id: Member (pseudonymous).
@@ -3280,6 +4046,9 @@ CREATE VIEW analytics.member AS
      LEFT JOIN loyalty.merged_member o USING (member_id)
      CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t(tier, valid_from);
 GRANT SELECT ON analytics.member TO analyst;
+GRANT SELECT ON analytics.member TO twezah_api;
+GRANT SELECT ON analytics.member TO twezah_panel;
+GRANT SELECT ON analytics.member TO twezah_worker;
 
 -- One row per currency and time with one worth of a point.
 -- currency: Currency, ISO 4217.
@@ -3295,6 +4064,9 @@ CREATE VIEW analytics.point_value AS
           ORDER BY point_value.currency, point_value.valid_from,
               point_value.value_no DESC) entered;
 GRANT SELECT ON analytics.point_value TO analyst;
+GRANT SELECT ON analytics.point_value TO twezah_api;
+GRANT SELECT ON analytics.point_value TO twezah_panel;
+GRANT SELECT ON analytics.point_value TO twezah_worker;
 
 -- Everything that moved a balance, one row each, with the balance after it: ledger entries,
 -- adjustments, expiries and redemptions.
@@ -3314,45 +4086,91 @@ GRANT SELECT ON analytics.point_value TO analyst;
 -- entry_no: Position in the chain of the sale.
 -- run_id: Run or command that posted it.
 CREATE VIEW analytics.points_history AS
- SELECT member_id, posted_at, event_at, kind, points,
-    sum(points) OVER (PARTITION BY member_id ORDER BY posted_at, kind, system, account,
-        external_id, entry_no ROWS UNBOUNDED PRECEDING)::bigint AS balance_points,
-    reason, system, account, external_id, entry_no, run_id
-   FROM ( SELECT e.member_id, e.posted_at, e.event_at, e.reason AS kind,
-            e.points, NULL AS reason, e.system, e.account, e.external_id,
-            e.entry_no, e.run_id
-           FROM loyalty.award_entry e
-        UNION ALL
-         SELECT a.member_id, a.posted_at, a.event_at,
-                CASE
-                    WHEN a.voids_id IS NULL THEN a.kind
-                    ELSE a.kind || ' void'
-                END AS "case",
-            a.points, a.reason, NULL AS text, NULL AS text,
-            a.adjustment_id::text AS adjustment_id, NULL AS int4,
-            a.run_id
-           FROM analytics.adjustment a
-        UNION ALL
-         SELECT x.member_id, x.posted_at, x.expires_at, 'expiry' AS text,
-            x.points, NULL AS text, NULL AS text, NULL AS text,
-            NULL AS text, x.entry_no, x.run_id
-           FROM loyalty.expiry_entry x
-        UNION ALL
-         SELECT o.owner_id, s.posted_at, r.requested_at,
-                CASE
-                    WHEN s.step = 'redeemed' THEN 'redemption'
-                    ELSE 'redemption reversal'
-                END AS "case",
-            s.points,
-            ((COALESCE(s.reason, r.reason) || ' (') || r.reference) || ')',
-            NULL AS text, NULL AS text,
-            r.redemption_id::text AS redemption_id, NULL AS int4,
-            s.run_id
-           FROM loyalty.redemption_step s
-             JOIN loyalty.redemption r USING (redemption_id)
-             JOIN loyalty.member_owner o ON o.member_id = s.member_id
-          WHERE s.points <> 0) posted;
+ SELECT member_id, posted_at, event_at, kind, points, balance_points,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
+            ELSE NULL
+        END AS reason,
+    system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+    entry_no, run_id
+   FROM ( SELECT posted.member_id, posted.posted_at, posted.event_at,
+            posted.kind, posted.points,
+            sum(posted.points) OVER (PARTITION BY posted.member_id ORDER BY posted.posted_at,
+                posted.kind, posted.system, posted.account, posted.external_id,
+                posted.entry_no ROWS UNBOUNDED PRECEDING)::bigint AS balance_points,
+            posted.reason, posted.system, posted.account, posted.external_id,
+            posted.entry_no, posted.run_id
+           FROM ( SELECT e.member_id, e.posted_at, e.event_at, e.reason AS kind,
+                    e.points, NULL AS reason, e.system, e.account,
+                    e.external_id, e.entry_no, e.run_id
+                   FROM loyalty.award_entry e
+                UNION ALL
+                 SELECT a.member_id, a.posted_at, a.event_at,
+                        CASE
+                            WHEN a.voids_id IS NULL THEN a.kind
+                            ELSE a.kind || ' void'
+                        END AS "case",
+                    a.points, a.reason, NULL AS text, NULL AS text,
+                    a.adjustment_id::text AS adjustment_id,
+                    NULL AS int4, a.run_id
+                   FROM analytics.adjustment a
+                UNION ALL
+                 SELECT x.member_id, x.posted_at, x.expires_at,
+                    'expiry' AS text, x.points, NULL AS text,
+                    NULL AS text, NULL AS text, NULL AS text,
+                    x.entry_no, x.run_id
+                   FROM loyalty.expiry_entry x
+                UNION ALL
+                 SELECT o.owner_id, s.posted_at, r.requested_at,
+                        CASE
+                            WHEN s.step = 'redeemed' THEN 'redemption'
+                            ELSE 'redemption reversal'
+                        END AS "case",
+                    s.points,
+                    ((COALESCE(s.reason, r.reason) || ' (') || r.reference) || ')',
+                    NULL AS text, NULL AS text,
+                    r.redemption_id::text AS redemption_id,
+                    NULL AS int4, s.run_id
+                   FROM loyalty.redemption_step s
+                     JOIN loyalty.redemption r USING (redemption_id)
+                     JOIN loyalty.member_owner o ON o.member_id = s.member_id
+                  WHERE s.points <> 0) posted) t;
 GRANT SELECT ON analytics.points_history TO analyst;
+GRANT SELECT ON analytics.points_history TO twezah_api;
+GRANT SELECT ON analytics.points_history TO twezah_panel;
+GRANT SELECT ON analytics.points_history TO twezah_worker;
+
+-- Points as they were posted, by the account of the sales: one row per transaction and account.
+-- Points over time, without reading the ledger.
+-- posting_no: Number of the posting.
+-- system: Billing system of the sales.
+-- account: Account of the sales at the billing system.
+-- run_id: Prefect flow run that posted them; it may be the run of another connection.
+-- entries: Ledger entries.
+-- points: Their sum.
+-- posted_at: When they were posted.
+CREATE VIEW analytics.posting AS
+ SELECT posting_no, system, account, run_id, entries, points, posted_at
+   FROM loyalty.posting;
+GRANT SELECT ON analytics.posting TO analyst;
+GRANT SELECT ON analytics.posting TO twezah_api;
+GRANT SELECT ON analytics.posting TO twezah_panel;
+GRANT SELECT ON analytics.posting TO twezah_worker;
 
 -- One row per redemption or hold.
 -- redemption_id: Number of the redemption.
@@ -3368,11 +4186,41 @@ GRANT SELECT ON analytics.points_history TO analyst;
 -- reversed_at: When they were given back.
 -- released_why: Why the hold was cancelled, or the points were given back.
 CREATE VIEW analytics.redemption AS
- SELECT redemption_id, owner_id AS member_id, points, state, reference, reason,
+ SELECT redemption_id, member_id, points, state,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reference
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.reference)::uuid)) THEN billing.without_contacts(reference)
+            ELSE NULL
+        END AS reference,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
+            ELSE NULL
+        END AS reason,
     requested_at, hold_ends_at, redeemed_at, cancelled_at, reversed_at,
-    released_why
-   FROM loyalty.redemption_state;
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN released_why
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.released_why)::uuid)) THEN billing.without_contacts(released_why)
+            ELSE NULL
+        END AS released_why
+   FROM ( SELECT redemption_state.redemption_id,
+            redemption_state.owner_id AS member_id, redemption_state.points,
+            redemption_state.state, redemption_state.reference,
+            redemption_state.reason, redemption_state.requested_at,
+            redemption_state.hold_ends_at, redemption_state.redeemed_at,
+            redemption_state.cancelled_at, redemption_state.reversed_at,
+            redemption_state.released_why
+           FROM loyalty.redemption_state) t;
 GRANT SELECT ON analytics.redemption TO analyst;
+GRANT SELECT ON analytics.redemption TO twezah_api;
+GRANT SELECT ON analytics.redemption TO twezah_panel;
+GRANT SELECT ON analytics.redemption TO twezah_worker;
 
 -- One row per redemption that stands and currency in which a point has a worth: what the spent
 -- points were worth when they were spent.
@@ -3391,6 +4239,9 @@ CREATE VIEW analytics.redemption_value AS
          OR r.redeemed_at < v.valid_to)
   WHERE r.state = 'redeemed';
 GRANT SELECT ON analytics.redemption_value TO analyst;
+GRANT SELECT ON analytics.redemption_value TO twezah_api;
+GRANT SELECT ON analytics.redemption_value TO twezah_panel;
+GRANT SELECT ON analytics.redemption_value TO twezah_worker;
 
 -- One row per member who was referred, as it counts now; merges are followed.
 -- friend_id: Member who was referred (pseudonymous).
@@ -3405,6 +4256,9 @@ CREATE VIEW analytics.referral AS
           WHERE c.friend_id = b.friend_id)) AS in_circle
    FROM loyalty.referral_between b;
 GRANT SELECT ON analytics.referral TO analyst;
+GRANT SELECT ON analytics.referral TO twezah_api;
+GRANT SELECT ON analytics.referral TO twezah_panel;
+GRANT SELECT ON analytics.referral TO twezah_worker;
 
 -- Records that would have taken points back or changed a sale in the ledger, and could not be used:
 -- the old points stand.
@@ -3423,19 +4277,60 @@ GRANT SELECT ON analytics.referral TO analyst;
 -- times_seen: How often it was refused.
 -- resolved_at: When it was accepted after all; null: open.
 CREATE VIEW analytics.refused_correction AS
- SELECT r.reject_id, r.system, r.account, r.stream, r.external_id,
-    i.invoice_number, i.member_id, r.reason,
+ SELECT reject_id, system, account, stream,
         CASE
-            WHEN i.external_id IS NOT NULL THEN billing.points_of(r.system, r.account,
-                r.external_id)
-            ELSE NULL
-        END AS points_at_stake,
-    r.first_seen_at, r.last_seen_at, r.times_seen, r.resolved_at
-   FROM billing.reject r
-     LEFT JOIN billing.invoice i ON i.external_id = r.external_id AND i.account = r.account
-         AND i.system = r.system
-  WHERE r.class = 'correction';
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    member_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            ELSE billing.without_contacts(reason)
+        END AS reason,
+    points_at_stake, first_seen_at, last_seen_at, times_seen, resolved_at
+   FROM ( SELECT r.reject_id, r.system, r.account, r.stream, r.external_id,
+            i.invoice_number, i.member_id, r.reason,
+                CASE
+                    WHEN i.external_id IS NOT NULL THEN ( SELECT COALESCE(sum(e.points),
+                        0::numeric)::bigint AS "coalesce"
+                       FROM billing.invoice s
+                         LEFT JOIN loyalty.merged_member o ON o.member_id = s.member_id
+                         JOIN loyalty.award_entry e ON (e.member_id = s.member_id
+                             OR e.member_id = o.owner_id) AND e.external_id = s.external_id
+                             AND e.account = s.account AND e.system = s.system
+                      WHERE s.external_id = r.external_id AND s.account = r.account
+                          AND s.system = r.system)
+                    ELSE NULL
+                END AS points_at_stake,
+            r.first_seen_at, r.last_seen_at, r.times_seen, r.resolved_at
+           FROM billing.reject r
+             LEFT JOIN billing.invoice i ON i.external_id = r.external_id AND i.account = r.account
+                 AND i.system = r.system
+          WHERE r.class = 'correction') t;
 GRANT SELECT ON analytics.refused_correction TO analyst;
+GRANT SELECT ON analytics.refused_correction TO twezah_api;
+GRANT SELECT ON analytics.refused_correction TO twezah_panel;
+GRANT SELECT ON analytics.refused_correction TO twezah_worker;
 
 -- Records that could not be used, and why.
 -- reject_id: Number of the reject.
@@ -3450,15 +4345,47 @@ GRANT SELECT ON analytics.refused_correction TO analyst;
 -- resolved_at: When it was accepted after all; null: open.
 -- file: File the record was in, of a file drop.
 -- record_no: Row of the file (the header is 1), or place of the record in its page, from 0.
+-- sale_kind: invoice, sale, credit_note or refund, as read. Null (also in the next columns): the
+--     record does not say.
+-- currency: ISO 4217 code, as read.
+-- total: Total with tax as read, in whole currency units.
+-- issued_at: When the sale happened, as read.
 CREATE VIEW analytics.reject AS
- SELECT reject_id, system, account, stream, external_id, reason, first_seen_at,
-    last_seen_at, times_seen, resolved_at,
-    ( SELECT (p.request -> 'params') ->> 'file'
-           FROM billing.raw_page p
-          WHERE p.page_id = r.page_id) AS file,
-    record_no
-   FROM billing.reject r;
+ SELECT r.reject_id, r.system, r.account, r.stream,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR billing.names_person(r.external_id) IS NOT TRUE THEN r.external_id
+            ELSE 'hidden'
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN r.reason
+            ELSE billing.without_contacts(r.reason)
+        END AS reason,
+    r.first_seen_at, r.last_seen_at, r.times_seen, r.resolved_at,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR billing.names_person(f.file) IS NOT TRUE THEN f.file
+            ELSE 'hidden'
+        END AS file,
+    r.record_no, COALESCE(r.sale_kind, i.kind) AS sale_kind,
+        CASE
+            WHEN COALESCE(r.currency, i.currency) ~ '^[A-Z]{3}$' THEN COALESCE(r.currency,
+                i.currency)
+            ELSE NULL
+        END AS currency,
+    billing.major_units(COALESCE(r.total_minor, i.total_minor), COALESCE(r.currency, i.currency))
+        AS total,
+    COALESCE(r.issued_at, i.issued_at) AS issued_at
+   FROM billing.reject r
+     LEFT JOIN billing.invoice i ON r.stream = 'awards' AND i.external_id = r.external_id
+         AND i.account = r.account AND i.system = r.system
+     CROSS JOIN LATERAL ( SELECT ( SELECT (p.request -> 'params') ->> 'file'
+                   FROM billing.raw_page p
+                  WHERE p.page_id = r.page_id) AS file) f;
 GRANT SELECT ON analytics.reject TO analyst;
+GRANT SELECT ON analytics.reject TO twezah_api;
+GRANT SELECT ON analytics.reject TO twezah_panel;
+GRANT SELECT ON analytics.reject TO twezah_worker;
 
 -- One row per sale, credit note or refund with the points it gave its member.
 -- system: Billing system.
@@ -3483,22 +4410,67 @@ GRANT SELECT ON analytics.reject TO analyst;
 -- original_external_id: Of a credit document: id or number of the sale that it returns, where the
 --     vendor says so.
 CREATE VIEW analytics.sale AS
- SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
-    COALESCE(o.owner_id, i.member_id) AS member_id, i.currency,
-    billing.major_units(i.total_minor, i.currency) AS total,
-    billing.major_units(i.subtotal_minor, i.currency) AS subtotal,
-    billing.major_units(i.tax_minor, i.currency) AS tax,
-    billing.major_units(i.amount_refunded_minor, i.currency) AS refunded,
-    COALESCE(p.points, 0::numeric)::bigint AS points,
-    COALESCE(p.entries, 0::bigint)::integer AS entries, i.issued_at,
-    i.updated_at, i.stored_at, i.time_known, i.original_external_id
-   FROM billing.invoice i
-     LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
-     LEFT JOIN LATERAL ( SELECT sum(e.points) AS points, count(*) AS entries
-           FROM loyalty.award_entry e
-          WHERE e.member_id = COALESCE(o.owner_id, i.member_id) AND e.external_id = i.external_id
-              AND e.account = i.account AND e.system = i.system) p ON true;
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    kind, status, member_id, currency, total, subtotal, tax, refunded, points,
+    entries, issued_at, updated_at, stored_at, time_known,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(original_external_id)
+                OR original_external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.original_external_id,
+                  '[^0-9]', '', 'g'), "right"(m.phone,
+                  8)) > 0))) IS NOT TRUE THEN original_external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.original_external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS original_external_id
+   FROM ( SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind,
+            i.status, COALESCE(o.owner_id, i.member_id) AS member_id, i.currency,
+            billing.major_units(i.total_minor, i.currency) AS total,
+            billing.major_units(i.subtotal_minor, i.currency) AS subtotal,
+            billing.major_units(i.tax_minor, i.currency) AS tax,
+            billing.major_units(i.amount_refunded_minor, i.currency) AS refunded,
+            COALESCE(p.points, 0::numeric)::bigint AS points,
+            COALESCE(p.entries, 0::bigint)::integer AS entries, i.issued_at,
+            i.updated_at, i.stored_at, i.time_known, i.original_external_id
+           FROM billing.invoice i
+             LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
+             LEFT JOIN LATERAL ( SELECT sum(e.points) AS points,
+                    count(*) AS entries
+                   FROM loyalty.award_entry e
+                  WHERE e.member_id = COALESCE(o.owner_id, i.member_id)
+                      AND e.external_id = i.external_id AND e.account = i.account
+                      AND e.system = i.system) p ON true) t;
 GRANT SELECT ON analytics.sale TO analyst;
+GRANT SELECT ON analytics.sale TO twezah_api;
+GRANT SELECT ON analytics.sale TO twezah_panel;
+GRANT SELECT ON analytics.sale TO twezah_worker;
 
 -- One row per product line, with the sale's own facts beside it.
 -- system: Billing system.
@@ -3517,12 +4489,58 @@ GRANT SELECT ON analytics.sale TO analyst;
 -- currency: ISO 4217 code.
 -- amount: Amount of the line in whole currency units; negative for a discount.
 CREATE VIEW analytics.sale_line AS
- SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
-    i.member_id, i.issued_at, l.line_no, l.sku, l.name, l.quantity, l.unit_price,
-    i.currency, billing.major_units(l.amount_minor, i.currency) AS amount
-   FROM billing.invoice_line l
-     JOIN billing.invoice i USING (page_id, record_no);
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(external_id) OR external_id ~ '[0-9]([^0-9]{0,3}[0-9]){7}'
+                AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.external_id, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR (billing.names_person(invoice_number)
+                OR invoice_number ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.invoice_number, '[^0-9]',
+                  '', 'g'), "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN invoice_number
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS invoice_number,
+    kind, status, member_id, issued_at, line_no,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) OR (billing.names_person(sku)
+                OR sku ~ '[0-9]([^0-9]{0,3}[0-9]){7}' AND (EXISTS ( SELECT
+               FROM loyalty.member m
+              WHERE m.member_id = t.member_id AND strpos(regexp_replace(t.sku, '[^0-9]', '', 'g'),
+                  "right"(m.phone, 8)) > 0))) IS NOT TRUE THEN sku
+            ELSE 'hidden'
+        END AS sku,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN name
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.name)::uuid)) THEN billing.without_contacts(name)
+            ELSE NULL
+        END AS name,
+    quantity, unit_price, currency, amount
+   FROM ( SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind,
+            i.status, i.member_id, i.issued_at, l.line_no, l.sku, l.name,
+            l.quantity, l.unit_price, i.currency,
+            billing.major_units(l.amount_minor, i.currency) AS amount
+           FROM billing.invoice_line l
+             JOIN billing.invoice i USING (page_id, record_no)) t;
 GRANT SELECT ON analytics.sale_line TO analyst;
+GRANT SELECT ON analytics.sale_line TO twezah_api;
+GRANT SELECT ON analytics.sale_line TO twezah_panel;
+GRANT SELECT ON analytics.sale_line TO twezah_worker;
 
 -- Documents of which something was read otherwise than it is written, e.g. a refund a cent above
 -- the sale.
@@ -3532,9 +4550,28 @@ GRANT SELECT ON analytics.sale_line TO analyst;
 -- note: What was read otherwise, in one line.
 -- noted_at: When it was read so last.
 CREATE VIEW analytics.sale_note AS
- SELECT system, account, external_id, note, noted_at
-   FROM billing.document_note;
+ SELECT system, account,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons)
+                OR billing.names_person(external_id) IS NOT TRUE THEN external_id
+            ELSE COALESCE(( SELECT (('hidden-' || i.page_id) || '-') || i.record_no
+               FROM billing.invoice i
+              WHERE i.external_id = t.external_id AND i.account = t.account
+                  AND i.system = t.system), 'hidden')
+        END AS external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN note
+            ELSE billing.without_contacts(note)
+        END AS note,
+    noted_at
+   FROM ( SELECT document_note.system, document_note.account,
+            document_note.external_id, document_note.note,
+            document_note.noted_at
+           FROM billing.document_note) t;
 GRANT SELECT ON analytics.sale_note TO analyst;
+GRANT SELECT ON analytics.sale_note TO twezah_api;
+GRANT SELECT ON analytics.sale_note TO twezah_panel;
+GRANT SELECT ON analytics.sale_note TO twezah_worker;
 
 -- One row per synchronisation: when, how long, what came of it.
 -- sync_id: Number of the synchronisation.
@@ -3556,15 +4593,29 @@ GRANT SELECT ON analytics.sale_note TO analyst;
 -- error: Why it failed.
 CREATE VIEW analytics.sync AS
  SELECT sync_id, system, account, source, state, run_id, started_at, finished_at,
-    EXTRACT(epoch FROM finished_at - started_at)::numeric(12,3) AS seconds,
-    (summary ->> 'fetched')::bigint AS fetched_records,
-    (summary ->> 'new')::bigint AS new_sales,
-    (summary ->> 'changed')::bigint AS changed_sales,
-    (summary ->> 'rejected')::bigint AS rejected_records,
-    (summary ->> 'entries')::bigint AS entries,
-    (summary ->> 'points')::bigint AS points, error
-   FROM billing.sync_run;
+    seconds, fetched_records, new_sales, changed_sales, rejected_records,
+    entries, points,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN error
+            ELSE billing.without_contacts(error)
+        END AS error
+   FROM ( SELECT sync_run.sync_id, sync_run.system, sync_run.account,
+            sync_run.source, sync_run.state, sync_run.run_id,
+            sync_run.started_at, sync_run.finished_at,
+            EXTRACT(epoch FROM sync_run.finished_at - sync_run.started_at)::numeric(12,3)
+                AS seconds,
+            (sync_run.summary ->> 'fetched')::bigint AS fetched_records,
+            (sync_run.summary ->> 'new')::bigint AS new_sales,
+            (sync_run.summary ->> 'changed')::bigint AS changed_sales,
+            (sync_run.summary ->> 'rejected')::bigint AS rejected_records,
+            (sync_run.summary ->> 'entries')::bigint AS entries,
+            (sync_run.summary ->> 'points')::bigint AS points,
+            sync_run.error
+           FROM billing.sync_run) t;
 GRANT SELECT ON analytics.sync TO analyst;
+GRANT SELECT ON analytics.sync TO twezah_api;
+GRANT SELECT ON analytics.sync TO twezah_panel;
+GRANT SELECT ON analytics.sync TO twezah_worker;
 
 -- One row per attempt of a run to synchronise: what rates of success and response times are
 -- computed from.
@@ -3583,8 +4634,9 @@ GRANT SELECT ON analytics.sync TO analyst;
 -- new_sales: Sales seen for the first time.
 -- changed_sales: Sales whose stored version changed.
 -- rejected: Records that could not be used.
--- entries: Ledger entries posted.
--- points: Points posted, corrections included.
+-- entries: Ledger entries posted for this account's sales since the attempt before, whichever
+--     connection's run posted them. Not those that webhooks and changes of rules posted.
+-- points: Sum of those entries, corrections included.
 -- calls: Requests to the billing system.
 -- failed_calls: Requests that were not answered, or with an error.
 -- throttled: Requests that were told to slow down.
@@ -3593,15 +4645,33 @@ GRANT SELECT ON analytics.sync TO analyst;
 -- error: Why it did not succeed.
 CREATE VIEW analytics.sync_attempt AS
  SELECT attempt_no, run_id, connection, system, account, kind, outcome,
-    started_at, finished_at,
-    EXTRACT(epoch FROM finished_at - started_at)::numeric(12,3) AS seconds,
-    sync_id, records, new_sales, changed_sales, rejected, entries, points, calls,
-    failed_calls, throttled,
-    response_ms[(cardinality(response_ms) + 1) / 2] AS response_ms_p50,
-    response_ms[ceil(cardinality(response_ms)::numeric * 0.95)::integer] AS response_ms_p95,
-    error
-   FROM billing.sync_attempt;
+    started_at, finished_at, seconds, sync_id, records, new_sales, changed_sales,
+    rejected, entries, points, calls, failed_calls, throttled, response_ms_p50,
+    response_ms_p95,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN error
+            ELSE billing.without_contacts(error)
+        END AS error
+   FROM ( SELECT sync_attempt.attempt_no, sync_attempt.run_id,
+            sync_attempt.connection, sync_attempt.system, sync_attempt.account,
+            sync_attempt.kind, sync_attempt.outcome, sync_attempt.started_at,
+            sync_attempt.finished_at,
+            EXTRACT(epoch FROM sync_attempt.finished_at - sync_attempt.started_at)::numeric(12,3)
+                AS seconds,
+            sync_attempt.sync_id, sync_attempt.records, sync_attempt.new_sales,
+            sync_attempt.changed_sales, sync_attempt.rejected,
+            sync_attempt.entries, sync_attempt.points, sync_attempt.calls,
+            sync_attempt.failed_calls, sync_attempt.throttled,
+            sync_attempt.response_ms[(cardinality(sync_attempt.response_ms) + 1) / 2]
+                AS response_ms_p50,
+            sync_attempt.response_ms[ceil(cardinality(sync_attempt.response_ms)::numeric * 0.95)::integer]
+                AS response_ms_p95,
+            sync_attempt.error
+           FROM billing.sync_attempt) t;
 GRANT SELECT ON analytics.sync_attempt TO analyst;
+GRANT SELECT ON analytics.sync_attempt TO twezah_api;
+GRANT SELECT ON analytics.sync_attempt TO twezah_panel;
+GRANT SELECT ON analytics.sync_attempt TO twezah_worker;
 
 -- One row per member and time with a tier; before the first, the program's entry tier.
 -- member_id: Member (pseudonymous).
@@ -3613,6 +4683,9 @@ CREATE VIEW analytics.tier_history AS
     lead(valid_from) OVER (PARTITION BY member_id ORDER BY valid_from) AS valid_to
    FROM loyalty.tier_step;
 GRANT SELECT ON analytics.tier_history TO analyst;
+GRANT SELECT ON analytics.tier_history TO twezah_api;
+GRANT SELECT ON analytics.tier_history TO twezah_panel;
+GRANT SELECT ON analytics.tier_history TO twezah_worker;
 
 -- One row per webhook received: what became of it, and how long it took.
 -- event_no: Number of the event, in order of arrival.
@@ -3630,20 +4703,43 @@ GRANT SELECT ON analytics.tier_history TO analyst;
 -- sync_id: Synchronisation that brought it into the ledger.
 -- run_id: Prefect flow run that claimed it last.
 -- size_bytes: Size of its body, in bytes.
+-- first_reason: Why it could not be used at first; null: it never failed.
+-- first_failed_at: When that was.
+-- documents: How many documents it brought or changed.
 CREATE VIEW analytics.webhook AS
- SELECT e.event_no, p.system, p.connection, p.account, e.kind, e.state,
-    e.attempts, e.received_at, e.next_attempt_at, e.finished_at,
-    EXTRACT(epoch FROM e.finished_at - e.received_at)::numeric(12,3) AS seconds,
-    e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes
-   FROM billing.webhook_event e
-     JOIN billing.webhook_endpoint p USING (endpoint_no);
+ SELECT event_no, system, connection, account, kind, state, attempts,
+    received_at, next_attempt_at, finished_at, seconds,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            ELSE billing.without_contacts(reason)
+        END AS reason,
+    sync_id, run_id, size_bytes,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN first_reason
+            ELSE billing.without_contacts(first_reason)
+        END AS first_reason,
+    first_failed_at, documents
+   FROM ( SELECT e.event_no, p.system, p.connection, p.account, e.kind, e.state,
+            e.attempts, e.received_at, e.next_attempt_at, e.finished_at,
+            EXTRACT(epoch FROM e.finished_at - e.received_at)::numeric(12,3) AS seconds,
+            e.reason, e.sync_id, e.run_id, e.body_bytes AS size_bytes,
+            e.first_reason, e.first_failed_at,
+            cardinality(e.documents) AS documents
+           FROM billing.webhook_event e
+             JOIN billing.webhook_endpoint p USING (endpoint_no)) t;
 GRANT SELECT ON analytics.webhook TO analyst;
+GRANT SELECT ON analytics.webhook TO twezah_api;
+GRANT SELECT ON analytics.webhook TO twezah_panel;
+GRANT SELECT ON analytics.webhook TO twezah_worker;
 
 
 -- ==================== audit ====================
 
 -- Who did what, when, with what result: append-only and chained by hashes.
 CREATE SCHEMA audit;
+GRANT USAGE ON SCHEMA audit TO twezah_api;
+GRANT USAGE ON SCHEMA audit TO twezah_panel;
+GRANT USAGE ON SCHEMA audit TO twezah_worker;
 
 -- The audit log, append-only. Numbers have no gaps; `twezah audit verify` checks numbers and
 -- hashes. No secrets, no personal data.
@@ -3653,12 +4749,13 @@ CREATE TABLE audit.entry (
     -- When it was written, just before its transaction was committed; never earlier than the entry
     -- before.
     at timestamptz NOT NULL,
-    -- Who: a user of the operating system, schedule, operator (somebody in Prefect's UI), an API
-    -- key's prefix, or a database user.
+    -- Personal data of staff. Who: a user of the operating system, schedule, webhook, operator
+    -- (somebody in Prefect's UI, by name where the login knows one), twezah (the program itself),
+    -- an API key's prefix, or a database user.
     actor text NOT NULL,
     -- What, e.g. sync, webhooks, key.create, points.adjust, settings.changed, export, member.erase.
     operation text COLLATE "C" NOT NULL,
-    -- success, error, or pending (it began; its end is an entry of its own).
+    -- success or error; of entries before November 2026 also pending: a synchronisation began.
     status text COLLATE "C" NOT NULL,
     -- What it was done to: a connection, member, key, deployment.
     subject text NOT NULL,
@@ -3699,6 +4796,9 @@ CREATE TRIGGER entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON audit.en
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER entry_chained BEFORE INSERT ON audit.entry FOR EACH ROW
     EXECUTE FUNCTION audit.chain();
+GRANT SELECT ON audit.entry TO twezah_api;
+GRANT SELECT ON audit.entry TO twezah_panel;
+GRANT MAINTAIN, SELECT ON audit.entry TO twezah_worker;
 
 -- Entries of a transaction under way. Always empty for others: they join the chain before the
 -- commit.
@@ -3731,6 +4831,7 @@ CREATE UNLOGGED TABLE audit.pending (
 );
 CREATE CONSTRAINT TRIGGER pending_sealed AFTER INSERT
     ON audit.pending DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.seal();
+GRANT MAINTAIN, SELECT ON audit.pending TO twezah_worker;
 
 -- Blocks, deployments and runs in Prefect as they were seen last; what differs at the next look is
 -- recorded in audit.entry.
@@ -3747,6 +4848,7 @@ CREATE TABLE audit.seen (
     CONSTRAINT seen_pkey PRIMARY KEY (kind, name),
     CONSTRAINT seen_state_check CHECK (jsonb_typeof(state) = 'object')
 );
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON audit.seen TO twezah_worker;
 
 -- Who acts in this session, as the program said; or else the database user.
 CREATE FUNCTION audit.actor()
@@ -3859,6 +4961,33 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- Records what an erasure removed where.
+CREATE FUNCTION audit.on_certificate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record('member.certificate', 'success', 'member ' || NEW.member_id,
+        jsonb_build_object('certificate_no', NEW.certificate_no, 'erased', NEW.erased,
+            'remains', NEW.remains, 'not_reached', to_jsonb(NEW.not_reached)),
+        of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records that consent was withdrawn or given again.
+CREATE FUNCTION audit.on_consent()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE WHEN NEW.given THEN 'consent.give' ELSE 'consent.withdraw' END, 'success',
+        'member ' || NEW.member_id,
+        jsonb_build_object('consent_no', NEW.consent_no, 'author', NEW.author),
+        of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
 -- Records what happens to webhook endpoints.
 CREATE FUNCTION audit.on_endpoint()
  RETURNS trigger
@@ -3902,6 +5031,20 @@ BEGIN
     SELECT count(*), jsonb_build_object('currencies', jsonb_agg(DISTINCT currency), 'first_day', min(valid_on), 'last_day', max(valid_until)), min(run_id)
     INTO many, about, run FROM changed;
     IF many > 0 THEN PERFORM audit.record('fx.load', 'success', 'exchange rates', about, of_records => many, of_run_id => run); END IF;
+    RETURN NULL;
+END $function$;
+
+-- Records that a legal hold was placed or lifted.
+CREATE FUNCTION audit.on_hold()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM audit.record(
+        CASE WHEN NEW.lifts_no IS NULL THEN 'hold.place' ELSE 'hold.lift' END, 'success',
+        coalesce('member ' || NEW.member_id, 'everybody'),
+        jsonb_build_object('hold_no', NEW.hold_no, 'lifts_no', NEW.lifts_no, 'author', NEW.author),
+        of_records => 1, of_run_id => NEW.run_id);
     RETURN NULL;
 END $function$;
 
@@ -4058,28 +5201,35 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Records that a poll began, and how it ended.
+-- Records how a poll ended.
 CREATE FUNCTION audit.on_sync_run()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-    about jsonb := jsonb_build_object('sync_id', NEW.sync_id, 'since', NEW.requested_since, 'until', NEW.requested_until,
-        'replay', nullif(EXISTS (SELECT FROM jsonb_object_keys(NEW.streams) k WHERE k LIKE 'replay of %'), false));
+    about jsonb := jsonb_build_object('sync_id', NEW.sync_id, 'since', NEW.requested_since,
+        'until', NEW.requested_until, 'replay',
+        nullif(EXISTS (SELECT FROM jsonb_object_keys(NEW.streams) k
+            WHERE k LIKE 'replay of %'), false));
     counted jsonb := coalesce(NEW.summary, '{}');
-    ended boolean := NEW.state = 'stored' AND NEW.summary IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.summary IS DISTINCT FROM NEW.summary);
+    ended boolean := NEW.state = 'stored' AND NEW.summary IS NOT NULL
+        AND (TG_OP = 'INSERT' OR OLD.summary IS DISTINCT FROM NEW.summary);
 BEGIN
-    IF NEW.error IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.error IS DISTINCT FROM NEW.error OR OLD.state <> NEW.state) THEN
-        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account, of_error => NEW.error, of_run_id => NEW.run_id);
+    IF NEW.error IS NOT NULL
+       AND (TG_OP = 'INSERT' OR OLD.error IS DISTINCT FROM NEW.error OR OLD.state <> NEW.state)
+    THEN
+        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system,
+            NEW.account, of_error => NEW.error, of_run_id => NEW.run_id);
     ELSIF ended THEN
         PERFORM audit.record('sync', 'success', NEW.system || '/' || NEW.account,
-            about || jsonb_build_object('new', counted -> 'new', 'changed', counted -> 'changed', 'rejected', counted -> 'rejected', 'entries', counted -> 'entries'),
-            NEW.system, NEW.account, (counted ->> 'fetched')::bigint, (counted ->> 'points')::bigint, NULL, NEW.run_id);
-    ELSIF NEW.state = 'extracting' AND (TG_OP = 'INSERT' OR OLD.run_id <> NEW.run_id OR OLD.state <> 'extracting') THEN
-        PERFORM audit.record('sync', 'pending', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account, of_run_id => NEW.run_id);
+            about || jsonb_build_object('new', counted -> 'new', 'changed', counted -> 'changed',
+                'rejected', counted -> 'rejected', 'entries', counted -> 'entries'),
+            NEW.system, NEW.account, (counted ->> 'fetched')::bigint,
+            (counted ->> 'points')::bigint, NULL, NEW.run_id);
     ELSIF NEW.state = 'abandoned' AND TG_OP = 'UPDATE' AND OLD.state <> 'abandoned' THEN
-        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system, NEW.account,
-            of_error => 'abandoned: a later synchronisation began anew', of_run_id => NEW.run_id);
+        PERFORM audit.record('sync', 'error', NEW.system || '/' || NEW.account, about, NEW.system,
+            NEW.account, of_error => 'abandoned: a later synchronisation began anew',
+            of_run_id => NEW.run_id);
     END IF;
     RETURN NULL;
 END $function$;
@@ -4089,15 +5239,14 @@ CREATE FUNCTION audit.on_tiers()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
-DECLARE many bigint; one bigint; run text; tier_nos jsonb;
+DECLARE many bigint; one bigint; given jsonb;
 BEGIN
-    SELECT count(DISTINCT member_id), min(member_id), min(run_id),
-           CASE WHEN count(*) = 1 THEN jsonb_build_object('tier_no', min(tier_no)) ELSE '{}' END
-    INTO many, one, run, tier_nos FROM changed;
+    SELECT count(DISTINCT member_id), min(member_id), jsonb_agg(DISTINCT tier)
+    INTO many, one, given FROM changed;
     IF many > 0 THEN
-        PERFORM audit.record(
-            'tiers', 'success', CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END,
-            tier_nos, of_records => many, of_run_id => run);
+        PERFORM audit.record('tiers', 'success',
+            CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END,
+            jsonb_build_object('tiers', given), of_records => many);
     END IF;
     RETURN NULL;
 END $function$;
@@ -4108,7 +5257,8 @@ CREATE FUNCTION audit.on_token()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    PERFORM audit.record('connection.login', 'success', NEW.system || '/' || NEW.account, '{}', NEW.system, NEW.account);
+    PERFORM audit.record('connection.login', 'success', NEW.system || '/' || NEW.account,
+        jsonb_build_object('login', 'the first token of new credentials'), NEW.system, NEW.account);
     RETURN NULL;
 END $function$;
 
@@ -4131,6 +5281,8 @@ CREATE FUNCTION audit.record(of_operation text, of_status text, of_subject text,
     of_error text DEFAULT NULL, of_run_id text DEFAULT NULL)
  RETURNS void
  LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     INSERT INTO audit.pending (actor, operation, status, subject, system, account, records, points, error, run_id, details)
     VALUES (audit.actor(), of_operation, of_status, left(audit.masked(of_subject), 300), of_system, of_account, of_records, of_points,
@@ -4143,6 +5295,8 @@ $function$;
 CREATE FUNCTION audit.seal()
  RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     INSERT INTO audit.entry (actor, operation, status, subject, system, account, records, points, error, run_id, details)
@@ -4164,3 +5318,6 @@ CREATE TABLE public.schema_migration (
     applied_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT schema_migration_pkey PRIMARY KEY (name)
 );
+GRANT SELECT ON public.schema_migration TO twezah_api;
+GRANT SELECT ON public.schema_migration TO twezah_panel;
+GRANT SELECT ON public.schema_migration TO twezah_worker;

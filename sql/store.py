@@ -69,7 +69,17 @@ REJECT: Final = pl.Schema(
 )
 #: As `REJECT`; `by_content`: the key says what the record holds, which tells it apart in its file
 #: only.
-REJECT_BY_CONTENT: Final = pl.Schema({**REJECT, "by_content": pl.Boolean()})
+#: And what the record says of its sale, where it says it.
+REJECT_BY_CONTENT: Final = pl.Schema(
+    {
+        **REJECT,
+        "by_content": pl.Boolean(),
+        "kind": pl.String(),
+        "currency": pl.String(),
+        "total_minor": pl.Int64(),
+        "issued_at": UTC_US,
+    }
+)
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
 _COLUMNS: Final = ("system", "account", *_FACTS.names(), *_REFERENCES)
 _LINE_COLUMNS: Final = (
@@ -513,11 +523,15 @@ def save_rejects(
     parameters: dict[str, Any] = {
         parameter: rows[column].to_list() for parameter, column in names.items()
     }
-    has_customers = "customer_external_id" in rows.columns
     parameters["by_content"] = rows["by_content"].to_list() if by_content else [False] * rows.height
-    parameters["customers"] = (
-        rows["customer_external_id"].to_list() if has_customers else [None] * rows.height
-    )
+    optional = {
+        "customers": "customer_external_id", "kinds": "kind", "currencies": "currency",
+        "totals": "total_minor", "issued": "issued_at",
+    }  # fmt: skip
+    parameters |= {
+        parameter: rows[column].to_list() if column in rows.columns else [None] * rows.height
+        for parameter, column in optional.items()
+    }
     whole = account.parameters(sync_id=sync_id, mapping=mapping) | parameters
     connection.execute(query("store", "save_rejects"), whole)
 

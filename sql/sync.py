@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 
 from sql.db import DbConnection, connect
 from sql.named_queries import query
+from sql.sealing import keyring
 
 #: An interrupted extraction is continued within this time; later it starts anew from the cursor.
 RESUME_HOURS = 24
@@ -155,7 +156,7 @@ def fail(dsn: str, run_id: str, error: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """A raw page as it is stored: compressed to a tenth, and unpacked only when it is read."""
+    """A raw page, compressed to a tenth, and unpacked only when it is read."""
 
     #: Number of the page.
     page_id: int
@@ -186,7 +187,7 @@ def save_page(
     """
     body: bytes = page["body"]
     # (A compressor of its own for each: one must not be used by two threads.)
-    body_zstd = zstandard.compress(body, level=1)
+    packed = zstandard.compress(body, level=1)
     following = page["next_request"]
     parameters = account.parameters(
         sync_id=sync_id,
@@ -197,13 +198,13 @@ def save_page(
         next_request=None if following is None else Jsonb(following),
         content_type=page["content_type"],
         body_bytes=len(body),
-        body_zstd=body_zstd,
+        body_zstd=keyring().seal(packed),
         fetched_at=page["fetched_at"],
         asked_at=page.get("asked_at"),
     )
     connection.execute(query("sync", "commit_lazily"))
     return StoredPage(
-        int(_scalar(connection, "save_page", parameters)), page["record_count"], body_zstd
+        int(_scalar(connection, "save_page", parameters)), page["record_count"], packed
     )
 
 
@@ -216,9 +217,7 @@ def last_page(
     """
     parameters = {"sync_id": sync_id, "stream": stream}
     row = connection.execute(query("sync", "last_page"), parameters, binary=True).fetchone()
-    return (
-        None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]), row[2])
-    )
+    return None if row is None else (row[0], keyring().unpack(row[1]), row[2])
 
 
 def pages(
@@ -231,7 +230,7 @@ def pages(
         rows = connection.execute(query("sync", "pages"), parameters, binary=True).fetchall()
         if not rows:
             return
-        yield [StoredPage(*row) for row in rows]
+        yield [_opened(*row) for row in rows]
         after = rows[-1][0]
 
 
@@ -254,10 +253,14 @@ def stored_pages(
             stream=stream, since=since, until=until, after=after, limit=batch
         )
         rows = connection.execute(query("sync", "stored_pages"), parameters, binary=True).fetchall()
-        yield from (StoredPage(*row) for row in rows)
+        yield from (_opened(*row) for row in rows)
         if len(rows) < batch:
             return
         after = rows[-1][0]
+
+
+def _opened(page_id: int, record_count: int, stored: bytes) -> StoredPage:
+    return StoredPage(page_id, record_count, keyring().open(stored))
 
 
 def page_counts(connection: DbConnection, sync_id: int) -> dict[str, tuple[int, int, int]]:

@@ -18,13 +18,13 @@ from datetime import datetime
 from typing import Any, Final
 
 import psycopg
-import zstandard
 from cryptography.fernet import Fernet, InvalidToken
 from psycopg.types.json import Jsonb
 
 from sql import audit
 from sql.db import DbConnection
 from sql.named_queries import query
+from sql.sealing import keyring
 from sql.tokens import TokenUnreadableError
 
 #: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves
@@ -116,6 +116,31 @@ class ClaimedEvent:
 
 
 @dataclass(frozen=True)
+class EventRow:
+    """An event as the page "Webhooks" shows it."""
+
+    event_no: int
+    #: Name of the connection (its Prefect block).
+    connection: str
+    #: When it arrived.
+    received_at: datetime
+    #: What it is about, in the sender's words.
+    kind: str
+    #: received, claimed, failed, parked or done.
+    state: str
+    #: How often a run has claimed it.
+    attempts: int
+    #: Why it is not in the ledger, or what is to be known of one that is; None: nothing.
+    reason: str | None
+    #: Why it could not be used at first; None: it never failed.
+    first_reason: str | None
+    #: Ids of the documents that it brought or changed.
+    documents: Sequence[str]
+    #: Points that these documents give now.
+    points: int
+
+
+@dataclass(frozen=True)
 class Backlog:
     """Events of one connection that are not in the ledger yet."""
 
@@ -159,7 +184,7 @@ def store_parameters(events: Sequence[NewEvent]) -> dict[str, Any]:
         "kinds": [event.kind for event in events],
         "headers": [Jsonb(dict(event.headers)) for event in events],
         "body_bytes": [len(event.body) for event in events],
-        "bodies": [zstandard.compress(event.body, level=1) for event in events],
+        "bodies": [keyring().pack(event.body) for event in events],
         "source_ips": [event.source_ip for event in events],
         "received_ats": [event.received_at for event in events],
     }
@@ -195,8 +220,7 @@ def claim_events(
         "busy": list(busy),
     }
     rows = connection.execute(query("webhooks", "claim"), parameters).fetchall()
-    decompress = zstandard.ZstdDecompressor().decompress
-    opened = ([*row[:9], decompress(bytes(row[9])), *row[10:]] for row in rows)
+    opened = ([*row[:9], keyring().unpack(bytes(row[9])), *row[10:]] for row in rows)
     return sorted((ClaimedEvent(*row) for row in opened), key=lambda event: event.event_no)
 
 
@@ -207,16 +231,20 @@ def finish(
     run_id: str,
     sync_id: int | None,
     reason: str | None = None,
+    documents: Collection[tuple[int, str]] = (),
 ) -> int:
     """Marks events as in the ledger, or, with a reason, as of no concern to it.
 
-    Returns how many of them the run still held.
+    `documents` are pairs of an event's number and the id of a document that it brought. Returns how
+    many of the events the run still held.
     """
     parameters = {
         "event_nos": list(event_nos),
         "run_id": run_id,
         "sync_id": sync_id,
         "reason": reason,
+        "of_events": [event_no for event_no, _ in documents],
+        "documents": [document for _, document in documents],
     }
     return connection.execute(query("webhooks", "finish"), parameters).rowcount
 
@@ -263,7 +291,7 @@ def replay(
             "webhooks.replay",
             of or "webhooks",
             records=count,
-            details={"event_nos": event_nos and list(event_nos)[:100]},
+            details={"events": "all" if event_nos is None else list(event_nos)[:100]},
         )
     return count
 
@@ -277,6 +305,36 @@ def next_due_seconds(connection: DbConnection) -> float | None:
 def backlog(connection: DbConnection) -> list[Backlog]:
     """Waiting and parked events, per connection that has any."""
     return [Backlog(*row) for row in connection.execute(query("webhooks", "backlog")).fetchall()]
+
+
+def states(connection: DbConnection) -> dict[str, int]:
+    """How many events are in which state; each counts once, however often it was tried."""
+    return dict(connection.execute(query("webhooks", "states")).fetchall())
+
+
+def latest_no(connection: DbConnection) -> int:
+    """The number of the latest event; 0 before the first."""
+    row = connection.execute(query("webhooks", "latest_no")).fetchone()
+    return int(row[0]) if row else 0
+
+
+def latest(connection: DbConnection, limit: int, *, state: str | None = None) -> list[EventRow]:
+    """The latest events, newest first; with `state`, those in it."""
+    return _latest(connection, limit=limit, state=state)
+
+
+def first_after(
+    connection: DbConnection, endpoint_no: int, after_no: int, kind: str
+) -> EventRow | None:
+    """The event of that kind that arrived at an endpoint after another event; None: none yet."""
+    rows = _latest(connection, limit=1, after=after_no, endpoint_no=endpoint_no, kind=kind)
+    return rows[0] if rows else None
+
+
+def _latest(connection: DbConnection, **wanted: Any) -> list[EventRow]:
+    parameters = {"after": 0, "state": None, "endpoint_no": None, "kind": None, **wanted}
+    rows = connection.execute(query("webhooks", "latest"), parameters).fetchall()
+    return [EventRow(*row) for row in rows]
 
 
 def nudge(connection: DbConnection) -> None:

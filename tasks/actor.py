@@ -11,6 +11,8 @@ from sql.actor import LABEL, LENGTH_MAX
 
 #: Who started a run of the schedule...
 SCHEDULE: Final = "schedule"
+#: ...what a billing system announced...
+WEBHOOK: Final = "webhook"
 #: ...and one that somebody started in Prefect's UI, whoever that was.
 OPERATOR: Final = "operator"
 #: A run's threads do not inherit its context; a process serves one run.

@@ -1,10 +1,13 @@
 """Erases a member's personal data wherever this installation keeps it.
 
-That is the ledger, Prefect's database, and log files.
+That is the ledger, Prefect's database, log files, and exports that nobody took away. What PostgreSQL
+keeps of old rows in its files goes as well, where the server is the stack's own. At the end there is
+a certificate.
 """
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -12,14 +15,19 @@ import psycopg
 
 from loyalty.corrections import Decision
 from settings import DatabaseNotRunning, Settings, embedded_dsn
+from sql import certificates, maintenance
 from sql.db import connect
-from sql.erasure import Erased, erase, scrub, texts_of
+from sql.erasure import QUOTING, Erased, erase, scrub, texts_of
 from sql.redaction import Person
 
 #: Where it was looked for beside the ledger, as the report names it.
 PREFECT: Final = "Prefect's database"
 #: The same of the log files of the state folder.
 LOGS: Final = "log files"
+#: The same of what was typed into psql.
+HISTORY: Final = "histories of psql"
+#: Exports with personal data that are still in the state folder.
+EXPORTS: Final = "exports with personal data"
 
 
 def erase_everywhere(
@@ -28,8 +36,8 @@ def erase_everywhere(
     """Removes the member's personal data; returns what was removed and what remains.
 
     The ledger first, in one transaction; then what Prefect keeps of runs (logs, artifacts,
-    parameters, states, events), then log files of the state folder. Raises CorrectionRefusedError,
-    psycopg.Error of the ledger, DatabaseNotRunning.
+    parameters, states, events), then files of the state folder, then the certificate. Raises
+    CorrectionRefusedError, psycopg.Error of the ledger, DatabaseNotRunning.
     """
     with connect(config.dsn()) as connection:
         erased = erase(connection, member_id, decision, run_id, dry_run=dry_run)
@@ -40,8 +48,25 @@ def erase_everywhere(
         erased.elsewhere |= _in_prefect(config, erased.person, dry_run=dry_run)
     except (DatabaseNotRunning, psycopg.Error):
         erased.unreached.append(PREFECT)
-    if count := _in_logs(config.logs, erased.person, dry_run=dry_run):
-        erased.elsewhere[LOGS] = count
+    counts = {
+        LOGS: _in_files(config.logs, "*.log*", erased.person, dry_run=dry_run),
+        HISTORY: _in_files(config.home, "psql_history*", erased.person, dry_run=dry_run),
+        EXPORTS: _in_exports(config.home / "exports", erased.members, dry_run=dry_run),
+    }
+    erased.elsewhere |= {place: count for place, count in counts.items() if count}
+    if not dry_run:
+        erased.unreached += _old_rows(config, erased)
+        with connect(config.dsn()) as connection:
+            erased.certificate_no = certificates.issue(
+                connection,
+                [erased.member_id, *(m for m in erased.members if m != erased.member_id)],
+                decision,
+                run_id,
+                erased=erased.places(),
+                remains=erased.remains,
+                not_reached=erased.unreached,
+            )
+            connection.commit()
     return erased
 
 
@@ -60,14 +85,14 @@ def _in_prefect(config: Settings, person: Person, *, dry_run: bool) -> dict[str,
     return changed
 
 
-def _in_logs(folder: Path, person: Person, *, dry_run: bool) -> int:
+def _in_files(folder: Path, names: str, person: Person, *, dry_run: bool) -> int:
     """How many files.
 
     Each byte is replaced by a star in its place: programs that have a file open write on.
     """
     pattern = re.compile(person.everywhere().encode())
     count = 0
-    for path in sorted(folder.glob("*.log*")) if folder.is_dir() else ():
+    for path in sorted(folder.glob(names)) if folder.is_dir() else ():
         spans = [match.span() for match in pattern.finditer(path.read_bytes())]
         count += bool(spans)
         if spans and not dry_run:
@@ -76,3 +101,39 @@ def _in_logs(folder: Path, person: Person, *, dry_run: bool) -> int:
                     file.seek(begin)
                     file.write(b"*" * (end - begin))
     return count
+
+
+def _in_exports(folder: Path, members: list[int], *, dry_run: bool) -> int:
+    """How many exports with personal data of the person, or of all; they are deleted whole.
+
+    Their names say both (`sql.export`).
+    """
+    whose = "|".join(["all", *(f"member-{member}" for member in members)])
+    pattern = re.compile(rf"-({whose})-personal-")
+    found = (
+        [path for path in folder.iterdir() if pattern.search(path.name)] if folder.is_dir() else []
+    )
+    for path in [] if dry_run else found:
+        shutil.rmtree(path)
+    return len(found)
+
+
+def _old_rows(config: Settings, erased: Erased) -> list[str]:
+    """Removes what PostgreSQL keeps of rows that were replaced; returns what is left of that.
+
+    On another server than the stack's own, its administrators do that.
+    """
+    if not config.is_embedded:
+        return ["Old rows in PostgreSQL's files, until its next vacuum and checkpoint,"]
+    tables = ["loyalty.member", "billing.customer", *(QUOTING if erased.texts else ())]
+    left = maintenance.forget_old_rows(embedded_dsn(config.home, "twezah"), tables)
+    prefix = "Prefect's "
+    theirs = [
+        f"public.{place.removeprefix(prefix)}"
+        for place in erased.elsewhere
+        if place.startswith(prefix)
+    ]
+    if theirs:
+        left += maintenance.forget_old_rows(embedded_dsn(config.home, "prefect"), theirs)
+    maintenance.forget_write_ahead_log(embedded_dsn(config.home, "twezah"))
+    return [f"Old rows of {table}, which was in use," for table in left]

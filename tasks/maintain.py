@@ -1,10 +1,14 @@
 """What an installation needs over the years.
 
-Promises are checked, statistics renewed, and Prefect's old runs deleted.
+Promises are checked, statistics renewed, and what is older than its retention is removed.
 """
 
+import os
+import shutil
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from prefect.client.orchestration import get_client
@@ -18,8 +22,11 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
+from settings import Settings
 from sql import audit, changes, maintenance, receivers
 from sql.db import DbConnection, connect
+from sql.retention import Removed, remove_old
+from sql.sealing import keyring, reseal
 from tasks.reconcile.points_due import PointsCheck, check_points
 
 #: Runs deleted by one maintenance.
@@ -38,8 +45,14 @@ class Maintained:
     broken: str
     #: The largest tables.
     sizes: list[maintenance.Size] = field(default_factory=list)
+    #: What was removed of the ledger database.
+    removed: Removed = field(default_factory=Removed)
+    #: Stored bodies that were sealed with the key in use.
+    resealed: int = 0
     #: Old runs that were deleted.
     runs: int = 0
+    #: Old log files that were deleted.
+    logs: int = 0
 
     @property
     def ok(self) -> bool:
@@ -49,35 +62,76 @@ class Maintained:
     def to_text(self, *, dry_run: bool) -> str:
         """One line."""
         log = self.broken or "the audit log is whole"
-        runs = f"{self.runs} old runs {'would be ' if dry_run else ''}deleted"
-        return f"{self.points.to_text()}; {log}; {runs}"
+        would = "would be " if dry_run else ""
+        parts = [self.points.to_text(), log, f"{self.runs} old runs {would}deleted"]
+        if self.logs:
+            parts.append(f"{self.logs} old log files {would}deleted")
+        if self.resealed:
+            parts.append(f"{self.resealed} stored bodies sealed with the key in use")
+        if text := self.removed.to_text():
+            parts.append(f"not kept, only counted: {text}" if dry_run else text)
+        return "; ".join(parts)
 
 
-def maintain(dsn: str, *, keep_days: int, dry_run: bool) -> Maintained:
-    """Checks the ledger and the audit log, renews the statistics, deletes Prefect's old runs.
+def maintain(config: Settings, run_id: str, *, keep_days: int | None, dry_run: bool) -> Maintained:
+    """Checks the ledger and the audit log, renews the statistics, removes what is too old.
 
-    What is never deleted: raw pages, sales, entries, rejects and the audit log. Months of the audit
-    of requests are dropped by the API.
+    What is never removed: sales, entries, rejects and the audit log. Months of the audit of requests
+    are dropped by the API as well.
 
     Args:
-        dsn: The ledger.
+        config: The installation: its ledger, and for how long each kind of data is kept.
+        run_id: Prefect flow run.
         keep_days: Runs that ended earlier are deleted, with their logs and reports; at most
-            RUNS_MAX at a time.
+            RUNS_MAX at a time. None: as the settings say.
         dry_run: Only look.
 
     Raises:
         psycopg.Error: Of the database.
     """
+    dsn = config.dsn()
     with connect(dsn) as connection:
         verdict = audit.verify(connection)
         connection.rollback()
+        removed = remove_old(connection, config.retention_days(), run_id, dry_run=dry_run)
+        resealed = 0
         if not dry_run:
             _tidy_changes(connection)
+            resealed = max(reseal(connection, keyring()), default=0)
             maintenance.analyze(connection)
             connection.commit()
         sizes = maintenance.sizes(connection)
     broken = "" if verdict.ok else verdict.to_text()
-    return Maintained(check_points(dsn), broken, sizes, _old_runs(keep_days, dry_run=dry_run))
+    runs = _old_runs(keep_days or config.keep_runs_days, dry_run=dry_run)
+    logs = 0
+    if config.keep_logs_days is not None:
+        logs = old_logs(config.logs, config.keep_logs_days, dry_run=dry_run)
+    return Maintained(check_points(dsn), broken, sizes, removed, resealed, runs, logs)
+
+
+def old_logs(folder: Path, keep_days: int, *, dry_run: bool) -> int:
+    """Deletes log files that were set aside longer ago, and sets the present ones aside.
+
+    Programs that have a file open write on: it is emptied, not moved.
+    """
+    if not folder.is_dir():
+        return 0
+    before = time.time() - keep_days * 86_400
+    old = [
+        path for path in folder.glob("*.log*") if path.is_file() and path.stat().st_mtime < before
+    ]
+    if dry_run:
+        return len(old)
+    for path in old:
+        path.unlink()
+    stamp = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+    for path in folder.glob("*.log"):
+        if path.stat().st_size:
+            aside = path.with_name(f"{path.name}.{stamp}")
+            shutil.copyfile(path, aside)
+            aside.chmod(0o600)
+            os.truncate(path, 0)
+    return len(old)
 
 
 def _tidy_changes(connection: DbConnection) -> None:

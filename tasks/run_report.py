@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from sql.postings import Posted
 from sql.refused import AccountRefused
 from tasks.award.members import Awarded
 from tasks.extract.pages import Extracted
@@ -39,6 +40,8 @@ class RunReport:
     loaded: Loaded | None = None
     #: What the third step did.
     awarded: Awarded | None = None
+    #: What the account's sales were given since its last run, by this run and by others.
+    posted: Posted | None = None
     #: Per step how long it took.
     seconds: dict[str, float] = field(default_factory=dict)
     #: What ended the run; None: nothing.
@@ -51,6 +54,7 @@ class RunReport:
     def summary(self) -> dict[str, Any]:
         """The counts kept in billing.sync_run."""
         loaded, awarded = self.loaded or Loaded(), self.awarded or Awarded()
+        posted = self.posted or Posted()
         return {
             "pages": sum(pages for pages, _, _ in self.pages.values()),
             "fetched": loaded.records,
@@ -65,14 +69,26 @@ class RunReport:
             "resolved": loaded.resolved,
             "tried_again": loaded.tried_again,
             "members": awarded.members,
-            "entries": awarded.entries,
-            "points": awarded.points,
+            "entries": posted.entries,
+            "points": posted.points,
+            "points_by_others": posted.points_by_others,
+            "points_for_others": self.for_others().points,
             "left_out": awarded.left_out,
             "calls": len(self.job.calls),
             "throttled": sum(call.throttled for call in self.job.calls),
             "response_ms_p50": percentile([call.elapsed_ms for call in self.job.calls], 50),
             "response_ms_p95": percentile([call.elapsed_ms for call in self.job.calls], 95),
         }
+
+    def for_others(self) -> Posted:
+        """What this run posted for sales of other connections."""
+        if self.posted is None or self.awarded is None:
+            return Posted()
+        own = self.posted
+        return Posted(
+            self.awarded.entries - (own.entries - own.entries_by_others),
+            self.awarded.points - (own.points - own.points_by_others),
+        )
 
     def headline(self) -> str:
         """One line: the message of the run's final state."""
@@ -81,6 +97,11 @@ class RunReport:
             f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
             f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
         )
+        if counts["points_by_others"]:
+            text += f", {grouped(counts['points_by_others'], sign=True)} of them by other runs"
+        if counts["points_for_others"]:
+            points = grouped(counts["points_for_others"], sign=True)
+            text += f"; {points} points for sales of other connections"
         for refusal in self.corrections:
             text += f". {refused_in_words(refusal).capitalize()}: the old points stand"
         if self.job.replay:

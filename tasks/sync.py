@@ -21,7 +21,7 @@ from prefect import get_run_logger
 from prefect.context import FlowRunContext
 
 from connectors.kit.errors import ConnectorError
-from sql import sync
+from sql import postings, sync
 from tasks.award.members import Awarded, award_members, award_only
 from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted, extract_pages, replay_pages
@@ -57,10 +57,14 @@ def synchronise(job: Job, report: RunReport | None = None) -> RunReport:
         _log_loaded(report.loaded)
         # 3. Marked members get the points that they are due and do not have yet.
         report.awarded = _run_step(report, "award", award, job, extracted.sync_id)
-        _logger().info(report.headline())
         with job.transaction() as connection:
+            # A dry run keeps nothing, so it says only what it would post itself.
+            report.posted = postings.report(
+                connection, job.account, job.run_id, others=not job.dry_run
+            )
             sync.set_summary(connection, extracted.sync_id, report.summary())
             job.commit(connection)
+        _logger().info(report.headline())
     return report
 
 
@@ -127,6 +131,11 @@ def _count_pages(report: RunReport, extracted: Extracted) -> None:
     _logger().info("fetched %d records on %d pages, %d calls", records, pages, len(job.calls))
     if extracted.changes:
         _logger().warning(changes_line(extracted.changes))
+    if extracted.stored_since is not None:
+        _logger().warning(
+            "only pages fetched since %s are still stored (docs/privacy.md)",
+            extracted.stored_since.isoformat(timespec="seconds"),
+        )
 
 
 def _log_loaded(loaded: Loaded) -> None:

@@ -12,6 +12,9 @@ from settings import NO_AUTHORITY
 # As in the product, which reaches Prefect by plain HTTP as well. Read when Prefect is imported.
 os.environ.setdefault("PREFECT_API_SSL_CERT_FILE", str(NO_AUTHORITY))
 
+# One key for all, in child processes as well.
+os.environ.setdefault("TWEZAH_DATA_KEY", "dGVzdHMgc2VhbCB3aXRoIHRoaXMga2V5LCAzMiBieXQ=")
+
 # A slow machine is no wrong result; pytest's own time limit catches what hangs.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

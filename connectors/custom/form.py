@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field, SecretStr
 
+from connectors.kit.described.documents import DocumentSettings
 from connectors.kit.described.settings import CustomSettings
+from connectors.kit.described.webhook_settings import WebhookSettings
 from connectors.kit.spec.form import Form
 
 
@@ -50,6 +52,43 @@ class CustomChanges(BaseModel):
     )
 
 
+#: What few systems need, by theme.
+_THEMES: Final = (
+    (
+        "Other ways to log in",
+        (
+            *("api_key_header", "api_key_param", "username", "password", "client_id"),
+            *("client_secret", "token_url", "scope", "client_in"),
+        ),
+    ),
+    ("What the documents look like", tuple(DocumentSettings.model_fields)),
+    (
+        "How the list is asked for",
+        ("method", "params", "headers", "body", "since_param", "since_format"),
+    ),
+    (
+        "Paging",
+        (
+            *("paging", "page_param", "first_page", "size_param", "next_path", "more_path"),
+            *("pages_path", "total_path", "short_page_is_last", "empty_without_records"),
+        ),
+    ),
+    ("Documents asked for one by one", ("list_holds", "document_path", "document_record")),
+    (
+        "Phones of customers",
+        (
+            *("customer_path", "customer_ids_param", "customer_records", "customer_id_path"),
+            "customer_phone_path",
+        ),
+    ),
+    ("How webhooks are signed and read", tuple(WebhookSettings.model_fields)),
+    (
+        "What the API allows",
+        ("requests_per_minute", "requests_at_once", "page_size", "timeout_seconds"),
+    ),
+)
+
+
 def _values(form: CustomFields) -> Mapping[str, Any]:
     return {
         "token_url": form.token_url,
@@ -74,12 +113,10 @@ FORM: Final = Form(
     webhook_secret=True,
     values=_values,
     begins=(
-        *("base_url", "path", "authentication", "api_key", "api_key_header", "username"),
-        *("password", "client_id", "client_secret", "token_url", "scope", "client_in", "records"),
-        *("since_param", "since_format", "paging", "page_param", "first_page", "size_param"),
-        *("next_path", "more_path", "field_mapping", "lines", "statuses", "document_types"),
-        *("amounts", "dates", "totals", "default_currency"),
+        *("base_url", "path", "authentication", "api_key", "records", "field_mapping"),
+        *("default_currency", "webhook_secret"),
     ),
+    themes=_THEMES,
     sample={"base_url": "https://sample.invalid"},
     webhook_steps=(
         "1. Choose a secret, and enter it in your system and as *Webhook secret* in the {block} "

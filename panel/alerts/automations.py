@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.events.schemas.automations import Automation, AutomationCore
 
-from panel.alerts.mail import EmailAlerts
+from panel.alerts.mail import Alerts, EmailAlerts
 from panel.alerts.rules import Watched, rules
 from settings import settings
 
@@ -39,7 +39,8 @@ def ensure_automations(*, registered: bool = False) -> list[str]:
     """
     with get_client(sync_client=True) as client:
         if not registered:
-            EmailAlerts.register_type_and_schema(client=None)
+            for kind in (Alerts, EmailAlerts):
+                kind.register_type_and_schema(client=None)
         wanted = rules(settings().ui_url, notification_block(client), watched(client))
         present = {
             automation.name: automation
@@ -69,17 +70,25 @@ def _apply(client: SyncPrefectClient, core: AutomationCore, present: Automation 
 
 
 def notification_block(client: SyncPrefectClient) -> UUID | None:
+    """The id of the block that alerts go to; None: there is none."""
+    document = alert_document(client)
+    return None if document is None else UUID(document["id"])
+
+
+def alert_document(client: SyncPrefectClient) -> dict[str, Any] | None:
     """The block named `alerts` that can notify; the first by type where several have that name."""
     wanted = {
         "block_documents": {"name": {"any_": [BLOCK]}, "is_anonymous": {"eq_": False}},
         "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
         "limit": 10,
     }
-    documents = client.request("POST", "/block_documents/filter", json=wanted).json()
+    documents: list[dict[str, Any]] = client.request(
+        "POST", "/block_documents/filter", json=wanted
+    ).json()
     ordered = sorted(
         documents, key=lambda document: (document["block_type"]["slug"], document["id"])
     )
-    return UUID(ordered[0]["id"]) if ordered else None
+    return ordered[0] if ordered else None
 
 
 def watched(client: SyncPrefectClient) -> list[Watched]:

@@ -154,6 +154,9 @@ class BillingConnection(Block):
     def get_description(cls) -> str | None:
         """What the block's card says: how often it is synchronised is not one of its fields."""
         name = block_name(getattr(cls, "system", ""))
+        made_from = getattr(cls, "made_from", None)
+        if made_from is not None and made_from.pushed_only:
+            return super().get_description()
         return (
             f"{super().get_description()} How often sales are fetched is the schedule of the "
             f"deployment `sync-{name}` (1, 5, 15, 60 minutes): edit it there. Then run "
@@ -187,7 +190,12 @@ class BillingConnection(Block):
             fields["field_mapping"]["description"] = description.replace(
                 "SYSTEM FILE", f"{block_name(getattr(cls, 'system', 'SYSTEM'))} FILE"
             )
-        on_top = {name: fields[name] for name in cls.form_begins if name in fields}
+        made_from = getattr(cls, "made_from", None)
+        themes = made_from.themes if made_from is not None else ()
+        for theme, (first, *_) in themes:
+            fields[first]["description"] = f"{theme.upper()}. {fields[first]['description']}"
+        wanted = (*cls.form_begins, *(name for _, names in themes for name in names))
+        on_top = {name: fields[name] for name in wanted if name in fields}
         for position, name in enumerate(ordered := on_top | fields):
             ordered[name]["position"] = position  # what the form goes by
         return schema | {"properties": ordered}

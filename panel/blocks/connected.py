@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from connectors.kit.described.documents import problems
 from connectors.kit.errors import block_name
 from panel.blocks import BLOCKS, BillingConnection, NotConnectedError
+from panel.blocks.settings_check import why_not_ready
 from settings import settings
 
 #: Blocks per request, and in all: more accounts than anybody has.
@@ -159,7 +160,7 @@ def connected_blocks() -> dict[str, BillingConnection]:
             block = _only(name, documents)
         except NotConnectedError:
             continue
-        if not block.missing():
+        if not why_not_ready(block):
             ready[name] = block
     return ready
 

@@ -205,9 +205,6 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
         check_settings(block)
         vendor = replace(block.connection(), page_size=_PAGE_SIZE)
         spec = replace(spec_for(vendor), retry=_RETRY)
-        spec.auth(vendor)  # raises where a credential is missing
-        if spec.transport is not None:
-            spec.transport(vendor)
         say(f"account {vendor.account or 'none'} at {base_url(vendor, spec).host}")
     if result.ok and spec.transport is None:
         _check_reachable(result, vendor, spec)

@@ -1,10 +1,12 @@
 """The page "Billing systems": the state of every connection, and what needs somebody."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from panel.alerts import reach
+from panel.alerts.reach import AlertReach
 from panel.connect.subscriptions import sentence
 from panel.connect.webhook_address import address, can_announce, subscribes
 from panel.markdown import age, clock, plain, shortened, span, table
@@ -74,7 +76,11 @@ def rows(overview: ConnectionOverview, ledger: Ledger, now: datetime) -> list[Ro
             continue
         account = ledger.accounts.get((connection.system, connection.account), _NOTHING)
         last, events = ledger.last.get(name), waiting.get(name)
-        state, needs = _state_and_needs(connection, account, last, now)
+        if connection.pushed_only and not connection.problem:
+            account = replace(account, last_success_at=_last_event_at(ledger, name))
+            state, needs = _state_of_sender(connection, ledger, account)
+        else:
+            state, needs = _state_and_needs(connection, account, last, now)
         rows_shown.append(
             Row(
                 connection,
@@ -87,6 +93,23 @@ def rows(overview: ConnectionOverview, ledger: Ledger, now: datetime) -> list[Ro
             )
         )
     return rows_shown
+
+
+def _last_event_at(ledger: Ledger, name: str) -> datetime | None:
+    """When the last webhook of a connection arrived; None: none has."""
+    times = [row.last_event_at for row in ledger.addresses if row.connection == name]
+    return max((moment for moment in times if moment is not None), default=None)
+
+
+def _state_of_sender(
+    connection: ConnectionStatus, ledger: Ledger, account: AccountState
+) -> tuple[str, str]:
+    """The state of a connection that is never asked, and what somebody must do."""
+    addresses = [row for row in ledger.addresses if row.connection == connection.name]
+    if not all(row.has_secret for row in addresses) or not addresses:
+        lacks = "its secret is not in use yet" if addresses else "it has no address yet"
+        return "not ready", f"{lacks}. It gets one within half a minute, or run *webhook-address*."
+    return ("not run yet", "") if account.last_success_at is None else ("fine", "")
 
 
 def _state_and_needs(
@@ -128,7 +151,12 @@ def _lag_max(connection: ConnectionStatus) -> timedelta:
 
 
 def markdown(
-    overview: ConnectionOverview, ledger: Ledger, now: datetime, http_url: str, links: str
+    overview: ConnectionOverview,
+    ledger: Ledger,
+    now: datetime,
+    http_url: str,
+    links: str,
+    alerts: AlertReach | None = None,
 ) -> str:
     """The page as Prefect's UI shows it.
 
@@ -138,6 +166,7 @@ def markdown(
         now: The time of the page, UTC.
         http_url: Base URL of the HTTP API, for the addresses of webhooks.
         links: The line with links to the other pages.
+        alerts: Whom alerts reach; None: that was not asked for.
     """
     rows_shown = rows(overview, ledger, now)
     parts = [
@@ -150,6 +179,7 @@ def markdown(
         _needs(rows_shown, ledger),
         _table(rows_shown, now),
         _computing(ledger.members_waiting),
+        reach.markdown(alerts, _deployment_link(overview, reach.TEST)) if alerts else "",
         _webhooks(ledger, overview, now, http_url),
         _not_connected(overview),
         _legend(),
@@ -237,6 +267,8 @@ def _waiting(row: Row) -> str:
 def _next(connection: ConnectionStatus, now: datetime) -> str:
     if connection.running:
         return f"[running](/runs/flow-run/{connection.running})"
+    if connection.pushed_only:
+        return "when it sends"
     if not connection.scheduled:
         return "off"
     when = (

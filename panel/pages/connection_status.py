@@ -13,10 +13,10 @@ from prefect.client.schemas.objects import BlockDocument
 from pydantic import ValidationError
 
 from connectors.kit.described.documents import problems
-from connectors.kit.errors import ConnectorError, block_name
+from connectors.kit.errors import block_name
 from panel.blocks import BLOCKS, BillingConnection
 from panel.blocks.connected import by_name, saved
-from panel.blocks.settings_check import check_settings
+from panel.blocks.settings_check import why_not_ready
 
 #: Prefect returns at most this many rows at a time.
 _PAGE = 200
@@ -46,6 +46,8 @@ class ConnectionStatus:
     block_id: str = ""
     #: Id of the deployment `sync-NAME`; "" where there is none.
     deployment_id: str = ""
+    #: Whether its sales arrive by webhook alone: then it has no schedule.
+    pushed_only: bool = False
     #: Whether a schedule of the deployment is on.
     scheduled: bool = False
     #: Whether the deployment is paused.
@@ -133,7 +135,11 @@ def _connected(client: SyncPrefectClient) -> dict[str, ConnectionStatus]:
 def _new_status(name: str, system: str, kind: type[BillingConnection]) -> ConnectionStatus:
     title = (kind._block_type_name or system).removesuffix(" Connection")
     return ConnectionStatus(
-        name, system, title, f"/blocks/catalog/{kind.get_block_type_slug()}/create"
+        name,
+        system,
+        title,
+        f"/blocks/catalog/{kind.get_block_type_slug()}/create",
+        pushed_only=kind.made_from.pushed_only,
     )
 
 
@@ -143,13 +149,7 @@ def _state(kind: type[BillingConnection], document: BlockDocument) -> tuple[str,
         block = kind._from_block_document(document)
     except ValidationError as error:
         return "", f"a setting is not valid: {problems(kind, error)}"
-    try:
-        if missing := block.missing():
-            return block.account(), missing
-        check_settings(block)
-    except ConnectorError as error:
-        return "", f"a setting is not valid: {error.detail}"
-    return block.account(), ""
+    return block.account(), why_not_ready(block)
 
 
 def _scheduled(connection: ConnectionStatus, deployment: Mapping[str, Any]) -> None:

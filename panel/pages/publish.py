@@ -15,9 +15,11 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import ObjectNotFound
 
 SYSTEMS, STATUS, AUDIT = "billing-systems", "sync-status", "audit-log"
-LEFT_OUT = "left-out-sales"
+LEFT_OUT, WEBHOOKS = "left-out-sales", "webhook-events"
 #: Keys of the guides that descriptions link to.
 GUIDE_KEYS = ("guide-operations", "guide-runbook", "guide-configuration", "guide-pages")
+#: Pages that are replaced in place.
+_PAGES: Final = (SYSTEMS, STATUS, WEBHOOKS, LEFT_OUT)
 #: Versions kept of a page that is replaced, of other pages, and of the reports of runs: a week of
 #: them at a run every five minutes.
 PAGES_KEPT, OTHERS_KEPT, REPORTS_KEPT = 1, 100, 2_000
@@ -47,7 +49,7 @@ class PublishedPages:
 def published_pages(client: SyncPrefectClient) -> PublishedPages:
     """Asks Prefect for the pages and guides that it has."""
     wanted = {
-        "artifacts": {"key": {"any_": [SYSTEMS, STATUS, LEFT_OUT, AUDIT, *GUIDE_KEYS]}},
+        "artifacts": {"key": {"any_": [*_PAGES, AUDIT, *GUIDE_KEYS]}},
         "limit": 50,
     }
     rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
@@ -104,7 +106,12 @@ def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
 
 def links(page_ids: Mapping[str, str], here: str) -> str:
     """Links to the other pages, in one line."""
-    titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
+    titles = {
+        SYSTEMS: "Billing systems",
+        STATUS: "Sync status",
+        WEBHOOKS: "Webhooks",
+        AUDIT: "Audit log",
+    }
     titles |= {LEFT_OUT: "Left-out sales"} if LEFT_OUT in page_ids else {}
     parts = [f"[{title}]({path(page_ids, key)})" for key, title in titles.items() if key != here]
     return " · ".join(
@@ -130,6 +137,13 @@ def path(page_ids: Mapping[str, str], key: str) -> str:
     )
 
 
+def find_deployment(client: SyncPrefectClient, name: str) -> str:
+    """The id of a deployment; "" where there is none."""
+    wanted = {"deployments": {"name": {"any_": [name]}}, "limit": 1}
+    rows = client.request("POST", "/deployments/filter", json=wanted).json()
+    return str(rows[0]["id"]) if rows else ""
+
+
 def prune(client: SyncPrefectClient) -> int:
     """Deletes the versions that are too old to be kept; returns how many, at most DELETED_MAX."""
     deleted = 0
@@ -147,7 +161,7 @@ def prune(client: SyncPrefectClient) -> int:
 
 def kept(key: str) -> int:
     """How many versions of a key are kept."""
-    if key in (SYSTEMS, STATUS, LEFT_OUT) or key.startswith("guide-"):
+    if key in _PAGES or key.startswith("guide-"):
         return PAGES_KEPT
     return REPORTS_KEPT if key.startswith("sync-") else OTHERS_KEPT
 

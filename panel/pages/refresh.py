@@ -14,10 +14,26 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 
-from panel.pages import billing_systems, deployment_descriptions, left_out, sync_status
+from panel.alerts import reach
+from panel.pages import (
+    billing_systems,
+    deployment_descriptions,
+    left_out,
+    sync_status,
+    webhook_events,
+)
 from panel.pages.billing_systems import Ledger
 from panel.pages.connection_status import ConnectionOverview, read
-from panel.pages.publish import LEFT_OUT, STATUS, SYSTEMS, links, publish, published_pages
+from panel.pages.publish import (
+    LEFT_OUT,
+    STATUS,
+    SYSTEMS,
+    WEBHOOKS,
+    find_deployment,
+    links,
+    publish,
+    published_pages,
+)
 from panel.reports.receivers import receivers_section
 from settings import Settings, settings
 from sql import duplicates, ledger, receivers, subscriptions, webhooks
@@ -61,6 +77,7 @@ def refresh(installation: Settings, *, charts: bool = True) -> Refreshed:
         overview = read(client, everything=charts)
         if charts:
             _left_out(client, installation, page_ids, now)
+        _webhooks(client, installation, page_ids, now)
         status_line = _status(client, installation, overview, page_ids, now) if charts else ""
         ledger_state = _ledger(installation, overview)
         systems_line = _systems(client, installation, overview, ledger_state, page_ids, now)
@@ -90,7 +107,12 @@ def _systems(
 ) -> str:
     line = billing_systems.headline(billing_systems.rows(overview, ledger_state, now))
     text = billing_systems.markdown(
-        overview, ledger_state, now, installation.http_url, links(page_ids, SYSTEMS)
+        overview,
+        ledger_state,
+        now,
+        installation.http_url,
+        links(page_ids, SYSTEMS),
+        reach.read(client, now),
     )
     page_ids[SYSTEMS] = publish(client, SYSTEMS, page_ids.get(SYSTEMS), text, line)
     return line
@@ -109,6 +131,37 @@ def _left_out(
     line = left_out.headline(precedence, totals)
     text = left_out.markdown(precedence, totals, latest, now, links(page_ids, LEFT_OUT))
     page_ids[LEFT_OUT] = publish(client, LEFT_OUT, page_ids.get(LEFT_OUT), text, line)
+
+
+def renew_webhooks(installation: Settings) -> str:
+    """Publishes the page "Webhooks" alone; its headline.
+
+    Raises psycopg.Error, and what Prefect's client raises.
+    """
+    with get_client(sync_client=True) as client, without_row_data():
+        page_ids = published_pages(client).ids
+        return _webhooks(client, installation, page_ids, datetime.now(UTC))
+
+
+def _webhooks(
+    client: SyncPrefectClient, installation: Settings, page_ids: dict[str, str], now: datetime
+) -> str:
+    with connect(installation.dsn()) as connection:
+        states = webhooks.states(connection)
+        parked = webhooks.latest(connection, webhook_events.SHOWN, state="parked")
+        latest = webhooks.latest(connection, webhook_events.SHOWN)
+    line = webhook_events.headline(states)
+    deployment = find_deployment(client, "webhook-events")
+    form = (
+        f"[webhook-events](/deployments/deployment/{deployment})"
+        if deployment
+        else "*webhook-events*"
+    )
+    text = webhook_events.markdown(
+        states, parked, latest, now, links(page_ids, WEBHOOKS), form=form
+    )
+    page_ids[WEBHOOKS] = publish(client, WEBHOOKS, page_ids.get(WEBHOOKS), text, line)
+    return line
 
 
 def _status(

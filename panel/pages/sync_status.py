@@ -244,6 +244,8 @@ def _legend() -> str:
     return (
         "**Errors**: runs that failed, or whose process ended before they did. **p50, p95**: half "
         "of the calls to the billing system, and 95 % of them, were answered within. **Records**: "
-        "read from lists, the overlap with the run before included. All of it, and older: "
-        "`analytics.sync_attempt`."
+        "read from lists, the overlap with the run before included. **Sales**: new and changed "
+        "ones that were read; those that webhooks brought are below. **Points**: posted for the "
+        "connection's sales, by whichever run or webhook. All of it, and older: "
+        "`analytics.sync_attempt`, `analytics.posting`."
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from panel.markdown import plain, shortened, table
-from sql.audit import Entry, Verdict
+from sql.audit import Entry, Pending, Verdict
 from tasks.run_report import grouped
 
 #: Failures that the page shows in full.
@@ -17,7 +17,10 @@ _LINKS = (
 
 
 def markdown(
-    verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[str, str, int, int, int]]
+    verdict: Verdict,
+    entries: Sequence[Entry],
+    totals: Sequence[tuple[str, str, int, int, int]],
+    pending: Sequence[Pending] = (),
 ) -> str:
     """The page of the audit log.
 
@@ -25,8 +28,14 @@ def markdown(
         verdict: Whether the chain of entries is whole.
         entries: The newest entries.
         totals: Operation, status, entries, records and points of the last day.
+        pending: Synchronisations that are under way; each is an entry once it has ended.
     """
     parts = [f"# Audit log\n\n{_LINKS}", _state(verdict)]
+    if pending:
+        rows_pending = [(of.subject, of.started_at, "pending") for of in pending]
+        parts.append(
+            "## Under way\n\n" + table(("Synchronisation", "Since", "Status"), rows_pending)
+        )
     if totals:
         rows = [(operation, status, *numbers) for operation, status, *numbers in totals]
         parts.append(

@@ -12,6 +12,7 @@ from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from connectors.kit.http.responses import Call
 from panel.markdown import cell, plain, table
 from panel.reports.reject_advice import fix
+from sql.postings import Posted
 from sql.refused import AccountRefused
 from tasks.award.members import Awarded
 from tasks.load.invoices import SightLostError, TooManyRejectsError
@@ -127,15 +128,21 @@ def _results(report: RunReport) -> str:
     if report.loaded is None or report.error is not None:
         return ""
     stored, awarded = report.loaded.stored, report.awarded or Awarded()
+    posted, for_others = report.posted or Posted(), report.for_others()
     always = [
         ["New sales", stored.new],
         ["Changed sales", stored.changed],
         ["Rejected records", report.loaded.rejected],
         ["Members recomputed", awarded.members],
-        ["Ledger entries posted (drafts, voids and unchanged points have none)", awarded.entries],
-        ["Points posted", awarded.points],
+        ["Ledger entries posted (drafts, voids and unchanged points have none)", posted.entries],
+        ["Points posted for this connection's sales", posted.points],
     ]
     if_any = [
+        [
+            "- of these by runs of other connections, since this one's last run",
+            posted.points_by_others,
+        ],
+        ["Points posted for sales of other connections, counted there", for_others.points],
         ["Seen again in the overlap, unchanged", stored.unchanged],
         ["Different, but older than what is stored: left out", stored.older],
         ["Sales to nobody (no customer and no phone): left out", report.loaded.walk_ins],

@@ -84,7 +84,7 @@ def _connections(counts: Mapping[str, Counts]) -> str:
     ]
     header = (
         "Connection",
-        "Claimed",
+        "Webhooks",
         "Done",
         "Tried again",
         "Parked",

@@ -67,7 +67,13 @@ def audit_refused(dsn: str, run_id: str, connection_name: str, error: str) -> No
     """
     with suppress(psycopg.Error), connect(dsn) as connection:
         audit.record(
-            connection, "sync", connection_name, status="error", error=error, run_id=run_id
+            connection,
+            "sync",
+            connection_name,
+            status="error",
+            error=error,
+            run_id=run_id,
+            details={"began": False},
         )
         connection.commit()
 

@@ -50,6 +50,7 @@ def _record_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
                 status="error",
                 error=(state.message or state.name or "failed")[:_ERROR_MAX],
                 run_id=str(flow_run.id),
+                details={"state": state.name or state.type.value},
             )
             connection.commit()
     except Exception as error:  # noqa: BLE001

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from pydantic import ValidationError
 
 #: The state's name in Prefect's UI; its type is Failed. No alert is sent for it: the person who
 #: started the run sees the message.
@@ -23,3 +24,12 @@ def refused_state(why: str) -> State[Any]:
             "Custom run); Retry would be refused again."
         ),
     )
+
+
+def why_refused(error: Exception) -> str:
+    """The reason for `refused_state`: of a wrong form, which of its fields are wrong and how."""
+    if isinstance(error, ValidationError):
+        return "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+    return str(error).rstrip(".")

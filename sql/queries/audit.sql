@@ -33,6 +33,11 @@ SELECT entry_no, previous_hash, hash, ARRAY[
     subject, system, account,
     records::text, points::text, error, run_id, details::text]
 FROM audit.entry ORDER BY entry_no
+-- name: pending
+-- Synchronisations that are under way.
+SELECT system || '/' || account, started_at FROM billing.sync_run
+WHERE source = 'poll' AND state IN ('extracting', 'extracted') AND finished_at IS NULL
+ORDER BY sync_id DESC LIMIT 50
 -- name: seen
 -- The settings as they were last seen.
 SELECT kind, name, state FROM audit.seen

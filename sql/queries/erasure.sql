@@ -7,7 +7,7 @@ ORDER BY m.member_id FOR NO KEY UPDATE
 -- name: pages
 -- Raw pages in order, some at a time.
 SELECT page_id, system, account, stream, body_zstd FROM billing.raw_page WHERE page_id > %(after)s
-ORDER BY page_id LIMIT %(limit)s
+  AND body_zstd IS NOT NULL ORDER BY page_id LIMIT %(limit)s
 -- name: replace_page
 -- Replaces the stored answer by one without the person.
 UPDATE billing.raw_page SET body_zstd = %(body)s, body_bytes = %(size)s WHERE page_id = %(number)s
@@ -15,7 +15,7 @@ UPDATE billing.raw_page SET body_zstd = %(body)s, body_bytes = %(size)s WHERE pa
 -- Webhook events in order, some at a time.
 SELECT e.event_no, p.system, p.account, '' AS stream, e.body_zstd
 FROM billing.webhook_event e JOIN billing.webhook_endpoint p USING (endpoint_no)
-WHERE e.event_no > %(after)s ORDER BY e.event_no LIMIT %(limit)s
+WHERE e.event_no > %(after)s AND e.body_zstd IS NOT NULL ORDER BY e.event_no LIMIT %(limit)s
 -- name: replace_event
 -- Replaces the stored body by one without the person.
 UPDATE billing.webhook_event SET body_zstd = %(body)s, body_bytes = %(size)s

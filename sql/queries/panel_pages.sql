@@ -57,15 +57,30 @@ WITH named AS (
     SELECT name, min(ms) FILTER (WHERE up_to >= 0.5 * of_all - 1e-9) AS p50,
            min(ms) FILTER (WHERE up_to >= 0.95 * of_all - 1e-9) AS p95
     FROM weighed GROUP BY name
+), attempts AS (
+    SELECT name, count(*) FILTER (WHERE outcome = 'succeeded') AS succeeded,
+           count(*) FILTER (WHERE outcome = 'failed') AS failed,
+           count(*) FILTER (WHERE outcome = 'interrupted') AS interrupted,
+           sum(records) AS records, sum(new_sales) AS new_sales,
+           sum(changed_sales) AS changed_sales, sum(rejected) AS rejected, sum(calls) AS calls,
+           sum(failed_calls) AS failed_calls, sum(throttled) AS throttled
+    FROM named GROUP BY name
+), posted AS (
+    -- By the sales' own connection, whichever run posted them.
+    SELECT c.name, sum(p.entries) AS entries, sum(p.points) AS points
+    FROM loyalty.posting p
+    LEFT JOIN unnest(%(names)s::text[], %(systems)s::text[], %(accounts)s::text[]) AS n(name,
+        system, account) ON n.system = p.system AND n.account = p.account
+    CROSS JOIN LATERAL (VALUES (''), (coalesce(n.name, p.system))) AS c(name)
+    WHERE p.posted_at >= %(since)s GROUP BY 1
 )
-SELECT n.name, count(*) FILTER (WHERE n.outcome = 'succeeded'),
-       count(*) FILTER (WHERE n.outcome = 'failed'),
-       count(*) FILTER (WHERE n.outcome = 'interrupted'), sum(n.records)::bigint,
-       sum(n.new_sales)::bigint, sum(n.changed_sales)::bigint,
-       sum(n.rejected)::bigint, sum(n.entries)::bigint, sum(n.points)::bigint, sum(n.calls)::bigint,
-       sum(n.failed_calls)::bigint,
-       sum(n.throttled)::bigint, max(r.p50), max(r.p95)
-FROM named n LEFT JOIN response r USING (name) GROUP BY n.name ORDER BY n.name
+SELECT name, coalesce(a.succeeded, 0), coalesce(a.failed, 0), coalesce(a.interrupted, 0),
+       coalesce(a.records, 0)::bigint, coalesce(a.new_sales, 0)::bigint,
+       coalesce(a.changed_sales, 0)::bigint, coalesce(a.rejected, 0)::bigint,
+       coalesce(p.entries, 0)::bigint, coalesce(p.points, 0)::bigint,
+       coalesce(a.calls, 0)::bigint, coalesce(a.failed_calls, 0)::bigint,
+       coalesce(a.throttled, 0)::bigint, r.p50, r.p95
+FROM attempts a FULL JOIN posted p USING (name) LEFT JOIN response r USING (name) ORDER BY name
 -- name: over_time
 -- Attempts in equal spans of time, per system.
 WITH weighed AS (
@@ -77,15 +92,20 @@ WITH weighed AS (
            min(ms) FILTER (WHERE up_to >= 0.95 * of_all - 1e-9) AS p95
     FROM (SELECT at, ms, sum(weight) OVER (PARTITION BY at ORDER BY ms) AS up_to,
         sum(weight) OVER (PARTITION BY at) AS of_all FROM weighed) w GROUP BY at
+), attempts AS (
+    SELECT date_bin(%(step)s, finished_at, %(since)s) AS at, coalesce(system, '') AS system,
+           count(*) FILTER (WHERE outcome = 'succeeded') AS succeeded,
+           count(*) FILTER (WHERE outcome <> 'succeeded') AS failed,
+           sum(new_sales + changed_sales) AS sales
+    FROM billing.sync_attempt WHERE finished_at >= %(since)s GROUP BY 1, 2
+), posted AS (
+    SELECT date_bin(%(step)s, posted_at, %(since)s) AS at, system, sum(points) AS points
+    FROM loyalty.posting WHERE posted_at >= %(since)s GROUP BY 1, 2
 )
-SELECT date_bin(%(step)s, a.finished_at, %(since)s) AS at, coalesce(a.system, '') AS system,
-       count(*) FILTER (WHERE a.outcome = 'succeeded'),
-       count(*) FILTER (WHERE a.outcome <> 'succeeded'), sum(a.new_sales + a.changed_sales)::bigint,
-       sum(a.points)::bigint,
-       max(r.p50), max(r.p95)
-FROM billing.sync_attempt a LEFT JOIN response r ON r.at = date_bin(%(step)s, a.finished_at,
-    %(since)s)
-WHERE a.finished_at >= %(since)s GROUP BY 1, 2 ORDER BY 1, 2
+SELECT at, system, coalesce(a.succeeded, 0), coalesce(a.failed, 0), coalesce(a.sales, 0)::bigint,
+       coalesce(p.points, 0)::bigint, r.p50, r.p95
+FROM attempts a FULL JOIN posted p USING (at, system) LEFT JOIN response r USING (at)
+ORDER BY at, system
 -- name: last_failures
 -- The latest failures.
 SELECT finished_at, coalesce(connection, system), outcome, run_id, error FROM billing.sync_attempt

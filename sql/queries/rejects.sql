@@ -18,7 +18,7 @@ ORDER BY c.page_id, c.record_no
 -- name: page_of
 -- The newest raw page that holds a document, whether it was accepted or rejected.
 SELECT p.stream, p.body_zstd FROM billing.raw_page p
-WHERE p.page_id = (
+WHERE p.body_zstd IS NOT NULL AND p.page_id = (
     SELECT max(page_id) FROM (
         SELECT page_id FROM billing.invoice
         WHERE (system, account) = (%(system)s, %(account)s)
@@ -31,7 +31,8 @@ WHERE p.page_id = (
 )
 -- name: bodies
 -- Raw pages, as they were received.
-SELECT page_id, body_zstd FROM billing.raw_page WHERE page_id = ANY(%(pages)s) ORDER BY page_id
+SELECT page_id, body_zstd FROM billing.raw_page WHERE page_id = ANY(%(pages)s) AND body_zstd IS NOT NULL
+ORDER BY page_id
 -- name: close
 -- Closes rejects that were accepted.
 UPDATE billing.reject SET resolved_at = now(), resolved_sync_id = %(sync_id)s

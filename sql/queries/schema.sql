@@ -89,7 +89,12 @@ FROM (
 ) o ORDER BY oid, rank, name
 -- name: sequences
 -- Those that no column owns; all of ours count from 1 by 1.
-SELECT format('%%I.%%I', n.nspname, c.relname), obj_description(c.oid, 'pg_class')
+SELECT format('%%I.%%I', n.nspname, c.relname), obj_description(c.oid, 'pg_class'),
+       ARRAY(SELECT format('GRANT %%s ON SEQUENCE %%I.%%I TO %%s',
+                           string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type),
+                           n.nspname, c.relname, coalesce(quote_ident(r.rolname), 'PUBLIC'))
+             FROM aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+             WHERE a.grantee <> c.relowner GROUP BY r.rolname ORDER BY r.rolname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relkind = 'S'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('a', 'i'))

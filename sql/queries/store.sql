@@ -122,7 +122,8 @@ WHERE p.by_number AND p.account = %(account)s AND p.system = %(system)s
   AND (i.external_id, i.account, i.system) = (p.external_id, p.account, p.system)
   AND i.status <> 'void'
   -- Whichever of the two was stored first. Credit notes may have a row of numbers of their own.
-  AND o.system = 'custom' AND o.account = i.account AND o.invoice_number = i.external_id
+  AND o.system = i.system AND o.system IN ('custom', 'push') AND o.account = i.account
+  AND o.invoice_number = i.external_id
   AND o.external_id IS DISTINCT FROM o.invoice_number
   AND (o.kind IN ('credit_note', 'refund')) = (i.kind IN ('credit_note', 'refund'))
 RETURNING i.member_id
@@ -153,17 +154,20 @@ WITH found AS (
         ELSE '' END || r.record_key AS key
     FROM unnest(%(streams)s::text[], %(keys)s::text[], %(ids)s::text[], %(reasons)s::text[],
         %(problems)s::text[], %(pages)s::bigint[],
-                %(records)s::integer[], %(customers)s::text[], %(by_content)s::boolean[])
+                %(records)s::integer[], %(customers)s::text[], %(by_content)s::boolean[],
+                %(kinds)s::text[], %(currencies)s::text[], %(totals)s::bigint[],
+                %(issued)s::timestamptz[])
          AS r(stream, record_key, external_id, reason, problems, page_id, record_no, customer,
-             by_content)
+             by_content, sale_kind, currency, total_minor, issued_at)
     LEFT JOIN billing.raw_page p ON r.by_content AND p.page_id = r.page_id
 )
 INSERT INTO billing.reject (system, account, stream, record_key, external_id, reason, problems,
     page_id, record_no, first_sync_id, last_sync_id,
-    customer_external_id, mapping_digest)
+    customer_external_id, mapping_digest, sale_kind, currency, total_minor, issued_at)
 SELECT DISTINCT ON (r.stream, r.key) %(system)s, %(account)s, r.stream, r.key, r.external_id,
        r.reason, r.problems::jsonb, r.page_id,
-       r.record_no, %(sync_id)s, %(sync_id)s, r.customer, %(mapping)s
+       r.record_no, %(sync_id)s, %(sync_id)s, r.customer, %(mapping)s,
+       r.sale_kind, r.currency, r.total_minor, r.issued_at
 FROM found r
 ORDER BY r.stream, r.key, r.page_id DESC, r.record_no
 ON CONFLICT (system, account, stream, record_key) WHERE resolved_at IS NULL DO UPDATE
@@ -172,6 +176,8 @@ SET reason = excluded.reason, problems = excluded.problems, page_id = excluded.p
     last_sync_id = excluded.last_sync_id, last_seen_at = now(),
     customer_external_id = excluded.customer_external_id,
     mapping_digest = excluded.mapping_digest,
+    sale_kind = excluded.sale_kind, currency = excluded.currency,
+    total_minor = excluded.total_minor, issued_at = excluded.issued_at,
     times_seen = reject.times_seen + (reject.last_sync_id <> excluded.last_sync_id)::integer
 -- name: open_rejects
 -- Whether the account has open rejects.

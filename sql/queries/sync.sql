@@ -79,16 +79,19 @@ VALUES (%(sync_id)s, %(system)s, %(account)s, %(stream)s, %(page_no)s, %(record_
 -- name: last_page
 -- The last stored page of a list, where an interrupted run continues.
 SELECT request, body_zstd, next_request FROM billing.raw_page
-WHERE sync_id = %(sync_id)s AND stream = %(stream)s ORDER BY page_id DESC LIMIT 1
+WHERE sync_id = %(sync_id)s AND stream = %(stream)s AND body_zstd IS NOT NULL
+ORDER BY page_id DESC LIMIT 1
 -- name: pages
 -- Stored pages of a run, some at a time.
 SELECT page_id, record_count, body_zstd FROM billing.raw_page
-WHERE sync_id = %(sync_id)s AND stream = %(stream)s AND page_id > %(after)s ORDER BY page_id
-LIMIT %(limit)s
+WHERE sync_id = %(sync_id)s AND stream = %(stream)s AND page_id > %(after)s
+  AND body_zstd IS NOT NULL
+ORDER BY page_id LIMIT %(limit)s
 -- name: stored_pages
 -- Stored pages of an account that were fetched in a span of time.
 SELECT page_id, record_count, body_zstd FROM billing.raw_page
 WHERE system = %(system)s AND account = %(account)s AND stream = %(stream)s AND page_id > %(after)s
+  AND body_zstd IS NOT NULL
   AND fetched_at >= coalesce(%(since)s::timestamptz, '-infinity')
   AND fetched_at < coalesce(%(until)s::timestamptz, 'infinity')
 ORDER BY page_id LIMIT %(limit)s

@@ -18,17 +18,20 @@ SET occurred_at = greatest(pushed_document.occurred_at, excluded.occurred_at),
 -- name: ids_of_numbers
 -- Ids of stored documents by their printed number.
 SELECT invoice_number, array_agg(external_id) FROM billing.invoice
-WHERE system = 'custom' AND account = %(account)s AND invoice_number = ANY(%(numbers)s)
+WHERE system = %(system)s AND system IN ('custom', 'push') AND account = %(account)s
+  AND invoice_number = ANY(%(numbers)s)
   AND external_id IS DISTINCT FROM invoice_number
 GROUP BY 1
 -- name: lists_lack_numbers
 -- Whether the account's lists name documents by id only.
-SELECT EXISTS (SELECT FROM billing.sync_cursor WHERE system = 'custom' AND account = %(account)s)
+SELECT EXISTS (SELECT FROM billing.sync_cursor WHERE system = %(system)s AND account = %(account)s)
    AND EXISTS (SELECT FROM billing.invoice
-               WHERE system = 'custom' AND account = %(account)s
+               WHERE system = %(system)s AND system IN ('custom', 'push')
+                 AND account = %(account)s
                  AND external_id IS DISTINCT FROM invoice_number AND invoice_number IS NULL)
    AND NOT EXISTS (SELECT FROM billing.invoice
-                   WHERE system = 'custom' AND account = %(account)s
+                   WHERE system = %(system)s AND system IN ('custom', 'push')
+                     AND account = %(account)s
                      AND external_id IS DISTINCT FROM invoice_number AND invoice_number IS NOT NULL)
 -- name: not_void
 -- Documents that are stored and not void.

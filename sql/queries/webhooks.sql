@@ -37,12 +37,18 @@ RETURNING e.event_no, e.endpoint_no, p.system, p.connection, p.account, p.option
           e.received_at, e.attempts
 -- name: finish
 -- Events that are in the ledger, or need not be.
-UPDATE billing.webhook_event SET state = 'done', finished_at = clock_timestamp(),
-    reason = %(reason)s, sync_id = %(sync_id)s
-WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)s
+UPDATE billing.webhook_event e SET state = 'done', finished_at = clock_timestamp(),
+    reason = %(reason)s, sync_id = %(sync_id)s, documents = coalesce(d.ids, '{}')
+FROM unnest(%(event_nos)s::bigint[]) AS n(event_no)
+LEFT JOIN (SELECT event_no, array_agg(DISTINCT document) AS ids
+           FROM unnest(%(of_events)s::bigint[], %(documents)s::text[]) AS u(event_no, document)
+           GROUP BY 1) d USING (event_no)
+WHERE e.event_no = n.event_no AND e.state = 'claimed' AND e.run_id = %(run_id)s
 -- name: fail
 -- Events that are tried again later, or parked after too many attempts.
 UPDATE billing.webhook_event SET reason = %(reason)s,
+    first_reason = coalesce(first_reason, %(reason)s),
+    first_failed_at = coalesce(first_failed_at, clock_timestamp()),
     state = CASE WHEN attempts >= %(attempts_max)s THEN 'parked' ELSE 'failed' END,
     finished_at = CASE WHEN attempts >= %(attempts_max)s THEN clock_timestamp() END,
     next_attempt_at = clock_timestamp() + make_interval(secs => greatest(%(wait_seconds)s::float8,
@@ -52,7 +58,8 @@ WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)
 -- name: park
 -- Events that are given up.
 UPDATE billing.webhook_event SET state = 'parked', finished_at = clock_timestamp(),
-    reason = %(reason)s
+    reason = %(reason)s, first_reason = coalesce(first_reason, %(reason)s),
+    first_failed_at = coalesce(first_failed_at, clock_timestamp())
 WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)s
 -- name: replay
 -- Makes parked and failed events due at once.
@@ -74,6 +81,29 @@ SELECT p.system, p.connection, count(*) FILTER (WHERE e.state <> 'parked') AS wa
        min(e.received_at) FILTER (WHERE e.state <> 'parked') AS oldest_at
 FROM billing.webhook_event e JOIN billing.webhook_endpoint p USING (endpoint_no)
 WHERE e.state IN ('received', 'claimed', 'failed', 'parked') GROUP BY 1, 2 ORDER BY 1, 2
+-- name: states
+-- How many events are in which state.
+SELECT state, count(*) FROM billing.webhook_event GROUP BY 1
+-- name: latest_no
+-- The number of the latest event.
+SELECT coalesce(max(event_no), 0) FROM billing.webhook_event
+-- name: latest
+-- The latest events (of one state), with the points of the documents that they brought.
+SELECT e.event_no, e.connection, e.received_at, e.kind, e.state, e.attempts, e.reason,
+       e.first_reason, e.documents,
+       (SELECT coalesce(sum(a.points), 0)::bigint FROM loyalty.award_entry a
+        WHERE a.external_id = ANY(e.documents) AND a.system = e.system
+          AND a.account = coalesce(s.account, e.account, a.account))
+FROM (SELECT w.event_no, w.received_at, w.kind, w.state, w.attempts, w.reason, w.first_reason,
+             w.documents, w.sync_id, p.connection, p.system, p.account
+      FROM billing.webhook_event w JOIN billing.webhook_endpoint p USING (endpoint_no)
+      WHERE w.event_no > %(after)s
+        AND (%(state)s::text IS NULL OR w.state = %(state)s)
+        AND (%(endpoint_no)s::bigint IS NULL OR w.endpoint_no = %(endpoint_no)s)
+        AND (%(kind)s::text IS NULL OR w.kind = %(kind)s)
+      ORDER BY w.event_no DESC LIMIT %(limit)s) e
+LEFT JOIN billing.sync_run s USING (sync_id)
+ORDER BY e.event_no DESC
 -- name: nudge
 -- Wakes whoever listens for events.
 SELECT pg_notify('billing_webhook', '')

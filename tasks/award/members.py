@@ -18,7 +18,18 @@ from expectations import validate_awards
 from loyalty.award import evaluate
 from loyalty.difference import difference
 from loyalty.explain import not_computed
-from sql import audit, budgets, duplicates, expiry, ledger, refused, store, sync, tier_history
+from sql import (
+    audit,
+    budgets,
+    duplicates,
+    expiry,
+    ledger,
+    postings,
+    refused,
+    store,
+    sync,
+    tier_history,
+)
 from sql import member_history as facts
 from sql.db import DbConnection
 from sql.member_history import Rules, Stored
@@ -116,6 +127,7 @@ def award_members(run: RunDatabase, sync_id: int | None) -> Awarded:
                 details=details,
                 run_id=run.run_id,
             )
+            postings.report_run(connection, run.run_id)
             run.commit(connection)
     return awarded
 
@@ -285,6 +297,7 @@ def _chunk(
         _reject(connection, sync_id, bad, awarded, rules)
     _resolve(connection, sync_id, due)
     ledger.append(connection, good, run.run_id)
+    postings.add(connection, good, run.run_id)
     if rules.precedence is not None:
         awarded.left_out = duplicates.save_left_out(
             connection, members, stored.left_out, run.run_id

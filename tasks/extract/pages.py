@@ -23,6 +23,7 @@ from connectors.kit.read.pages import extract
 from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
 from sql import rejects, sync
 from sql.db import DbConnection
+from sql.retention import reach
 from tasks.extract.batch import MappedBatch
 from tasks.extract.bulk.read import BulkRead, OpenStore
 from tasks.extract.mapper import PageMapper
@@ -58,6 +59,8 @@ class Extracted:
     looked_up: dict[str, int] = field(default_factory=dict)
     #: What is new about the vendor's records.
     changes: list[Change] = field(default_factory=list)
+    #: Of a replay that asked for more: since when pages are still stored.
+    stored_since: datetime | None = None
 
     @property
     def mapped(self) -> Iterable[MappedBatch]:
@@ -119,9 +122,11 @@ def replay_pages(job: Job, open_store: OpenStore | None = None) -> Extracted:
 
     Where only rejects were asked for, no page is mapped here: the load finds those by itself.
     Phones and SKUs are those that are cached. A list of what still exists is true of its own time
-    only and is left out.
+    only and is left out. A page whose retention ended cannot be mapped again: `stored_since` says
+    since when there are pages.
     """
     with job.transaction() as connection:
+        stored_since = None if job.rejects else reach(connection)
         now = datetime.now(UTC).isoformat()
         replayed = [stream for stream in job.spec.streams if not stream.census and not job.rejects]
         # Names of their own: an interrupted replay is never taken for a read to be continued.
@@ -139,7 +144,14 @@ def replay_pages(job: Job, open_store: OpenStore | None = None) -> Extracted:
                 for page in pages:
                     mapper.add(stream, Window(), page)
             mapper.finish()
-    return Extracted(sync_id, streams, mapper.batches, mapper.bulk)
+    out_of_reach = stored_since is not None and (job.since is None or job.since < stored_since)
+    return Extracted(
+        sync_id,
+        streams,
+        mapper.batches,
+        mapper.bulk,
+        stored_since=stored_since if out_of_reach else None,
+    )
 
 
 def _begin(job: Job, connection: DbConnection) -> Extracted:

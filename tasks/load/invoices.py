@@ -432,12 +432,11 @@ def _rejects(
 
     A record of a file without an id is identified by its content and its file.
     """
-    names = ("page_id", "record_no", "external_id", "customer_external_id")
-    ids = (
-        {(p, r): (e, c) for p, r, e, c in candidates.select(names).rows()}
-        if problems.height
-        else {}
-    )
+    names = (
+        "page_id", "record_no", "external_id", "customer_external_id", "kind", "currency",
+        "total_minor", "issued_at",
+    )  # fmt: skip
+    said = {row[:2]: row[2:] for row in candidates.select(names).rows()} if problems.height else {}
     names_of = {
         (page, record): (document, key) for page, record, document, key in identities.rows()
     }
@@ -446,7 +445,7 @@ def _rejects(
         ["page_id", "record_no"], maintain_order=True
     ):
         reasons = group.select("field", "path", "reason", "example").to_dicts()
-        external_id, customer = ids.get((page_id, record_no), (None, None))
+        external_id, customer, *sale = said.get((page_id, record_no), (None,) * 6)
         document, row_key = names_of.get((page_id, record_no), (None, ""))
         external_id = external_id or document
         reason = "; ".join(describe(problem) for problem in reasons)
@@ -455,7 +454,7 @@ def _rejects(
             (
                 stream.name, record_key, external_id, reason, json.dumps(reasons),
                 page_id, record_no, customer,
-                bool(row_key),
+                bool(row_key), *sale,
             )
         )  # fmt: skip
     return pl.DataFrame(rows, schema=store.REJECT_BY_CONTENT, orient="row")

@@ -1,6 +1,7 @@
 """What came of webhooks, counted for each connection and for a batch."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tasks.award.members import Awarded
@@ -11,21 +12,16 @@ from tasks.load.invoices import Loaded
 class Counts:
     """What came of the events of one connection, or of all."""
 
-    #: Deliveries claimed.
-    deliveries: int = 0
-    #: Deliveries that are finished with.
-    done: int = 0
-    #: Deliveries that are tried again.
-    failed: int = 0
-    #: Deliveries that an operator must look at.
-    parked: int = 0
+    #: Per delivery, by its number, how its last attempt ended: done, failed (it is tried again) or
+    #: parked (an operator must look at it).
+    states: dict[int, str] = field(default_factory=dict)
     #: Invoices that were not stored before.
     new: int = 0
     #: Invoices that are other now, or void.
     changed: int = 0
     #: Records, and sales without points, that could not be used.
     rejected: int = 0
-    #: Entries appended to the ledger.
+    #: Entries appended to the ledger for sales of the connection.
     entries: int = 0
     #: Their sum.
     points: int = 0
@@ -38,15 +34,40 @@ class Counts:
     #: What was completed or read differently from what the events say, and how often.
     notes: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def deliveries(self) -> int:
+        """Deliveries that were taken up, each once, however often it was tried."""
+        return len(self.states)
+
+    @property
+    def done(self) -> int:
+        """Those that are finished with."""
+        return self._in("done")
+
+    @property
+    def failed(self) -> int:
+        """Those that are tried again."""
+        return self._in("failed")
+
+    @property
+    def parked(self) -> int:
+        """Those that an operator must look at."""
+        return self._in("parked")
+
+    def _in(self, state: str) -> int:
+        return sum(ended == state for ended in self.states.values())
+
+    def ended(self, event_nos: Iterable[int], state: str) -> None:
+        """Counts attempts that ended so; the last one of a delivery counts."""
+        self.states |= dict.fromkeys(event_nos, state)
+
     def add(self, loaded: Loaded, awarded: Awarded) -> None:
-        """Counts a batch in."""
+        """Counts a batch in; what was posted for its account is counted with the account."""
         self.records += loaded.records
         self.new += loaded.stored.new
         self.changed += loaded.stored.changed + loaded.stored.voided
         self.rejected += loaded.rejected + awarded.rejected
         self.older += loaded.stored.older
-        self.entries += awarded.entries
-        self.points += awarded.points
         self.reasons += loaded.reasons + awarded.reasons
         self.notes += loaded.notes
 

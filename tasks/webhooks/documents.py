@@ -87,6 +87,23 @@ class EventPlan:
     #: By the number of the delivery, why it cannot be used.
     failed: dict[int, Failed] = field(default_factory=dict)
 
+    def documents(self) -> set[tuple[int, str]]:
+        """Numbers of deliveries, and the ids of documents they are about, as they are stored."""
+        held = {
+            (event.incoming.event_no, event.held.external_id)
+            for listed in self.whole.values()
+            for event in listed
+            if event.held.external_id is not None
+        }
+        gone = {(of.event_no, key) for listed in self.gone.values() for of, key in listed}
+        asked = {
+            (incoming.event_no, normal_id(document_id))
+            for named in self.asked.values()
+            for document_id, listed in named.items()
+            for incoming in listed
+        }
+        return held | gone | asked
+
     def ask(self, stream: str, ids: Iterable[str], incoming: Incoming) -> None:
         """Plans to ask the billing system for documents."""
         for document_id in ids:

@@ -19,10 +19,12 @@ from connectors.kit.errors import ConnectorError, NeedsOperator, RateLimited, Re
 from connectors.kit.webhooks.scheme import BadBody, events
 from connectors.registry import webhook_for
 from loyalty.masking import message
-from sql import sync, webhooks
+from sql import postings, sync, webhooks
 from sql import webhook_documents as pushed
+from sql.actor import acting_as
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
+from tasks.actor import WEBHOOK
 from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted
 from tasks.job import Job, NotConnectedError
@@ -110,6 +112,8 @@ class Outcome:
     notes: dict[int, str] = field(default_factory=dict)
     #: Why one cannot be used.
     failed: dict[int, Failed] = field(default_factory=dict)
+    #: Numbers of deliveries, and the ids of documents that they brought, as they are stored.
+    documents: set[tuple[int, str]] = field(default_factory=set)
 
 
 def process(
@@ -121,7 +125,7 @@ def process(
 
     Raises psycopg.Error: nothing is lost, the claim runs out and another run takes it up.
     """
-    with without_row_data():
+    with acting_as(WEBHOOK), without_row_data():
         name = claimed[0].connection
         try:
             job = connections.job(name)
@@ -150,8 +154,9 @@ def process(
             part = _awarded(account_job, sync_id, incoming)
             outcome.failed |= part.failed
             outcome.notes |= part.notes
-            _merge(outcome.counts, part.counts)
+            outcome.documents |= part.documents
             _count(connections.counts[other], account_job, sync_id, part.counts)
+            _merge(outcome.counts, part.counts)
         _end(dsn, run_id, claimed, outcome, sync_id, connections.counts[name])
 
 
@@ -213,6 +218,7 @@ def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
                 outcome.failed |= dict.fromkeys(about, failed)
         outcome.notes |= plan.notes
         outcome.failed |= plan.failed
+        outcome.documents |= plan.documents()
     except psycopg.Error:
         raise
     except Exception as error:  # noqa: BLE001  one bad document must not hold up the others
@@ -230,6 +236,7 @@ def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
             part = _awarded(job, sync_id, half)
             outcome.failed |= part.failed
             outcome.notes |= part.notes
+            outcome.documents |= part.documents
             _merge(outcome.counts, part.counts)
     return outcome
 
@@ -266,10 +273,13 @@ _counting = threading.Lock()
 
 
 def _count(total: Counts, job: Job, sync_id: int, part: Counts) -> None:
-    with _counting:
-        _merge(total, part)
-        summary = total.summary()
+    """Adds what was posted to the counts of a batch, and the batch to those of the run."""
     with job.aside() as connection:
+        posted = postings.report(connection, job.account, job.run_id, others=False)
+        part.entries, part.points = posted.entries, posted.points
+        with _counting:
+            _merge(total, part)
+            summary = total.summary()
         sync.set_summary(connection, sync_id, summary)
 
 
@@ -308,22 +318,27 @@ def _end(
         failures[failed].append(number)
     with connect(dsn) as connection:
         for note, those in noted.items():
-            counts.done += webhooks.finish(
-                connection, those, run_id=run_id, sync_id=sync_id, reason=note
+            brought = {pair for pair in outcome.documents if pair[0] in set(those)}
+            webhooks.finish(
+                connection,
+                those,
+                run_id=run_id,
+                sync_id=sync_id,
+                reason=note,
+                documents=brought,
             )
+            counts.ended(those, "done")
         for failed, those in failures.items():
             if failed.for_good:
-                counts.parked += webhooks.park(
-                    connection, those, run_id=run_id, reason=failed.reason
-                )
+                webhooks.park(connection, those, run_id=run_id, reason=failed.reason)
             else:
                 wait = failed.wait_seconds
-                counts.failed += webhooks.fail(
+                webhooks.fail(
                     connection, those, run_id=run_id, reason=failed.reason, wait_seconds=wait
                 )
+            counts.ended(those, "parked" if failed.for_good else "failed")
         record_batch(connection, run_id, claimed, outcome.counts, failures)
         connection.commit()
-    counts.deliveries += len(claimed)
     for failed, those in failures.items():
         log.warning(
             "%d webhooks %s: %s",

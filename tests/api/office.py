@@ -140,8 +140,8 @@ def wait_until_ready(url: str, seconds: float = 30) -> None:
 
 
 def settings_for(home: Path, dsn: str, **more: Any) -> Settings:
-    """Of a test's API; PREFECT_API_URL of the environment does not matter."""
-    return Settings(home=home, database_url=dsn, **more)
+    """Of a test's API, in its own role; PREFECT_API_URL of the environment does not matter."""
+    return Settings(home=home, database_url=dsn, database_role="twezah_api", **more)
 
 
 @dataclass

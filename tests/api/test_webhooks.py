@@ -9,10 +9,14 @@ import hashlib
 import hmac
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
-import zstandard
 
+from connectors.kit.described import test_event
+from connectors.kit.webhooks.scheme import events
+from connectors.registry import declaration
+from sql.sealing import keyring
 from tests.api.office import OLD_SECRET, SECRET, Office, blast, sale, signed
 
 
@@ -170,13 +174,63 @@ def test_a_body_that_is_too_large_is_refused_by_its_length_and_while_it_comes(
 
 
 def test_what_is_signed_and_cannot_be_read_is_stored_all_the_same(office: Office) -> None:
-    at, body = office.endpoint(), b"\x00\xff not json"
+    at, body = office.endpoint(), b'{"data": {"id": "1", "id": "2"}}'
     assert office.post(at, body, signed(body, "m")).status_code == 200
     assert office.rows(
         "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint "
         "USING (endpoint_no) WHERE endpoint_id = %s",
         at,
     ) == [("unreadable",)]
+
+
+@pytest.mark.parametrize("body", [b"\x00\xff not json", b"invoice=1", b'{"data": '])
+def test_a_signed_body_that_is_not_json_is_refused(office: Office, body: bytes) -> None:
+    """Nobody could ever use it: its sender is told, and a forger as before."""
+    at = office.endpoint()
+    answer = office.post(at, body, signed(body, "m"))
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:problem-type:twezah:not_json")
+    assert office.post(at, body, signed(b"{}", "m")).status_code == 401
+    assert office.events(at) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "secret"),
+    [
+        ({}, SECRET),
+        ({"webhook_type_path": "/what/event", "webhook_data_path": ""}, SECRET),
+        ({"webhook_scheme": "hmac sha256", "webhook_prefix": "sha256="}, "a secret"),
+        (
+            {
+                "webhook_scheme": "hmac sha256",
+                "webhook_encoding": "base64",
+                "webhook_header": "X-Sig",
+                "webhook_timestamp_header": "X-Time",
+                "webhook_id_header": "X-Id",
+                "webhook_type_header": "X-Topic",
+            },
+            "a secret",
+        ),
+        ({"webhook_scheme": "t and v1"}, "a secret"),
+    ],
+)
+@pytest.mark.parametrize("system", ["custom", "push"])
+def test_a_test_event_is_accepted_and_about_nothing(
+    office: Office, system: str, options: dict[str, str], secret: str
+) -> None:
+    at = office.endpoint(secret, system=system, options=options)
+    url = f"{office.url}/api/webhooks/billing/{at}"
+    assert test_event.send(url, options, secret, datetime.now(UTC)) == 200
+    ((kind, body, headers),) = office.rows(
+        "SELECT kind, body_zstd, headers FROM billing.webhook_event "
+        "JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s",
+        at,
+    )
+    assert kind == test_event.NAME
+    hook = declaration(system, options)
+    assert hook is not None
+    (event,) = events(hook, keyring().unpack(body), headers)
+    assert event.kind == "ignored"
+    assert test_event.send(url, options, "whsec_" + "b" * 32, datetime.now(UTC)) == 401
 
 
 def test_xeros_intent_to_receive(office: Office) -> None:
@@ -258,7 +312,7 @@ def test_business_centrals_handshake_and_notices(office: Office) -> None:
         "USING (endpoint_no) WHERE endpoint_id = %s",
         at,
     )
-    kept = zstandard.decompress(stored[0])
+    kept = keyring().unpack(stored[0])
     assert b"salesInvoices" in kept
     assert b"nobody can guess" not in kept
     assert office.attempts(at) == [

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from sql import audit, keys
+from sql import audit, keys, sync
 from sql.actor import acting_as
 from sql.audit import Entry, Filter, Head, Verdict
 from sql.db import connect
@@ -59,8 +59,12 @@ def test_a_sale_leaves_its_synchronisations_and_names_who_acts(books: Books) -> 
     with acting_as("schedule"):
         books.store(invoice())
         books.award()
+        assert entries(books.dsn, operation="sync") == []  # an entry is written once it has ended
+        with books.transaction() as connection:
+            sync_id = sync.latest(connection, books.account)
+            sync.set_summary(connection, sync_id, {"fetched": 1})
     found = entries(books.dsn, operation="sync")
-    assert found
+    assert [(one.status, one.records) for one in found] == [("success", 1)]
     assert {one.actor for one in found} == {"schedule"}
     assert {(one.system, one.account) for one in found} == {("xero", "books")}
 

@@ -14,6 +14,7 @@ from sql import audit, corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from sql.erasure import Erased, erase
+from sql.sealing import keyring
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
 
 WHY = Decision(reason="Request 12", author="Ana, support")
@@ -84,7 +85,7 @@ def everything(books: Books) -> str:
         ]
         bodies = connection.execute("SELECT body_zstd FROM billing.raw_page").fetchall()
     return "".join(said) + "".join(
-        zstandard.decompress(bytes(body)).decode() for (body,) in bodies if body
+        keyring().unpack(bytes(body)).decode() for (body,) in bodies if body
     )
 
 
@@ -178,7 +179,7 @@ def test_an_address_in_their_records_leads_to_what_says_nothing_else(
     done = erased(sold, sold.member())
     assert done.pages == 2
     (body,) = sold.rows("SELECT body_zstd FROM billing.raw_page WHERE page_no = 2")
-    said = zstandard.decompress(bytes(body[0])).decode()
+    said = keyring().unpack(bytes(body[0])).decode()
     assert mail.casefold() not in said.casefold()
     assert "another@example.org" in said
     errors = {error for (error,) in sold.rows("SELECT error FROM billing.sync_run")}

@@ -1,15 +1,19 @@
 """Exports: complete, private, bounded, and never without an entry in the audit log."""
 
 import csv
+import json
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from sql import audit
+from settings import Settings
+from sql import audit, sync
 from sql.db import connect
 from sql.export import TABLES, Exported, ExportTooLargeError, export
+from tasks.person import PAGE, hand_over
 from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice, line
 
 
@@ -80,3 +84,24 @@ def test_too_much_writes_nothing(sold: Books, tmp_path: Path) -> None:
 def test_an_unknown_table(sold: Books, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tables are sales"):
         exported(sold, tmp_path, tables=["member"])
+
+
+def test_a_page_that_the_person_can_read(sold: Books, tmp_path: Path) -> None:
+    """All that is kept of them, what billing systems told included, and nothing of others."""
+    records = [
+        {"Id": "A", "Phone": PHONE, "CustomerName": "Ana <b>"},
+        {"Id": "B", "Phone": OTHER_PHONE, "CustomerName": "Rui"},
+    ]
+    body = json.dumps({"Invoices": records}).encode()
+    with connect(sold.dsn) as connection:
+        page = {"stream": "invoices", "page_no": 1, "record_count": 2, "request": {}}
+        page |= {"next_request": None, "content_type": "application/json", "body": body}
+        sync.save_page(connection, sold.account, 1, page | {"fetched_at": NOON})
+        connection.commit()
+    done = hand_over(Settings(home=tmp_path, database_url=sold.dsn), sold.member(), "run")
+    page_file = Path(done.folder) / PAGE
+    text = page_file.read_text(encoding="utf-8")
+    assert PHONE in text and "INV-1" in text and "1500" in text and "Ana &lt;b&gt;" in text
+    assert OTHER_PHONE not in text and "Rui" not in text
+    assert page_file.stat().st_mode & 0o777 == 0o600
+    HTMLParser().feed(text)

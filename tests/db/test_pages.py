@@ -64,6 +64,13 @@ class TestAttempts:
                 )
             )  # fmt: skip
             attempts.add(db, made[-1])
+        posted = {"xero": (4, 70), "lisboa": (2, -20)}
+        for system, (entries, points) in posted.items():
+            db.execute(
+                "INSERT INTO loyalty.posting (system, account, run_id, entries, points) "
+                "VALUES (%s, 'books', 'r', %s, %s)",
+                [system, entries, points],
+            )
         found = {one.connection: one for one in pages.totals(db, SINCE, {})}
         assert list(found) == ["", "lisboa", "xero"]
         for name, total in found.items():
@@ -74,10 +81,12 @@ class TestAttempts:
                 sum(o.error is not None for o in of),
             )
             for what in (
-                "records", "new_sales", "changed_sales", "rejected", "entries", "points", "calls",
-                "failed_calls", "throttled",
+                "records", "new_sales", "changed_sales", "rejected", "calls", "failed_calls",
+                "throttled",
             ):  # fmt: skip
                 assert getattr(total, what) == sum(getattr(one, what) for one in of), what
+            # Points are those of the ledger, whichever attempt says that it posted them.
+            assert (total.entries, total.points) == posted.get(name, (6, 50))
             assert (total.response_ms_p50, total.response_ms_p95) == (
                 percentile(times, 50),
                 percentile(times, 95),
@@ -92,7 +101,11 @@ class TestAttempts:
 
     def test_slots_hold_what_ended_in_them(self, db: DbConnection) -> None:
         attempts.add(
-            db, attempt(new_sales=2, changed_sales=1, points=30, calls=1, response_ms=[40])
+            db, attempt(new_sales=2, changed_sales=1, points=99, calls=1, response_ms=[40])
+        )
+        db.execute(
+            "INSERT INTO loyalty.posting (system, account, run_id, entries, points) "
+            "VALUES ('xero', 'books', 'r', 2, 30)"
         )
         attempts.add(db, attempt("custom", error="Transient: no answer"))
         begin = NOW - timedelta(hours=23)

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from settings import Settings
+from sql.analytics import refresh
 from sql.migrate import migrate
 from twezah.stack.postgres import running
 
@@ -92,6 +93,8 @@ def guide_database(guide_settings: Settings) -> Iterator[str]:
         migrate(dsn)
         with psycopg.connect(dsn) as connection:
             connection.execute(SEED.encode())
+            connection.commit()
+            refresh(connection)
         yield dsn
 
 

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import psycopg
+import pyrage
 import pytest
 from psycopg import sql
 
@@ -12,6 +13,11 @@ from settings import Settings
 from sql import standby
 from sql.db import connect
 from twezah.stack.backup import backup, restore
+from twezah.stack.backup_encryption import (
+    identity_of_file,
+    passphrase_recipients,
+    recipients_of,
+)
 from twezah.stack.errors import StackError
 from twezah.stack.postgres import running
 
@@ -108,3 +114,44 @@ def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"ledger\.dump, secret\.key missing"):
         restore(Settings(home=tmp_path / "home"), tmp_path)
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("by", ["recipient", "passphrase"])
+def test_an_encrypted_backup(
+    guide_settings: Settings, guide_database: str, tmp_path: Path, by: str
+) -> None:
+    """Nothing in it can be read; what opens it brings everything back, and nothing else does."""
+    kept, other = tmp_path / "kept", Settings(home=tmp_path / "other")
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "identity").write_text(f"# created\n{identity}\n")
+    (tmp_path / "wrong").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    if by == "recipient":
+        recipients = recipients_of([str(identity.to_public())])
+        right = {"identity": identity_of_file(tmp_path / "identity")}
+        wrong = {"identity": identity_of_file(tmp_path / "wrong")}
+    else:
+        recipients = passphrase_recipients("correct horse")
+        right, wrong = {"passphrase": "correct horse"}, {"passphrase": "battery staple"}
+    names = [file.name for file in backup(guide_settings, kept, recipients)]
+    expected = ["ledger.dump.age", "prefect.dump.age", "secret.key.age"]
+    assert names == sorted([*expected, *(["identity.age"] if by == "passphrase" else [])])
+    everything = b"".join(file.read_bytes() for file in kept.iterdir())
+    assert b"PGDMP" not in everything and guide_settings.fernet_key() not in everything
+    for given in (wrong, {}):
+        with pytest.raises(StackError):
+            restore(other, kept, **given)
+        assert not (other.home / "secret.key").exists() and not (other.home / "pg").exists()
+    restore(other, kept, **right)
+    with running(other) as dsn:
+        before, after = contents(guide_database), contents(dsn)
+        before.pop("billing.standby"), after.pop("billing.standby")
+        assert after == before
+    assert other.fernet_key() == guide_settings.fernet_key()
+    shutil.rmtree(other.home)
+
+
+def test_what_is_no_key_of_age(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="no public key"):
+        recipients_of(["age1short"])
+    with pytest.raises(StackError, match="holds no identity"):
+        identity_of_file(tmp_path / "missing")

@@ -170,6 +170,8 @@ BY_HAND = [
     "set-tier",
     "set-referral",
     "award-waiting",
+    "consent",
+    "legal-hold",
     "program",
     "erase-member",
     "export",
@@ -181,11 +183,13 @@ BY_HAND = [
     "backfill",
     "webhook-address",
     "app-webhooks",
+    "webhook-events",
+    "test-alerts",
 ]
 SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
     | {"sync-file": "[('poll', False)]"}  # nothing is connected
-    | dict.fromkeys(BY_HAND, "[]")
+    | dict.fromkeys((*BY_HAND, "sync-push"), "[]")
     | {
         "fx-rates": "[('daily', False)]",
         "webhooks": "[('sweep', True)]",
@@ -193,6 +197,7 @@ SCHEDULES = (
     }
     | dict.fromkeys(("audit-log", "check-alerts"), "[('look', True)]")
     | {"evaluate-tiers": "[('daily', True)]", "maintenance": "[('weekly', True)]"}
+    | {"refresh-analytics": "[('hourly', True)]", "month-end": "[('monthly', True)]"}
 )
 
 

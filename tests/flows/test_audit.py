@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from pydantic import SecretStr
 
 from flows.audit import audit_log
 from flows.exports import export, export_member
 from flows.members import adjust_points, erase_member
 from flows.program import change_program
 from panel.blocks.connected import find_block
+from panel.operator_changes import record_operator_changes
+from settings import settings
 from sql import audit
 from sql.db import connect
 from tests.flows.office import Office
@@ -43,6 +46,31 @@ def test_a_failure_that_cannot_be_recorded_is_a_failure_like_others(
     ).is_failed()
 
 
+def test_two_changes_are_two_with_who_made_them(office: Office) -> None:
+    """As `twezah up` records them, each as it happens; the first look is the base line."""
+    key = settings().fernet_key()
+    assert record_operator_changes(office.dsn, key, "twezah", begin=False) == 0
+    assert record_operator_changes(office.dsn, key, "twezah") == 0
+    for number, who in enumerate(("operator ana", "operator rui"), 1):
+        block = find_block("xero")
+        block.overlap_minutes += 5
+        block.client_secret = SecretStr(f"s3cret-{number}")
+        block.save("xero", overwrite=True)
+        assert record_operator_changes(office.dsn, key, who) == 1
+    with connect(office.dsn) as connection:
+        wanted = audit.Filter(operation="settings")
+        second, first, base = audit.entries(connection, wanted, limit=50)
+    assert (base.operation, first.actor, second.actor) == (
+        "settings.baseline",
+        "operator ana",
+        "operator rui",
+    )
+    for entry in (first, second):
+        assert entry.details["settings"] == ["client_secret", "overlap_minutes"]
+        assert list(entry.details["from_to"]) == ["overlap_minutes"]
+        assert "s3cret" not in repr(entry)
+
+
 def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(
     office: Office,
 ) -> None:
@@ -68,6 +96,8 @@ def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(
     with connect(office.dsn) as connection:
         found = {one.operation: one for one in audit.entries(connection, audit.Filter(), limit=50)}
     assert found["settings.changed"].details["settings"] == ["overlap_minutes"]
+    assert "xero" in found["settings.baseline"].details["blocks"]
+    assert [one.operation for one in found.values() if not one.details] == []
     assert found["member.erase"].actor == "operator"
     with get_client(sync_client=True) as client:
         wanted = {

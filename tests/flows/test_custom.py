@@ -154,7 +154,7 @@ def _spoil(name: str, values: dict[str, Any]) -> None:
         client._client.patch(f"/block_documents/{document.id}", json=body).raise_for_status()
 
 
-@pytest.mark.parametrize("system", ["custom", "file"])
+@pytest.mark.parametrize("system", ["custom", "file", "push"])
 def test_the_form_is_complete(system: str) -> None:
     """Every field has a title and a description, and no reference hides in the form: dictionaries and choices only."""
     schema = BLOCKS[system].model_json_schema()

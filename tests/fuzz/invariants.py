@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import zstandard
 
 from loyalty.award import evaluate
 from loyalty.corrections import Decision
@@ -18,6 +17,7 @@ from sql import expiry
 from sql import member_history as facts
 from sql.db import connect
 from sql.erasure import erase
+from sql.sealing import keyring
 from tests.fuzz import oracle, road
 from tests.fuzz.events import CUSTOMERS, TIERS
 from tests.fuzz.vendor import BEGINNING, instant, phone_of
@@ -385,7 +385,7 @@ def _erased(world: "World") -> None:
         connection.commit()
     assert [_rows(world, ENTRIES), _rows(world, BALANCES)] == before, "sums changed"
     bodies = [
-        zstandard.decompress(bytes(row[0])).decode()
+        keyring().unpack(bytes(row[0])).decode()
         for table in ("raw_page", "webhook_event")
         for row in _rows(world, f"SELECT body_zstd FROM billing.{table}")
     ]

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-import zstandard
 
 import simulator
 from loyalty.corrections import Decision
 from sql.db import connect
 from sql.erasure import Erased, erase
+from sql.sealing import keyring
 from tests.sync.conftest import Shop
 
 WHY = Decision(reason="Request 12", author="Ana, support")
@@ -29,7 +29,7 @@ def bodies(shop: Shop) -> list[tuple[str, str, str]]:
         rows = connection.execute(
             "SELECT system, stream, body_zstd FROM billing.raw_page"
         ).fetchall()
-    return [(row[0], row[1], zstandard.decompress(bytes(row[2])).decode()) for row in rows]
+    return [(row[0], row[1], keyring().unpack(bytes(row[2])).decode()) for row in rows]
 
 
 def texts(shop: Shop) -> str:

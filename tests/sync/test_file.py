@@ -12,12 +12,12 @@ from typing import Any
 import polars as pl
 import pytest
 import stamina
-import zstandard
 from cryptography.fernet import Fernet
 
 from connectors.kit.errors import Misconfigured
 from connectors.kit.spec import Account
 from sql.db import connect
+from sql.sealing import keyring
 from tasks.job import Job
 from tasks.load.invoices import Loaded
 from tests.support.database import databases, dsn
@@ -77,7 +77,7 @@ def bodies(dsn: str) -> dict[str, bytes]:
         rows = opened.execute(
             "SELECT request -> 'params' ->> 'file', body_zstd FROM billing.raw_page WHERE request -> 'params' ? 'file'"
         ).fetchall()
-    return {name: zstandard.ZstdDecompressor().decompress(body) for name, body in rows}
+    return {name: keyring().unpack(body) for name, body in rows}
 
 
 def test_one_row_per_line_with_decimal_commas(dsn: str, tmp_path: Path) -> None:

@@ -277,6 +277,13 @@ def test_rejects_say_why_and_are_closed_once_the_customer_has_a_phone(
     )
     assert {external_id for external_id, _ in rejected} == set(without)
     assert all("Customer phone" in reason for _, reason in rejected)
+    told = rows_of(
+        shop,
+        "SELECT external_id, sale_kind, currency, total::text, "
+        "(issued_at AT TIME ZONE 'Africa/Luanda')::date FROM analytics.reject ORDER BY 1",
+    )
+    truth = (row for row in shop.world.truth() if row.external_id in without)
+    assert told == sorted((r.external_id, r.kind, r.currency, r.total, r.date) for r in truth)
     assert loaded.rejected == len(without)
     assert rows_of(
         shop, "SELECT count(*) FROM billing.reject WHERE problems::text ~ '[0-9]{6}'"

@@ -1,12 +1,18 @@
 """What is worth an alert, at its edges; and that a mail's subject adds no header."""
 
+import json
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from panel.alerts.checks import backlogs, consents_ending, keys_ending, reject_ratio
-from panel.alerts.mail import EmailAlerts
+from panel.alerts.mail import Alerts, AlertsNotSentError, EmailAlerts
+from panel.alerts.reach import Alert, AlertReach, markdown
 from sql.keys import KeyRow
 from sql.webhooks import Backlog
 
@@ -81,3 +87,74 @@ def test_a_line_break_in_the_subject_adds_no_header() -> None:
             sender="b@example.com",
             host="localhost",
         )
+
+
+class Hooks(HTTPServer):
+    """Two web hooks of this machine: /refused does not take what it gets."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, dict[str, str]]] = []
+        got = self.got
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                got.append((self.path, body))
+                self.send_response(403 if self.path == "/refused" else 200)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def hooks() -> Iterator[Hooks]:
+    made = Hooks()
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def test_one_form_sends_to_each_address_that_is_set(hooks: Hooks) -> None:
+    block = Alerts(
+        slack_url=SecretStr(f"{hooks.url}/slack"), webhook_url=SecretStr(f"{hooks.url}/own")
+    )
+    assert block.send("what happened", "Twezah: x failed") == ["Slack", "webhook"]
+    assert hooks.got == [
+        ("/slack", {"text": "*Twezah: x failed*\nwhat happened"}),
+        ("/own", {"subject": "Twezah: x failed", "body": "what happened"}),
+    ]
+
+
+def test_what_cannot_be_sent_is_named_without_its_address(hooks: Hooks) -> None:
+    """And the other addresses get the alert all the same."""
+    block = Alerts(
+        slack_url=SecretStr(f"{hooks.url}/refused"),
+        webhook_url=SecretStr(f"{hooks.url}/own"),
+        recipients=["ops@example.com"],
+    )
+    with pytest.raises(AlertsNotSentError) as failed:
+        block.send("body", "subject")
+    assert [path for path, _ in hooks.got] == ["/refused", "/own"]
+    assert "Slack (answered with 403)" in str(failed.value)
+    assert "e-mail (sender or mail server is missing" in str(failed.value)
+    assert hooks.url not in str(failed.value)
+    with pytest.raises(AlertsNotSentError, match="does not begin with https"):
+        Alerts(webhook_url=SecretStr("http://example.com/hook")).send("body")
+    with pytest.raises(AlertsNotSentError, match="names no address"):
+        Alerts().send("body")
+
+
+def test_the_page_says_whether_alerts_reach_anybody() -> None:
+    due = [Alert(NOW, "a run failed", ""), Alert(NOW, "webhooks pile up", "answered with 403")]
+    nobody = markdown(AlertReach(alerts=due[:1]), "*test-alerts*")
+    assert "reach nobody yet" in nobody and "/blocks/catalog/alerts/create" in nobody
+    assert "| a run failed | only here |" in nobody
+    sent = markdown(AlertReach("id-1", "Alerts", due), "*test-alerts*")
+    assert "Some alerts could not be sent" in sent and "/blocks/block/id-1" in sent
+    assert "| a run failed | sent |" in sent and "not sent: answered with 403" in sent
+    assert "None was due" in markdown(AlertReach("id-1", "Alerts"), "x")

@@ -39,6 +39,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "paypal": {"merchant_id": "M1", "client_id": "c", "client_secret": "s"},
     "custom": {"base_url": "https://vendor.example"},
     "file": {"folder": "/exports"},
+    "push": {},
 }
 TEXTS = [
     (kind, name)

@@ -16,6 +16,10 @@ COMMANDS = [
     ["status"],
     ["explain"],
     ["psql"],
+    ["analyst", "on"],
+    ["analyst", "rotate"],
+    ["analyst", "off"],
+    ["report", "month"],
     ["mapping", "try"],
     ["connect"],
     ["connection", "test"],
@@ -50,6 +54,13 @@ COMMANDS = [
     ["member", "merge"],
     ["member", "unmerge"],
     ["member", "phone"],
+    ["member", "consent"],
+    ["member", "certificate"],
+    ["hold", "place"],
+    ["hold", "lift"],
+    ["hold", "list"],
+    ["key", "rotate"],
+    ["key", "status"],
 ]
 
 

@@ -42,6 +42,7 @@ STEPS: Final = {
             "tests/support/rules_file.py",
             "tests/db/test_corrections.py",
             "tests/fuzz/road.py",
+            "tests/sync/test_posted_by_others.py",
         },
     ),
     # The store's own tests need no vendor.

@@ -81,6 +81,7 @@ def test_what_is_stored_with_a_filled_in_form_stays() -> None:
         ),
         "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
         "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
+        "push": ("PushOnlyConnection", "Push Only Connection", "push-only-connection"),
         "business_central": (
             "BusinessCentralConnection",
             "Business Central Connection",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors import registry as declared
-from connectors.custom.webhooks import webhook_from
+from connectors.kit.described.webhooks import webhook_from
 from connectors.kit.spec import Account
 from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
 from connectors.kit.webhooks.scheme import BadBody, Event, Webhook, events

@@ -13,10 +13,12 @@ from importlib.metadata import version
 import typer
 
 from twezah.cli import (
+    analyst,
     audit,
     backup,
     bulk,
     connect,
+    data_key,
     demo,
     duplicates,
     explain,
@@ -27,9 +29,11 @@ from twezah.cli import (
     member,
     password,
     points,
+    privacy,
     program,
     psql,
     receivers,
+    report,
     service,
     status,
     sync,
@@ -59,6 +63,7 @@ demo.register(app)
 status.register(app)
 explain.register(app)
 psql.register(app)
+analyst.register(app)
 mapping.register(app)
 backup.register(app)
 keys.register(app)
@@ -70,8 +75,11 @@ duplicates.register(app)
 fx.register(app)
 member.register(app)
 bulk.register(app)
+privacy.register(app)
+data_key.register(app)
 audit.register(app)
 export.register(app)
+report.register(app)
 service.register(app)
 
 
@@ -117,11 +125,14 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     from pydantic import ValidationError
 
     from api.exposure_check import UnsafeError
-    from settings import DatabaseNotRunning
+    from settings import DatabaseNotRunning, KeysUnusableError
     from sql.migrate import MigrationChangedError
     from twezah.stack.errors import StackError
 
-    if isinstance(error, StackError | DatabaseNotRunning | MigrationChangedError | UnsafeError):
+    ours = StackError | DatabaseNotRunning | MigrationChangedError | UnsafeError | KeysUnusableError
+    sealing = sys.modules.get("sql.sealing")
+    is_of_keys = sealing is not None and isinstance(error, sealing.KeyMissingError)
+    if is_of_keys or isinstance(error, ours):
         return str(error), ENVIRONMENT
     if isinstance(error, ValidationError) and error.title == "Settings":
         return f"A setting is wrong: {_settings_problems(error)}", USAGE

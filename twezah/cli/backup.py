@@ -1,5 +1,6 @@
 """Commands that keep an installation safe: backup, restore."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,15 +20,30 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the backup.")],
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option(help="Encrypt it for this public key of age (age1...). Repeatable."),
+    ] = None,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Encrypt it with a passphrase, which is asked for.")
+    ] = False,
 ) -> None:
-    """Dump the ledger and Prefect's database and copy the secret key. The stack may be up.
+    """Dump the ledger and Prefect's database and copy the keys. The stack may be up.
 
-    The backup holds secrets and personal data: keep it where only you can read it.
+    Encrypted for TWEZAH_BACKUP_RECIPIENTS, unless something else is said. Without any of these the
+    backup holds secrets and personal data in the clear: keep it where only you can read it.
     """
     from settings import settings
     from twezah.stack import backup as backups
+    from twezah.stack.backup_encryption import passphrase_recipients, recipients_of
 
-    for file in backups.backup(settings(), folder.absolute()):
+    if recipient and passphrase:
+        raise typer.BadParameter("either recipients or a passphrase", param_hint="--passphrase")
+    texts = recipient or settings().backup_recipients.replace(",", " ").split()
+    recipients = recipients_of(texts) if texts else None
+    if passphrase:
+        recipients = passphrase_recipients(_ask(confirm=True))
+    for file in backups.backup(settings(), folder.absolute(), recipients):
         print(f"{file.stat().st_size:>12} {file}")
 
 
@@ -37,6 +53,10 @@ def restore(
         bool,
         typer.Option("--take-over", help="The original is stopped for good: be live at once."),
     ] = False,
+    identity: Annotated[
+        Path | None,
+        typer.Option(help="File with the identity (AGE-SECRET-KEY-...) that opens the backup."),
+    ] = None,
 ) -> None:
     """Make the empty state folder TWEZAH_HOME what it was at the time of the backup.
 
@@ -45,8 +65,13 @@ def restore(
     """
     from settings import settings
     from twezah.stack import backup as backups
+    from twezah.stack.backup_encryption import IDENTITY, identity_of_file
 
-    backups.restore(settings(), folder.absolute(), take_over=take_over)
+    folder = folder.absolute()
+    opens = None if identity is None else identity_of_file(identity)
+    asks = opens is None and (folder / IDENTITY).is_file()
+    passphrase = _ask(confirm=False) if asks else None
+    backups.restore(settings(), folder, take_over=take_over, identity=opens, passphrase=passphrase)
     say(f"Restored into {settings().home}. Start it with `twezah up`.")
     if take_over:
         say(
@@ -58,6 +83,14 @@ def restore(
             "It stands by: schedules are off, stored tokens are not used and webhooks not awarded. "
             "That is right for a drill. Once the original is stopped for good: `twezah go-live`."
         )
+
+
+def _ask(*, confirm: bool) -> str:
+    """The passphrase, from the terminal or from the first line of stdin."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    text = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+    return str(text)
 
 
 def go_live() -> None:

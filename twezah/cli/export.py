@@ -34,7 +34,14 @@ def export(
         int | None, typer.Option(help="Only rows about the member with this number.")
     ] = None,
     personal: Annotated[
-        bool, typer.Option("--personal", help="With phones. The audit log says so.")
+        bool,
+        typer.Option(
+            "--personal",
+            help=(
+                "With phones; of one member, also a page that the member can read. The audit log "
+                "says so."
+            ),
+        ),
     ] = False,
     parquet: Annotated[
         bool, typer.Option("--parquet", help="Parquet files instead of CSV.")
@@ -52,12 +59,19 @@ def export(
     from sql.db import connect
     from sql.export import TABLES, ExportTooLargeError
     from sql.export import export as write
+    from tasks.person import hand_over
 
     if unknown := sorted(set(table or []) - set(TABLES)):
         raise typer.BadParameter(
             f"{', '.join(unknown)}: tables are {', '.join(TABLES)}", param_hint="--table"
         )
+    whole = member is not None and personal and not table and not parquet
     try:
+        if member is not None and whole:
+            with refusals(), ledger():
+                result = hand_over(settings(), member, command_id("export"))
+            print_json(result) if json else print(result.to_text())
+            return
         with refusals(), ledger() as dsn, connect(dsn) as connection:
             result = write(
                 connection, settings().home, command_id("export"), tables=table or TABLES,

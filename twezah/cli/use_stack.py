@@ -16,8 +16,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from settings import Settings
+from sql.actor import actor
 from twezah.cli.exit_codes import FAILED, NEEDS_OPERATOR, OK
 from twezah.cli.output import say
+from twezah.stack.acting import acting_for
 from twezah.stack.errors import AlreadyUp, StackError
 from twezah.stack.prefect_health import is_healthy
 from twezah.stack.up import Stack, running_stack, shared_use_lock
@@ -140,6 +142,7 @@ def at_running_stack(settings: Settings) -> Settings:
 def use_api(settings: Settings) -> None:
     """Points Prefect's client in this process at the API; call it before Prefect is imported."""
     os.environ.update(settings.child_environment())
+    os.environ.update(acting_for(actor()))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 
 

@@ -11,11 +11,9 @@ import psycopg
 from psycopg import sql
 
 from settings import Settings
+from sql.analyst_role import ROLE
 from twezah.stack.errors import StackError
 from twezah.stack.postgres import libpq_environment
-
-#: The role is made by the migrations; it may only read the schemas for analysts.
-ROLE = "analyst"
 
 
 def analyst_environment(settings: Settings, dsn: str) -> dict[str, str]:

@@ -17,20 +17,28 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from settings import Settings, settings
-from sql import standby
+import psycopg
+
+from settings import DatabaseNotRunning, Settings, settings
+from sql import analyst_role, standby
 from sql.db import connect
 from sql.standby import Standby
+from tasks.actor import OPERATOR
+from twezah.stack.acting import acting_for
 from twezah.stack.flow_descriptions import descriptions, source_digest
 from twezah.stack.prefect_health import is_healthy
 from twezah.stack.processes import pause_seconds, reason
+from twezah.stack.settings_watch import Notices
 from twezah.stack.simulator_webhooks import keep_webhooks_connected
 
 T = TypeVar("T")
 
+#: Who changed what it changes, for the audit log.
+ACTOR = "twezah"
 #: How often it looks for systems that were connected in Prefect's UI meanwhile.
 ROUND_SECONDS = 30.0
 #: How often it looks whether the server answers, at the start.
@@ -85,6 +93,7 @@ class Caretaker:
         self._options = options
         self._report = report
         self._announced: list[str] = []
+        self._notices = Notices(installation)
         self._listening_since = datetime.now(UTC)
         self._is_standby = False
 
@@ -101,7 +110,11 @@ class Caretaker:
             settled = insist("Tidying up", lambda: self._tidy(started_at, catch_up=catch_up), say)
             if state is None:
                 self._report(tidied=settled)
+        self._record_changes(OPERATOR, begin=False)  # made while nobody looked
         connected = insist("Applying the deployments", self._provision, say)
+        with suppress(psycopg.Error, DatabaseNotRunning):  # `wait` tries again
+            self._notices.listen()
+        self._record_changes(ACTOR)
         if state is not None:  # no worker may start before all is paused
             insist("Pausing the deployments", lambda: self._follow_standby(state), say)
             self._report(tidied=settled)
@@ -112,7 +125,38 @@ class Caretaker:
         self._renew_pages()
         while True:
             self._round()
-            time.sleep(ROUND_SECONDS)
+            self._follow_changes(time.monotonic() + ROUND_SECONDS)
+
+    def _follow_changes(self, until: float) -> None:
+        """Looks at settings as they are changed, until the next round is due."""
+        while (left_seconds := until - time.monotonic()) > 0:
+            actors = self._notices.wait(left_seconds)
+            if actors and self._record_changes(", ".join(actors)) and not self._is_standby:
+                self._switch_on()
+                self._renew_pages()
+
+    def _record_changes(self, actor: str, *, begin: bool = True) -> int:
+        """Records changed settings in the audit log; returns how many there were.
+
+        What fails is said: a later look finds the same changes.
+        """
+        from panel.operator_changes import record_operator_changes
+
+        try:
+            key = self._own.fernet_key()
+            return record_operator_changes(self._own.dsn(), key, actor, begin=begin)
+        except Exception as error:  # noqa: BLE001 - the server may be restarting
+            self._report.say(f"Changed settings were not recorded: {reason(error)}.")
+            return 0
+
+    def _switch_on(self) -> list[str]:
+        """Switches on the schedules of connections that have become ready for use."""
+        from twezah.stack.provision import activate_connected
+
+        activated = activate_connected()
+        for name in activated:
+            self._report.say(f"{name} is connected: its schedule is active now.")
+        return activated
 
     def _preload(self) -> None:
         """Does what takes long and needs no server, while the server is still starting."""
@@ -185,15 +229,11 @@ class Caretaker:
 
     def _round(self) -> None:
         from twezah.stack import run_cleanup
-        from twezah.stack.provision import activate_connected
 
         try:
             if self._is_standby and self._standby() is None:
                 self._follow_standby(None)
-            activated = [] if self._is_standby else activate_connected()
-            for name in activated:
-                self._report.say(f"{name} is connected: its schedule is active now.")
-            if activated:
+            if not self._is_standby and self._switch_on():
                 self._renew_pages()
             for name in run_cleanup.tend_runs(self._listening_since):
                 self._report.say(f"The run {name} had died unnoticed; it goes on by itself.")
@@ -202,8 +242,22 @@ class Caretaker:
             again = f"it is tried again in {ROUND_SECONDS:.0f} s"
             self._report.say(f"Looking after Prefect failed: {reason(error)} - {again}.")
             return
+        self._end_overlong_analysts()
         if self._options.announce:
             self._announced = keep_webhooks_connected(self._own, self._announced, self._report.say)
+
+    def _end_overlong_analysts(self) -> None:
+        if not self._own.is_embedded:
+            return
+        minutes = self._own.analyst_transaction_minutes_max
+        try:
+            with connect(self._own.dsn()) as connection:
+                count = analyst_role.end_overlong(connection, minutes)
+        except Exception as error:  # noqa: BLE001 - the database may be restarting
+            sys.stderr.write(f"Sessions of analysts: {reason(error)}\n")
+            return
+        if count:
+            self._report.say(f"{count} queries of analysts ran over {minutes} minutes: ended.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -222,6 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--report-fd", type=int, help="pipe for what it has to say")
     options = parser.parse_args(arguments)
+    os.environ.update(acting_for(ACTOR))
     Caretaker(settings(), options, Report(options.report_fd)).serve()
     return 0
 

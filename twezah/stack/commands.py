@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from settings import Settings
+from twezah.stack.acting import acting_for
 from twezah.stack.postgres import asyncpg_url
-from twezah.stack.prefect_guard import ui_origin
 
 #: Prefect reads the origins of pages that may use its API from either of these variables.
 _CORS_ORIGINS = (
@@ -34,6 +34,9 @@ def server_environment(settings: Settings) -> dict[str, str]:
         environment["PREFECT_SERVER_API_AUTH_STRING"] = (
             starting_prefect.prefect_auth_string(environment) or ""
         )
+    # Imported here: commands that start nothing import this module.
+    from twezah.stack.prefect_guard import ui_origin
+
     # Prefect's default lets pages of every origin read its answers. Only our own pages need them.
     if not set(_CORS_ORIGINS) & set(environment):
         environment[_CORS_ORIGINS[0]] = ui_origin(starting_prefect)
@@ -91,6 +94,8 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     folder = settings.home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**settings.child_environment(), "TMPDIR": str(folder)}
+    # What its runs change in Prefect, such as the block of a new consent.
+    environment.update(acting_for("run"))
     # 10 s by default; a person who starts a run by hand waits for it.
     environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")
     return environment

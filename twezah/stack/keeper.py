@@ -61,6 +61,8 @@ class Keeper:
         self.sockets = pginstall.socket_folder(home, self.user, _recorded_sockets(self.record))
         self.log = home / "logs" / "postgres.log"
         self.stopping = False
+        #: The TCP port for analysts that the server was started for.
+        self.port: int | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the server and wait until it accepts connections.
@@ -70,12 +72,15 @@ class Keeper:
 
         """
         self._remove_stale_server()
+        self.port = pginstall.tcp_port(self.home)
+        open_port = self._open_port()
+        pginstall.write_host_rules(self.data, self.user, open_port)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
             begin = log.tell()
             server = subprocess.Popen(
-                pginstall.server_command(self.data, self.sockets),
+                pginstall.server_command(self.data, self.sockets, open_port),
                 **pginstall.identity(self.user), cwd="/", umask=0o077,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 # Safe here: the keeper has one thread.
@@ -84,6 +89,7 @@ class Keeper:
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline and server.poll() is None:
             if self._is_ready(server.pid):
+                self._keep_socket_name(open_port)
                 self._write_record(server.pid)
                 return server
             time.sleep(0.02)
@@ -107,7 +113,11 @@ class Keeper:
             while not self.stopping:
                 if users.acquire(timeout_seconds=0):
                     break
-                if restart_at is None and server.poll() is not None:
+                if restart_at is None and self.port != pginstall.tcp_port(self.home):
+                    self.note("The access of analysts was changed; starting PostgreSQL again")
+                    stop(server)
+                    restart_at = time.monotonic()
+                elif restart_at is None and server.poll() is not None:
                     failures = 1 if time.monotonic() - started_at > STABLE_SECONDS else failures + 1
                     restart_at = time.monotonic() + min(0.2 * 2**failures, PAUSE_SECONDS_MAX)
                     self.note(f"PostgreSQL ended (status {server.returncode}); starting it again")
@@ -129,6 +139,20 @@ class Keeper:
         line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n"
         with contextlib.suppress(OSError), (self.home / "logs" / "keeper.log").open("a") as log:
             log.write(line)
+
+    def _open_port(self) -> int | None:
+        """The port to listen on; without it where another program has it: the ledger comes first."""
+        if self.port is None or pginstall.is_free(self.port):
+            return self.port
+        self.note(f"Port {self.port} belongs to another program: analysts cannot log in by it")
+        return None
+
+    def _keep_socket_name(self, port: int | None) -> None:
+        """PostgreSQL names its socket by the TCP port; everybody else goes on under one name."""
+        name = self.sockets / f".s.PGSQL.{pginstall.PORT}"
+        if port is not None and port != pginstall.PORT:
+            name.unlink(missing_ok=True)
+            name.symlink_to(f".s.PGSQL.{port}")
 
     def _is_ready(self, pid: int) -> bool:
         try:

@@ -7,6 +7,7 @@ reading and counts its users in a file, which kill -9 leaves wrong.
 import importlib.util
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -18,8 +19,12 @@ from twezah.stack.errors import DatabaseFailed
 
 #: Database superuser of the embedded server; reachable only through a socket in a private folder.
 SUPERUSER = "postgres"
-#: Only a part of the socket's file name: the server does not listen on TCP.
+#: Only a part of the socket's file name: by itself the server does not listen on TCP.
 PORT = 5432
+#: In the state folder: the TCP port for analysts, while their access is on.
+TCP_PORT_FILE = "analyst.port"
+#: The one address and role that may use TCP, and what for; everybody else is refused.
+_TCP_RULE = "host twezah analyst 127.0.0.1/32 scram-sha-256\n"
 #: System account used when we are root, because PostgreSQL refuses to run as root.
 ACCOUNT = "embedded_postgres"
 #: sun_path holds 108 bytes on Linux and 104 on macOS, with the terminating zero.
@@ -195,8 +200,42 @@ def _is_ours(folder: Path, user: str | None) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid in owners
 
 
-def server_command(data: Path, sockets: Path) -> list[str]:
-    """Command line of the server.
+def tcp_port(home: Path) -> int | None:
+    """The TCP port that is to be open for analysts; None while their access is off."""
+    try:
+        return int((home / TCP_PORT_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def is_free(port: int) -> bool:
+    """Whether a server can listen on this port of the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def write_host_rules(data: Path, user: str | None, port: int | None) -> None:
+    """Says who may connect: over the socket whoever can reach it, over TCP the analyst alone.
+
+    What initdb wrote trusts every local TCP connection.
+    """
+    rules = data / "pg_hba.conf"
+    draft = data / "pg_hba.conf.new"
+    head = "# Written at each start of the server: changes here do not last.\nlocal all all trust\n"
+    draft.write_text(head + (_TCP_RULE if port else ""))
+    draft.chmod(0o600)
+    if user is not None:
+        shutil.chown(draft, user)
+    draft.replace(rules)
+
+
+def server_command(data: Path, sockets: Path, port: int | None = None) -> list[str]:
+    """Command line of the server; with a port it listens on the loopback address as well.
 
     Its settings are here so that an upgrade of this program applies them.
     """
@@ -207,9 +246,18 @@ def server_command(data: Path, sockets: Path) -> list[str]:
         "-c",
         f"unix_socket_directories={sockets}",
     ]
-    for name, value in _OPTIONS.items():
+    options = _OPTIONS if port is None else _OPTIONS | _listening(port)
+    for name, value in options.items():
         command += ["-c", f"{name}={value}"]
     return command
+
+
+def _listening(port: int) -> dict[str, str]:
+    return {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "password_encryption": "scram-sha-256",
+    }
 
 
 #: Texts in a PostgreSQL log that mean: no attempt can succeed before somebody has acted.

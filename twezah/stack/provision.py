@@ -21,12 +21,13 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from connectors.kit.errors import block_name
 from settings import PROJECT_ROOT, settings
+from twezah.stack import roles
 from twezah.stack.flow_descriptions import (
     Descriptions,
     describe,
@@ -141,12 +142,18 @@ def _concurrency(limit: Mapping[str, Any]) -> ConcurrencyOptions:
 def _schedules(spec: dict[str, Any]) -> list[DeploymentScheduleCreate]:
     return [
         DeploymentScheduleCreate(
-            schedule=IntervalSchedule(interval=timedelta(seconds=entry["interval"])),
+            schedule=_schedule(entry),
             active=entry["active"],
             slug=entry["slug"],
         )
         for entry in spec["schedules"]
     ]
+
+
+def _schedule(entry: dict[str, Any]) -> IntervalSchedule | CronSchedule:
+    if "cron" in entry:  # by the calendar, e.g. on the first of each month
+        return CronSchedule(cron=entry["cron"], timezone=entry["timezone"])
+    return IntervalSchedule(interval=timedelta(seconds=entry["interval"]))
 
 
 def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -217,7 +224,9 @@ def activate_connected(
         present: The deployments that are there; by default the server is asked.
 
     """
+    from panel.blocks import BLOCKS
     from panel.blocks.connected import connected
+    from panel.connect.webhook_address import NoWebhooksError
 
     activated = []
     with get_client(sync_client=True) as client:
@@ -232,10 +241,31 @@ def activate_connected(
             for schedule in deployment["schedules"]:
                 schedule_id = UUID(schedule["id"])
                 client.update_deployment_schedule(deployment_id, schedule_id, active=True)
+            if BLOCKS[system].made_from.pushed_only:
+                try:
+                    make_address(name)
+                except (
+                    NoWebhooksError
+                ):  # the page says that it has none; the next round tries again
+                    continue
             tags = [*deployment["tags"], CONNECTED_TAG]
             client.update_deployment(deployment_id, DeploymentUpdate(tags=tags))
             activated.append(name)
     return activated
+
+
+def make_address(name: str) -> None:
+    """Makes the address of a connection whose sales arrive by webhook alone.
+
+    Raises NoWebhooksError, psycopg.Error.
+    """
+    from panel.blocks.connected import find_block
+    from panel.connect.webhook_address import ensure_addresses
+    from sql.db import connect
+
+    with connect(settings().dsn()) as connection:
+        ensure_addresses(connection, find_block(name), settings().fernet_key())
+        connection.commit()
 
 
 def renew_pages() -> None:
@@ -246,7 +276,7 @@ def renew_pages() -> None:
     from panel.pages.refresh import refresh
 
     try:
-        refresh(settings(), charts=False)
+        refresh(roles.with_role(settings(), roles.PANEL), charts=False)
     except Exception as error:  # noqa: BLE001 - a page is no reason not to start
         sys.stderr.write(f"the pages were not renewed: {type(error).__name__}\n")
 

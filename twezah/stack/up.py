@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from settings import DatabaseNotRunning, Settings
-from twezah.stack import commands, leftover_processes, postgres, systemd_unit
+from twezah.stack import commands, leftover_processes, postgres, roles, systemd_unit
 from twezah.stack.errors import AlreadyUp, DatabaseFailed, StackError
 from twezah.stack.exposure import require_prefect_safe
 from twezah.stack.locks import FileLock
@@ -221,6 +221,7 @@ class Stack:
         from sql.migrate import migrate
 
         migrate(self.dsn)
+        roles.prepare(self.settings, self.dsn)
 
     def _start_prefect(self) -> None:
         installation = self.settings
@@ -244,6 +245,8 @@ class Stack:
 
     def _start_others(self) -> None:
         installation = self.settings
+        # The caretaker makes addresses and secrets of webhooks and ends sessions of analysts: it has
+        # the owner's rights, and takes few only to make pages (`provision.renew_pages`).
         self._caretaker = self._add(
             "caretaker", self._caretaker_command(), installation.child_environment(), reports=True
         )
@@ -251,9 +254,11 @@ class Stack:
             command = commands.simulator_command(installation, self.evolve_every_seconds)
             self._add("simulator", command, installation.child_environment())
         if self.api:
-            self._add("API", commands.api_command(), installation.child_environment())
+            api = roles.role_environment(installation, roles.API)
+            self._add("API", commands.api_command(), installation.child_environment() | api)
         command = commands.worker_command(installation, start_after=self._gate)
-        self._add("worker", command, commands.worker_environment(installation))
+        worker = roles.role_environment(installation, roles.WORKER)
+        self._add("worker", command, commands.worker_environment(installation) | worker)
 
     def _add(
         self,

@@ -78,6 +78,10 @@ class Form:
     mapping_example: str = ""
     #: What the form shows first, in this order, where that is not the order of the fields.
     begins: tuple[str, ...] = ()
+    #: What follows, by theme: its name and its fields. All others stand last.
+    themes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    #: Whether sales arrive by webhook alone: nobody is asked, and there is no schedule.
+    pushed_only: bool = False
     #: General fields that the form leaves out.
     lacks: tuple[str, ...] = ()
     #: Of described systems: values that a form must have and a sample does not need.

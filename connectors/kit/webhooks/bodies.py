@@ -34,6 +34,10 @@ class BadBody(ValueError):
     """
 
 
+class NotJson(BadBody):
+    """A body that no JSON reader can read."""
+
+
 def opened(body: bytes) -> Any:
     """The JSON of a body, mended as that of a list is.
 
@@ -52,13 +56,13 @@ def opened(body: bytes) -> Any:
             parse_float=_number,
         )
     except UnicodeDecodeError:
-        raise BadBody("it is not UTF-8") from None
+        raise NotJson("it is not UTF-8") from None
     except RecursionError:
         raise BadBody("it is nested too deeply") from None
     except BadBody:
         raise
     except ValueError:
-        raise BadBody("it is not valid JSON") from None
+        raise NotJson("it is not valid JSON") from None
     _measure(value)
     return value
 
