@@ -336,6 +336,10 @@ class EarningRate(BaseModel):
     points_per_unit: Amount = Field(examples=["10"])
     currencies: list[str] = Field(description="Empty: every other currency.", examples=[["AOA"]])
     words: Words
+    per_full: Amount | None = Field(
+        description="Only full ones of this amount earn `points_per_unit`; null: every unit does.",
+        examples=[None],
+    )
 
 
 class ProgramTier(BaseModel):

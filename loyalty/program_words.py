@@ -33,11 +33,13 @@ class Words:
 class EarningRate:
     """How many points money earns."""
 
-    #: Points per whole unit.
+    #: Points per whole unit, or per full amount.
     points_per_unit: Decimal
     #: Empty: every other currency.
     currencies: tuple[str, ...]
     words: Words
+    #: The amount of which only full ones earn, in whole units; None: every unit does.
+    per_full: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,20 @@ def program(rules: Program, promotions: Iterable[Promotion]) -> ProgramWords:
 def _rates(rules: Program) -> Iterator[EarningRate]:
     by_rate: dict[int, list[str]] = {}
     for currency, bps in sorted(rules.base_rate_bps.items()):
+        minor = rules.per_full_minor.get(currency)
+        if minor is not None:
+            points, amount = _points(factor(bps)), _money(minor, currency)
+            words = Words(
+                f"You earn {points.en} for each full {amount.en}.",
+                f"Ganha {points.pt} por cada {amount.pt} completos.",
+            )
+            whole = Decimal(minor).scaleb(-EXPONENTS.get(currency, 2))
+            yield EarningRate(factor(bps), (currency,), words, whole)
+            continue
         by_rate.setdefault(bps, []).append(currency)
     rates = sorted(by_rate.items(), key=lambda rate: (len(rate[1]), rate[1]))
     # Where every currency has a rate, nobody reads a list of them all.
-    others = rates[-1][0] if len(rules.base_rate_bps) >= len(EXPONENTS) else None
+    others = rates[-1][0] if rates and len(rules.base_rate_bps) >= len(EXPONENTS) else None
     for bps, currencies in rates:
         named = () if bps == others else tuple(currencies)
         yield EarningRate(factor(bps), named, earning(bps, named or None))

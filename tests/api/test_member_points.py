@@ -128,9 +128,7 @@ def test_promotions_that_the_member_can_use(shop: tuple[Office, Books]) -> None:
 
 def test_the_program_in_words(shop: tuple[Office, Books]) -> None:
     told = asked(shop, "/api/program")
-    assert [one["words"]["pt"] for one in told["earning"]] == [
-        "Ganha 10 pontos por cada unidade da moeda em que paga."
-    ]
+    assert [one["words"]["pt"] for one in told["earning"]] == ["Ganha 10 pontos por cada AOA."]
     assert [(one["tier"], one["multiplier"]) for one in told["tiers"]] == [
         ("lead", "1"), ("silver", "1.2"), ("gold", "1.5"), ("platinum", "2"),
     ]  # fmt: skip

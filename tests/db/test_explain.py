@@ -125,7 +125,9 @@ class TestSales:
 
     def test_of_a_merged_member(self, shop: Books) -> None:
         with shop.transaction() as connection:
-            corrections.merge(connection, shop.member(), shop.member(OTHER_PHONE), WHY, "by hand")
+            corrections.merge(
+                connection, shop.member(), shop.member(OTHER_PHONE), WHY, "by hand", tiers="into"
+            )
         shop.award()
         found = explain(shop.dsn, "xero", "A")
         assert found is not None and found.now is not None

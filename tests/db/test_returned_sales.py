@@ -104,7 +104,7 @@ def test_an_older_installation_chooses_with_a_preview(books: Books) -> None:
     books.award()
     assert books.points() == 3_500 - 1_000
     silent = (
-        '[program]\npoints_per_unit = { default = 10 }\nentry_tier = "lead"\n'
+        '[program]\npoints_per_unit = { AOA = 10 }\nentry_tier = "lead"\n'
         "tiers = { lead = 1, silver = 1.2, gold = 1.5, platinum = 2 }\n"
     )
     # A file that does not name it leaves it as it is.
