@@ -228,7 +228,7 @@ def test_a_test_event_is_accepted_and_about_nothing(
     assert kind == test_event.NAME
     hook = declaration(system, options)
     assert hook is not None
-    (event,) = events(hook, zstandard.decompress(body), headers)
+    (event,) = events(hook, keyring().unpack(body), headers)
     assert event.kind == "ignored"
     assert test_event.send(url, options, "whsec_" + "b" * 32, datetime.now(UTC)) == 401
 
