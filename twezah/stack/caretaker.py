@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from settings import Settings, settings
@@ -85,7 +85,7 @@ class Caretaker:
         self._options = options
         self._report = report
         self._announced: list[str] = []
-        self._listening_since = datetime.now(UTC)
+        self._listening_since = time.monotonic()
         self._is_standby = False
 
     def serve(self) -> None:
@@ -133,7 +133,7 @@ class Caretaker:
     def _await_server(self) -> None:
         while not is_healthy(self._own.api_url):
             time.sleep(POLL_SECONDS)
-        self._listening_since = datetime.now(UTC)
+        self._listening_since = time.monotonic()
 
     def _standby(self) -> Standby | None:
         with connect(self._own.dsn()) as connection:
@@ -195,10 +195,11 @@ class Caretaker:
                 self._report.say(f"{name} is connected: its schedule is active now.")
             if activated:
                 self._renew_pages()
-            for name in run_cleanup.tend_runs(self._listening_since):
+            listening_for = timedelta(seconds=time.monotonic() - self._listening_since)
+            for name in run_cleanup.tend_runs(listening_for):
                 self._report.say(f"The run {name} had died unnoticed; it goes on by itself.")
         except Exception as error:  # noqa: BLE001 - the server may be restarting
-            self._listening_since = datetime.now(UTC)
+            self._listening_since = time.monotonic()
             again = f"it is tried again in {ROUND_SECONDS:.0f} s"
             self._report.say(f"Looking after Prefect failed: {reason(error)} - {again}.")
             return
