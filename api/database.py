@@ -14,7 +14,6 @@ from api.problems import retry_later
 from sql.named_queries import query
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
-Pool = AsyncConnectionPool[AsyncConnection]
 #: How long a request waits for a connection, and a statement for the database.
 CONNECTION_SECONDS_MAX = 1.0
 STATEMENT_SECONDS_MAX = 5.0
@@ -25,9 +24,28 @@ RECONNECT_SECONDS_MAX = 2.0
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
 
 
+class Pool(AsyncConnectionPool[AsyncConnection]):
+    """A pool whose queue may be full of requests that have given up, and that connects again.
+
+    Those stay in the queue of psycopg_pool 3.3 until a connection comes, and a full queue refuses
+    requests before it tries to connect: it would do so never again.
+    """
+
+    async def getconn(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  the library's signature
+    ) -> AsyncConnection:
+        """A connection. Raises PoolTimeout, and TooManyRequests after having tried to connect."""
+        try:
+            return await super().getconn(timeout)
+        except TooManyRequests:
+            await self.check()
+            raise
+
+
 def make_pool(dsn: str, name: str, *, size: int) -> Pool:
     """A closed pool of up to `size` connections in autocommit mode."""
-    return AsyncConnectionPool(
+    return Pool(
         dsn,
         kwargs={"application_name": f"twezah api {name}", "autocommit": True, "connect_timeout": 2},
         min_size=1,

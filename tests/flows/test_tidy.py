@@ -23,7 +23,6 @@ from twezah.stack.leftover_processes import MARK
 from twezah.stack.provision import present_deployments
 
 pytestmark = pytest.mark.usefixtures("prefect")
-LONG_AGO = datetime.now(UTC) - timedelta(days=1)
 HOUR = timedelta(hours=1)
 
 
@@ -135,22 +134,56 @@ def test_a_run_that_died_unseen_is_ended(client: SyncPrefectClient, deployment_i
         for run_id, pid in ((dead[0], gone.pid), (dead[1], stranger.pid), (living, alive.pid)):
             client.update_flow_run(run_id, infrastructure_pid=str(pid))
         say_alive(heard)
-        eventually(lambda: tidy._runs_with_heartbeat(client, [heard], LONG_AGO) == {heard}, 180)
+        heard_by = datetime.now(UTC)
+        eventually(lambda: tidy._runs_with_heartbeat(client, [heard], heard_by) == {heard}, 50)
         soon = datetime.now(UTC) + timedelta(seconds=100)
-        assert tidy.end_dead_runs(client, soon, soon - timedelta(seconds=30)) == [], (
-            "it was away itself"
-        )
-        tidy.end_dead_runs(client, soon, LONG_AGO)
+        assert tidy.end_dead_runs(client, soon, timedelta(seconds=30)) == [], "it was away itself"
+        tidy.end_dead_runs(client, soon, HOUR)
         assert [state_of(client, run_id) for run_id in dead] != ["Running", "Running"]
         assert state_of(client, unknown) == "Pending", "its worker may be loading"
         assert [state_of(client, run_id) for run_id in (living, heard)] == ["Running"] * 2
-        tidy.end_dead_runs(client, soon + timedelta(minutes=3), LONG_AGO)
+        tidy.end_dead_runs(client, soon + timedelta(minutes=3), HOUR)
         assert state_of(client, unknown) != "Pending"
         assert state_of(client, living) == "Running", "its process is there"
     finally:
         for process in (alive, stranger):
             process.kill()
             process.wait()
+
+
+def test_a_clock_that_ran_ahead_keeps_no_dead_run_alive(
+    client: SyncPrefectClient, deployment_id: UUID, missed: Missed
+) -> None:
+    """The state and the sign of life are of in an hour, the process is gone: it is over today."""
+    begun, left = (run_in(client, deployment_id, Running()) for _ in range(2))
+    say_alive(begun)
+    eventually(lambda: tidy._runs_with_heartbeat(client, [begun], datetime.now(UTC)) == {begun}, 50)
+    with psycopg.connect(missed.dsn) as connection:
+        connection.execute(
+            "UPDATE flow_run_state SET timestamp = timestamp + interval '1 hour' "
+            "WHERE flow_run_id = ANY(%s)",
+            [[begun, left]],
+        )
+        connection.execute(
+            "UPDATE events SET occurred = occurred + interval '1 hour', "
+            "received = received + interval '1 hour' WHERE resource_id = %s",
+            [f"prefect.flow-run.{begun}"],
+        )
+    now = datetime.now(UTC)
+    present = [
+        row for row in present_deployments(client).values() if row["id"] == str(deployment_id)
+    ]
+    assert len(tidy.end_dead_runs(client, now, HOUR)) >= 2
+    assert "Running" not in {state_of(client, run_id) for run_id in (begun, left)}
+    again = run_in(client, deployment_id, Running())
+    with psycopg.connect(missed.dsn) as connection:
+        connection.execute(
+            "UPDATE flow_run_state SET timestamp = timestamp + interval '1 hour' "
+            "WHERE flow_run_id = %s",
+            [again],
+        )
+    assert tidy.clear_leftovers(client, present, now, catch_up=False) >= 1
+    assert state_of(client, again) != "Running", "it is of the start before"
 
 
 def say_alive(run_id: UUID) -> None:

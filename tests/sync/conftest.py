@@ -22,7 +22,8 @@ from tasks.extract.pages import Extracted
 from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
 from tasks.sync import synchronise
-from tests.support.database import databases, dsn, with_older_rules
+from tests.support.database import databases, with_older_rules
+from tests.support.database import emptied as dsn
 from tests.support.systems import ENCRYPTED
 from tests.support.vendors import credentials, token_path
 

@@ -8,7 +8,8 @@ import pytest
 import simulator
 from simulator.model import Customer, Document
 from simulator.webhooks import Announcer, Disorder
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import START, Shop, expected
 from tests.sync.test_webhooks import SECRETS, Mailbox
 

@@ -27,7 +27,8 @@ from connectors.kit.spec import Account, ConnectorSpec
 from sql.db import connect
 from tasks.job import Job
 from tasks.load.invoices import TooManyRejectsError
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import Shop, expected, run
 
 __all__ = ["databases", "dsn"]

@@ -9,7 +9,8 @@ import stamina
 
 from connectors.kit.errors import UnexpectedShape
 from sql.db import connect
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import run
 from tests.sync.test_custom import connection, job, sales
 

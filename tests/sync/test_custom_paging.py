@@ -10,7 +10,8 @@ import pytest
 from connectors.custom.connector import spec_from
 from connectors.kit.errors import ListedTooFew, Misconfigured
 from sql.db import connect
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import run
 from tests.sync.test_custom import connection, job, no_waiting, sales
 

@@ -20,7 +20,8 @@ from sql.db import connect
 from sql.sealing import keyring
 from tasks.job import Job
 from tasks.load.invoices import Loaded
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import run
 
 __all__ = ["databases", "dsn"]

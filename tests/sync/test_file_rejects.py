@@ -9,7 +9,8 @@ from connectors.kit.described.documents import column_pointer
 from connectors.kit.spec.records import Place
 from sql.db import connect
 from tasks.load.retry_rejects import is_corrected
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.test_file import no_waiting, points, sync
 from tests.unit.test_file_tables import CASES, LINES, needs_cases
 

@@ -11,7 +11,8 @@ from panel.runs.error_advice import describe_error
 from sql.explain import explain
 from tasks.job import Policy
 from tasks.load.invoices import TooManyRejectsError
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import run
 from tests.sync.test_custom import connection, job
 

@@ -7,7 +7,8 @@ import pytest
 
 from simulator.model import Document
 from simulator.systems.oracle_fusion.books import OracleBooks
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.support.vendors import OWN
 from tests.sync.conftest import Shop, expected
 

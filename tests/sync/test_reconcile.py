@@ -10,7 +10,8 @@ from panel.reports.reconcile import markdown
 from sql.db import connect
 from tasks.reconcile.points_due import TooManyPointsError, check_points, recompute
 from tasks.reconcile.vendor import Reconciled, listed_since, reconcile_vendor
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import START, Shop, expected
 
 __all__ = ["databases", "dsn"]

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from simulator.model import Document
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import Shop, expected
 
 __all__ = ["databases", "dsn"]

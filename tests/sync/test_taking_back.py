@@ -24,7 +24,8 @@ from sql.db import connect
 from sql.sync import AccountKey
 from tasks.job import Job, Policy
 from tasks.run_report import RunReport
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import run
 
 __all__ = ["databases", "dsn"]

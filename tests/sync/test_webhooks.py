@@ -33,7 +33,8 @@ from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
 from tasks.webhooks.listener import Listening, Pace, listen
 from tasks.webhooks.process import Connections, process
-from tests.support.database import databases, dsn
+from tests.support.database import databases
+from tests.support.database import emptied as dsn
 from tests.sync.conftest import START, Shop, expected
 
 __all__ = ["databases", "dsn"]

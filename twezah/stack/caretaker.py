@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import psycopg
@@ -94,7 +94,7 @@ class Caretaker:
         self._report = report
         self._announced: list[str] = []
         self._notices = Notices(installation)
-        self._listening_since = datetime.now(UTC)
+        self._listening_since = time.monotonic()
         self._is_standby = False
 
     def serve(self) -> None:
@@ -177,7 +177,7 @@ class Caretaker:
     def _await_server(self) -> None:
         while not is_healthy(self._own.api_url):
             time.sleep(POLL_SECONDS)
-        self._listening_since = datetime.now(UTC)
+        self._listening_since = time.monotonic()
 
     def _standby(self) -> Standby | None:
         with connect(self._own.dsn()) as connection:
@@ -235,10 +235,11 @@ class Caretaker:
                 self._follow_standby(None)
             if not self._is_standby and self._switch_on():
                 self._renew_pages()
-            for name in run_cleanup.tend_runs(self._listening_since):
+            listening_for = timedelta(seconds=time.monotonic() - self._listening_since)
+            for name in run_cleanup.tend_runs(listening_for):
                 self._report.say(f"The run {name} had died unnoticed; it goes on by itself.")
         except Exception as error:  # noqa: BLE001 - the server may be restarting
-            self._listening_since = datetime.now(UTC)
+            self._listening_since = time.monotonic()
             again = f"it is tried again in {ROUND_SECONDS:.0f} s"
             self._report.say(f"Looking after Prefect failed: {reason(error)} - {again}.")
             return

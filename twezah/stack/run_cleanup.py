@@ -30,6 +30,8 @@ from twezah.stack.provision import SYNC, Present, project_deployments
 
 #: A scheduled run that is overdue for this long waits behind another run of its deployment.
 OVERDUE = timedelta(seconds=60)
+#: A time further in the future than this was written while the clock ran ahead, and says nothing.
+AHEAD_MAX = timedelta(minutes=1)
 #: A worker took the run and it has not begun after this long: the worker has died.
 PENDING_MAX = timedelta(minutes=3)
 #: Tag of the deployments whose runs are looked after here.
@@ -51,11 +53,11 @@ STOPPED = (
 )
 
 
-def tend_runs(listening_since: datetime) -> list[str]:
+def tend_runs(listening_for: timedelta) -> list[str]:
     """One round of looking after runs; every half minute is enough.
 
     Args:
-        listening_since: Since when the server has answered without a break.
+        listening_for: How long the server has answered without a break.
 
     Returns:
         The names of runs that had died without anybody noticing.
@@ -63,7 +65,7 @@ def tend_runs(listening_since: datetime) -> list[str]:
     ensure_automations(registered=True)
     with get_client(sync_client=True) as client:
         collapse_waiting(client, datetime.now(UTC) - OVERDUE)
-        return end_dead_runs(client, datetime.now(UTC), listening_since)
+        return end_dead_runs(client, datetime.now(UTC), listening_for)
 
 
 def clear_leftovers(
@@ -95,7 +97,7 @@ def clear_leftovers(
     deployments = DeploymentFilter(id=DeploymentFilterId(any_=list(ours)))
     settled = 0
     for run in _runs(client, deployments, *_UNDER_WAY):
-        if run.state is None or run.state.timestamp >= started_at:
+        if run.state is None or started_at <= run.state.timestamp <= _latest(datetime.now(UTC)):
             continue
         settled += 1
         # No machine can resume the consent in a browser, so `connect` does not continue.
@@ -213,7 +215,7 @@ def collapse_waiting(client: SyncPrefectClient, due_before: datetime) -> int:
     return len(surplus)
 
 
-def end_dead_runs(client: SyncPrefectClient, now: datetime, listening_since: datetime) -> list[str]:
+def end_dead_runs(client: SyncPrefectClient, now: datetime, listening_for: timedelta) -> list[str]:
     """Ends runs that stand as Running or Pending and are dead; returns their names.
 
     Prefect's automations do the same, but they need events. They do not know of a run that died
@@ -222,7 +224,7 @@ def end_dead_runs(client: SyncPrefectClient, now: datetime, listening_since: dat
     reported lately. Where the server itself was away lately, no run could report, and nothing is
     ended.
     """
-    if now - listening_since < PENDING_MAX:
+    if listening_for < PENDING_MAX:
         return []
     deployments = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
     without_sign = {
@@ -232,7 +234,7 @@ def end_dead_runs(client: SyncPrefectClient, now: datetime, listening_since: dat
     }
     if not without_sign:
         return []
-    for run_id in _runs_with_heartbeat(client, list(without_sign), now - PENDING_MAX):
+    for run_id in _runs_with_heartbeat(client, list(without_sign), now):
         without_sign.pop(run_id, None)
     ended = []
     for run in without_sign.values():
@@ -249,7 +251,13 @@ def _is_old(run: FlowRun, now: datetime) -> bool:
     if run.state is None:
         return False
     patience = SILENCE if run.state.type == StateType.RUNNING else PENDING_MAX
-    return bool(now - run.state.timestamp > patience)
+    since = run.state.timestamp
+    return bool(now - since > patience or since > _latest(now))
+
+
+def _latest(now: datetime) -> datetime:
+    """The latest time that can be true; a state of after it must not last until it comes."""
+    return now + AHEAD_MAX
 
 
 def _is_alive_here(run: FlowRun) -> bool:
@@ -266,9 +274,10 @@ def _is_alive_here(run: FlowRun) -> bool:
 
 
 def _runs_with_heartbeat(
-    client: SyncPrefectClient, run_ids: list[UUID], since: datetime
+    client: SyncPrefectClient, run_ids: list[UUID], now: datetime
 ) -> set[UUID]:
-    prefix = "prefect.flow-run."
+    """Those whose sign of life reached the server lately, by the server's clock."""
+    prefix, since = "prefect.flow-run.", now - PENDING_MAX
     wanted = {
         "filter": {
             "occurred": {"since": since.isoformat()},
@@ -283,6 +292,7 @@ def _runs_with_heartbeat(
         alive |= {
             UUID(event["resource"]["prefect.resource.id"].removeprefix(prefix))
             for event in page["events"]
+            if since <= datetime.fromisoformat(event["received"]) <= _latest(now)
         }
         if not page.get("next_page"):
             return alive
