@@ -993,6 +993,10 @@ BEGIN
     EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.%I
                     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change()', name);
 END $function$;
+REVOKE EXECUTE ON FUNCTION billing.add_attempt_month(date) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION billing.add_attempt_month(date) TO twezah_api;
+GRANT EXECUTE ON FUNCTION billing.add_attempt_month(date) TO twezah_panel;
+GRANT EXECUTE ON FUNCTION billing.add_attempt_month(date) TO twezah_worker;
 
 -- Counts a request in: its number and 0, or 0 and the seconds until it is worth asking again.
 CREATE FUNCTION billing.api_enter(of_system text, of_account text, counts integer[],
@@ -1061,6 +1065,10 @@ BEGIN
     END LOOP;
     RETURN dropped;
 END $function$;
+REVOKE EXECUTE ON FUNCTION billing.drop_attempt_months(timestamp with time zone) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION billing.drop_attempt_months(timestamp with time zone) TO twezah_api;
+GRANT EXECUTE ON FUNCTION billing.drop_attempt_months(timestamp with time zone) TO twezah_panel;
+GRANT EXECUTE ON FUNCTION billing.drop_attempt_months(timestamp with time zone) TO twezah_worker;
 
 -- Details of an operation, without phones and e-mail addresses in their texts.
 CREATE FUNCTION billing.json_without_contacts(said jsonb)
@@ -1102,6 +1110,10 @@ BEGIN
     END LOOP;
     RETURN dropped;
 END $function$;
+REVOKE EXECUTE ON FUNCTION billing.keep_attempt_months(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION billing.keep_attempt_months(integer) TO twezah_api;
+GRANT EXECUTE ON FUNCTION billing.keep_attempt_months(integer) TO twezah_panel;
+GRANT EXECUTE ON FUNCTION billing.keep_attempt_months(integer) TO twezah_worker;
 
 -- Amount in whole units of the currency, from minor units.
 CREATE FUNCTION billing.major_units(amount_minor bigint, currency text)
@@ -5290,6 +5302,10 @@ AS $function$
             CASE WHEN length(of_details::text) <= 20000 THEN audit.masked(jsonb_strip_nulls(of_details)::text)::jsonb
                  ELSE jsonb_build_object('left_out', 'too long') END)
 $function$;
+REVOKE EXECUTE ON FUNCTION audit.record(text,text,text,jsonb,text,text,bigint,bigint,text,text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION audit.record(text,text,text,jsonb,text,text,bigint,bigint,text,text) TO twezah_api;
+GRANT EXECUTE ON FUNCTION audit.record(text,text,text,jsonb,text,text,bigint,bigint,text,text) TO twezah_panel;
+GRANT EXECUTE ON FUNCTION audit.record(text,text,text,jsonb,text,text,bigint,bigint,text,text) TO twezah_worker;
 
 -- Appends a pending entry to the chain.
 CREATE FUNCTION audit.seal()
@@ -5304,6 +5320,10 @@ BEGIN
     DELETE FROM audit.pending WHERE pending_no = NEW.pending_no;
     RETURN NULL;
 END $function$;
+REVOKE EXECUTE ON FUNCTION audit.seal() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION audit.seal() TO twezah_api;
+GRANT EXECUTE ON FUNCTION audit.seal() TO twezah_panel;
+GRANT EXECUTE ON FUNCTION audit.seal() TO twezah_worker;
 
 
 -- ==================== public ====================

@@ -14,3 +14,20 @@ GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO twezah_api, twezah_worker, twe
 GRANT SELECT (first_reason, first_failed_at, documents) ON billing.webhook_event
     TO twezah_api, twezah_panel;
 GRANT SELECT ON loyalty.posting TO twezah_panel;
+
+-- Functions with their owner's rights are for the roles of the program, and not for analysts.
+DO $$
+DECLARE
+    owned regprocedure;
+BEGIN
+    FOR owned IN
+        SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE p.prosecdef AND n.nspname IN ('audit', 'billing', 'loyalty', 'analytics')
+        ORDER BY p.oid
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', owned);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO twezah_api, twezah_worker, twezah_panel',
+                       owned);
+    END LOOP;
+END
+$$;

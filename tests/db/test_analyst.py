@@ -15,6 +15,7 @@ VIEWS = [
     "award",
     "award_rule",
     "change",
+    "consent",
     "delivery",
     "http_attempt",
     "left_out_sale",
@@ -40,7 +41,8 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "change", "delivery", "referral", "refused_correction", "reject", "http_attempt",
+    "adjustment", "change", "consent", "delivery", "referral", "refused_correction", "reject",
+    "http_attempt",
     "left_out_sale", "liability_month", "sale_note", "sync_attempt",
     "tier_history", "webhook", "point_value", "redemption", "redemption_value",
 )  # fmt: skip

@@ -138,8 +138,8 @@ class TestTiers:
             )
         assert awarded.award().entries == 0
 
-    @pytest.mark.parametrize("tier", ["diamond", "Gold", ""])
-    def test_an_unknown_one_is_refused(self, awarded: Books, tier: str) -> None:
+    @pytest.mark.parametrize("tier", ["Gold", "gold tier", ""])
+    def test_what_is_no_name_of_one_is_refused(self, awarded: Books, tier: str) -> None:
         with pytest.raises(psycopg.errors.CheckViolation):
             awarded.set_tier(awarded.member(), tier, NOON)
 
