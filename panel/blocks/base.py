@@ -37,12 +37,6 @@ class BillingConnection(Block):
     mapping_example: ClassVar[str] = _EXAMPLE
     _form_text: ClassVar[str]
 
-    def _event_method_called_resources(self) -> None:
-        """No event for every time that a form is read: the pages read all of them after a run.
-
-        Half of all events of a run were these, and the server stores and judges each of them.
-        """
-
     base_url: str = Field(
         default="",
         title="API base URL",
@@ -204,6 +198,12 @@ class BillingConnection(Block):
     def name(self) -> str:
         """What operators call this connection: the name of its block."""
         return self._block_document_name or block_name(self.system)
+
+    def _event_method_called_resources(self) -> None:
+        """No event for every time that a form is read: the pages read all of them after a run.
+
+        Half of all events of a run were these, and the server stores and judges each of them.
+        """
 
     @classmethod
     def load(cls, name: str, *more: Any, **options: Any) -> Any:

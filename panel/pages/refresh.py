@@ -199,7 +199,8 @@ def after_a_run(
 ) -> None:
     """Renews the page "Billing systems" once a run of a deployment has ended.
 
-    Of runs that end together one does it for all. An error here is logged, and is no failure of the run.
+    Of runs that end together one does it for all. An error here is logged, and is no failure of the
+    run.
     """
     if flow_run.deployment_id is None:
         return

@@ -97,7 +97,7 @@ def clear_leftovers(
     deployments = DeploymentFilter(id=DeploymentFilterId(any_=list(ours)))
     settled = 0
     for run in _runs(client, deployments, *_UNDER_WAY):
-        if run.state is None or started_at <= run.state.timestamp <= _latest(datetime.now(UTC)):
+        if run.state is None or _is_since(run.state.timestamp, started_at, datetime.now(UTC)):
             continue
         settled += 1
         # No machine can resume the consent in a browser, so `connect` does not continue.
@@ -251,13 +251,12 @@ def _is_old(run: FlowRun, now: datetime) -> bool:
     if run.state is None:
         return False
     patience = SILENCE if run.state.type == StateType.RUNNING else PENDING_MAX
-    since = run.state.timestamp
-    return bool(now - since > patience or since > _latest(now))
+    return not _is_since(run.state.timestamp, now - patience, now)
 
 
-def _latest(now: datetime) -> datetime:
-    """The latest time that can be true; a state of after it must not last until it comes."""
-    return now + AHEAD_MAX
+def _is_since(time: datetime, since: datetime, now: datetime) -> bool:
+    """Whether a time is of then or later, and not of a future that a clock ran ahead to."""
+    return since <= time <= now + AHEAD_MAX
 
 
 def _is_alive_here(run: FlowRun) -> bool:
@@ -292,7 +291,7 @@ def _runs_with_heartbeat(
         alive |= {
             UUID(event["resource"]["prefect.resource.id"].removeprefix(prefix))
             for event in page["events"]
-            if since <= datetime.fromisoformat(event["received"]) <= _latest(now)
+            if _is_since(datetime.fromisoformat(event["received"]), since, now)
         }
         if not page.get("next_page"):
             return alive
