@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from sql import keys, webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 
+#: How often a delivery is sent again.
+REPETITIONS_MAX = 20
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four bytes!!").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the secret before this one....").decode()
 
@@ -280,11 +283,13 @@ async def blast(
 ) -> list[int]:
     """Sends the requests over so many connections, as fast as they are answered.
 
-    Returns the statuses, in the order of the requests.
+    What is answered 503 is sent again, as vendors do: a busy machine may say that it is late.
+    Returns the last statuses, in the order of the requests.
     """
     host, port = url.removeprefix("http://").split(":")
     statuses = [0] * len(deliveries)
     waiting = list(enumerate(deliveries))[::-1]
+    again: Counter[int] = Counter()
 
     async def send() -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -300,6 +305,10 @@ async def blast(
             statuses[number] = int(said.split()[1])
             length = int(said.partition(b"content-length: ")[2].split()[0])
             await reader.readexactly(length)
+            if statuses[number] == 503 and again[number] < REPETITIONS_MAX:
+                again[number] += 1
+                waiting.insert(0, (number, (body, headers)))
+                await asyncio.sleep(0.1)
         writer.close()
 
     await asyncio.gather(*(send() for _ in range(connections)))
