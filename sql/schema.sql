@@ -1332,6 +1332,8 @@ CREATE TRIGGER member_timezone_marks AFTER UPDATE OF timezone ON loyalty.member 
     WHEN (old.timezone IS DISTINCT FROM new.timezone) EXECUTE FUNCTION loyalty.mark_timezone();
 GRANT SELECT ON loyalty.member TO twezah_api;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member TO twezah_worker;
+GRANT INSERT (phone) ON loyalty.member TO twezah_api;
+GRANT UPDATE (phone) ON loyalty.member TO twezah_api;
 GRANT SELECT (member_id, created_at, timezone) ON loyalty.member TO twezah_panel;
 
 -- The points program, versioned: the highest version that has begun speaks; it replaces all earlier
@@ -1454,7 +1456,7 @@ CREATE TRIGGER member_tier_marks AFTER INSERT ON loyalty.member_tier REFERENCING
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_tier_change();
 CREATE TRIGGER member_tier_noted AFTER INSERT ON loyalty.member_tier REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_tiers();
-GRANT SELECT ON loyalty.member_tier TO twezah_api;
+GRANT INSERT, SELECT ON loyalty.member_tier TO twezah_api;
 GRANT SELECT ON loyalty.member_tier TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_tier TO twezah_worker;
 GRANT SELECT (tier_no, member_id, tier, valid_from, recorded_at, reason, run_id) ON loyalty.member_tier TO analyst;
@@ -1607,7 +1609,7 @@ CREATE TRIGGER referral_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.refe
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_referrers();
-GRANT SELECT ON loyalty.referral TO twezah_api;
+GRANT INSERT, SELECT ON loyalty.referral TO twezah_api;
 GRANT SELECT ON loyalty.referral TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral TO twezah_worker;
 GRANT SELECT (friend_id, referrer_id, referred_at, recorded_at, referral_no, reason, run_id) ON loyalty.referral TO analyst;
@@ -1654,7 +1656,7 @@ CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge REFERENCI
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_former_owners();
 CREATE TRIGGER member_merge_noted AFTER INSERT ON loyalty.member_merge FOR EACH ROW
     EXECUTE FUNCTION loyalty.note_merge();
-GRANT SELECT ON loyalty.member_merge TO twezah_api;
+GRANT INSERT, SELECT ON loyalty.member_merge TO twezah_api;
 GRANT SELECT ON loyalty.member_merge TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_merge TO twezah_worker;
 GRANT SELECT (merge_no, member_id, into_id, recorded_at, run_id, tiers) ON loyalty.member_merge TO analyst;
@@ -1780,7 +1782,7 @@ CREATE TRIGGER phone_change_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON l
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER phone_change_audited AFTER INSERT ON loyalty.phone_change FOR EACH ROW
     EXECUTE FUNCTION audit.on_phone_change();
-GRANT SELECT ON loyalty.phone_change TO twezah_api;
+GRANT INSERT, SELECT ON loyalty.phone_change TO twezah_api;
 GRANT SELECT ON loyalty.phone_change TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.phone_change TO twezah_worker;
 
@@ -2109,7 +2111,7 @@ CREATE TRIGGER redemption_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loy
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER redemption_audited AFTER INSERT ON loyalty.redemption FOR EACH ROW
     WHEN (new.hold_ends_at IS NOT NULL) EXECUTE FUNCTION audit.on_redemption();
-GRANT SELECT ON loyalty.redemption TO twezah_api;
+GRANT INSERT, SELECT ON loyalty.redemption TO twezah_api;
 GRANT SELECT ON loyalty.redemption TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.redemption TO twezah_worker;
 
@@ -2158,7 +2160,7 @@ CREATE TRIGGER redemption_step_marks AFTER INSERT ON loyalty.redemption_step FOR
     WHEN (new.step <> 'redeemed') EXECUTE FUNCTION loyalty.mark_released();
 CREATE TRIGGER redemption_step_noted AFTER INSERT ON loyalty.redemption_step REFERENCING NEW TABLE
     AS posted FOR EACH STATEMENT EXECUTE FUNCTION loyalty.note_redemption_steps();
-GRANT SELECT ON loyalty.redemption_step TO twezah_api;
+GRANT INSERT, SELECT ON loyalty.redemption_step TO twezah_api;
 GRANT SELECT ON loyalty.redemption_step TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.redemption_step TO twezah_worker;
 
@@ -2614,6 +2616,8 @@ END $function$;
 CREATE FUNCTION loyalty.check_merge()
  RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     -- One at a time: two merges that do not see each other could close a circle.
@@ -2633,11 +2637,16 @@ BEGIN
     ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
     RETURN NULL;
 END $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.check_merge() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.check_merge() TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.check_merge() TO twezah_worker;
 
 -- Refuses a step that does not fit its redemption and the steps before it.
 CREATE FUNCTION loyalty.check_redemption_step()
  RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     asked loyalty.redemption;
@@ -2659,6 +2668,9 @@ BEGIN
     END IF;
     RETURN NEW;
 END $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.check_redemption_step() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.check_redemption_step() TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.check_redemption_step() TO twezah_worker;
 
 -- Members whose points depend on sales of these members, because a precedence is declared.
 CREATE FUNCTION loyalty.counterpart_members(members bigint[])
@@ -2706,6 +2718,8 @@ $function$;
 CREATE FUNCTION loyalty.lock_merging()
  RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     PERFORM FROM loyalty.member m
@@ -2715,13 +2729,18 @@ BEGIN
     ORDER BY m.member_id FOR NO KEY UPDATE;
     RETURN NEW;
 END $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.lock_merging() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.lock_merging() TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.lock_merging() TO twezah_worker;
 
 -- Locks whoever earns for the member until the transaction ends, and says who it is; null: there is
 -- no such member. Whoever spends points holds this lock. Fails after two seconds.
 CREATE FUNCTION loyalty.lock_owner(of_member bigint)
  RETURNS bigint
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET lock_timeout TO '2s'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     owner bigint;
@@ -2741,6 +2760,9 @@ BEGIN
         locked := owner;
     END LOOP;
 END $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.lock_owner(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.lock_owner(bigint) TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.lock_owner(bigint) TO twezah_worker;
 
 -- Marks members whose points were adjusted: what depends on the balance is computed again.
 CREATE FUNCTION loyalty.mark_adjustment()
@@ -2767,6 +2789,8 @@ END $function$;
 CREATE FUNCTION loyalty.mark_dirty(members bigint[])
  RETURNS void
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     members := members || ARRAY(SELECT loyalty.counterpart_members(members));
@@ -2780,6 +2804,9 @@ BEGIN
     ORDER BY 1
     ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
 END $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.mark_dirty(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.mark_dirty(bigint[]) TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.mark_dirty(bigint[]) TO twezah_worker;
 
 -- Marks the members of a merge, and all who earned for them before, for the next award step.
 CREATE FUNCTION loyalty.mark_former_owners()
@@ -2901,10 +2928,15 @@ CREATE FUNCTION loyalty.note_change(of_kind text, of_member bigint,
     of_data jsonb DEFAULT '{}'::jsonb, from_then_on timestamptz DEFAULT now())
  RETURNS void
  LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     INSERT INTO loyalty.change_pending (kind, member_id, data, due_at)
     VALUES (of_kind, of_member, of_data, greatest(from_then_on, now()))
 $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.note_change(text,bigint,jsonb,timestamp with time zone) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.note_change(text,bigint,jsonb,timestamp with time zone) TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.note_change(text,bigint,jsonb,timestamp with time zone) TO twezah_worker;
 
 -- Notes that a member's personal data was removed: the app removes its copy.
 CREATE FUNCTION loyalty.note_erasure()
@@ -2976,6 +3008,8 @@ END $function$;
 CREATE FUNCTION loyalty.note_redemption_steps()
  RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     INSERT INTO loyalty.change_pending (kind, member_id, data)
@@ -2986,6 +3020,9 @@ BEGIN
     ORDER BY p.redemption_id, p.posted_at;
     RETURN NULL;
 END $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.note_redemption_steps() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.note_redemption_steps() TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.note_redemption_steps() TO twezah_worker;
 
 -- Notes that members may have another tier. The publisher compares it with the one that was told
 -- last.
@@ -3005,6 +3042,8 @@ END $function$;
 CREATE FUNCTION loyalty.publish_changes(at_most integer DEFAULT 1000)
  RETURNS integer
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     numbers bigint[];
@@ -3045,6 +3084,9 @@ BEGIN
     DELETE FROM loyalty.change_pending WHERE pending_no = ANY(numbers);
     RETURN coalesce(cardinality(numbers), 0);
 END $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.publish_changes(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.publish_changes(integer) TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.publish_changes(integer) TO twezah_worker;
 
 -- Queues published changes for every receiver that wants their kind.
 CREATE FUNCTION loyalty.queue_deliveries()

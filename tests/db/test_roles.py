@@ -46,8 +46,6 @@ BODIES = ("SELECT body_zstd FROM billing.raw_page", "SELECT body_zstd FROM billi
 BOOKS = (
     "UPDATE billing.invoice SET total_minor = 1",
     "DELETE FROM billing.invoice",
-    "INSERT INTO loyalty.member (phone) VALUES ('+244923000009')",
-    "UPDATE loyalty.member SET phone = NULL",
     (
         "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, run_id)"
         " VALUES ('k', 1, 5, 'x', 'x', 'x')"
@@ -58,12 +56,24 @@ BOOKS = (
         " VALUES (1, true, 'x', 'x', 'x')"
     ),
     "UPDATE billing.sync_cursor SET cursor_at = now()",
+    "INSERT INTO loyalty.change (kind) VALUES ('merged')",
+    "INSERT INTO loyalty.change_pending (kind) VALUES ('merged')",
+)
+#: The API registers members and spends their points; others only read, or not even that.
+MEMBERS = (
+    "INSERT INTO loyalty.member (phone) VALUES ('+244923000009')",
+    "UPDATE loyalty.member SET phone = NULL",
+    "INSERT INTO loyalty.redemption (member_id) VALUES (1)",
+    "SELECT loyalty.publish_changes()",
 )
 FORBIDDEN = {
     "twezah_worker": (*DEFINITIONS, *LOG),
     "twezah_api": (
         *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS,
         "SELECT phone FROM billing.customer",
+        "UPDATE loyalty.member SET timezone = 'Africa/Luanda'",
+        "DELETE FROM loyalty.member_tier",
+        "UPDATE loyalty.redemption SET points = 1",
         "INSERT INTO billing.api_key (prefix) VALUES ('x')",
         "UPDATE billing.api_key SET scopes = '{x}'",
         "UPDATE billing.webhook_endpoint SET options = '{}'",
@@ -72,7 +82,7 @@ FORBIDDEN = {
         "UPDATE billing.webhook_event SET state = 'done'",
     ),
     "twezah_panel": (
-        *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS,
+        *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS, *MEMBERS,
         "SELECT phone FROM loyalty.member",
         "SELECT phone FROM billing.customer",
         "SELECT headers FROM billing.webhook_event",
@@ -81,7 +91,7 @@ FORBIDDEN = {
         "INSERT INTO billing.http_attempt (method) VALUES ('GET')",
     ),
     "analyst": (
-        *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS,
+        *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS, *MEMBERS,
         "SELECT phone FROM loyalty.member",
         "SELECT phone FROM billing.customer",
         "SELECT author FROM loyalty.consent",
