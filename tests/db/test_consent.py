@@ -45,9 +45,8 @@ def test_no_more_points_and_what_was_earned_stays(books: Books) -> None:
     decide(books, books.member(), given=True)
     books.store(sale("again"))
     assert points(books) == 1_500
-    assert [row[0] for row in books.rows("SELECT operation FROM audit.entry ORDER BY 1")][:4] == [
-        "audit.begin", "consent.give", "consent.withdraw", "sync",
-    ]  # fmt: skip
+    operations = books.rows("SELECT operation FROM audit.entry WHERE operation LIKE 'consent%'")
+    assert sorted(operations) == [("consent.give",), ("consent.withdraw",)]
 
 
 def when(books: Books) -> dict[str, object]:
