@@ -153,7 +153,8 @@ def floor(folder: Path) -> float:
     for name in ("lines", "tiers", "referrals"):
         pl.read_ipc(folder / f"{name}.arrow")
     filled = {"net_minor": pl.col("total_minor"), "tier": pl.lit("gold"), "program_version": pl.lit(1, pl.Int32),
-              "due": pl.col("total_minor"), "breakdown": pl.lit('{"base":150000,"tier":30000,"p1@1":50}')}  # fmt: skip
+              "due": pl.col("total_minor"), "breakdown": pl.lit('{"base":150000,"tier":30000,"p1@1":50}'),
+              "counted_at": pl.lit(None, pl.String), "credited_minor": pl.lit(0, pl.Int64)}  # fmt: skip
     assert list(filled) == DUE.names()
     history.with_columns(**filled).write_ipc(folder / "floor.arrow")
     return time.perf_counter() - start

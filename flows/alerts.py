@@ -62,8 +62,9 @@ async def _awaited(notified: Any) -> None:
     timeout_seconds=300,
 )
 def check_alerts() -> State[Any]:
-    """Look for API keys and consents that end soon, and for webhooks that pile up.
+    """Look for API keys and consents that end soon, and for what does not get through.
 
+    That is: webhooks that pile up, an app that hears nothing, and corrections that were refused.
     What it finds is sent through the block `alerts`.
 
     It runs by itself. Start it by hand after creating or changing the block `alerts`, or to see

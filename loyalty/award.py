@@ -101,7 +101,9 @@ def _due(
             pl.col("earned").alias("due"), _json(base, elsewhere).alias("breakdown")
         ).select(columns)
     extras = _shares(applied, promotions)
-    own = ("net_minor", "tier", "program_version", "base", "earned", "counted_at")
+    own = (
+        "net_minor", "tier", "program_version", "base", "earned", "counted_at", "credited_minor",
+    )  # fmt: skip
     kept = [*HISTORY.names(), *own]
     rows = sales.select("_row", *kept).join(
         extras, on=["_row", "member_id"], how="left", maintain_order="left"

@@ -122,7 +122,18 @@ def _reason(owned: pl.Expr) -> pl.Expr:
         .then(pl.lit("duplicate"))
         .when(pl.col("status") == "void")
         .then(pl.lit("void"))
-        .when(pl.col("amount_refunded_minor") > 0)
+        .when(_given_back())
         .then(pl.lit("refund"))
         .otherwise(pl.lit("edit"))
     )
+
+
+def _given_back() -> pl.Expr:
+    """Whether less of the sale counts than before, because some of it was given back.
+
+    The billing system says so at the sale, or credit documents do. Of a sale that was given back in
+    part a later correction of its tier is none.
+    """
+    back = pl.col("amount_refunded_minor").fill_null(0) + pl.col("credited_minor").fill_null(0)
+    less = (pl.col("net_minor").abs() < pl.col("last_net_minor").abs()).fill_null(value=True)
+    return (back > 0) & less

@@ -39,6 +39,8 @@ EARNED: Final = pl.Schema(
         "net_minor": pl.Int64(),
         #: Of the total, with tax, what was not given back; without sign.
         "left_minor": pl.Int64(),
+        #: Of a sale: what credit documents take of it that were brought home to it, with tax.
+        "credited_minor": pl.Int64(),
         #: The total without the products that came back: what the other lines are shares of.
         "whole_minor": pl.Int64(),
         #: The same by the basis.
@@ -121,6 +123,10 @@ def _with_base(
         counted = counted + pl.col("matched_minor").fill_null(0)
         by_product = pl.col("by_product_minor").fill_null(0)
         frame = frame.with_columns(*_net(counted, by_product))
+    sold = ~pl.col("kind").is_in(NEGATIVE_KINDS)
+    frame = frame.with_columns(
+        pl.when(sold).then(counted - settled).otherwise(pl.lit(0)).alias("credited_minor")
+    )
     # Product bonuses have a column of the name matched_minor.
     helpers = ("settled_minor", "_latest", "matched_minor", "by_product_minor")
     frame = _with_rate(frame.drop(helpers, strict=False), programs, facts)

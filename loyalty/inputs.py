@@ -180,6 +180,9 @@ DUE: Final = pl.Schema(
         "breakdown": pl.String(),
         #: As in SETTLED.
         "counted_at": pl.String(),
+        #: Of a sale: what credit documents take of it that were brought home to it, with tax, in
+        #: minor units.
+        "credited_minor": pl.Int64(),
     }
 )
 #: The order of sales in which limits and budgets are used up; with `member_id` it is total.

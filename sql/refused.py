@@ -28,6 +28,7 @@ STANDING: Final = pl.Schema(
         "amount_refunded_minor": pl.Int64(),
         "issued_at": UTC_US,
         "updated_at": UTC_US,
+        "time_known": pl.Boolean(),
     }
 )
 

@@ -12,12 +12,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import time
 from typing import Any, Final
 
 import polars as pl
 from psycopg.errors import UniqueViolation
 
 from loyalty.schema import UTC_US
+from loyalty.types import HOME_ZONE
 from sql.copying import copy_in
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
@@ -161,11 +163,13 @@ def store_invoices(
     lines: pl.DataFrame,
     *,
     into: Stored,
+    zone: str = HOME_ZONE,
     expect_new: bool = False,
 ) -> None:
     """Stores accepted invoices and their lines.
 
-    `invoices` is INVOICE with `member_id`, one row per external_id; `lines` is LINE.
+    `invoices` is INVOICE with `member_id`, one row per external_id; `lines` is LINE; `zone` is the
+    account's time zone.
 
     A row replaces the stored one only if it differs and `versions.supersedes` it. `into` is added
     to. Where all are expected to be new, nothing is looked up unless the key says otherwise: 30 ms
@@ -179,6 +183,7 @@ def store_invoices(
         stored, fresh, changed = _FACTS.to_frame(), read, read.clear()
     else:
         stored = _stored(connection, account, read["external_id"])
+        read = _with_earlier_times(read, stored, zone)
         fresh, changed, older = _compare(connection, account, read, stored)
         into.leave_out(older.select(pl.coalesce("invoice_number", "external_id")).to_series())
         into.unchanged -= older.height
@@ -339,6 +344,27 @@ def _stored(connection: DbConnection, account: AccountKey, ids: pl.Series) -> pl
     """What is stored of these documents: the facts, by external_id."""
     wanted = account.parameters(ids=json.dumps(ids.to_list()))
     return read_frame(connection, query("store", "stored_invoices"), wanted, _FACTS)
+
+
+def _with_earlier_times(read: pl.DataFrame, stored: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """Versions of sales that an older release stored by their day, with the time that it stored.
+
+    They count as instants, as they did: reading them again, or their stored pages, must not change
+    points by what we read otherwise now. A day that the vendor corrected is another one.
+    """
+    earlier = stored.filter(pl.col("time_known").is_null()).select(
+        "external_id", pl.col("issued_at").alias("_earlier")
+    )
+    if earlier.is_empty():
+        return read
+    both = read.join(earlier, on="external_id", how="left", maintain_order="left")
+    before = pl.col("_earlier").dt.convert_time_zone(zone)
+    same_day = before.dt.date() == pl.col("issued_at").dt.convert_time_zone(zone).dt.date()
+    kept = ((before.dt.time() == time.min) & same_day).fill_null(value=False)
+    return both.with_columns(
+        pl.when(kept).then("_earlier").otherwise("issued_at").alias("issued_at"),
+        pl.when(~kept).then("time_known").alias("time_known"),
+    ).drop("_earlier")
 
 
 def _compare(

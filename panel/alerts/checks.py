@@ -1,7 +1,7 @@
 """Finds what is worth an alert although no run has failed.
 
-That is: API keys and consents that end soon, webhooks that pile up, corrections that were refused,
-and a share of rejects that comes near its limit.
+That is: API keys and consents that end soon, webhooks that pile up, receivers that accept none of
+ours, corrections that were refused, and a share of rejects that comes near its limit.
 """
 
 from collections.abc import Iterable, Iterator

@@ -2,7 +2,7 @@
 -- What is stored of these documents, and the phone of who has it.
 SELECT i.external_id, i.kind, i.customer_external_id, m.phone, i.currency, i.total_minor,
        i.amount_refunded_minor, (extract(epoch FROM i.issued_at) * 1000000)::bigint,
-       (extract(epoch FROM i.updated_at) * 1000000)::bigint
+       (extract(epoch FROM i.updated_at) * 1000000)::bigint, i.time_known::int
 FROM json_array_elements_text(%(ids)s::json) AS wanted
 JOIN billing.invoice i ON i.external_id = wanted
 LEFT JOIN loyalty.member m ON m.member_id = i.member_id

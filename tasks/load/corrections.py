@@ -95,8 +95,11 @@ def _of_the_sale(connection: DbConnection, account: AccountKey, rows: pl.DataFra
     taking = both.filter(
         same & whose & sold & (left < before) & pl.col("_customer_phone").is_not_null()
     )
+    dateless = pl.col("issued_at").is_null()
     return taking.with_columns(
-        pl.coalesce(name, f"_{name}").alias(name) for name in _KNOWN_OF_THE_SALE
+        # Whether the time is known belongs to the date.
+        pl.when(dateless).then("_time_known").otherwise("time_known").alias("time_known"),
+        *(pl.coalesce(name, f"_{name}").alias(name) for name in _KNOWN_OF_THE_SALE),
     ).select(rows.columns)
 
 

@@ -569,8 +569,9 @@ def store_batch(
     """
     account = job.account
     store.store_invoices(
-        connection, account, sync_id, batch.invoices, batch.lines, into=into, expect_new=expect_new
-    )
+        connection, account, sync_id, batch.invoices, batch.lines,
+        into=into, zone=job.vendor.timezone, expect_new=expect_new,
+    )  # fmt: skip
     store.void_deleted(connection, account, sync_id, batch.deletions, into=into)
     gone = take_void_ones(connection, account, sync_id, batch.voided, into=into)
     if gone.height:

@@ -33,7 +33,7 @@ from tasks.webhooks.process import Connections
 from tasks.webhooks.subscriptions import Setting, is_due, look_after
 from tests.api.conftest import open_office
 from tests.api.office import Office, settings_for
-from tests.support.database import Databases
+from tests.support.database import Databases, with_older_rules
 from tests.sync.conftest import START, Shop, expected
 
 PUBLIC = "https://points.example"
@@ -56,6 +56,7 @@ def served_office(
     """One API, reached as PUBLIC, for the tests of this module; connections have own names."""
     dsn = databases.migrated()
     databases.made.remove(dsn.split("/")[-1].split("?")[0])
+    with_older_rules(dsn)  # which `expected` computes with
     settings = settings_for(tmp_path_factory.mktemp("subscriptions"), dsn)
     with (
         open_office(settings, public_url=PUBLIC) as office,

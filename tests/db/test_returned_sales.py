@@ -147,6 +147,34 @@ def test_a_tier_of_the_day_counts_for_the_day(books: Books) -> None:
     assert books.points() == 150 + 120
 
 
+@pytest.mark.parametrize(
+    "read_now",
+    [
+        {"issued_at": MIDNIGHT, "time_known": False},
+        {"issued_at": MIDNIGHT + 10 * HOUR, "time_known": True},  # when the document was made
+    ],
+)
+def test_what_an_older_release_stored_stays_an_instant(
+    books: Books, read_now: dict[str, Any]
+) -> None:
+    """Reading it again, or its stored page, changes no points; a corrected day does."""
+    books.store(bought("A", 1_000) | {"issued_at": MIDNIGHT})
+    books.set_tier(books.member(), "gold", MIDNIGHT + 9 * HOUR)
+    books.award()
+    stored = books.store(bought("A", 1_000) | read_now)
+    assert (stored.changed, stored.unchanged) == (0, 1)
+    books.store(bought("A", 2_000) | read_now | {"updated_at": NOON + HOUR})
+    books.award()
+    assert books.points() == 200
+    shown = "SELECT issued_at, time_known FROM billing.invoice"
+    assert books.rows(shown) == [(MIDNIGHT, None)]
+    corrected = read_now | {"issued_at": read_now["issued_at"] + DAY}
+    books.store(bought("A", 2_000) | corrected | {"updated_at": NOON + 2 * HOUR})
+    books.award()
+    assert books.points() == 300
+    assert books.rows(shown) == [(corrected["issued_at"], corrected["time_known"])]
+
+
 def test_within_a_day_the_number_decides_as_a_number(books: Books) -> None:
     first = {"points": 50, "kind": "purchase_bonus"}
     promote(books, "first", "purchase_bonus", first, when={"first_purchase": True})

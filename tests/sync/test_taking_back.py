@@ -239,6 +239,8 @@ def test_a_refund_has_what_it_leaves_out_from_its_sale(till: Till, case: str) ->
     assert till.points() == {"L1": 600}
     assert till.refused() == []
     assert [key for key, _ in till.notes()] == ["L1"]
+    # It is still the sale of a day, whose tiers and promotions are those of the day.
+    assert till.rows("SELECT time_known FROM billing.invoice") == [(False,)]
 
 
 #: What cannot be understood keeps the old points, and says so.

@@ -66,6 +66,26 @@ def test_a_change_posts_the_correction(change: dict[str, Any], reason: str, poin
     assert entry["due_after"] == 1500 + points
 
 
+@pytest.mark.parametrize("link", ["A", None])
+@pytest.mark.parametrize("way", ["returned_sales", "latest_sales"])
+def test_a_credit_that_is_brought_home_is_a_refund_of_its_sale(way: str, link: str | None) -> None:
+    program = PROGRAM.model_copy(update={"unlinked_credits": way})
+    credit = sale(
+        external_id="C", kind="credit_note", total_minor=5_000, page_id=2,
+        issued_at=NOON + timedelta(days=1), original_external_id=link,
+    )  # fmt: skip
+    due = award(history(sale(), credit), tiers(), [program])
+    (entry,) = difference(due, posted({"net_minor": 15_000})).to_dicts()
+    assert (entry["external_id"], entry["reason"], entry["points"]) == ("A", "refund", -500)
+    # What else changes later is an edit; so is the credit that turns out to be none.
+    due = award(history(sale(), credit), tiers((1, NOON, "gold")), [program])
+    (entry,) = difference(due, posted({"net_minor": 10_000, "due_after": 1_000})).to_dicts()
+    assert (entry["reason"], entry["points"]) == ("edit", 500)
+    due = award(history(sale(), credit | {"status": "void"}), tiers(), [program])
+    (entry,) = difference(due, posted({"net_minor": 10_000, "due_after": 1_000})).to_dicts()
+    assert (entry["reason"], entry["points"]) == ("edit", 500)
+
+
 def test_a_void_that_is_taken_back() -> None:
     (entry,) = entries([sale()], posted({"entry_no": 2, "due_after": 0}))
     assert (entry["entry_no"], entry["points"], entry["due_after"]) == (3, 1500, 1500)
