@@ -61,6 +61,8 @@ _SEARCH = "/v2/orders/search"
 _BEGINNING = datetime(2009, 1, 1, tzinfo=UTC)
 #: Where a return keeps the sale that it takes back.
 _SALE = "@sale"
+#: The order of the sale that a return takes back.
+_SOLD_BY = "/returns/0/source_order_id"
 _CUSTOMER = ("/customer_id", "/tenders/0/customer_id")
 
 
@@ -213,15 +215,6 @@ def _settled(
     return finish
 
 
-def _named_sale(value: Any) -> str | None:
-    """The sale that returns are of, or a shop's own number for an order."""
-    if isinstance(value, list):
-        return next(
-            (str(entry["source_order_id"]) for entry in value if "source_order_id" in entry), None
-        )
-    return str(value)
-
-
 def _fields(**fields: Field) -> dict[str, Field]:
     none = pl.lit(None, dtype=pl.Int64)
     return {
@@ -238,7 +231,7 @@ def _fields(**fields: Field) -> dict[str, Field]:
         "updated_at": instant("/updated_at", "/created_at", required=True),
         "payment_reference": payment_reference("/tenders/0/payment_id", "/tenders/0/id"),
         # Of a return, the sale that it takes back.
-        "order_reference": replace(order_reference("/returns", "/reference_id"), pick=_named_sale),
+        "order_reference": order_reference(_SOLD_BY, "/reference_id"),
         **fields,
     }
 
@@ -269,7 +262,7 @@ def _stream(name: str, kind: str, first: Any, *, parts: str, **more: Any) -> Str
         by_id=ById(_orders),
         beside=Beside(
             _SALE,
-            ("/returns/0/source_order_id",),
+            (_SOLD_BY,),
             _sales,
             records="/orders",
             id="/id",
@@ -315,6 +308,16 @@ _TOTAL_BACK = (
 )
 
 
+def _of_one_sale(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """Returns with the amount that counts; one of several sales names none of them.
+
+    A return that names its sale lowers no other, so the others are found by what came back.
+    """
+    sale, second = pl.col("original_external_id"), pl.col("second_sale")
+    named = invoices.with_columns(pl.when(second.is_null() | (second == sale)).then(sale))
+    return _settled(_TOTAL_BACK, _taken_back("tax"), _taken_back("tip"))(named, lines)
+
+
 _RETURNS = _stream(
     "returns",
     "refund",
@@ -327,6 +330,7 @@ _RETURNS = _stream(
             "/return_amounts/total_money", "/net_amounts/total_money", required=True
         ),
         tax_minor=computed(pl.lit(None, dtype=pl.Int64), required=False),
+        original_external_id=text(_SOLD_BY),
     ),
     helpers={
         **_HELPERS,
@@ -340,10 +344,11 @@ _RETURNS = _stream(
         },
         "sold_tax_minor": _minor("/total_tax_money", signed=True),
         "sold_tip_minor": _minor("/total_tip_money", signed=True),
+        "second_sale": text("/returns/1/source_order_id"),
     },
     lines=_lines("/returns", nested="/return_line_items"),
     keep=pl.col("has_returns").is_not_null(),
-    finish=_settled(_TOTAL_BACK, _taken_back("tax"), _taken_back("tip")),
+    finish=_of_one_sale,
 )
 
 

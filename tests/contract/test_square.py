@@ -141,12 +141,26 @@ def test_a_gift_card_that_is_given_back_takes_nothing(bench: Any) -> None:
     assert both(bench, record | {"customer_id": "C1"}) == [("refund", "return/R1", 0)]
 
 
+@pytest.mark.parametrize(("other", "named"), [("S1", "S1"), ("S2", None)])
+def test_a_return_names_the_only_sale_that_it_is_of(
+    bench: Any, other: str, named: str | None
+) -> None:
+    parts = [
+        {"uid": sale, "source_order_id": sale, "return_line_items": [line(250, quantity="1")]}
+        for sale in ("S1", other)
+    ]
+    result = mapped(bench, returned(customer_id="C1", returns=parts), stream="returns")
+    assert result.invoices["original_external_id"].to_list() == [named]
+    assert result.lines["amount_minor"].to_list() == [250, 250]
+
+
 @pytest.mark.parametrize("says", [True, False])
 def test_a_return_is_a_refund_and_no_sale(bench: Any, *, says: bool) -> None:
     amounts = {"total_money": money(500), "tax_money": money(0), "tip_money": money(0)}
     record = returned(customer_id="C1") | ({"return_amounts": amounts} if says else {})
     assert both(bench, record) == [("refund", "return/R1", 500)]
     result = mapped(bench, record, stream="returns")
+    assert result.invoices["original_external_id"].to_list() == ["S1"]
     assert result.lines.select("quantity", "amount_minor").rows() == [(1, 500)]
     assert result.problems.is_empty()
 

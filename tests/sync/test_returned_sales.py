@@ -9,7 +9,7 @@ from tests.sync.test_pipeline import rows_of
 from tests.sync.test_webhooks import Mailbox, announce
 
 #: Systems whose credits name the sale, and those whose credits have to find it.
-LINKED = ("business_central", "paypal", "xero")
+LINKED = ("business_central", "paypal", "square", "xero")
 UNLINKED = (
     "freshbooks", "netsuite", "oracle_fusion", "quickbooks", "sage_intacct", "sap_s4hana",
     "zoho_books",

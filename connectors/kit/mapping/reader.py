@@ -6,7 +6,7 @@ Where one record is malformed, the page is read record by record.
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -336,12 +336,26 @@ def _plan(
     if details is not None:
         pointers.append(details.record)
         line_pointers.extend(details.owner)
-    inner = shape(line_pointers, raw=line_raw)
-    line = shape(line_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
+    in_lines = {
+        pointer: inside for pointer in (*pointers, *raw) if (inside := _inside(lines, pointer))
+    }
+    pointers, raw = (
+        [pointer for pointer in listed if pointer not in in_lines] for listed in (pointers, raw)
+    )
+    outer_pointers = [*line_pointers, *(rest for _, _, rest in in_lines.values())]
+    inner = shape(line_pointers if lines.nested else outer_pointers, raw=line_raw)
+    line = (
+        shape(outer_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
+    )
     beside = {JOINED: line.type} if details else {}
     record = shape(
         pointers, {**dict.fromkeys((lines.path, *lines.also), line.type), **beside}, raw=raw
     )
+    of_lines = {
+        pointer: partial(_of_line, record.columns[place], at, line.columns[rest])
+        for pointer, (place, at, rest) in in_lines.items()
+    }
+    record = Shape(record.type, {**record.columns, **of_lines})
     fraction = (
         marked if has_marks((*fields.values(), *helpers.values(), *line_fields.values())) else str
     )
@@ -354,6 +368,24 @@ def _plan(
     )
     joined = joined_by(details, record, line) if details else None
     return Plan(fields, helpers, lines, record, line, inner, opened, joined, looks_up)
+
+
+def _inside(lines: Lines, pointer: str) -> tuple[str, int, str] | None:
+    """Where a field of the document is in one of its lines: the list, which line, the rest.
+
+    Lines are decoded as what is read of lines, so such a field must be a part of that.
+    """
+    for place in (lines.path, *lines.also):
+        at, _, rest = pointer.removeprefix(f"{place}/").partition("/")
+        if pointer.startswith(f"{place}/") and at.isdigit() and rest:
+            return place, int(at), f"/{rest}"
+    return None
+
+
+def _of_line(listed: Column, at: int, value: Column, items: Sequence[Any]) -> list[Any]:
+    """Record by record, a value of the line at that place; None where there is no such line."""
+    found = [lines[at] if lines and len(lines) > at else None for lines in listed(items)]
+    return [None if line is None else value([line])[0] for line in found]
 
 
 def _require_other_lists(system: str, stream: Stream, pointers: Iterable[str]) -> None:
