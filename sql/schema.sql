@@ -2177,7 +2177,7 @@ CREATE TABLE loyalty.point_value (
     value_per_point numeric(20,9) NOT NULL,
     -- Why. No names and no phone numbers.
     reason text NOT NULL,
-    -- Who decided it.
+    -- Personal data of staff. Who decided it.
     author text NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT now(),

@@ -83,17 +83,28 @@ def numbers(books: Books, phone: str = PHONE) -> tuple[int, int, int, int]:
     )  # fmt: skip
 
 
+#: How often somebody comes again.
+REPETITIONS_MAX = 30
+
+
 def at_once(count: int, do: Callable[[int], Any], threads: int = 16) -> list[Any]:
-    """What each call answered: its result, or the refusal."""
+    """What each call answered: its result, or the refusal.
+
+    Who waits too long for others is told to come again, and does.
+    """
     ready = threading.Barrier(min(count, threads))
 
     def call(number: int) -> Any:
         if number < threads:
             ready.wait()
-        try:
-            return do(number)
-        except RedemptionRefusedError as refusal:
-            return refusal
+        for _ in range(REPETITIONS_MAX):
+            try:
+                return do(number)
+            except RedemptionRefusedError as refusal:
+                return refusal
+            except psycopg.errors.LockNotAvailable:
+                continue
+        raise AssertionError
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(call, range(count)))

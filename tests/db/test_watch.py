@@ -21,13 +21,16 @@ def block(**values: object) -> dict[tuple[str, str], State]:
 
 
 def looked(dsn: str, now: dict[tuple[str, str], State]) -> list[Entry]:
+    """What has been recorded so far, the newest first, after the base line of the first look."""
     with connect(dsn) as connection:
         compare(connection, now)
         connection.commit()
-        return audit.entries(connection, audit.Filter(operation="settings"), limit=10)
+        *changes, first = audit.entries(connection, audit.Filter(operation="settings"), limit=10)
+    assert first.operation == "settings.baseline"
+    return changes
 
 
-def test_a_first_look_and_no_change_record_nothing(dsn: str) -> None:
+def test_a_first_look_records_what_there_is_and_no_change_nothing(dsn: str) -> None:
     now = block(client_secret=SecretStr("s3cret"), overlap_minutes=15)
     assert looked(dsn, now) == []
     assert looked(dsn, now) == []

@@ -29,6 +29,7 @@ KEY = Fernet.generate_key()
 #: Claims everything for a second, says so, and does nothing more.
 CLAIM_AND_HANG = """
 import sys, time
+import tasks  # knows the keys of stored bodies
 from sql import webhooks
 from sql.db import connect
 with connect(sys.argv[1]) as connection:

@@ -244,7 +244,7 @@ def one(system: str, stream: str = "invoices", /, **changes: Any) -> dict[str, A
             "zoho_books",
             {"external_id": "982000000567114", "invoice_number": "INV-00003", "customer_external_id": "982000000567001",
              "total_minor": 12985, "subtotal_minor": 11550, "tax_minor": 1435, "amount_paid_minor": 2691,
-             "amount_refunded_minor": 0, "status": "open", "issued_at": datetime(2026, 4, 30, 23, tzinfo=UTC),
+             "amount_refunded_minor": 0, "status": "open", "issued_at": datetime(2026, 5, 1, 11, 17, 40, tzinfo=UTC),
              "updated_at": datetime(2026, 5, 20, 8, 30, tzinfo=UTC)},
             {"item_external_id": "982000000030049", "sku": None, "name": "Water", "amount_minor": 12000},
         ),
@@ -264,8 +264,8 @@ def test_a_record_and_what_it_becomes(
         "record_no": 0,
         "customer_phone": None,
         "reference_ids": None,
-        # QuickBooks tells when the document was made, and that was on its own day.
-        "time_known": system == "quickbooks",
+        # They tell when the document was made, and that was on its own day.
+        "time_known": system in ("quickbooks", "zoho_books"),
         "original_external_id": None,
     }
     assert row == expected | fixed | {"currency": "USD"}
