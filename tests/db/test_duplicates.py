@@ -181,7 +181,7 @@ def test_what_is_given_back_is_taken_back_once(shop: Shop) -> None:
     shop.award()
     assert shop.points() == 1000
     # The credit came home to the order; now the order says so itself, and nothing moves.
-    assert shop.reasons("shopify") == [("award", 1500), ("edit", -500)]
+    assert shop.reasons("shopify") == [("award", 1500), ("refund", -500)]
     assert shop.reasons("quickbooks") == []
     # Another credit is of something else: the order gave back no more.
     shop.books["quickbooks"].store(credit | {"external_id": "CreditMemo/10", "total_minor": 2_000})
