@@ -27,7 +27,7 @@ from tests.properties.stories import (
     stories,
 )
 from tests.support.books import HOUR, NOON, Books
-from tests.support.database import Databases
+from tests.support.database import Databases, with_older_rules
 from tests.support.ledger import points_due, tier_at
 
 #: Making a failing example small may take Hypothesis five minutes.
@@ -35,8 +35,11 @@ pytestmark = pytest.mark.timeout(400)
 _NUMBERS = itertools.count(1)
 #: A second version of the program, in force in the middle of the stories.
 SECOND_VERSION = """
-INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, rounding)
-SELECT 2, %s, '{"AOA": 155500, "JPY": 70000, "KWD": 99999}', tier_rate_bps, 'silver', 'half_up' FROM loyalty.program
+INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, rounding,
+    unlinked_credits, discount_lines)
+SELECT 2, %s, '{"AOA": 155500, "JPY": 70000, "KWD": 99999}', tier_rate_bps, 'silver', 'half_up',
+    unlinked_credits, discount_lines
+FROM loyalty.program
 """
 BOUNDED = settings(
     max_examples=25,
@@ -58,6 +61,7 @@ BALANCES = "SELECT member_id, balance_points, entries FROM loyalty.member_balanc
 def dsn(databases: Databases) -> Iterator[str]:
     """One database for all examples: each has an account and customers of its own."""
     made = databases.migrated()
+    with_older_rules(made)
     with psycopg.connect(made) as connection:
         connection.execute(SECOND_VERSION, [NOON + 3 * HOUR])
     yield made

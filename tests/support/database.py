@@ -125,12 +125,13 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
 def with_older_rules(dsn: str) -> None:
     """Credits count at their own date, as in an installation that is older than `returned_sales`.
 
-    So what a ledger must say can be told from each document alone.
+    And each of the usual currencies has points. So what a ledger must say can be told from each document alone.
     """
     with psycopg.connect(dsn) as connection:
         connection.execute("SET session_replication_role = replica")  # no triggers
         connection.execute(
-            "UPDATE loyalty.program SET unlinked_credits = 'own_date', discount_lines = 'ignored'"
+            "UPDATE loyalty.program SET unlinked_credits = 'own_date', discount_lines = 'ignored',"
+            """ base_rate_bps = base_rate_bps || '{"JPY": 100000, "KWD": 100000}'"""
         )
 
 
