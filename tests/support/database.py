@@ -122,7 +122,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
         yield made
 
 
-def with_older_rules(dsn: str) -> None:
+def with_older_rules(dsn: str) -> str:
     """Credits count at their own date, as in an installation that is older than `returned_sales`.
 
     And each of the usual currencies has points. So what a ledger must say can be told from each document alone.
@@ -133,6 +133,7 @@ def with_older_rules(dsn: str) -> None:
             "UPDATE loyalty.program SET unlinked_credits = 'own_date', discount_lines = 'ignored',"
             """ base_rate_bps = base_rate_bps || '{"JPY": 100000, "KWD": 100000}'"""
         )
+    return dsn
 
 
 @pytest.fixture
