@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import psycopg
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -13,6 +12,7 @@ from connectors.kit.described.test_event import NAME
 from connectors.kit.errors import block_name
 from panel.connect.test_event import NoTestEventError, send_test_event
 from panel.pages.refresh import renew_webhooks
+from panel.runs.changing_flow import changing_flow
 from panel.runs.error_advice import describe_error
 from panel.runs.refused_state import refused_state
 from settings import DatabaseNotRunning, settings
@@ -25,7 +25,7 @@ _WAIT_SECONDS: Final = 20.0
 _LOOK_SECONDS: Final = 0.25
 
 
-@flow(name="webhook-events", flow_run_name="webhooks: {do}", persist_result=False, retries=0)
+@changing_flow(name="webhook-events", flow_run_name="webhooks: {do}")
 def webhook_events(
     do: Literal["show", "replay", "send a test event"] = "show",
     connection: str = "",

@@ -18,6 +18,8 @@ OTHERS = {
     "audit-log",
     "pages",
     "check-alerts",
+    "test-alerts",
+    "refresh-analytics",
 }
 
 
