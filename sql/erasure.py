@@ -106,6 +106,11 @@ class Erased:
             f"sales and points stay.{self._left()}"
         )
 
+    def not_reached(self) -> list[str]:
+        """What could not be looked through or cleaned: for the certificate."""
+        files = f"{len(self.unreadable)} stored files that hold the phone and are no text"
+        return [*self.unreached, *([files] if self.unreadable else [])]
+
     def places(self) -> dict[str, int]:
         """What was removed, per place: for the certificate."""
         return {
@@ -195,7 +200,7 @@ def said_of(connection: DbConnection, member_id: int) -> Iterator[Said]:
     there is no such member.
     """
     owner = find_member(connection, member_id).owner_id
-    rows = connection.execute(query("erasure", "group"), {"owner_id": owner}).fetchall()
+    rows = connection.execute(query("erasure", "phones"), {"owner_id": owner}).fetchall()
     phones = [phone for _, phone in rows if phone]
     theirs = _customers(connection, [number for number, _ in rows], phones)
     person = person_with(phones)

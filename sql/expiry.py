@@ -122,12 +122,21 @@ def post(
     """
     if not any(p.expiry for p in programs):
         return 0
+    new = entries(connection, members, due, programs, as_of)
+    copy_in(connection, "loyalty.expiry_entry", new.with_columns(pl.lit(run_id).alias("run_id")))
+    return int(new["points"].sum() or 0)
+
+
+def entries(
+    connection: DbConnection,
+    members: Sequence[int],
+    due: pl.DataFrame,
+    programs: Sequence[Program],
+    as_of: datetime,
+) -> pl.DataFrame:
+    """What `post` would append, without `run_id`; nothing is posted."""
     posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
-    entries = difference(expired(_moves(connection, members, due), programs, as_of), posted)
-    copy_in(
-        connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id"))
-    )
-    return int(entries["points"].sum() or 0)
+    return difference(expired(_moves(connection, members, due), programs, as_of), posted)
 
 
 def announce(

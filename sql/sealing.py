@@ -53,8 +53,8 @@ class Keyring:
     def __init__(self, load: Callable[[], Sequence[bytes]]) -> None:
         """`load` returns the keys. It is asked again when a body names a key that is not known."""
         self._load = load
+        #: Replaced as a whole, the first one seals: threads share it.
         self._ciphers: dict[bytes, AESGCM] = {}
-        self._current = b""
         self._asked_at = 0.0
 
     def refresh(self) -> None:
@@ -63,23 +63,27 @@ class Keyring:
         keys = self._load()
         if not keys:
             raise KeyMissingError("there is no key for stored data: see docs/privacy.md")
-        self._current = key_id(keys[0])
         self._ciphers = {key_id(key): AESGCM(_derived(key)) for key in keys}
 
-    @property
-    def current(self) -> bytes:
-        """How a body begins that is sealed with the first key."""
-        if not self._current:
+    def _first(self) -> tuple[bytes, AESGCM]:
+        """The key in use: its number, and its cipher."""
+        if not self._ciphers:
             self.refresh()
         elif time.monotonic() - self._asked_at > REFRESH_SECONDS:
             with contextlib.suppress(Exception):  # who keeps the keys is away: these still hold
                 self.refresh()
-        return MAGIC + self._current
+        return next(iter(self._ciphers.items()))
+
+    @property
+    def current(self) -> bytes:
+        """How a body begins that is sealed with the first key."""
+        return MAGIC + self._first()[0]
 
     def seal(self, packed: bytes) -> bytes:
         """A packed body, sealed with the first key."""
-        head, nonce = self.current, os.urandom(_NONCE_BYTES)
-        return head + nonce + self._ciphers[head[len(MAGIC) :]].encrypt(nonce, packed, head)
+        number, cipher = self._first()
+        head, nonce = MAGIC + number, os.urandom(_NONCE_BYTES)
+        return head + nonce + cipher.encrypt(nonce, packed, head)
 
     def open(self, stored: bytes) -> bytes:
         """The packed body. Raises KeyMissingError."""

@@ -48,6 +48,31 @@ def post(
     return entries.height
 
 
+def in_force(
+    connection: DbConnection,
+    members: Sequence[int],
+    stored: Stored,
+    programs: Sequence[Program],
+    as_of: datetime,
+) -> dict[int, str]:
+    """The tiers that would be in force after `post`; nothing is posted.
+
+    Without the members of whom no tier is evaluated: theirs is what was set.
+    """
+    if not any(p.tier_policy for p in programs):
+        return {}
+    computed = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
+    posted = read_frame(
+        connection, query("tier_history", "posted"), {"members": list(members)}, POSTED
+    )
+    entry_tier = max(
+        (p for p in programs if p.valid_from <= as_of), key=lambda p: p.version
+    ).entry_tier
+    evaluated = {*computed["member_id"].to_list(), *posted["member_id"].to_list()}
+    last = dict(computed.sort("valid_from").select("member_id", "tier").iter_rows())
+    return {member: last.get(member, entry_tier) for member in evaluated}
+
+
 def may_change(connection: DbConnection, *, everyone: bool) -> list[int]:
     """Members whose tier may change by the passing of time alone.
 

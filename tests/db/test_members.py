@@ -190,6 +190,18 @@ class TestTiersAfterAMerge:
         assert award(books) == {third: 4 * 1500}
 
 
+def test_the_audit_log_names_the_run_of_every_decision(books: Books) -> None:
+    one, other = register(books).member_id, register(books, OTHER_PHONE).member_id
+    set_tier(books, one, "gold")
+    set_tier(books, one, None)
+    with books.transaction() as connection:
+        members.set_referral(connection, one, other, None, WHY, "by hand")
+    merge(books, one, other)
+    entries = books.rows("SELECT operation, run_id FROM audit.entry WHERE subject LIKE 'member %%'")
+    assert {operation for operation, _ in entries} >= {"tiers", "referral", "member.merge"}
+    assert [operation for operation, run_id in entries if run_id is None] == []
+
+
 class TestReferrals:
     @pytest.fixture
     def three(self, books: Books) -> tuple[Books, int, int, int]:

@@ -23,6 +23,7 @@ from sql.db import connect
 from sql.erasure import erase
 from sql.explain_member import explain_member
 from sql.export import export
+from sql.named_queries import query
 from sql.redemptions import (
     InsufficientPointsError,
     KeyReusedError,
@@ -561,6 +562,29 @@ class TestOtherWays:
         with two.transaction() as connection:
             corrections.adjust(connection, wanted, "by hand")
         assert numbers(two) == (500, 1000, 0, 0)
+
+    def test_a_list_reads_the_redemptions_of_the_member_alone(self, two: Books) -> None:
+        """By the index, however many others spend."""
+        with connect(two.dsn) as connection:
+            connection.execute(
+                """WITH others AS (
+                       INSERT INTO loyalty.member (phone)
+                       SELECT '+2449400' || 10000 + n FROM generate_series(1, 300) n
+                       RETURNING member_id)
+                   INSERT INTO loyalty.redemption (idempotency_key, member_id, points, reference,
+                       reason, requested_at, requested_by, run_id)
+                   SELECT 'plan-' || member_id || '-' || n, member_id, 1, 'r', 'r', now(), 'x', 'x'
+                   FROM others, generate_series(1, 50) n"""
+            )
+            connection.execute("ANALYZE loyalty.redemption, loyalty.redemption_step")
+            row = connection.execute("SELECT max(member_id) FROM loyalty.member").fetchone()
+            assert row is not None
+            asked = {"member_id": row[0], "state": None, "before": None, "limit": 51}
+            statement = query("redemptions", "of_member")
+            assert len(connection.execute(statement, asked).fetchall()) == 50
+            plan = connection.execute(b"EXPLAIN " + statement, asked)
+            assert "redemption_member" in "".join(line for (line,) in plan.fetchall())
+            connection.rollback()
 
     def test_every_step_is_in_the_audit_log(self, two: Books) -> None:
         spent, held = spend(two, 100), hold(two, 200)

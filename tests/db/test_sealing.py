@@ -2,6 +2,9 @@
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from sql import sealing, sync, webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.sealing import KeyMissingError, Keyring, key_id, reseal, sealed_with
+from tasks import data_key
 from tests.support.books import NOON, PHONE, Books
 from twezah.cli import app
 
@@ -148,6 +152,46 @@ def test_where_the_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for wrong in ({"data_key": "short"}, {"data_key_command": "false"}, {"data_key_command": "'"}):
         with pytest.raises(KeysUnusableError):
             Settings(home=tmp_path, **wrong).data_keys()
+
+
+def test_two_who_rotate_at_once_lose_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies may be sealed with a key from the moment that it is in the file."""
+    monkeypatch.delenv("TWEZAH_DATA_KEY")
+    config = Settings(home=tmp_path)
+    (first,) = config.data_keys()
+    write, both = data_key._replace, threading.Barrier(2, timeout=1)
+
+    def slowly(path: Path, texts: list[str]) -> None:
+        with suppress(threading.BrokenBarrierError):  # the other one waits for the file
+            both.wait()
+        write(path, texts)
+
+    monkeypatch.setattr(data_key, "_replace", slowly)
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda _: data_key.add_key(config), range(2)))
+    kept = {key_id(key).hex() for key in config.data_keys()}
+    assert kept == {*made, key_id(first).hex()} and len(kept) == 3
+
+
+def test_threads_seal_while_the_keys_are_asked_for_again(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that has just been taken away is not looked for."""
+    ring = sealing.keyring()
+    ring.pack(BODY)
+    derived = sealing._derived
+
+    def midway(key: bytes) -> bytes:
+        """Another thread seals while the new keys are being made ready."""
+        assert ring.unpack(ring.seal(zstandard.compress(BODY))) == BODY
+        return derived(key)
+
+    monkeypatch.setattr(sealing, "_derived", midway)
+    keys.now = [SECOND]
+    ring.refresh()
+    assert ring.current == sealing.MAGIC + key_id(SECOND)
 
 
 def test_rotating_by_command(books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
