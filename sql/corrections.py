@@ -289,8 +289,8 @@ def merge(
     Of the tiers that were set for them the better one counts at each instant, unless `tiers` says
     otherwise.
 
-    Raises CorrectionRefusedError: one is unknown or was erased, they are the same, or it contradicts
-    an earlier merge.
+    Raises CorrectionRefusedError: one is unknown or was erased, they are the same, or it
+    contradicts an earlier merge.
     """
     connection.execute(query("corrections", "lock_merges"))
     member, into = find_member(connection, member_id), find_member(connection, into_id)

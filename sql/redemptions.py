@@ -131,8 +131,9 @@ class Spent:
 def redeem(connection: DbConnection, asked: RedemptionRequest, run_id: str) -> Spent:
     """Spends the points, or holds them; once per key.
 
-    Raises CorrectionRefusedError: there are too few, the key was used for something else, or there is
-    no such member, or their personal data was removed. Raises psycopg.OperationalError where the member is locked for too long.
+    Raises CorrectionRefusedError: there are too few, the key was used for something else, there is
+    no such member, or their personal data was removed. Raises psycopg.OperationalError where the
+    member is locked for too long.
     """
     owner = _locked(connection, asked.member_id)
     values = asked.model_dump()

@@ -1,6 +1,5 @@
--- Of the versions of the program that have begun the highest one is in force, as everywhere: not the
--- one that began last. A mistake is corrected for the past by a further version with an earlier
--- beginning.
+-- Of the versions of the program that have begun, the highest is in force, as everywhere; not the
+-- one that began last. A further version that begins earlier corrects a mistake for the past.
 CREATE OR REPLACE FUNCTION loyalty.tier_rank(of_tier text, at timestamptz) RETURNS bigint
 LANGUAGE sql STABLE AS $$
     SELECT coalesce((
