@@ -28,13 +28,12 @@ from api.problems import Problem, described, retry_later
 from api.state import state_of
 from sql import redemptions
 from sql.actor import acting_as
-from sql.corrections import CorrectionRefusedError, UnknownMemberError
+from sql.corrections import CorrectionRefusedError, MemberErasedError, UnknownMemberError
 from sql.db import DbConnection, connect
 from sql.keys import ApiKey
 from sql.redemptions import (
     InsufficientPointsError,
     KeyReusedError,
-    MemberErasedError,
     RedemptionRequest,
     Spent,
     WrongStateError,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from loyalty.expiry import (
+    EXPIRY_ENTRY,
     MOVES,
     POSTED,
     difference,
@@ -120,11 +121,11 @@ def post(
 
     `due` is what `loyalty.award` says: points that could not be computed do not expire.
     """
-    if not any(p.expiry for p in programs):
-        return 0
-    new = entries(connection, members, due, programs, as_of)
-    copy_in(connection, "loyalty.expiry_entry", new.with_columns(pl.lit(run_id).alias("run_id")))
-    return int(new["points"].sum() or 0)
+    missing = entries(connection, members, due, programs, as_of)
+    copy_in(
+        connection, "loyalty.expiry_entry", missing.with_columns(pl.lit(run_id).alias("run_id"))
+    )
+    return int(missing["points"].sum() or 0)
 
 
 def entries(
@@ -134,7 +135,9 @@ def entries(
     programs: Sequence[Program],
     as_of: datetime,
 ) -> pl.DataFrame:
-    """What `post` would append, without `run_id`; nothing is posted."""
+    """What `post` appends (EXPIRY_ENTRY)."""
+    if not any(p.expiry for p in programs):
+        return EXPIRY_ENTRY.to_frame()
     posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
     return difference(expired(_moves(connection, members, due), programs, as_of), posted)
 

@@ -1,6 +1,6 @@
 """What a merge would change: it is entered, computed as an award would, and taken back.
 
-Nothing is posted on the way: whoever may merge may not write the ledger (the API's role).
+Nothing is posted for it, so that whoever may merge members needs no right to the ledger.
 """
 
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def preview(
         into = find_member(connection, into_id).owner_id
         before = _standing(connection, [member_id, into])
         merged = merge(connection, member_id, into_id, decision, run_id, tiers=tiers)
-        after = _computed(connection, [member_id, into])
+        after = _standing_once_posted(connection, [member_id, into])
     changes = tuple(
         MemberChange(number, before[number][0], after[number][0], before[number][1],
                      after[number][1])
@@ -78,17 +78,25 @@ def _standing(connection: DbConnection, members: list[int]) -> dict[int, tuple[i
     return {number: (balance, tier) for number, balance, tier in rows}
 
 
-def _computed(connection: DbConnection, members: list[int]) -> dict[int, tuple[int, str]]:
-    """Their balances and tiers once what is due to them as stored now is posted."""
+def _standing_once_posted(
+    connection: DbConnection, members: list[int]
+) -> dict[int, tuple[int, str]]:
+    """Balance and tier by what is stored now, as if what is due to the members were posted."""
     rules = member_history.rules(connection)
     stored = member_history.read(connection, members, rules)
     due = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts).due
     awards = difference(due, ledger.posted(connection, members))
     now = expiry.now(connection)
-    expiries = expiry.entries(connection, members, due, rules.programs, now)
-    moved = pl.concat([frame.select("member_id", "points") for frame in (awards, expiries)])
-    points = dict(moved.drop_nulls().group_by("member_id").agg(pl.col("points").sum()).rows())
-    tiers = tier_history.in_force(connection, members, stored, rules.programs, now)
+    moved = pl.concat(
+        [
+            awards.filter(pl.col("due_after").is_not_null()).select("member_id", "points"),
+            expiry.entries(connection, members, due, rules.programs, now).select(
+                "member_id", "points"
+            ),
+        ]
+    )
+    points = dict(moved.group_by("member_id").agg(pl.col("points").sum()).iter_rows())
+    tiers = tier_history.in_force(members, stored, rules.programs, now)
     return {
         number: (balance + points.get(number, 0), tiers.get(number, tier))
         for number, (balance, tier) in _standing(connection, members).items()

@@ -2710,7 +2710,7 @@ CREATE FUNCTION loyalty.entry_tier_at(at timestamptz)
  STABLE
 AS $function$
     SELECT p.entry_tier FROM loyalty.program p
-    WHERE p.valid_from <= at ORDER BY p.valid_from DESC LIMIT 1
+    WHERE p.valid_from <= at ORDER BY p.version DESC LIMIT 1
 $function$;
 
 -- A merge, or its undoing, waits for whoever spends points of the members, and they for it.
@@ -3239,7 +3239,7 @@ CREATE FUNCTION loyalty.tier_rank(of_tier text, at timestamptz)
 AS $function$
     SELECT coalesce((
         SELECT (p.tier_rate_bps ->> coalesce(of_tier, p.entry_tier))::bigint
-        FROM loyalty.program p WHERE p.valid_from <= at ORDER BY p.valid_from DESC LIMIT 1), -1)
+        FROM loyalty.program p WHERE p.valid_from <= at ORDER BY p.version DESC LIMIT 1), -1)
 $function$;
 
 -- Every entry with its cause: its reason, or "tier" where only the tier differs from the entry

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from loyalty.program import Program
+from loyalty.program import Program, program_at
 from loyalty.tier_history import POSTED, difference, steps
 from sql.copying import copy_in
 from sql.db import DbConnection, read_frame
@@ -49,28 +49,15 @@ def post(
 
 
 def in_force(
-    connection: DbConnection,
-    members: Sequence[int],
-    stored: Stored,
-    programs: Sequence[Program],
-    as_of: datetime,
+    members: Sequence[int], stored: Stored, programs: Sequence[Program], as_of: datetime
 ) -> dict[int, str]:
-    """The tiers that would be in force after `post`; nothing is posted.
-
-    Without the members of whom no tier is evaluated: theirs is what was set.
-    """
-    if not any(p.tier_policy for p in programs):
+    """The members' tiers at `as_of` as computed; none where no version evaluates tiers."""
+    program = program_at(programs, as_of)
+    if program is None or not any(p.tier_policy for p in programs):
         return {}
     computed = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
-    posted = read_frame(
-        connection, query("tier_history", "posted"), {"members": list(members)}, POSTED
-    )
-    entry_tier = max(
-        (p for p in programs if p.valid_from <= as_of), key=lambda p: p.version
-    ).entry_tier
-    evaluated = {*computed["member_id"].to_list(), *posted["member_id"].to_list()}
-    last = dict(computed.sort("valid_from").select("member_id", "tier").iter_rows())
-    return {member: last.get(member, entry_tier) for member in evaluated}
+    last = computed.sort("member_id", "valid_from").group_by("member_id").agg(pl.last("tier"))
+    return dict.fromkeys(members, program.entry_tier) | dict(last.iter_rows())
 
 
 def may_change(connection: DbConnection, *, everyone: bool) -> list[int]:

@@ -1,8 +1,6 @@
 -- name: lock_owner
--- Locks whoever earns for the member, and says who it is (null: there is no such member) and
--- whether their personal data was removed.
-SELECT o.owner_id, EXISTS (SELECT FROM loyalty.member_erasure e WHERE e.member_id = o.owner_id)
-FROM loyalty.lock_owner(%(member_id)s) AS o(owner_id)
+-- Locks whoever earns for the member, and says who it is; null: there is no such member.
+SELECT loyalty.lock_owner(%(member_id)s)
 -- name: clock
 -- The time now, and not that of the transaction's beginning: it may have waited for the lock.
 SELECT clock_timestamp()

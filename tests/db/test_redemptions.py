@@ -16,18 +16,18 @@ from pydantic import ValidationError
 
 from loyalty.corrections import Adjustment, Decision
 from loyalty.redemptions import PointValue, RedemptionRequest
-from sql import balance, corrections, point_values, redemptions
+from sql import balance, corrections, expiry, point_values, redemptions
 from sql.balance import MemberBalance
-from sql.corrections import UnknownMemberError
-from sql.db import connect
+from sql.corrections import MemberErasedError, UnknownMemberError
+from sql.db import DbConnection, connect
 from sql.erasure import erase
+from sql.expiry import Outlook
 from sql.explain_member import explain_member
 from sql.export import export
 from sql.named_queries import query
 from sql.redemptions import (
     InsufficientPointsError,
     KeyReusedError,
-    MemberErasedError,
     RedemptionRefusedError,
     Spent,
     UnknownRedemptionError,
@@ -428,6 +428,23 @@ class TestErasure:
             redemptions.redeem(connection, unwanted, "run")
         assert after(two, held, "cancel").redemption.state == "cancelled"
 
+    def test_who_waits_for_an_erasure_is_refused(self, two: Books) -> None:
+        unwanted, member = asked(two, 1), two.member()
+        with ThreadPoolExecutor(1) as pool, two.transaction() as connection:
+            erase(connection, member, WHY, "by hand", dry_run=False)
+
+            def wanted() -> Spent:
+                with connect(two.dsn) as other:
+                    return redemptions.redeem(other, unwanted, "run")
+
+            waiting = pool.submit(wanted)
+            while not two.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                assert not waiting.done()
+                time.sleep(0.01)
+            connection.commit()
+            with pytest.raises(MemberErasedError):
+                waiting.result()
+
     @pytest.mark.parametrize("field", ["reference", "reason"])
     @pytest.mark.parametrize("text", ["for +244 923 456 789", "two\nlines", "a\x00", " ", ""])
     def test_texts_hold_no_phone(self, two: Books, field: str, text: str) -> None:
@@ -479,6 +496,24 @@ class TestExpiry:
         with pytest.raises(InsufficientPointsError, match="1000 points: 1000 have expired, 0 can"):
             spend(expiring, 1)
         expiring.award()  # posts the expiry
+        assert numbers(expiring) == (0, 0, 0, 0)
+
+    @pytest.mark.parametrize("spends", [True, False])
+    def test_an_expiry_that_is_posted_while_the_balance_is_read_gives_nothing(
+        self, expiring: Books, monkeypatch: pytest.MonkeyPatch, *, spends: bool
+    ) -> None:
+        """The balance was read with the points that are over, and what is over without them."""
+        self.lives(expiring, 1, 3)
+        looked = expiry.outlook
+
+        def slow(connection: DbConnection, member_id: int) -> Outlook:
+            expiring.award()
+            return looked(connection, member_id)
+
+        monkeypatch.setattr(expiry, "outlook", slow)
+        if spends:
+            with pytest.raises(InsufficientPointsError, match="0 can be spent"):
+                spend(expiring, 1000)
         assert numbers(expiring) == (0, 0, 0, 0)
 
     def test_what_was_spent_or_held_in_time_does_not_expire(self, expiring: Books) -> None:
