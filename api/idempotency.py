@@ -16,11 +16,11 @@ from fastapi import Header, Request, Response
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
-from api.database import AWAY
+from api.database import AWAY, bounded
 from api.problems import Problem, retry_later
 from api.state import state_of
 from sql.actor import acting_as
-from sql.db import DbConnection, connect
+from sql.db import DbConnection
 from sql.keys import ApiKey
 from sql.named_queries import query
 
@@ -41,9 +41,6 @@ IdempotencyKey = Annotated[
 Answer = TypeVar("Answer", bound=BaseModel)
 #: Changes under way in a process at once.
 _WORKERS: Final = ThreadPoolExecutor(4, thread_name_prefix="write")
-#: How long a change waits for another one of the same member.
-_LOCK_SECONDS_MAX: Final = 3
-_STATEMENT_SECONDS_MAX: Final = 15
 
 
 async def change(
@@ -79,11 +76,7 @@ async def change(
     }  # fmt: skip
 
     def work() -> tuple[Answer, bool]:
-        with acting_as(f"key {key.prefix}"), connect(state.config.dsn) as connection:
-            limits = {
-                "statement_ms": f"{_STATEMENT_SECONDS_MAX}s", "lock_ms": f"{_LOCK_SECONDS_MAX}s",
-            }  # fmt: skip
-            connection.execute(query("api", "limit_transaction"), limits)
+        with acting_as(f"key {key.prefix}"), bounded(state.config.dsn) as connection:
             if name is not None and not _is_first(connection, identity):
                 return kind.model_validate(_earlier(connection, identity)), True
             answer = act(connection, run_id)

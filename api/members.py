@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from api.cursors import Cursors
-from api.database import answering, row, rows
+from api.database import answering, bounded, row, rows
 from api.keys import require
 from api.models import (
     MEMBER,
@@ -25,7 +25,6 @@ from api.state import State, state_of
 from connectors.kit.mapping.parse import dialled
 from sql import expiry, member_outlook
 from sql.balance import MemberBalance, can_expire, is_below_zero
-from sql.db import connect
 from sql.expiry import Outlook
 from sql.explain import Entry
 from sql.member_outlook import MemberOutlook
@@ -128,7 +127,7 @@ async def _balance(state: State, member_id: int) -> MemberPoints:
 
 def _outlook(dsn: str, stored: Sequence[Any]) -> tuple[Outlook | None, MemberOutlook]:
     member_id, tier = stored[:2]
-    with connect(dsn) as connection:
+    with bounded(dsn) as connection:
         expiries = expiry.outlook(connection, member_id) if can_expire(stored) else None
         return expiries, member_outlook.outlook(connection, member_id, tier)
 

@@ -11,7 +11,7 @@ import psycopg
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from api.cursors import Cursors
-from api.database import AWAY, answering, row, rows
+from api.database import AWAY, answering, bounded, row, rows
 from api.keys import require
 from api.members import MemberId, unknown_member
 from api.models import (
@@ -29,7 +29,7 @@ from api.state import state_of
 from sql import redemptions
 from sql.actor import acting_as
 from sql.corrections import CorrectionRefusedError, MemberErasedError, UnknownMemberError
-from sql.db import DbConnection, connect
+from sql.db import DbConnection
 from sql.keys import ApiKey
 from sql.redemptions import (
     InsufficientPointsError,
@@ -198,7 +198,7 @@ async def _done(request: Request, response: Response, key: ApiKey, act: Act) -> 
     run_id = f"api request {request.scope['state']['request_id']}"
 
     def work() -> Spent:
-        with acting_as(f"key {key.prefix}"), connect(dsn) as connection:
+        with acting_as(f"key {key.prefix}"), bounded(dsn) as connection:
             spent = act(connection, run_id)
             connection.commit()
             return spent

@@ -18,7 +18,7 @@ from sql.db import DbConnection
 from sql.holds import require_none
 from sql.named_queries import query
 from sql.redaction import ERASED, Person, person_with, records_of, redact
-from sql.sealing import keyring
+from sql.sealing import KeyMissingError, keyring
 
 __all__ = [
     "ERASED",
@@ -206,8 +206,7 @@ def said_of(connection: DbConnection, member_id: int) -> Iterator[Said]:
     person = person_with(phones)
     for what in ("page", "event"):
         for _, system, account, stream, body in _bodies(connection, what):
-            text = _decoded(body)
-            if text is None or "\x00" in text:
+            if body is None or "\x00" in (text := _decoded(body)):
                 continue
             known = person.at(_known_at(theirs, system, account), listed=stream == "customers")
             if records := records_of(text, known, enveloped=what == "page"):
@@ -243,11 +242,12 @@ def _rewrite(
     theirs: dict[tuple[str, str], set[str]],
     erased: Erased,
 ) -> int:
-    changed = 0
+    changed = closed = 0
     for number, system, account, stream, body in _bodies(connection, what):
-        text = _decoded(body)
-        if text is None:
+        if body is None:
+            closed += 1
             continue
+        text = _decoded(body)
         if "\x00" in text:  # not a text: it cannot be rewritten without destroying it
             if person.search(text):
                 erased.unreadable.append(number)
@@ -267,6 +267,8 @@ def _rewrite(
                 "number": number,
             }
             connection.execute(query("erasure", f"replace_{what}"), parameters)
+    if closed:
+        erased.unreached.append(f"{closed} stored {what}s, sealed with a key that is not here,")
     return changed
 
 
@@ -284,19 +286,23 @@ def _known_at(
 
 def _bodies(
     connection: DbConnection, what: str
-) -> Iterator[tuple[int, str, str | None, str, bytes]]:
+) -> Iterator[tuple[int, str, str | None, str, bytes | None]]:
+    """Stored bodies and what they are of; None for a body that no key opens."""
     after = 0
     while True:
         parameters = {"after": after, "limit": _AT_ONCE}
         rows = connection.execute(query("erasure", f"{what}s"), parameters, binary=True).fetchall()
         for number, system, account, stream, body in rows:
-            yield number, system, account, stream, keyring().unpack(body)
+            try:
+                yield number, system, account, stream, keyring().unpack(body)
+            except KeyMissingError:
+                yield number, system, account, stream, None
         if len(rows) < _AT_ONCE:
             return
         after = rows[-1][0]
 
 
-def _decoded(body: bytes) -> str | None:
+def _decoded(body: bytes) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:

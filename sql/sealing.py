@@ -153,9 +153,12 @@ def reseal(connection: DbConnection, ring: Keyring) -> Iterator[int]:
     """Seals all bodies with the first key of the keyring that are not yet.
 
     Some at a time: yields how many by now. Commits. Whatever else reads or stores bodies goes on.
+
+    Raises:
+        KeyMissingError: At the end, after all others, if no key opens some: they stay as they are.
     """
     ring.refresh()
-    count = 0
+    count, closed, why = 0, 0, ""
     for table in TABLES:
         after = 0
         while True:
@@ -164,12 +167,20 @@ def reseal(connection: DbConnection, ring: Keyring) -> Iterator[int]:
                 query("sealing", f"other_{table}"), parameters, binary=True
             ).fetchall()
             for number, stored in rows:
-                sealed = {"number": number, "body": ring.seal(ring.open(stored))}
+                try:
+                    packed = ring.open(stored)
+                except KeyMissingError as error:
+                    closed, why = closed + 1, str(error)
+                    continue
+                sealed = {"number": number, "body": ring.seal(packed)}
                 connection.execute(query("sealing", f"replace_{table}"), sealed)
+                count += 1
             connection.commit()
-            count += len(rows)
             if rows:
                 yield count
             if len(rows) < _AT_ONCE:
                 break
             after = rows[-1][0]
+    if closed:
+        message = f"{closed} stored bodies cannot be read: {why}"
+        raise KeyMissingError(message)

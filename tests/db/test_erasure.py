@@ -17,7 +17,7 @@ from sql import audit, certificates, corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from sql.erasure import Erased, erase
-from sql.sealing import keyring
+from sql.sealing import Keyring, keyring
 from tasks.erase import erase_everywhere
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
 
@@ -200,6 +200,17 @@ def test_the_certificate_says_what_could_not_be_cleaned(
         (certificate,) = certificates.of_member(connection, done.member_id)
     assert any("hold the phone" in place for place in certificate.not_reached)
     assert "stored files that hold the phone" in certificate.to_text()
+
+
+def test_what_no_key_opens_holds_up_no_erasure(sold: Books, installation: Settings) -> None:
+    """And the certificate says that it could not be looked through."""
+    lost = Keyring(lambda: [b"k" * 32]).pack(PHONE.encode())
+    sold.run("UPDATE billing.raw_page SET body_zstd = %(b)s WHERE stream = 'invoices'", b=lost)
+    done = erase_everywhere(installation, sold.member(), WHY, "run", dry_run=False)
+    assert "sealed with a key that is not here, could not be looked through" in done.to_text()
+    with connect(sold.dsn) as connection:
+        (certificate,) = certificates.of_member(connection, done.member_id)
+    assert any("sealed with a key" in place for place in certificate.not_reached)
 
 
 def test_an_unknown_member_is_refused(sold: Books) -> None:

@@ -126,6 +126,22 @@ def test_the_old_key_opens_what_is_not_done_yet(books: Books, keys: Keys) -> Non
         assert [page.body() for page in stored] == [b"{}", BODY]
 
 
+def test_what_no_key_opens_holds_up_nothing_else(books: Books, keys: Keys) -> None:
+    add_page(books)
+    keys.now = [SECOND]
+    sealing._rings[0] = Keyring(lambda: keys.now)
+    with connect(books.dsn) as connection:
+        connection.execute(
+            "UPDATE billing.raw_page SET body_zstd = %s WHERE page_no = 1",
+            [zstandard.compress(b"{}")],
+        )
+        connection.commit()
+        with pytest.raises(KeyMissingError, match=f"^1 stored bodies .*{key_id(FIRST).hex()}"):
+            list(reseal(connection, sealing.keyring()))
+        counted = {one.key: one.bodies for one in sealed_with(connection)}
+    assert counted == {key_id(FIRST).hex(): 1, key_id(SECOND).hex(): 1}
+
+
 def test_who_only_seals_learns_of_a_new_key(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     ring = sealing.keyring()
     assert ring.pack(BODY).startswith(sealing.MAGIC + key_id(FIRST))
