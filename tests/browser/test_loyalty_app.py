@@ -73,17 +73,19 @@ class Customer:
         """On the invoice of a sale, from 1."""
         return f"INV-{self.phone[-2:]}-{sale}"
 
-    def buys(self, total_minor: int, days_ago: int, **changes: Any) -> None:
-        """A sale, or a change of the one with the same `invoice_number`, and its points."""
+    def sale(self, total_minor: int, days_ago: int, **changes: Any) -> dict[str, Any]:
+        """A new one; or a version of the one with the `invoice_number` in `changes`."""
         self.sales += 1
         at = NOW - days_ago * DAY
         number = changes.setdefault("invoice_number", self.number(self.sales))
-        self.books.store(
-            invoice(
-                external_id=number, customer_phone=self.phone, customer_external_id=self.phone,
-                total_minor=total_minor, issued_at=at, **({"updated_at": at} | changes),
-            )
+        return invoice(
+            external_id=number, customer_phone=self.phone, customer_external_id=self.phone,
+            total_minor=total_minor, issued_at=at, **({"updated_at": at} | changes),
         )  # fmt: skip
+
+    def buys(self, *sales: dict[str, Any]) -> None:
+        """The sales are stored, and their points posted."""
+        self.books.store(*sales)
         self.books.award()
 
     @property
@@ -167,7 +169,7 @@ def customer(
     ((members,),) = books.rows("SELECT count(*) FROM loyalty.member")
     phone = f"{PHONE[:-2]}{members + 10}"
     own = Customer(office, books, phone, tmp_path_factory.getbasetemp() / "pictures")
-    own.buys(60_000, 10)
+    own.buys(own.sale(60_000, 10))
     per_minute = getattr(request, "param", 6_000)
     key = office.key("members:read", "points:spend", per_minute=per_minute)
     with app_of(own, tmp_path, key):
@@ -271,7 +273,7 @@ def sees_balance_tier_and_history(screen: Screen) -> None:
 
 
 def buys_and_sees_why(customer: Customer, screen: Screen) -> None:
-    customer.buys(15_000, 1)
+    customer.buys(customer.sale(15_000, 1))
     screen.button("Refresh").click()
     screen.has("7,850")
     for text in ("AOA 150.00: +1,500", "Silver tier: +300", "Rainy days: +50", "+1,850"):
@@ -299,7 +301,8 @@ def returns_what_was_spent(customer: Customer, screen: Screen) -> None:
     """Most points are spent at the till; then the first purchase comes back."""
     page = screen.page
     customer.spends_elsewhere(6_500)
-    customer.buys(60_000, 10, invoice_number=customer.number(1), status="void", updated_at=NOW)
+    first = {"invoice_number": customer.number(1), "status": "void", "updated_at": NOW}
+    customer.buys(customer.sale(60_000, 10, **first))
     screen.button("Refresh").click()
     expect(page.locator("#balance-notes")).to_contain_text("The balance is below zero")
     balance = customer.balance()
@@ -322,6 +325,27 @@ def reads_portuguese(screen: Screen) -> None:
     expect(page.locator("#history")).to_contain_text("Compra anulada INV-")
     expect(page.locator("#history")).to_contain_text("Compra de 600,00 AOA: +6 000")
     assert fits(page)
+
+
+def test_a_long_history_comes_in_pages(customer: Customer, screen: Screen) -> None:
+    customer.buys(*(customer.sale(100, 5) for _ in range(21)))
+    screen.button("Refresh").click()
+    expect(screen.page.locator("#history > li")).to_have_count(20)
+    screen.button("Show more").click()
+    expect(screen.page.locator("#history > li")).to_have_count(22)
+    expect(screen.button("Show more")).to_be_hidden()
+    expect(screen.movement(21)).to_contain_text("Purchase of AOA 600.00: +6,000")
+
+
+def test_points_that_are_being_computed_come_by_themselves(
+    customer: Customer, screen: Screen
+) -> None:
+    customer.books.store(customer.sale(10_000, 5))
+    screen.button("Refresh").click()
+    expect(screen.page.locator("#balance-notes")).to_contain_text("are being computed anew")
+    customer.books.award()
+    screen.has("7,200")
+    expect(screen.page.locator("#balance-notes")).not_to_contain_text("are being computed anew")
 
 
 def test_a_double_click_spends_once(customer: Customer, screen: Screen) -> None:
