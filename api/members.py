@@ -210,7 +210,7 @@ def _entry(movement: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
     entry = None if rest[0] is None else Entry(*rest)
     return HistoryEntry(
         kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at,
-        run_id=run_id,
+        reason=reason, run_id=run_id,
         explanation=entry.rule() if entry is not None else _of_no_sale(kind, reason, external_id),
         sale=None if entry is None else SaleEntry(
             system=system, account=account, transaction_id=external_id, transaction_number=number,
