@@ -336,10 +336,11 @@ _PROBLEMS: Final[dict[type[CorrectionRefusedError], tuple[int, str]]] = {
     MemberErasedError: (409, "member_erased"),
     PhoneTakenError: (409, "phone_taken"),
     ReferralCircleError: (409, "referral_circle"),
+    CorrectionRefusedError: (409, "contradiction"),  # any other
 }
 
 
 def _problem(refusal: CorrectionRefusedError) -> Problem:
     detail = f"{str(refusal)[0].upper()}{str(refusal)[1:]}."
-    status, name = _PROBLEMS.get(type(refusal), (409, "contradiction"))
+    status, name = _PROBLEMS.get(type(refusal), _PROBLEMS[CorrectionRefusedError])
     return Problem(status, name, detail)
