@@ -32,7 +32,7 @@ from api.member_models import (
     Tiers,
 )
 from api.members import MemberId, dialled_phone, unknown_member
-from api.problems import Problem, described
+from api.problems import Problem, described, sentence
 from api.runs import NoDeploymentError, PrefectAwayError
 from api.state import State, state_of
 from sql import corrections, members, merge_preview
@@ -341,6 +341,5 @@ _PROBLEMS: Final[dict[type[CorrectionRefusedError], tuple[int, str]]] = {
 
 
 def _problem(refusal: CorrectionRefusedError) -> Problem:
-    detail = f"{str(refusal)[0].upper()}{str(refusal)[1:]}."
     status, name = _PROBLEMS.get(type(refusal), _PROBLEMS[CorrectionRefusedError])
-    return Problem(status, name, detail)
+    return Problem(status, name, sentence(refusal))
