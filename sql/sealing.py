@@ -32,6 +32,8 @@ _NONCE_BYTES: Final = 12
 _HEAD_BYTES: Final = len(MAGIC) + _ID_BYTES
 #: A process that only seals asks for its keys again after so long: the old one may be dropped.
 REFRESH_SECONDS: Final = 600.0
+#: A key that is missing is asked for again after so long: keys may come from a command.
+ASK_AGAIN_SECONDS: Final = 5.0
 #: Bodies sealed anew by one transaction.
 _AT_ONCE: Final = 200
 #: What holds bodies: table -> its key.
@@ -56,6 +58,8 @@ class Keyring:
         #: Replaced as a whole, the first one seals: threads share it.
         self._ciphers: dict[bytes, AESGCM] = {}
         self._asked_at = 0.0
+        #: Numbers of keys that are not there, and until when nobody asks for them again.
+        self._missing_until: dict[bytes, float] = {}
 
     def refresh(self) -> None:
         """Asks for the keys again: one may have been made since."""
@@ -91,9 +95,7 @@ class Keyring:
             return stored
         head, nonce = stored[:_HEAD_BYTES], stored[_HEAD_BYTES : _HEAD_BYTES + _NONCE_BYTES]
         number = head[len(MAGIC) :]
-        if number not in self._ciphers:
-            self.refresh()
-        cipher = self._ciphers.get(number)
+        cipher = self._cipher(number)
         if cipher is None:
             raise KeyMissingError(
                 f"stored data is sealed with key {number.hex()}, which is not in the keyring: put "
@@ -103,6 +105,14 @@ class Keyring:
             return cipher.decrypt(nonce, stored[_HEAD_BYTES + _NONCE_BYTES :], head)
         except InvalidTag:
             raise KeyMissingError("a stored body was changed after it was sealed") from None
+
+    def _cipher(self, number: bytes) -> AESGCM | None:
+        """Of the key with this number. One that is missing is not asked for at every body."""
+        if number not in self._ciphers and time.monotonic() >= self._missing_until.get(number, 0):
+            self.refresh()
+            if number not in self._ciphers:
+                self._missing_until[number] = time.monotonic() + ASK_AGAIN_SECONDS
+        return self._ciphers.get(number)
 
     def pack(self, body: bytes) -> bytes:
         """A body as received, packed and sealed."""

@@ -142,6 +142,22 @@ def test_what_no_key_opens_holds_up_nothing_else(books: Books, keys: Keys) -> No
     assert counted == {key_id(FIRST).hex(): 1, key_id(SECOND).hex(): 1}
 
 
+def test_a_missing_key_is_not_asked_for_at_every_body() -> None:
+    """The keys may come from a command, and a lost key may have sealed many bodies."""
+    asked: list[int] = []
+
+    def load() -> list[bytes]:
+        asked.append(1)
+        return [SECOND]
+
+    ring, lost = Keyring(load), Keyring(lambda: [FIRST]).pack(BODY)
+    for _ in range(50):
+        with pytest.raises(KeyMissingError, match="not in the keyring"):
+            ring.unpack(lost)
+    assert ring.unpack(ring.pack(BODY)) == BODY
+    assert len(asked) < 50
+
+
 def test_who_only_seals_learns_of_a_new_key(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     ring = sealing.keyring()
     assert ring.pack(BODY).startswith(sealing.MAGIC + key_id(FIRST))
