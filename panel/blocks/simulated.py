@@ -1,20 +1,21 @@
 """The blocks of the simulated accounts: what `--simulator` connects."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from connectors.kit.errors import block_name
 from panel.blocks.kinds import BLOCKS
 
 
-def connect_simulator(base_url: str) -> None:
-    """Connects every system that has no block yet to the simulator at `base_url`.
+def connect_simulator(base_url: str, systems: Iterable[str] = tuple(BLOCKS)) -> None:
+    """Connects those of the systems that have no block yet to the simulator at `base_url`.
 
     Its credentials are public constants.
     """
     from panel.blocks.connected import connections  # which needs the blocks above
 
     present = connections()
-    for system in BLOCKS:
+    for system in systems:
         values = simulated_values(system, base_url)
         if values and block_name(system) not in present:
             BLOCKS[system](**values).save(system)

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stamina
@@ -58,24 +59,34 @@ def prefect_server(
         yield environment
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vendors() -> Iterator[Vendors]:
     with serving() as made:
         yield made
 
 
-@pytest.fixture(scope="module")
-def prefect(prefect_server: dict[str, str]) -> Iterator[None]:
-    """This process uses the server, which knows the blocks and the deployment."""
-    values = {
-        PREFECT_API_URL: prefect_server["PREFECT_API_URL"],
-        PREFECT_API_AUTH_STRING: prefect_server["PREFECT_API_AUTH_STRING"],
-        PREFECT_HOME: prefect_server["PREFECT_HOME"],
+def _users_settings(server: dict[str, str]) -> dict[Any, Any]:
+    return {
+        PREFECT_API_URL: server["PREFECT_API_URL"],
+        PREFECT_API_AUTH_STRING: server["PREFECT_API_AUTH_STRING"],
+        PREFECT_HOME: server["PREFECT_HOME"],
         PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.1,
     }
-    with temporary_settings(values):
+
+
+@pytest.fixture(scope="session")
+def provisioned(prefect_server: dict[str, str]) -> dict[str, str]:
+    """The same, once the server knows the blocks and the deployment; that takes it many seconds."""
+    with temporary_settings(_users_settings(prefect_server)):
         register_blocks()
         deploy()
+    return prefect_server
+
+
+@pytest.fixture(scope="module")
+def prefect(provisioned: dict[str, str]) -> Iterator[None]:
+    """This process uses the server, which knows the blocks and the deployment."""
+    with temporary_settings(_users_settings(provisioned)):
         yield
 
 

@@ -1,5 +1,6 @@
 """Connecting and testing connections as an operator does it in Prefect's UI, with a browser."""
 
+import contextvars
 import json
 import re
 import socket
@@ -16,7 +17,6 @@ import pytest
 import uvicorn
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 import simulator
@@ -31,7 +31,6 @@ from panel.blocks import (
     FreshBooksConnection,
     XeroConnection,
     connect_simulator,
-    register_blocks,
 )
 from panel.blocks.connected import connected, connections, find_block
 from panel.blocks.simulated import simulated_values
@@ -80,16 +79,9 @@ class Vendors:
         self.thread.join(10)
 
 
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=90):
-        register_blocks()
-        yield
-
-
 @pytest.fixture
 def vendors(
-    prefect_server: None, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prefect: None, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Vendors]:
     """Vendors, an empty ledger, and no connection."""
     monkeypatch.setenv("TWEZAH_DATABASE_URL", dsn)
@@ -141,7 +133,8 @@ def everything_prefect_knows() -> str:
 
 def in_the_background(run: Callable[[], State[Any]]) -> tuple[threading.Thread, list[State[Any]]]:
     states: list[State[Any]] = []
-    thread = threading.Thread(target=lambda: states.append(run()))
+    known = contextvars.copy_context()  # which Prefect server is used is part of it
+    thread = threading.Thread(target=known.run, args=[lambda: states.append(run())])
     thread.start()
     return thread, states
 
@@ -285,7 +278,7 @@ def test_an_account_is_not_connected_twice(vendors: Vendors, redirect_uri: str) 
 
 
 def test_errors_name_the_connection_not_its_system(vendors: Vendors) -> None:
-    connect_simulator(vendors.url)
+    connect_simulator(vendors.url, ["xero"])
     block = XeroConnection.load("xero")
     block.client_secret = SecretStr("wr0ng-s3cret")
     block.save("xero-lisboa", overwrite=True)
@@ -314,7 +307,7 @@ def failed(result: CheckReport) -> Check:
     ),
 )
 def test_a_good_connection_passes_every_check(vendors: Vendors, dsn: str, system: str) -> None:
-    connect_simulator(vendors.url)
+    connect_simulator(vendors.url, [system])
     result = result_of(system)
     assert result.ok, result
     spec, asked = SYSTEMS[system], {one.call for one in result.latency()}
@@ -329,12 +322,13 @@ def test_a_good_connection_passes_every_check(vendors: Vendors, dsn: str, system
         ]
         assert stored == [(0,)] * 5
         assert connection.execute("SELECT count(*) FROM billing.connector_token").fetchone() == (1,)
-    written = json.dumps(result.to_json())
-    assert not re.search(r"9\d\d[ .-]?\d{3}[ .-]?\d{3}", written), "no phone number"
+    written = json.dumps(result.to_json()).replace(" ", "")
+    numbers = [row.phone_e164[4:] for row in vendors.world.truth() if row.phone_e164]
+    assert numbers and not [number for number in numbers if number in written]
 
 
 def test_a_shop_with_a_key_passes_every_check(vendors: Vendors, dsn: str) -> None:
-    connect_simulator(vendors.url)
+    connect_simulator(vendors.url, ["woocommerce"])
     result = result_of("woocommerce")
     assert result.ok, result
     assert {one.call for one in result.latency()} >= {"orders", "deleted_orders", "customers"}
@@ -405,7 +399,6 @@ def test_a_shop_with_a_key_passes_every_check(vendors: Vendors, dsn: str) -> Non
 def test_what_is_wrong_and_who_must_see_to_it(
     vendors: Vendors, changes: dict[str, Any], check: str, detail: str, who: str
 ) -> None:
-    connect_simulator(vendors.url)
     given = {
         name: text.format(port=vendors.port) if name == "base_url" else text
         for name, text in changes.items()
@@ -423,7 +416,7 @@ def test_what_is_wrong_and_who_must_see_to_it(
 
 
 def test_missing_scopes_are_named(vendors: Vendors) -> None:
-    connect_simulator(vendors.url)
+    connect_simulator(vendors.url, ["xero"])
     vendors.world.grants["xero"].scope = "offline_access accounting.transactions"
     found = failed(result_of("xero"))
     assert (found.check, found.who.split()[0]) == ("scopes", "administrator")
@@ -431,7 +424,7 @@ def test_missing_scopes_are_named(vendors: Vendors) -> None:
 
 
 def test_a_proxys_page_is_told_from_the_api(vendors: Vendors) -> None:
-    connect_simulator(vendors.url)
+    connect_simulator(vendors.url, ["xero"])
     block = XeroConnection.load("xero")
     with Pages(b"<html><title>Log in to the network</title></html>") as url:
         block.base_url = url
@@ -443,7 +436,7 @@ def test_a_proxys_page_is_told_from_the_api(vendors: Vendors) -> None:
 
 
 def test_clocks_that_differ_are_said(vendors: Vendors) -> None:
-    connect_simulator(vendors.url)
+    connect_simulator(vendors.url, ["xero"])
     block = XeroConnection.load("xero")
     with Pages(b"{}", date="Wed, 20 May 2026 12:00:00 GMT") as url:
         block.base_url = url
@@ -482,7 +475,7 @@ class Pages:
 
 
 def test_the_flow_tells_it_in_the_ui(vendors: Vendors) -> None:
-    connect_simulator(vendors.url)
+    connect_simulator(vendors.url, ["quickbooks"])
     state = run_test("quickbooks", return_state=True)
     assert state.is_completed(), state.message
     assert "| read invoices | ok |" in artifacts("test-quickbooks")[0]

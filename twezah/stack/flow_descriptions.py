@@ -1,10 +1,12 @@
 """What Prefect must know about our flows: their names and the forms of their parameters.
 
 To find that out, the flows are imported with all that they use: some ten seconds of CPU time. So it
-is computed in its own process (`python -m twezah.stack.flow_descriptions`) and kept under the state
-folder until a source file or a library changes.
+is computed in its own process (`python -m twezah.stack.flow_descriptions`) and kept until a source
+file or a library changes: beside the interpreter, as compiled code is, for all state folders; under
+the state folder where that is not ours to write.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -61,18 +63,30 @@ def describe() -> Descriptions:
 
 
 def descriptions(home: Path, digest: str) -> Descriptions:
-    """The result of `describe`, from the state folder where nothing has changed since.
+    """The result of `describe`, from where it is kept if nothing has changed since.
 
     Raises:
         StackError: a flow cannot be imported; the message has the error.
     """
-    kept = home / "prefect" / "flows.json"
-    try:
-        record = json.loads(kept.read_text())
-        if record["digest"] == digest:
-            return dict(record["flows"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    places = [Path(sys.prefix) / "share" / "twezah" / "flows.json", home / "prefect" / "flows.json"]
+    for place in places:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            record = json.loads(place.read_text())
+            if record["digest"] == digest:
+                return dict(record["flows"])
+    flows = _described_elsewhere()
+    for place in places:
+        try:
+            _keep(place, json.dumps({"digest": digest, "flows": flows}))
+        except OSError as error:
+            if place == places[-1]:
+                raise StackError(f"{place} cannot be written: {error.strerror}.") from error
+        else:
+            break
+    return flows
+
+
+def _described_elsewhere() -> Descriptions:
     result = subprocess.run(
         [sys.executable, "-m", "twezah.stack.flow_descriptions"],
         cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=SECONDS_MAX, check=False,
@@ -81,11 +95,15 @@ def descriptions(home: Path, digest: str) -> Descriptions:
         lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
         raise StackError(f"The flows cannot be loaded: {lines[-1][:REASON_CHARACTERS_MAX]}")
     flows: Descriptions = json.loads(result.stdout.splitlines()[-1])
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    draft = kept.with_name(f"flows.json.{os.getpid()}")
-    draft.write_text(json.dumps({"digest": digest, "flows": flows}))
-    draft.replace(kept)
     return flows
+
+
+def _keep(place: Path, text: str) -> None:
+    """Writes the file at once, whoever else does the same now."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = place.with_name(f"{place.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(place)
 
 
 if __name__ == "__main__":
