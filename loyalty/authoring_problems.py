@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from loyalty.policies import Expiry, MemberLimits, TierPolicy
+from loyalty.policies import Expiry, MemberLimits, Pending, TierPolicy
 from loyalty.promotions import (
     Hours,
     Limits,
@@ -41,6 +41,7 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
     "match": Match,
     "tier_policy": TierPolicy,
     "expiry": Expiry,
+    "pending": Pending,
     "promotion_limits": MemberLimits,
     **{model.model_fields["kind"].default: model for model in get_args(get_args(Rule)[0])},
 }

@@ -77,6 +77,20 @@ EXPIRY_ENTRY: Final = pl.Schema(
 )
 
 
+def sale_moves(due: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
+    """MOVES of sales, from their points due (DUE).
+
+    Without what waits for the payment: such points do not expire, and nothing that is spent is
+    set against them. Once the sale is paid, it is as if they had never waited.
+    """
+    awaiting = [p.version for p in programs if p.pending is not None and p.pending.until_paid]
+    moves = due.filter(pl.col("due").is_not_null())
+    if awaiting:
+        waits = pl.col("program_version").is_in(awaiting) & (pl.col("status") != "paid")
+        moves = moves.filter(~(waits & (pl.col("due") > 0)))
+    return moves.select("member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points"))
+
+
 def expired(moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -> pl.DataFrame:
     """EXPIRED of all instants up to `as_of`; instants at which nothing expires are left out."""
     earned = _with_expiry(moves.filter(pl.col("points") > 0), programs).filter(

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 from loyalty.currency import EXPONENTS
-from loyalty.policies import Expiry, TierPolicy
+from loyalty.policies import Expiry, Pending, TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward, SeasonalMultiplier
@@ -80,6 +80,7 @@ class ProgramWords:
     #: None: tiers do not follow from purchases.
     keeping_tiers: Words | None
     expiry: Words
+    spending: Words
     promotions: tuple[PromotionWords, ...]
 
 
@@ -144,6 +145,7 @@ def program(rules: Program, promotions: Iterable[Promotion]) -> ProgramWords:
         tiers=tuple(_tier(rules, name) for name in (*ranked, *others)),
         keeping_tiers=keeping(policy) if policy else None,
         expiry=expiry(rules.expiry),
+        spending=spending(rules.pending),
         promotions=tuple(map(promotion, promotions)),
     )
 
@@ -240,6 +242,26 @@ def expiry(rule: Expiry | None) -> Words:
         "the oldest are spent first.",
         f"Os pontos expiram {rule.months} {'mês' if one else 'meses'} depois da compra{ends.pt}; "
         "os mais antigos são gastos primeiro.",
+    )
+
+
+def spending(rule: Pending | None) -> Words:
+    """From when on points can be spent."""
+    if rule is None:
+        return Words("You can spend points at once.", "Pode gastar os pontos de imediato.")
+    en, pt = [], []
+    if rule.until_paid:
+        en.append("it is paid")
+        pt.append("esta estiver paga")
+    if rule.days == 1:
+        en.append("1 day after its day is over")
+        pt.append("passar 1 dia depois do dia da compra")
+    elif rule.days is not None:
+        en.append(f"{rule.days} days after its day are over")
+        pt.append(f"passarem {rule.days} dias depois do dia da compra")
+    return Words(
+        f"You can spend the points of a purchase once {' and '.join(en)}.",
+        f"Pode gastar os pontos de uma compra quando {' e '.join(pt)}.",
     )
 
 

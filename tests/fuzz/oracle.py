@@ -82,6 +82,17 @@ def spent(truth: Truth, state: str) -> dict[int, int]:
     return found
 
 
+def pending(truth: Truth) -> dict[int, int]:
+    """Points per owner that cannot be spent yet: of sales that are to be paid first."""
+    found: dict[int, int] = {}
+    for (account, document, owner), due in points(truth).items():
+        state = truth.documents[account, document]
+        rule = _last(truth.rules, state.hour) if state else None
+        if state and rule and rule.until_paid and state.status != "paid" and due > 0:
+            found[owner] = found.get(owner, 0) + due
+    return found
+
+
 def came_back(truth: Truth) -> dict[tuple[str, int], int]:
     """Per document the amount that counts elsewhere: credits are brought home to their sales."""
     documents = []

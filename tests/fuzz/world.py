@@ -14,7 +14,7 @@ from psycopg import sql as names
 
 from connectors.kit.errors import ConnectorError
 from loyalty.corrections import Adjustment, Decision
-from loyalty.policies import Expiry
+from loyalty.policies import Expiry, Pending
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.program_diff import Change as ProgramChange
 from loyalty.program_diff import Plan
@@ -362,6 +362,7 @@ class World:
             per_full_minor=dict.fromkeys(oracle.DIGITS, event.full_minor) if event.full_minor else {},
             tier_rate_bps=dict(TIER_RATE_BPS), entry_tier=event.entry_tier,
             rounding=event.rounding, expiry=Expiry(months=1) if event.expires else None,
+            pending=Pending(until_paid=True) if event.until_paid else None,
         )  # fmt: skip
         new = []
         if event.season_bps:

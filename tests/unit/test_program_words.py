@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from loyalty import program_words
-from loyalty.policies import Expiry, TierPolicy
+from loyalty.policies import Expiry, Pending, TierPolicy
 from loyalty.program_words import Words
 from loyalty.promotions import Promotion
 
@@ -48,6 +48,17 @@ def test_earning_tiers_and_expiry() -> None:
         "Os pontos expiram 12 meses depois da compra, no fim desse mês; os mais antigos são "
         "gastos primeiro.",
     )
+
+
+def test_from_when_on_points_can_be_spent() -> None:
+    assert program_words.spending(None).pt == "Pode gastar os pontos de imediato."
+    assert program_words.spending(Pending(days=14, until_paid=True)) == Words(
+        "You can spend the points of a purchase once it is paid and 14 days after its day are "
+        "over.",
+        "Pode gastar os pontos de uma compra quando esta estiver paga e passarem 14 dias depois do "
+        "dia da compra.",
+    )
+    assert program_words.spending(Pending(days=1)).en.endswith("once 1 day after its day is over.")
 
 
 @pytest.mark.parametrize(
