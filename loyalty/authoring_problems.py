@@ -17,6 +17,7 @@ from loyalty.promotions import (
     Promotion,
     Rule,
     Stacking,
+    Streak,
     When,
     kinds,
 )
@@ -35,6 +36,7 @@ AS_WRITTEN: Final = {
 _NESTED: Final[dict[str, type[BaseModel]]] = {
     "when": When,
     "hours": Hours,
+    "streak": Streak,
     "stacking": Stacking,
     "limits": Limits,
     "per_period": PeriodLimit,

@@ -39,6 +39,8 @@ WHY: Final[Mapping[str, str]] = {
     "weekday": "not on this day of the week",
     "time_of_day": "its document tells a day and no time",
     "hours": "not at this time of day",
+    "nth_purchase": "another purchase has its turn: only every n-th that fits counts",
+    "streak": "it completes no streak of purchases",
     "product": "no line fits",
     "referral": "not the sale that brings the reward",
     "alone": "another promotion applies alone",

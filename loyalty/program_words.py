@@ -14,7 +14,7 @@ from loyalty.policies import Expiry, Pending, TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward, SeasonalMultiplier
-from loyalty.promotions.promotion import When
+from loyalty.promotions.promotion import Streak, When
 from loyalty.tier_progress import counted
 from loyalty.types import BEGINNING, BPS
 
@@ -342,6 +342,11 @@ def _conditions(when: When) -> list[Words]:
         words.append(Words(f"from {en}", f"a partir de {pt}"))
     if when.first_purchase:
         words.append(Words("on your first purchase", "na primeira compra"))
+    if when.nth_purchase is not None:
+        nth = when.nth_purchase
+        words.append(Words(f"on every {_ordinal(nth)} purchase", f"em cada {nth}.ª compra"))
+    if when.streak is not None:
+        words.append(_streak(when.streak))
     if when.currencies:
         paid = when.currencies
         words.append(Words(f"paid in {_listed(paid, 'or')}", f"pago em {_listed(paid, 'ou')}"))
@@ -364,6 +369,23 @@ def _conditions(when: When) -> list[Words]:
         pt = _listed([f"{day:%d/%m/%Y}" for day in when.dates], "ou")
         words.append(Words(f"on {en}", f"em {pt}"))
     return words
+
+
+def _ordinal(number: int) -> str:
+    is_teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if is_teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def _streak(streak: Streak) -> Words:
+    if streak.weeks is not None:
+        return Words(
+            f"when you buy in each of {streak.weeks} weeks in a row",
+            f"se comprar em cada uma de {streak.weeks} semanas seguidas",
+        )
+    return Words(
+        f"when you buy in each of {streak.months} months in a row",
+        f"se comprar em cada um de {streak.months} meses seguidos",
+    )
 
 
 def _clock(at: time) -> str:

@@ -95,6 +95,28 @@ def test_what_promotions_give(rule: dict[str, Any], en: str, pt: str) -> None:
     assert told(rule) == Words(en, pt)
 
 
+@pytest.mark.parametrize(
+    ("when", "en", "pt"),
+    [
+        ({"nth_purchase": 22}, "on every 22nd purchase", "em cada 22.ª compra"),
+        ({"nth_purchase": 12}, "on every 12th purchase", "em cada 12.ª compra"),
+        (
+            {"streak": {"weeks": 4}}, "when you buy in each of 4 weeks in a row",
+            "se comprar em cada uma de 4 semanas seguidas",
+        ),
+        (
+            {"streak": {"months": 3}}, "when you buy in each of 3 months in a row",
+            "se comprar em cada um de 3 meses seguidos",
+        ),
+    ],
+)  # fmt: skip
+def test_counted_purchases(when: dict[str, Any], en: str, pt: str) -> None:
+    words = told({"kind": "purchase_bonus", "points": 50}, **when)
+    assert words == Words(
+        f"50 points extra for a purchase ({en}).", f"Mais 50 pontos por uma compra ({pt})."
+    )
+
+
 def test_every_condition_that_a_customer_can_act_on_is_told() -> None:
     words = told(
         {"kind": "purchase_bonus", "points": 50},
