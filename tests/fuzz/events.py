@@ -98,6 +98,8 @@ class Rule(Event):
     full_minor: int | None = None
     #: Points of sales wait until these are paid.
     until_paid: bool = False
+    #: Every n-th purchase of a customer brings points, by a further version of a bonus.
+    nth: int | None = None
 
     def __str__(self) -> str:
         season = (
@@ -105,6 +107,7 @@ class Rule(Event):
         )
         ends = ", points expire" if self.expires else ""
         ends += ", points wait for the payment" if self.until_paid else ""
+        ends += f", points for every {self.nth}. purchase" if self.nth else ""
         each = "a unit" if self.full_minor is None else f"per full {self.full_minor}"
         return (
             f"rules from hour {self.hour} on: {self.rate_bps} bps {each}, rounded {self.rounding}, "
@@ -348,10 +351,11 @@ class _Draw:
             tier = pick(TIERS)
             rounding = pick(("down", "half_up", "up"))
             hours, full = number(1, 4), pick((None, None, 700, 2_500))
-            waits = self.apart.random() < 0.4
+            waits, nth = self.apart.random() < 0.4, self.apart.choice((None, 2, 2, 3))
             return Rule(
-                hour, rate, rounding, tier, season, hours, expires, full, waits, minute=self.minute
-            )
+                hour, rate, rounding, tier, season, hours, expires, full, waits, nth,
+                minute=self.minute,
+            )  # fmt: skip
         if what == "merge":
             undo = self.random.random() < 0.4
             return Merge(customer, (customer + 1) % CUSTOMERS, undo, minute=self.minute)

@@ -18,7 +18,7 @@ from loyalty.policies import Expiry, Pending
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.program_diff import Change as ProgramChange
 from loyalty.program_diff import Plan
-from loyalty.promotions import Promotion, SeasonalMultiplier
+from loyalty.promotions import Promotion, PurchaseBonus, SeasonalMultiplier, When
 from sql import corrections, ledger
 from sql import program as programs
 from sql.corrections import CorrectionRefusedError
@@ -352,6 +352,9 @@ class World:
     def _seasons(self) -> int:
         return sum(1 for rule in self.truth.rules if rule.season_bps)
 
+    def _nths(self) -> int:
+        return sum(1 for rule in self.truth.rules if rule.nth)
+
     def _rule(self, connection: Any, event: Rule) -> None:
         """A further version, applied as `twezah program apply` does, recomputing the past."""
         before = (ledger.programs(connection), ledger.promotions(connection))
@@ -372,6 +375,12 @@ class World:
                 rule=SeasonalMultiplier(multiplier_bps=event.season_bps),
             )  # fmt: skip
             new = [season]
+        if event.nth:
+            nth = Promotion(
+                promotion_id="nth", version=self._nths() + 1, valid_from=at,
+                rule=PurchaseBonus(points=oracle.NTH_POINTS), when=When(nth_purchase=event.nth),
+            )  # fmt: skip
+            new.append(nth)
         changes = (ProgramChange("program", "changed", program.version, at, at),)
         plan = Plan((), (), program, tuple(new), changes)
         marks = programs.concerned(connection, None)
