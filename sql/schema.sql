@@ -3478,9 +3478,12 @@ CREATE VIEW loyalty.pending_sale AS
           WHERE v.valid_from <= i.issued_at
           ORDER BY v.version DESC
          LIMIT 1) p
-     CROSS JOIN LATERAL ( SELECT ((date_trunc('day',
-         (i.issued_at AT TIME ZONE p.timezone)) + make_interval(days => 1 + ((p.pending ->> 'days')::integer))) AT TIME ZONE p.timezone)
-         AS available_at,
+     CROSS JOIN LATERAL ( SELECT ((date_trunc('day', ((i.issued_at +
+                CASE
+                    WHEN i.time_known IS FALSE THEN '12:00:00'::interval
+                    ELSE '00:00:00'::interval
+                END) AT TIME ZONE p.timezone)) + make_interval(days => 1 + ((p.pending ->> 'days')::integer))) AT TIME ZONE p.timezone)
+                    AS available_at,
             COALESCE((p.pending ->> 'until_paid')::boolean, false) AND i.status <> 'paid'
                 AS awaits_payment) w
   WHERE ( SELECT bool_or(v.pending IS NOT NULL) AS bool_or

@@ -17,7 +17,9 @@ CROSS JOIN LATERAL (
     WHERE v.valid_from <= i.issued_at ORDER BY v.version DESC LIMIT 1
 ) p
 CROSS JOIN LATERAL (
-    SELECT (date_trunc('day', i.issued_at AT TIME ZONE p.timezone)
+    -- (A day is that of the account. Its middle lies in the same day of most other time zones.)
+    SELECT (date_trunc('day', (i.issued_at + CASE WHEN i.time_known IS FALSE
+                THEN interval '12 hours' ELSE interval '0' END) AT TIME ZONE p.timezone)
             + make_interval(days => 1 + (p.pending ->> 'days')::integer)) AT TIME ZONE p.timezone
                AS available_at,
            coalesce((p.pending ->> 'until_paid')::boolean, false) AND i.status <> 'paid'

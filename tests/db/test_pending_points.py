@@ -155,6 +155,15 @@ class TestDays:
             (200, 100)
         ]
 
+    def test_a_day_without_a_time_is_that_of_its_account(self, books: Books) -> None:
+        """A day of an account in Tokyo begins the evening before in Luanda."""
+        program(books, pending=Jsonb({"days": 3}))
+        day = datetime.combine(NOW.date(), time(), ZoneInfo("Asia/Tokyo"))
+        books.store(invoice(issued_at=day, time_known=False))
+        books.award()
+        ends = datetime.combine(NOW.date() + 4 * DAY, time(), LUANDA)
+        assert [row[2] for row in waiting(books)] == [ends]
+
     def test_days_and_payment_must_both_be_over(self, books: Books) -> None:
         program(books, pending=Jsonb({"days": 3, "until_paid": True}))
         books.store(
