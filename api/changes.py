@@ -117,13 +117,13 @@ async def _page(state: State, wanted: ChangesFilter) -> Changes:
         stored = await rows(
             state.readers, "changes", "after", {**parameters, "limit": wanted.limit + 1}
         )
-        latest = await row(state.readers, "changes", "latest", {})
-    latest_no = int(latest[0]) if latest else 0
-    if wanted.after > latest_no:
+        latest = await row(state.readers, "changes", "latest", {"after": wanted.after})
+    latest_no, goes_on = latest or (0, False)
+    if not goes_on:
         raise Problem(
             409, "feed_restored",
-            f"The feed ends at {latest_no}: this database was restored from a backup. Read the "
-            "members' balances again, and go on after that number.",
+            "The feed does not have the number in `after`: this database was restored from a "
+            f"backup. Read the members' balances again, and go on after {latest_no}.",
         )  # fmt: skip
     items = [_change(each) for each in stored[: wanted.limit]]
     has_more = len(stored) > wanted.limit or bool(published and published[0] == PUBLISHED_AT_ONCE)

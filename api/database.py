@@ -3,20 +3,23 @@
 There is a bounded pool for what it reads, and a connection of its own for what it stores.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from api.problems import retry_later
+from sql.db import DbConnection, connect
 from sql.named_queries import query
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 #: How long a request waits for a connection, and a statement for the database.
 CONNECTION_SECONDS_MAX = 1.0
 STATEMENT_SECONDS_MAX = 5.0
+#: The same for what a thread computes from a member's whole history.
+COMPUTATION_SECONDS_MAX = 15.0
 #: The pool waits longer and longer between its attempts to connect. Given up early, the next
 #: request tries at once: when the database is back, so is the API.
 RECONNECT_SECONDS_MAX = 2.0
@@ -88,6 +91,20 @@ async def row(
     """The first row of a named query; None if there is none."""
     answer = await rows(pool, stem, name, parameters)
     return answer[0] if answer else None
+
+
+@contextmanager
+def bounded(
+    dsn: str, *, statement_seconds: float = COMPUTATION_SECONDS_MAX, lock_seconds: float = 3
+) -> Iterator[DbConnection]:
+    """A connection of a worker thread, whose transaction takes no statement for ever.
+
+    The thread is one of few, and nobody waits any more when the request has timed out.
+    """
+    limits = {"statement_ms": f"{statement_seconds}s", "lock_ms": f"{lock_seconds}s"}
+    with connect(dsn) as connection:
+        connection.execute(query("api", "limit_transaction"), limits)
+        yield connection
 
 
 @asynccontextmanager

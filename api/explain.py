@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from api.database import answering
+from api.database import answering, bounded
 from api.keys import require
 from api.models import (
     DueNow,
@@ -23,7 +23,7 @@ from api.models import (
 )
 from api.problems import Problem, described
 from api.state import state_of
-from sql.explain import Entry, Explanation, explain
+from sql.explain import Entry, Explanation, explained
 
 router = APIRouter(prefix="/api/billing", tags=["billing"])
 #: Reading a member's whole history again is work: so many at a time in a process.
@@ -45,7 +45,7 @@ async def explanation(request: Request, asked: Annotated[InvoiceQuestion, Query(
     async with answering():
         loop = asyncio.get_running_loop()
         invoice = await loop.run_in_executor(
-            _WORKERS, explain, state.config.dsn, asked.system, asked.invoice
+            _WORKERS, _explained, state.config.dsn, asked.system, asked.invoice
         )
     if invoice is None:
         raise Problem(
@@ -59,6 +59,11 @@ async def explanation(request: Request, asked: Annotated[InvoiceQuestion, Query(
         entries=[_entry(entry) for entry in invoice.entries], now=_now(invoice),
         pending=[PendingOfMember(**asdict(points)) for points in invoice.pending],
     )  # fmt: skip
+
+
+def _explained(dsn: str, system: str, invoice: str) -> Explanation | None:
+    with bounded(dsn) as connection:
+        return explained(connection, system, invoice)
 
 
 def _entry(entry: Entry) -> ExplainedEntry:

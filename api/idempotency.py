@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Annotated, Final, TypeVar
 
 import psycopg
@@ -16,11 +16,11 @@ from fastapi import Header, Request, Response
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
-from api.database import AWAY
-from api.problems import Problem, retry_later
+from api.database import AWAY, bounded
+from api.problems import key_reused, retry_later
 from api.state import state_of
 from sql.actor import acting_as
-from sql.db import DbConnection, connect
+from sql.db import DbConnection
 from sql.keys import ApiKey
 from sql.named_queries import query
 
@@ -39,11 +39,9 @@ IdempotencyKey = Annotated[
     ),
 ]
 Answer = TypeVar("Answer", bound=BaseModel)
+Done = TypeVar("Done")
 #: Changes under way in a process at once.
 _WORKERS: Final = ThreadPoolExecutor(4, thread_name_prefix="write")
-#: How long a change waits for another one of the same member.
-_LOCK_SECONDS_MAX: Final = 3
-_STATEMENT_SECONDS_MAX: Final = 15
 
 
 async def change(
@@ -70,7 +68,6 @@ async def change(
         Problem: The name was used for another request (422), or the database does not answer.
     """
     state = state_of(request)
-    run_id = f"api request {request.scope['state']['request_id']}"
     asked = f"{request.method} {request.url.path}\n{body.model_dump_json()}".encode()
     # Keyed: a body may hold a phone, which could be guessed from a plain hash.
     identity = {
@@ -78,25 +75,56 @@ async def change(
         "digest": hmac.digest(state.config.key, b"twezah request " + asked, hashlib.sha256),
     }  # fmt: skip
 
-    def work() -> tuple[Answer, bool]:
-        with acting_as(f"key {key.prefix}"), connect(state.config.dsn) as connection:
-            limits = {
-                "statement_ms": f"{_STATEMENT_SECONDS_MAX}s", "lock_ms": f"{_LOCK_SECONDS_MAX}s",
-            }  # fmt: skip
-            connection.execute(query("api", "limit_transaction"), limits)
-            if name is not None and not _is_first(connection, identity):
-                return kind.model_validate(_earlier(connection, identity)), True
-            answer = act(connection, run_id)
-            if name is not None:
-                kept = {**identity, "status": 200, "answer": Jsonb(answer.model_dump(mode="json"))}
-                connection.execute(query("api", "end_request"), kept)
+    def once(connection: DbConnection, run_id: str) -> tuple[Answer, bool]:
+        if name is not None and not _is_first(connection, identity):
+            return kind.model_validate(_earlier(connection, identity)), True
+        answer = act(connection, run_id)
+        if name is not None:
+            kept = {**identity, "status": 200, "answer": Jsonb(answer.model_dump(mode="json"))}
+            connection.execute(query("api", "end_request"), kept)
+        return answer, False
+
+    busy = "Another change of this member is under way."
+    answer, repeated = await transact(request, key, _WORKERS, once, busy=busy)
+    if repeated:
+        response.headers["Idempotent-Replayed"] = "true"
+    return answer
+
+
+async def transact(
+    request: Request,
+    key: ApiKey,
+    workers: Executor,
+    act: Callable[[DbConnection, str], Done],
+    *,
+    busy: str,
+) -> Done:
+    """Changes something in a transaction of its own, in a thread, as the API key.
+
+    Args:
+        request: Its id names the run.
+        key: Who asks; changes are recorded as theirs.
+        workers: The threads for it.
+        act: Changes something on the connection, as the run of this name; does not commit.
+        busy: Says, as a sentence, that somebody else changes the same.
+
+    Raises:
+        Problem: The database does not answer, or others are at it (503). Whether it was done is not
+            known where the database was away.
+    """
+    dsn = state_of(request).config.dsn
+    run_id = f"api request {request.scope['state']['request_id']}"
+
+    def work() -> Done:
+        with acting_as(f"key {key.prefix}"), bounded(dsn) as connection:
+            done = act(connection, run_id)
             connection.commit()
-            return answer, False
+            return done
 
     try:
-        answer, repeated = await asyncio.get_running_loop().run_in_executor(_WORKERS, work)
+        return await asyncio.get_running_loop().run_in_executor(workers, work)
     except psycopg.errors.LockNotAvailable:
-        detail = "Another change of this member is under way. Nothing was done; try again."
+        detail = f"{busy} Nothing was done; try again."
         raise retry_later("member_busy", detail, seconds=1) from None
     except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
         detail = "Another change came in between. Nothing was done; try again."
@@ -107,9 +135,6 @@ async def change(
             "Idempotency-Key: it counts once."
         )
         raise retry_later("database_away", detail) from None
-    if repeated:
-        response.headers["Idempotent-Replayed"] = "true"
-    return answer
 
 
 def _is_first(connection: DbConnection, identity: Mapping[str, object]) -> bool:
@@ -122,6 +147,5 @@ def _earlier(connection: DbConnection, identity: Mapping[str, object]) -> object
         query("api", "known_request"), {**identity, "stale_seconds": 0}
     ).fetchone()
     if row is None or bytes(row[0]) != identity["digest"] or row[2] is None:
-        detail = "This Idempotency-Key was used with another request. Use a new one."
-        raise Problem(422, "idempotency_key_reused", detail)
+        raise key_reused()
     return row[2]

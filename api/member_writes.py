@@ -32,13 +32,14 @@ from api.member_models import (
     Tiers,
 )
 from api.members import MemberId, dialled_phone, unknown_member
-from api.problems import Problem, described
+from api.problems import Problem, described, sentence
 from api.runs import NoDeploymentError, PrefectAwayError
 from api.state import State, state_of
 from sql import corrections, members, merge_preview
 from sql.actor import actor
 from sql.corrections import (
     CorrectionRefusedError,
+    MemberErasedError,
     MergedMemberError,
     PhoneTakenError,
     UnknownMemberError,
@@ -327,16 +328,18 @@ async def _post_points(state: State) -> None:
         log.warning("the next synchronisation posts the points: %s", type(error).__name__)
 
 
+#: The problem of each refusal: status and name.
+_PROBLEMS: Final[dict[type[CorrectionRefusedError], tuple[int, str]]] = {
+    UnknownMemberError: (404, "unknown_member"),
+    UnknownTierError: (422, "unknown_tier"),
+    MergedMemberError: (409, "member_merged"),
+    MemberErasedError: (409, "member_erased"),
+    PhoneTakenError: (409, "phone_taken"),
+    ReferralCircleError: (409, "referral_circle"),
+    CorrectionRefusedError: (409, "contradiction"),  # any other
+}
+
+
 def _problem(refusal: CorrectionRefusedError) -> Problem:
-    detail = f"{str(refusal)[0].upper()}{str(refusal)[1:]}."
-    if isinstance(refusal, UnknownMemberError):
-        return Problem(404, "unknown_member", detail)
-    if isinstance(refusal, UnknownTierError):
-        return Problem(422, "unknown_tier", detail)
-    if isinstance(refusal, MergedMemberError):
-        return Problem(409, "member_merged", detail)
-    if isinstance(refusal, PhoneTakenError):
-        return Problem(409, "phone_taken", detail)
-    if isinstance(refusal, ReferralCircleError):
-        return Problem(409, "referral_circle", detail)
-    return Problem(409, "contradiction", detail)
+    status, name = _PROBLEMS.get(type(refusal), _PROBLEMS[CorrectionRefusedError])
+    return Problem(status, name, sentence(refusal))

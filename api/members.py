@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from api.cursors import Cursors
-from api.database import answering, row, rows
+from api.database import answering, bounded, row, rows
 from api.keys import require
 from api.models import (
     MEMBER,
@@ -26,7 +26,6 @@ from api.state import State, state_of
 from connectors.kit.mapping.parse import dialled
 from sql import expiry, member_outlook
 from sql.balance import MemberBalance, can_expire, is_below_zero
-from sql.db import connect
 from sql.expiry import Outlook
 from sql.explain import Entry
 from sql.member_outlook import MemberOutlook
@@ -129,7 +128,7 @@ async def _balance(state: State, member_id: int) -> MemberPoints:
 
 def _outlook(dsn: str, stored: Sequence[Any]) -> tuple[Outlook | None, MemberOutlook]:
     member_id, tier = stored[:2]
-    with connect(dsn) as connection:
+    with bounded(dsn) as connection:
         expiries = expiry.outlook(connection, member_id) if can_expire(stored) else None
         return expiries, member_outlook.outlook(connection, member_id, tier)
 
@@ -215,7 +214,7 @@ def _entry(movement: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
     entry = None if rest[0] is None else Entry(*rest)
     return HistoryEntry(
         kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at,
-        run_id=run_id,
+        reason=reason, run_id=run_id,
         explanation=entry.rule() if entry is not None else _of_no_sale(kind, reason, external_id),
         sale=None if entry is None else SaleEntry(
             system=system, account=account, transaction_id=external_id, transaction_number=number,

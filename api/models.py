@@ -429,6 +429,13 @@ class HistoryEntry(BaseModel):
             )
         ]
     )
+    reason: str | None = Field(
+        description=(
+            "What was entered with it, as it was written: why points were given by hand, or on "
+            "what they were spent. null: of a sale, or of an expiry."
+        ),
+        examples=[None],
+    )
     run_id: str
     sale: "SaleEntry | None" = Field(description="null: it is about no sale.")
 

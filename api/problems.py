@@ -65,6 +65,18 @@ class Problem(HTTPException):
         self.numbers = dict(numbers or {})
 
 
+def key_reused() -> Problem:
+    """The name of a request belongs to another one."""
+    detail = "This Idempotency-Key was used with another request. Use a new one."
+    return Problem(422, "idempotency_key_reused", detail)
+
+
+def sentence(refusal: Exception) -> str:
+    """The text of a refusal as a problem's `detail`."""
+    text = str(refusal)
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def retry_later(code: str, detail: str, *, status: int = 503, seconds: float = 5) -> Problem:
     """Nothing was done; the same request may succeed later."""
     return Problem(status, code, detail, headers={"Retry-After": str(max(1, round(seconds + 0.5)))})

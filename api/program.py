@@ -6,13 +6,12 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Depends, Request
 
-from api.database import answering
+from api.database import answering, bounded
 from api.keys import require
 from api.models import ProgramWords
 from api.problems import Problem, described
 from api.state import state_of
 from sql import member_outlook
-from sql.db import connect
 
 router = APIRouter(prefix="/api/program", tags=["members"])
 _WORKERS = ThreadPoolExecutor(1, thread_name_prefix="program")
@@ -36,5 +35,5 @@ async def get_program(request: Request) -> ProgramWords:
 
 
 def _words(dsn: str) -> member_outlook.ProgramWords | None:
-    with connect(dsn) as connection:
+    with bounded(dsn) as connection:
         return member_outlook.program_in_words(connection)

@@ -1,17 +1,15 @@
 """Spending points: redemptions and holds, each request once per Idempotency-Key."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import psycopg
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from api.cursors import Cursors
-from api.database import AWAY, answering, row, rows
+from api.database import answering, row, rows
+from api.idempotency import transact
 from api.keys import require
 from api.members import MemberId, unknown_member
 from api.models import (
@@ -24,17 +22,15 @@ from api.models import (
     Redemptions,
     ReleaseBody,
 )
-from api.problems import Problem, described, retry_later
+from api.problems import Problem, described, key_reused, sentence
 from api.state import state_of
 from sql import redemptions
-from sql.actor import acting_as
-from sql.corrections import CorrectionRefusedError, UnknownMemberError
-from sql.db import DbConnection, connect
+from sql.corrections import CorrectionRefusedError, MemberErasedError, UnknownMemberError
+from sql.db import DbConnection
 from sql.keys import ApiKey
 from sql.redemptions import (
     InsufficientPointsError,
     KeyReusedError,
-    MemberErasedError,
     RedemptionRequest,
     Spent,
     WrongStateError,
@@ -194,19 +190,10 @@ async def get_redemption(
 
 
 async def _done(request: Request, response: Response, key: ApiKey, act: Act) -> RedemptionDone:
-    """Does it in a transaction of its own, in a thread; a refusal is a problem."""
-    dsn = state_of(request).config.dsn
-    run_id = f"api request {request.scope['state']['request_id']}"
-
-    def work() -> Spent:
-        with acting_as(f"key {key.prefix}"), connect(dsn) as connection:
-            spent = act(connection, run_id)
-            connection.commit()
-            return spent
-
+    """Does it; a refusal is a problem."""
+    busy = "Other requests spend points of this member."
     try:
-        async with _answering():
-            spent = await asyncio.get_running_loop().run_in_executor(_WORKERS, work)
+        spent = await transact(request, key, _WORKERS, act, busy=busy)
     except CorrectionRefusedError as refusal:
         raise _problem(refusal) from None
     if spent.repeated:
@@ -217,24 +204,8 @@ async def _done(request: Request, response: Response, key: ApiKey, act: Act) -> 
     )
 
 
-@asynccontextmanager
-async def _answering() -> AsyncIterator[None]:
-    """Turns an absent database into 503. Whether the points were spent is not known then."""
-    try:
-        yield
-    except psycopg.errors.LockNotAvailable:
-        detail = "Other requests spend points of this member. Nothing was done; try again."
-        raise retry_later("member_busy", detail, seconds=1) from None
-    except AWAY:
-        detail = (
-            "The database does not answer. Send the same request again, with the same "
-            "Idempotency-Key: it counts once."
-        )
-        raise retry_later("database_away", detail) from None
-
-
 def _problem(refusal: CorrectionRefusedError) -> Problem:
-    detail = f"{str(refusal)[0].upper()}{str(refusal)[1:]}."
+    detail = sentence(refusal)
     if isinstance(refusal, InsufficientPointsError):
         has = refusal.balance
         numbers = {
@@ -249,8 +220,7 @@ def _problem(refusal: CorrectionRefusedError) -> Problem:
     if isinstance(refusal, MemberErasedError):
         return Problem(409, "member_erased", detail)
     if isinstance(refusal, KeyReusedError):
-        detail = "This Idempotency-Key was used with another request. Use a new one."
-        return Problem(422, "idempotency_key_reused", detail)
+        return key_reused()
     return unknown_member() if isinstance(refusal, UnknownMemberError) else _unknown()
 
 

@@ -16,7 +16,7 @@ from api.billing import utc
 from api.database import answering, row, rows
 from api.keys import require
 from api.models import SyncRequest, SyncRun, SyncStarted
-from api.problems import Problem, described, retry_later
+from api.problems import Problem, described, key_reused, retry_later
 from api.runs import SYNC, NoDeploymentError, PrefectAwayError, RunState
 from api.state import State, state_of
 from sql.actor import acting_as
@@ -139,8 +139,7 @@ async def _once(
         first_answer = None if begun else await row(state.readers, "api", "known_request", age)
     if first_answer is not None:
         if bytes(first_answer[0]) != digest:
-            detail = "This Idempotency-Key was used with another request. Use a new one."
-            raise Problem(422, "idempotency_key_reused", detail)
+            raise key_reused()
         if first_answer[1] is not None:
             return SyncStarted(**first_answer[2]), True
         if not first_answer[3]:

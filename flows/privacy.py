@@ -56,7 +56,9 @@ def legal_hold(
     member: Annotated[int, Field(ge=1)] | None = None,
     lift: Annotated[int, Field(ge=1)] | None = None,
 ) -> State[Any]:
-    """Place a legal hold, or lift one. While one is in force, retention deletes nothing.
+    """Place a legal hold, or lift one.
+
+    While one is in force, retention deletes no stored pages, webhooks and customer numbers.
 
     Args:
         reason: Why, e.g. the case's number; kept for good. No names, no phone numbers.

@@ -15,6 +15,13 @@ _PHONE = re.compile(r"\+\s*\d(?:[\s().-]*\d){7,}")
 POINTS_MAX = 1_000_000_000_000
 
 
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        message = "must not hold a null character: no database keeps one"
+        raise ValueError(message)
+    return text
+
+
 def _no_phone(text: str) -> str:
     if _PHONE.search(text):
         message = "must not hold a phone number: analysts read it. Name the member by number"
@@ -32,11 +39,13 @@ def _not_zero(points: int) -> int:
 Reason = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(_storable),
     AfterValidator(_no_phone),
 ]
 Author = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_storable),
     AfterValidator(_no_phone),
 ]
 MemberId = Annotated[int, Field(ge=1, lt=2**63)]
@@ -64,5 +73,9 @@ class Adjustment(Decision):
     member_id: MemberId
     #: Not 0.
     points: Annotated[int, Field(ge=-POINTS_MAX, le=POINTS_MAX), AfterValidator(_not_zero)]
-    key: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    key: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+        AfterValidator(_storable),
+    ]
     event_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))

@@ -1,6 +1,7 @@
 """The points program: versioned parameters, never code. Frozen; an unknown key is refused."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -179,6 +180,14 @@ VERSIONS: Final = pl.Schema(
         "discount_lines": pl.String(),
     }
 )
+
+
+def program_at(programs: Sequence[Program], at: datetime) -> Program | None:
+    """The version of the program that is in force at an instant; None: none is."""
+    for program, start, end in spans(programs):
+        if start <= at and (end is None or at < end):
+            return program
+    return None
 
 
 def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:

@@ -63,8 +63,8 @@ MATCHES: Final = pl.Schema(
 )
 #: What is read of each document.
 _READ: Final = (
-    "_row", *SALE, "kind", "invoice_number", "original_external_id", "issued_at", "latest_at",
-    "total_minor", "subtotal_minor", "left_minor",
+    "_row", *SALE, "kind", "status", "invoice_number", "original_external_id", "issued_at",
+    "latest_at", "total_minor", "subtotal_minor", "left_minor",
 )  # fmt: skip
 
 
@@ -312,17 +312,24 @@ class _Customer:
     ) -> "_Customer":
         """From documents in order of time."""
         customer = cls([], [], {}, found)
+        ids: dict[tuple[tuple[str, str], str], _Document] = {}
         numbers: dict[tuple[tuple[str, str], str], _Document] = {}
+        # What did not happen is named by its number only where nothing that happened has it. A
+        # system of one's own may have announced a sale by its number, which is void since the list
+        # told its id.
+        idle: dict[tuple[tuple[str, str], str], _Document] = {}
         for row in frame.iter_rows(named=True):
             document = _document(row, products.get(row["_row"], []))
             if document.takes:
                 customer.credit_notes.append(document)
                 continue
             customer.sales.append(document)
-            customer.by_name[document.account, row["external_id"]] = document
-            if row["invoice_number"]:
-                numbers[document.account, row["invoice_number"]] = document
-        customer.by_name = numbers | customer.by_name
+            is_idle, number = row["status"] in IDLE, row["invoice_number"]
+            by_number = is_idle and number in (None, row["external_id"])
+            (idle if by_number else ids)[document.account, row["external_id"]] = document
+            if number:
+                (idle if is_idle else numbers)[document.account, number] = document
+        customer.by_name = idle | numbers | ids
         return customer
 
     def bring_home(self) -> None:

@@ -113,19 +113,28 @@ def is_below_zero(row: Sequence[Any]) -> bool:
 
 
 def read(connection: DbConnection, member_id: int) -> MemberBalance | None:
-    """The member's balance; None if there is no such member."""
+    """The member's balance; None if there is no such member.
+
+    What was posted and what is over are read one after the other. Where the award step posts an
+    expiry in between, both are read again: points that are over would look as if they were there.
+    """
     which = {"member_id": member_id}
     row = connection.execute(query("balance", "member"), which).fetchone()
     if row is None:
         return None
+    outlook = None
+    while can_expire(row):
+        before, outlook = row, expiry.outlook(connection, member_id)
+        row = connection.execute(query("balance", "member"), which).fetchone()
+        assert row is not None
+        if row == before:
+            break
     taken = (
         connection.execute(query("balance", "below_zero"), which).fetchall()
         if is_below_zero(row)
         else []
     )
-    return MemberBalance.of(
-        row, taken, expiry.outlook(connection, member_id) if can_expire(row) else None
-    )
+    return MemberBalance.of(row, taken, outlook)
 
 
 def _why(counted: MemberBalance, taken: Sequence[Sequence[Any]]) -> str:

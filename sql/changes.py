@@ -40,6 +40,15 @@ def publish(connection: DbConnection, limit: int = PUBLISHED_AT_ONCE) -> int:
     return int(row[0]) if row else 0
 
 
+def skip_numbers(connection: DbConnection) -> None:
+    """Leaves out many numbers: the database was restored, and the original had gone on.
+
+    So no number is given to two changes, and whoever read on in the original is told. The caller
+    commits.
+    """
+    connection.execute(query("changes", "skip_numbers"))
+
+
 def noticed_until(connection: DbConnection) -> datetime | None:
     """Up to which instant expiries have been announced; None: none yet."""
     row = connection.execute(query("changes", "noticed")).fetchone()

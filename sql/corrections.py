@@ -27,6 +27,10 @@ class MergedMemberError(CorrectionRefusedError):
     """Another member earns for this one: only theirs can be changed."""
 
 
+class MemberErasedError(CorrectionRefusedError):
+    """The member's personal data was removed: nobody can be them any more."""
+
+
 class PhoneTakenError(CorrectionRefusedError):
     """The phone is another member's."""
 
@@ -146,6 +150,19 @@ def find_owner(connection: DbConnection, member_id: int, what: str) -> None:
     if owner != member_id:
         message = f"member {member_id} was merged into {owner}: change that one's {what}"
         raise MergedMemberError(message)
+
+
+def refuse_erased(connection: DbConnection, members: Sequence[int], what: str) -> None:
+    """Raises MemberErasedError if the personal data of one of these members was removed.
+
+    `what` of them cannot be done, as in "their points cannot be spent".
+    """
+    row = connection.execute(
+        query("corrections", "erased_one"), {"members": list(members)}
+    ).fetchone()
+    if row is not None:
+        message = f"the personal data of member {row[0]} was removed; {what}"
+        raise MemberErasedError(message)
 
 
 def member_of_phone(connection: DbConnection, phone: str) -> Member | None:
@@ -272,8 +289,8 @@ def merge(
     Of the tiers that were set for them the better one counts at each instant, unless `tiers` says
     otherwise.
 
-    Raises CorrectionRefusedError: one is unknown, they are the same, or it contradicts an earlier
-    merge.
+    Raises CorrectionRefusedError: one is unknown or was erased, they are the same, or it
+    contradicts an earlier merge.
     """
     connection.execute(query("corrections", "lock_merges"))
     member, into = find_member(connection, member_id), find_member(connection, into_id)
@@ -295,6 +312,7 @@ def merge(
             f"undo that first (`twezah member unmerge {member_id}`)"
         )
         raise CorrectionRefusedError(message)
+    refuse_erased(connection, [member_id, into.owner_id], "nobody can be merged with them")
     return _merge(connection, member_id, into, decision, run_id, tiers)
 
 
@@ -364,14 +382,15 @@ def change_phone(
 
     Billing systems go on naming the former number for a while: with `keep_former` a member of its
     own holds it and is merged into this one, so those sales still count here. Without, the next
-    sale under it is a new customer's. Raises CorrectionRefusedError: unknown or merged member, or
-    the phone is somebody else's.
+    sale under it is a new customer's. Raises CorrectionRefusedError: unknown, merged or erased
+    member, or the phone is somebody else's.
     """
     connection.execute(query("corrections", "lock_merges"))
     find_owner(connection, member_id, "phone")
     row = connection.execute(
         query("corrections", "lock_member"), {"member_id": member_id}
     ).fetchone()
+    refuse_erased(connection, [member_id], "they get no phone again")
     former = row[0] if row else None
     if former == phone:
         message = f"member {member_id} has that phone already"

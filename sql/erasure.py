@@ -18,7 +18,7 @@ from sql.db import DbConnection
 from sql.holds import require_none
 from sql.named_queries import query
 from sql.redaction import ERASED, Person, person_with, records_of, redact
-from sql.sealing import keyring
+from sql.sealing import KeyMissingError, keyring
 
 __all__ = [
     "ERASED",
@@ -105,6 +105,11 @@ class Erased:
             f"Member {self.member_id}{also}: {what} {verb} erased; "
             f"sales and points stay.{self._left()}"
         )
+
+    def not_reached(self) -> list[str]:
+        """What could not be looked through or cleaned: for the certificate."""
+        files = f"{len(self.unreadable)} stored files that hold the phone and are no text"
+        return [*self.unreached, *([files] if self.unreadable else [])]
 
     def places(self) -> dict[str, int]:
         """What was removed, per place: for the certificate."""
@@ -195,14 +200,13 @@ def said_of(connection: DbConnection, member_id: int) -> Iterator[Said]:
     there is no such member.
     """
     owner = find_member(connection, member_id).owner_id
-    rows = connection.execute(query("erasure", "group"), {"owner_id": owner}).fetchall()
+    rows = connection.execute(query("erasure", "phones"), {"owner_id": owner}).fetchall()
     phones = [phone for _, phone in rows if phone]
     theirs = _customers(connection, [number for number, _ in rows], phones)
     person = person_with(phones)
     for what in ("page", "event"):
         for _, system, account, stream, body in _bodies(connection, what):
-            text = _decoded(body)
-            if text is None or "\x00" in text:
+            if body is None or "\x00" in (text := _decoded(body)):
                 continue
             known = person.at(_known_at(theirs, system, account), listed=stream == "customers")
             if records := records_of(text, known, enveloped=what == "page"):
@@ -238,11 +242,12 @@ def _rewrite(
     theirs: dict[tuple[str, str], set[str]],
     erased: Erased,
 ) -> int:
-    changed = 0
+    changed = closed = 0
     for number, system, account, stream, body in _bodies(connection, what):
-        text = _decoded(body)
-        if text is None:
+        if body is None:
+            closed += 1
             continue
+        text = _decoded(body)
         if "\x00" in text:  # not a text: it cannot be rewritten without destroying it
             if person.search(text):
                 erased.unreadable.append(number)
@@ -262,6 +267,8 @@ def _rewrite(
                 "number": number,
             }
             connection.execute(query("erasure", f"replace_{what}"), parameters)
+    if closed:
+        erased.unreached.append(f"{closed} stored {what}s, sealed with a key that is not here,")
     return changed
 
 
@@ -279,19 +286,23 @@ def _known_at(
 
 def _bodies(
     connection: DbConnection, what: str
-) -> Iterator[tuple[int, str, str | None, str, bytes]]:
+) -> Iterator[tuple[int, str, str | None, str, bytes | None]]:
+    """Stored bodies and what they are of; None for a body that no key opens."""
     after = 0
     while True:
         parameters = {"after": after, "limit": _AT_ONCE}
         rows = connection.execute(query("erasure", f"{what}s"), parameters, binary=True).fetchall()
         for number, system, account, stream, body in rows:
-            yield number, system, account, stream, keyring().unpack(body)
+            try:
+                yield number, system, account, stream, keyring().unpack(body)
+            except KeyMissingError:
+                yield number, system, account, stream, None
         if len(rows) < _AT_ONCE:
             return
         after = rows[-1][0]
 
 
-def _decoded(body: bytes) -> str | None:
+def _decoded(body: bytes) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:

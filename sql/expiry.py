@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from loyalty.expiry import (
+    EXPIRY_ENTRY,
     MOVES,
     POSTED,
     difference,
@@ -118,16 +119,26 @@ def post(
 
     `due` is what `loyalty.award` says: points that could not be computed do not expire.
     """
-    if not any(p.expiry for p in programs):
-        return 0
-    posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
-    entries = difference(
-        expired(_moves(connection, members, sale_moves(due, programs)), programs, as_of), posted
-    )
+    missing = entries(connection, members, due, programs, as_of)
     copy_in(
-        connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id"))
+        connection, "loyalty.expiry_entry", missing.with_columns(pl.lit(run_id).alias("run_id"))
     )
-    return int(entries["points"].sum() or 0)
+    return int(missing["points"].sum() or 0)
+
+
+def entries(
+    connection: DbConnection,
+    members: Sequence[int],
+    due: pl.DataFrame,
+    programs: Sequence[Program],
+    as_of: datetime,
+) -> pl.DataFrame:
+    """What `post` appends (EXPIRY_ENTRY)."""
+    if not any(p.expiry for p in programs):
+        return EXPIRY_ENTRY.to_frame()
+    posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
+    moves = _moves(connection, members, sale_moves(due, programs))
+    return difference(expired(moves, programs, as_of), posted)
 
 
 def announce(

@@ -252,23 +252,26 @@ class Explanation:
 
 def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
     """The invoice with this id or number, None if neither the ledger nor the rejects know it."""
-    names = {"system": system, "invoice": invoice}
     with connect(dsn) as connection:
-        row = connection.execute(query("report", "invoice"), names).fetchone()
-        external_id = row[2] if row else invoice
-        reject = connection.execute(
-            query("report", "reject"), names | {"invoice": external_id}
-        ).fetchone()
-        reason = (
-            None if reject is None else f"{reject[2]} (raw page {reject[5]}, record {reject[6]})"
-        )
-        if row is None:
-            return None if reject is None else Explanation(system, None, invoice, rejected=reason)
-        key = {"system": system, "account": row[1], "external_id": external_id}
-        entries = connection.execute(query("report", "entries"), key).fetchall()
-        waiting = connection.execute(query("report", "pending"), key).fetchall()
-        explanation = Explanation(*row)
-        now = None if explanation.member_id is None else _now(connection, explanation)
+        return explained(connection, system, invoice)
+
+
+def explained(connection: DbConnection, system: str, invoice: str) -> Explanation | None:
+    """As `explain`, on a connection."""
+    names = {"system": system, "invoice": invoice}
+    row = connection.execute(query("report", "invoice"), names).fetchone()
+    external_id = row[2] if row else invoice
+    reject = connection.execute(
+        query("report", "reject"), names | {"invoice": external_id}
+    ).fetchone()
+    reason = None if reject is None else f"{reject[2]} (raw page {reject[5]}, record {reject[6]})"
+    if row is None:
+        return None if reject is None else Explanation(system, None, invoice, rejected=reason)
+    key = {"system": system, "account": row[1], "external_id": external_id}
+    entries = connection.execute(query("report", "entries"), key).fetchall()
+    waiting = connection.execute(query("report", "pending"), key).fetchall()
+    explanation = Explanation(*row)
+    now = None if explanation.member_id is None else _now(connection, explanation)
     return replace(
         explanation, entries=tuple(Entry(*entry) for entry in entries),
         pending=tuple(PendingPoints(*points) for points in waiting), rejected=reason, now=now,

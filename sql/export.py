@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from psycopg import sql
 from sql import audit
 from sql.corrections import find_member
 from sql.db import DbConnection
+from sql.draft_folder import draft_of
 from sql.named_queries import query
 
 #: What can be exported; `phones` is personal data and comes only when it is asked for.
@@ -82,10 +82,7 @@ def export(
     member_id = None if member_id is None else find_member(connection, member_id).owner_id
     name = _folder_name(member_id, personal=personal)
     folder = home / "exports" / name
-    draft = folder.with_name(f".{name}.part")
-    folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    draft.mkdir(mode=0o700)
-    try:
+    with draft_of(connection, folder) as draft:
         connection.rollback()
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if not personal:  # numbers and texts that name somebody are hidden, as from analysts
@@ -99,12 +96,6 @@ def export(
         details = {"folder": name, "rows": rows, "personal": personal, "format": kind}
         records = sum(rows.values())
         audit.record(connection, "export", subject, details=details, records=records, run_id=run_id)
-        connection.commit()
-        draft.rename(folder)
-    except BaseException:
-        connection.rollback()
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return Exported(str(folder), personal, rows)
 
 

@@ -1,6 +1,6 @@
-"""Legal holds: while one is in force, retention deletes nothing, and its member is not erased.
+"""Legal holds: while one is in force, its member is not erased.
 
-A hold is a row that stays; lifting it is another row. The caller owns the transaction.
+Nor does retention delete stored pages, webhooks and customer numbers. A hold is a row that stays; lifting it is another row. The caller owns the transaction.
 """
 
 from collections.abc import Sequence

@@ -13,21 +13,19 @@ import polars as pl
 
 from loyalty import program_words
 from loyalty.award import Evaluation, evaluate
-from loyalty.program import Program
+from loyalty.program import Program, program_at
 from loyalty.program_words import ProgramWords, PromotionWords, factor
 from loyalty.promotions import Promotion
 from loyalty.promotions.active import active_versions
 from loyalty.schema import NEGATIVE_KINDS
 from loyalty.tier_progress import TierProgress, progress
-from loyalty.types import spans
 from sql import expiry, ledger, member_history
 from sql.db import DbConnection
 from sql.member_history import Rules, Stored
 from sql.named_queries import query
 
 __all__ = [
-    "MemberOutlook", "ProgramWords", "PromotionWords", "in_force", "outlook", "program_in_words",
-    "running",
+    "MemberOutlook", "ProgramWords", "PromotionWords", "outlook", "program_in_words", "running",
 ]  # fmt: skip
 
 
@@ -48,18 +46,10 @@ class MemberOutlook:
 def program_in_words(connection: DbConnection) -> ProgramWords | None:
     """The rules in force now in words; None: no version of the program is."""
     now = expiry.now(connection)
-    program = in_force(ledger.programs(connection), now)
+    program = program_at(ledger.programs(connection), now)
     if program is None:
         return None
     return program_words.program(program, running(ledger.promotions(connection), now))
-
-
-def in_force(programs: Sequence[Program], now: datetime) -> Program | None:
-    """The version of the program that is in force at an instant; None: none is."""
-    for program, start, end in spans(programs):
-        if start <= now and (end is None or now < end):
-            return program
-    return None
 
 
 def running(promotions: Sequence[Promotion], now: datetime) -> list[Promotion]:
@@ -74,7 +64,7 @@ def running(promotions: Sequence[Promotion], now: datetime) -> list[Promotion]:
 def outlook(connection: DbConnection, member_id: int, tier: str) -> MemberOutlook:
     """What becomes of a member's points; `tier` is theirs now. Reads only."""
     rules, now = member_history.rules(connection), expiry.now(connection)
-    program, promotions = in_force(rules.programs, now), running(rules.promotions, now)
+    program, promotions = program_at(rules.programs, now), running(rules.promotions, now)
     multiplier = None
     if program is not None and tier in program.tier_rate_bps:
         multiplier = factor(program.tier_rate_bps[tier])

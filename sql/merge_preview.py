@@ -1,4 +1,7 @@
-"""What a merge would change: it is entered, computed as an award would, and taken back."""
+"""What a merge would change: it is entered, computed as an award would, and taken back.
+
+Nothing is posted for it, so that whoever may merge members needs no right to the ledger.
+"""
 
 from dataclasses import dataclass
 
@@ -61,8 +64,7 @@ def preview(
         into = find_member(connection, into_id).owner_id
         before = _standing(connection, [member_id, into])
         merged = merge(connection, member_id, into_id, decision, run_id, tiers=tiers)
-        _post(connection, [member_id, into], run_id)
-        after = _standing(connection, [member_id, into])
+        after = _standing_once_posted(connection, [member_id, into])
     changes = tuple(
         MemberChange(number, before[number][0], after[number][0], before[number][1],
                      after[number][1])
@@ -76,13 +78,26 @@ def _standing(connection: DbConnection, members: list[int]) -> dict[int, tuple[i
     return {number: (balance, tier) for number, balance, tier in rows}
 
 
-def _post(connection: DbConnection, members: list[int], run_id: str) -> None:
-    """Posts what is due to the members as stored now."""
+def _standing_once_posted(
+    connection: DbConnection, members: list[int]
+) -> dict[int, tuple[int, str]]:
+    """Balance and tier by what is stored now, as if what is due to the members were posted."""
     rules = member_history.rules(connection)
     stored = member_history.read(connection, members, rules)
     due = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts).due
-    entries = difference(due, ledger.posted(connection, members))
-    ledger.append(connection, entries.filter(pl.col("due_after").is_not_null()), run_id)
+    awards = difference(due, ledger.posted(connection, members))
     now = expiry.now(connection)
-    expiry.post(connection, members, due, rules.programs, now, run_id)
-    tier_history.post(connection, members, stored, rules.programs, now, run_id)
+    moved = pl.concat(
+        [
+            awards.filter(pl.col("due_after").is_not_null()).select("member_id", "points"),
+            expiry.entries(connection, members, due, rules.programs, now).select(
+                "member_id", "points"
+            ),
+        ]
+    )
+    points = dict(moved.group_by("member_id").agg(pl.col("points").sum()).iter_rows())
+    tiers = tier_history.in_force(members, stored, rules.programs, now)
+    return {
+        number: (balance + points.get(number, 0), tiers.get(number, tier))
+        for number, (balance, tier) in _standing(connection, members).items()
+    }

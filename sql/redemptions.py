@@ -17,7 +17,12 @@ from loyalty.redemptions import HoldSeconds, Points, RedemptionRequest, Referenc
 from sql import balance
 from sql.actor import actor
 from sql.balance import MemberBalance
-from sql.corrections import CorrectionRefusedError, UnknownMemberError
+from sql.corrections import (
+    CorrectionRefusedError,
+    MemberErasedError,
+    UnknownMemberError,
+    refuse_erased,
+)
 from sql.db import DbConnection
 from sql.named_queries import query
 
@@ -45,10 +50,6 @@ class UnknownRedemptionError(RedemptionRefusedError):
 
 class KeyReusedError(RedemptionRefusedError):
     """The key was used for another request."""
-
-
-class MemberErasedError(RedemptionRefusedError):
-    """The member's personal data was removed: nobody can be them any more."""
 
 
 class WrongStateError(RedemptionRefusedError):
@@ -131,16 +132,16 @@ class Spent:
 def redeem(connection: DbConnection, asked: RedemptionRequest, run_id: str) -> Spent:
     """Spends the points, or holds them; once per key.
 
-    Raises RedemptionRefusedError: there are too few, the key was used for something else, or there
-    is no such member. Raises psycopg.OperationalError where the member is locked for too long.
+    Raises CorrectionRefusedError: there are too few, the key was used for something else, there is
+    no such member, or their personal data was removed. Raises psycopg.OperationalError where the
+    member is locked for too long.
     """
-    owner, is_erased = _locked(connection, asked.member_id)
+    owner = _locked(connection, asked.member_id)
     values = asked.model_dump()
     if (known := _known(connection, values)) is not None:
         return known
-    if is_erased:
-        message = f"the personal data of member {owner} was removed; their points cannot be spent"
-        raise MemberErasedError(message)
+    # Asked once the lock is held: an erasure may have been waited for.
+    refuse_erased(connection, [owner], "their points cannot be spent")
     has = _balance(connection, owner)
     if asked.points > has.available_points:
         raise InsufficientPointsError(has)
@@ -197,7 +198,7 @@ def _step(
     connection: DbConnection, member_id: int, redemption_id: int, step: Step, key: str,
     reason: str | None, run_id: str,
 ) -> Spent:  # fmt: skip
-    owner, _ = _locked(connection, member_id)
+    owner = _locked(connection, member_id)
     found = find(connection, redemption_id)
     if owner != found.owner_id:
         message = f"there is no redemption {redemption_id} of member {member_id}"
@@ -237,18 +238,15 @@ def _add_step(
         raise _reused(values["key"])
 
 
-def _locked(connection: DbConnection, member_id: int) -> tuple[int, bool]:
-    """Locks whoever earns for the member until the transaction ends.
-
-    Returns who that is, and whether their personal data was removed.
-    """
+def _locked(connection: DbConnection, member_id: int) -> int:
+    """Locks whoever earns for the member until the transaction ends; returns who that is."""
     row = connection.execute(
         query("redemptions", "lock_owner"), {"member_id": member_id}
     ).fetchone()
     if row is None or row[0] is None:
         message = f"there is no member {member_id}"
         raise UnknownMemberError(message)
-    return int(row[0]), bool(row[1])
+    return int(row[0])
 
 
 def _known(connection: DbConnection, values: Mapping[str, Any]) -> Spent | None:

@@ -1439,7 +1439,7 @@ CREATE TABLE loyalty.member_tier (
     recorded_at timestamptz NOT NULL DEFAULT now(),
     -- Personal data of staff. Who entered it.
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
-    -- Why. No names and no phone numbers: analysts read it. Null: entered without one.
+    -- Why. No names and no phone numbers. Null: entered without one.
     reason text,
     -- Prefect flow run, command or request of the API that entered it; null: a database user.
     run_id text,
@@ -1462,7 +1462,7 @@ CREATE TRIGGER member_tier_noted AFTER INSERT ON loyalty.member_tier REFERENCING
 GRANT INSERT, SELECT ON loyalty.member_tier TO twezah_api;
 GRANT SELECT ON loyalty.member_tier TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_tier TO twezah_worker;
-GRANT SELECT (tier_no, member_id, tier, valid_from, recorded_at, reason, run_id) ON loyalty.member_tier TO analyst;
+GRANT SELECT (tier_no, member_id, tier, valid_from, recorded_at, run_id) ON loyalty.member_tier TO analyst;
 
 -- Promotions: the kind of rule is code, its parameters are here, valid in [valid_from, valid_to).
 -- The highest version that has begun speaks.
@@ -1592,7 +1592,7 @@ CREATE TABLE loyalty.referral (
     recorded_by text NOT NULL DEFAULT CURRENT_USER,
     -- Order of entry.
     referral_no bigint GENERATED ALWAYS AS IDENTITY,
-    -- Why. No names and no phone numbers: analysts read it. Null: entered without one.
+    -- Why. No names and no phone numbers. Null: entered without one.
     reason text,
     -- Prefect flow run, command or request of the API that entered it; null: a database user.
     run_id text,
@@ -1615,7 +1615,7 @@ CREATE TRIGGER referral_marks AFTER INSERT ON loyalty.referral REFERENCING NEW T
 GRANT INSERT, SELECT ON loyalty.referral TO twezah_api;
 GRANT SELECT ON loyalty.referral TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral TO twezah_worker;
-GRANT SELECT (friend_id, referrer_id, referred_at, recorded_at, referral_no, reason, run_id) ON loyalty.referral TO analyst;
+GRANT SELECT (friend_id, referrer_id, referred_at, recorded_at, referral_no, run_id) ON loyalty.referral TO analyst;
 
 -- Members that are one customer: the sales of member_id count for into_id. The last row of a member
 -- counts; into itself undoes.
@@ -2359,9 +2359,8 @@ CREATE TABLE loyalty.receiver_secret (
 CREATE INDEX receiver_secret_receiver ON loyalty.receiver_secret (receiver_no);
 CREATE TRIGGER receiver_secret_audited AFTER INSERT ON loyalty.receiver_secret FOR EACH ROW
     EXECUTE FUNCTION audit.on_receiver_secret();
-GRANT SELECT ON loyalty.receiver_secret TO twezah_api;
-GRANT SELECT ON loyalty.receiver_secret TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.receiver_secret TO twezah_worker;
+GRANT SELECT (secret_no, receiver_no, created_at, expires_at) ON loyalty.receiver_secret TO twezah_panel;
 
 -- What was, or is to be, sent to each receiver: one row per receiver and change.
 CREATE TABLE loyalty.delivery (
@@ -2714,7 +2713,7 @@ CREATE FUNCTION loyalty.entry_tier_at(at timestamptz)
  STABLE
 AS $function$
     SELECT p.entry_tier FROM loyalty.program p
-    WHERE p.valid_from <= at ORDER BY p.valid_from DESC LIMIT 1
+    WHERE p.valid_from <= at ORDER BY p.version DESC LIMIT 1
 $function$;
 
 -- A merge, or its undoing, waits for whoever spends points of the members, and they for it.
@@ -3191,6 +3190,18 @@ AS $function$
     FROM reached JOIN billing.invoice i USING (external_id, account, system)
 $function$;
 
+-- Leaves out a thousand million numbers of the feed, after a backup was restored: whoever had read
+-- on in the original is told so.
+CREATE FUNCTION loyalty.skip_change_numbers()
+ RETURNS bigint
+ LANGUAGE sql
+AS $function$
+    SELECT setval(pg_get_serial_sequence('loyalty.change', 'change_no'),
+                  coalesce(max(change_no), 0) + 1000000000)
+    FROM loyalty.change
+$function$;
+REVOKE EXECUTE ON FUNCTION loyalty.skip_change_numbers() FROM PUBLIC;
+
 -- Of these pending changes: members whose tier now is not the one that was published last.
 CREATE FUNCTION loyalty.tier_news(numbers bigint[])
  RETURNS TABLE(pending_no bigint, member_id bigint, tier text, tier_before text, valid_from timestamp with time zone, happened_at timestamp with time zone)
@@ -3231,7 +3242,7 @@ CREATE FUNCTION loyalty.tier_rank(of_tier text, at timestamptz)
 AS $function$
     SELECT coalesce((
         SELECT (p.tier_rate_bps ->> coalesce(of_tier, p.entry_tier))::bigint
-        FROM loyalty.program p WHERE p.valid_from <= at ORDER BY p.valid_from DESC LIMIT 1), -1)
+        FROM loyalty.program p WHERE p.valid_from <= at ORDER BY p.version DESC LIMIT 1), -1)
 $function$;
 
 -- Every entry with its cause: its reason, or "tier" where only the tier differs from the entry
@@ -3449,7 +3460,8 @@ CREATE VIEW loyalty.movement_kind AS
        ('refund','corrected','corrected'), ('void','corrected','corrected'),
        ('moved','corrected','corrected'), ('referral','corrected','corrected'),
        ('duplicate','corrected','corrected'), ('adjustment','corrected','corrected'),
-       ('adjustment void','corrected','corrected'), ('expiry','expired','expired'),
+       ('adjustment void','corrected','corrected'), ('opening balance','corrected','corrected'),
+       ('opening balance void','corrected','corrected'), ('expiry','expired','expired'),
        ('redemption','spent','spent'), ('redemption reversal','spent','spent')) kinds(kind,
        added_line, taken_line);
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.movement_kind TO twezah_worker;
@@ -4099,7 +4111,8 @@ GRANT SELECT ON analytics.left_out_sale TO twezah_worker;
 -- earned_points: Points for sales.
 -- spent_points: Points spent (negative), less what was given back.
 -- expired_points: Points that expired (negative).
--- corrected_points: Refunds, credit notes, voids, edits, and points by hand.
+-- corrected_points: Refunds, credit notes, voids, edits, points by hand, and points of an earlier
+--     program.
 -- unknown_points: Points of kinds that the report does not know yet; not 0: tell the developers.
 -- closing_points: Points owed when it ended.
 -- entries: Movements in the month.
@@ -5368,14 +5381,15 @@ CREATE FUNCTION audit.on_tiers()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
-DECLARE many bigint; one bigint; given jsonb;
+DECLARE many bigint; one bigint; run text; given jsonb; tier_nos jsonb;
 BEGIN
-    SELECT count(DISTINCT member_id), min(member_id), jsonb_agg(DISTINCT tier)
-    INTO many, one, given FROM changed;
+    SELECT count(DISTINCT member_id), min(member_id), min(run_id), jsonb_agg(DISTINCT tier),
+           CASE WHEN count(*) = 1 THEN jsonb_build_object('tier_no', min(tier_no)) ELSE '{}' END
+    INTO many, one, run, given, tier_nos FROM changed;
     IF many > 0 THEN
         PERFORM audit.record('tiers', 'success',
             CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END,
-            jsonb_build_object('tiers', given), of_records => many);
+            jsonb_build_object('tiers', given) || tier_nos, of_records => many, of_run_id => run);
     END IF;
     RETURN NULL;
 END $function$;

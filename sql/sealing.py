@@ -32,6 +32,8 @@ _NONCE_BYTES: Final = 12
 _HEAD_BYTES: Final = len(MAGIC) + _ID_BYTES
 #: A process that only seals asks for its keys again after so long: the old one may be dropped.
 REFRESH_SECONDS: Final = 600.0
+#: A key that is missing is asked for again after so long: keys may come from a command.
+ASK_AGAIN_SECONDS: Final = 5.0
 #: Bodies sealed anew by one transaction.
 _AT_ONCE: Final = 200
 #: What holds bodies: table -> its key.
@@ -53,9 +55,11 @@ class Keyring:
     def __init__(self, load: Callable[[], Sequence[bytes]]) -> None:
         """`load` returns the keys. It is asked again when a body names a key that is not known."""
         self._load = load
+        #: Replaced as a whole, the first one seals: threads share it.
         self._ciphers: dict[bytes, AESGCM] = {}
-        self._current = b""
         self._asked_at = 0.0
+        #: Numbers of keys that are not there, and until when nobody asks for them again.
+        self._missing_until: dict[bytes, float] = {}
 
     def refresh(self) -> None:
         """Asks for the keys again: one may have been made since."""
@@ -63,23 +67,27 @@ class Keyring:
         keys = self._load()
         if not keys:
             raise KeyMissingError("there is no key for stored data: see docs/privacy.md")
-        self._current = key_id(keys[0])
         self._ciphers = {key_id(key): AESGCM(_derived(key)) for key in keys}
 
-    @property
-    def current(self) -> bytes:
-        """How a body begins that is sealed with the first key."""
-        if not self._current:
+    def _first(self) -> tuple[bytes, AESGCM]:
+        """The key in use: its number, and its cipher."""
+        if not self._ciphers:
             self.refresh()
         elif time.monotonic() - self._asked_at > REFRESH_SECONDS:
             with contextlib.suppress(Exception):  # who keeps the keys is away: these still hold
                 self.refresh()
-        return MAGIC + self._current
+        return next(iter(self._ciphers.items()))
+
+    @property
+    def current(self) -> bytes:
+        """How a body begins that is sealed with the first key."""
+        return MAGIC + self._first()[0]
 
     def seal(self, packed: bytes) -> bytes:
         """A packed body, sealed with the first key."""
-        head, nonce = self.current, os.urandom(_NONCE_BYTES)
-        return head + nonce + self._ciphers[head[len(MAGIC) :]].encrypt(nonce, packed, head)
+        number, cipher = self._first()
+        head, nonce = MAGIC + number, os.urandom(_NONCE_BYTES)
+        return head + nonce + cipher.encrypt(nonce, packed, head)
 
     def open(self, stored: bytes) -> bytes:
         """The packed body. Raises KeyMissingError."""
@@ -87,9 +95,7 @@ class Keyring:
             return stored
         head, nonce = stored[:_HEAD_BYTES], stored[_HEAD_BYTES : _HEAD_BYTES + _NONCE_BYTES]
         number = head[len(MAGIC) :]
-        if number not in self._ciphers:
-            self.refresh()
-        cipher = self._ciphers.get(number)
+        cipher = self._cipher(number)
         if cipher is None:
             raise KeyMissingError(
                 f"stored data is sealed with key {number.hex()}, which is not in the keyring: put "
@@ -99,6 +105,14 @@ class Keyring:
             return cipher.decrypt(nonce, stored[_HEAD_BYTES + _NONCE_BYTES :], head)
         except InvalidTag:
             raise KeyMissingError("a stored body was changed after it was sealed") from None
+
+    def _cipher(self, number: bytes) -> AESGCM | None:
+        """Of the key with this number. One that is missing is not asked for at every body."""
+        if number not in self._ciphers and time.monotonic() >= self._missing_until.get(number, 0):
+            self.refresh()
+            if number not in self._ciphers:
+                self._missing_until[number] = time.monotonic() + ASK_AGAIN_SECONDS
+        return self._ciphers.get(number)
 
     def pack(self, body: bytes) -> bytes:
         """A body as received, packed and sealed."""
@@ -149,9 +163,12 @@ def reseal(connection: DbConnection, ring: Keyring) -> Iterator[int]:
     """Seals all bodies with the first key of the keyring that are not yet.
 
     Some at a time: yields how many by now. Commits. Whatever else reads or stores bodies goes on.
+
+    Raises:
+        KeyMissingError: At the end, after all others, if no key opens some: they stay as they are.
     """
     ring.refresh()
-    count = 0
+    count, closed, why = 0, 0, ""
     for table in TABLES:
         after = 0
         while True:
@@ -160,12 +177,20 @@ def reseal(connection: DbConnection, ring: Keyring) -> Iterator[int]:
                 query("sealing", f"other_{table}"), parameters, binary=True
             ).fetchall()
             for number, stored in rows:
-                sealed = {"number": number, "body": ring.seal(ring.open(stored))}
+                try:
+                    packed = ring.open(stored)
+                except KeyMissingError as error:
+                    closed, why = closed + 1, str(error)
+                    continue
+                sealed = {"number": number, "body": ring.seal(packed)}
                 connection.execute(query("sealing", f"replace_{table}"), sealed)
+                count += 1
             connection.commit()
-            count += len(rows)
             if rows:
                 yield count
             if len(rows) < _AT_ONCE:
                 break
             after = rows[-1][0]
+    if closed:
+        message = f"{closed} stored bodies cannot be read: {why}"
+        raise KeyMissingError(message)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from loyalty.program import Program
+from loyalty.program import Program, program_at
 from loyalty.tier_history import POSTED, difference, steps
 from sql.copying import copy_in
 from sql.db import DbConnection, read_frame
@@ -46,6 +46,18 @@ def post(
     if not entries.is_empty():
         copy_in(connection, "loyalty.tier_entry", entries.with_columns(run_id=pl.lit(run_id)))
     return entries.height
+
+
+def in_force(
+    members: Sequence[int], stored: Stored, programs: Sequence[Program], as_of: datetime
+) -> dict[int, str]:
+    """The members' tiers at `as_of` as computed; none where no version evaluates tiers."""
+    program = program_at(programs, as_of)
+    if program is None or not any(p.tier_policy for p in programs):
+        return {}
+    computed = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
+    last = computed.sort("member_id", "valid_from").group_by("member_id").agg(pl.last("tier"))
+    return dict.fromkeys(members, program.entry_tier) | dict(last.iter_rows())
 
 
 def may_change(connection: DbConnection, *, everyone: bool) -> list[int]:

@@ -1,9 +1,11 @@
 """The keys that seal stored bodies: a new one in front, and old ones taken out of the file."""
 
+import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from settings import Settings, new_data_key
@@ -18,9 +20,10 @@ def is_in_file(config: Settings) -> bool:
 def add_key(config: Settings) -> str:
     """Makes a new key, first in the file; returns its number in hexadecimal."""
     config.data_keys()  # makes the file, where there is none
-    path = config.data_key_path
-    _replace(path, [new_data_key().decode(), *path.read_text(encoding="ascii").split()])
-    return key_id(config.data_keys()[0]).hex()
+    path, new = config.data_key_path, new_data_key()
+    with _alone(path):
+        _replace(path, [new.decode(), *path.read_text(encoding="ascii").split()])
+        return key_id(config.data_keys()[0]).hex()
 
 
 def is_known_to_all(config: Settings) -> bool:
@@ -36,12 +39,21 @@ def drop_keys(config: Settings, used: Collection[str | None]) -> int:
 
     The first one stays.
     """
-    keys = config.data_keys()
-    kept = [number for number, key in enumerate(keys) if number == 0 or key_id(key).hex() in used]
-    texts = config.data_key_path.read_text(encoding="ascii").replace(",", " ").split()
-    if len(kept) < len(keys):
-        _replace(config.data_key_path, [texts[number] for number in kept])
-    return len(keys) - len(kept)
+    with _alone(config.data_key_path):
+        keys = config.data_keys()
+        kept = [n for n, key in enumerate(keys) if n == 0 or key_id(key).hex() in used]
+        texts = config.data_key_path.read_text(encoding="ascii").replace(",", " ").split()
+        if len(kept) < len(keys):
+            _replace(config.data_key_path, [texts[number] for number in kept])
+        return len(keys) - len(kept)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One command at a time reads the file and replaces it: a lost key is lost bodies."""
+    with path.with_name(f".{path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        yield
 
 
 def _replace(path: Path, keys: list[str]) -> None:

@@ -35,15 +35,39 @@ def erase_everywhere(
 ) -> Erased:
     """Removes the member's personal data; returns what was removed and what remains.
 
-    The ledger first, in one transaction; then what Prefect keeps of runs (logs, artifacts,
-    parameters, states, events), then files of the state folder, then the certificate. Raises
-    CorrectionRefusedError, psycopg.Error of the ledger, DatabaseNotRunning.
+    The ledger in one transaction, which ends after what Prefect keeps of runs (logs, artifacts,
+    parameters, states, events) and files of the state folder: who is interrupted before does it all
+    again, for the ledger still knows whom to look for. Then the certificate, once; one that an
+    interruption left out is issued by the next erasure of the member. Raises CorrectionRefusedError,
+    psycopg.Error of the ledger, DatabaseNotRunning.
     """
     with connect(config.dsn()) as connection:
         erased = erase(connection, member_id, decision, run_id, dry_run=dry_run)
+        _elsewhere(config, erased, dry_run=dry_run)
         connection.commit()
-    if erased.person is None:
+        is_certified = bool(certificates.of_member(connection, erased.member_id))
+        connection.rollback()
+    if dry_run or (erased.person is None and is_certified):
         return erased
+    erased.unreached += _old_rows(config, erased)
+    with connect(config.dsn()) as connection:
+        erased.certificate_no = certificates.issue(
+            connection,
+            [erased.member_id, *(m for m in erased.members if m != erased.member_id)],
+            decision,
+            run_id,
+            erased=erased.places(),
+            remains=erased.remains,
+            not_reached=erased.not_reached(),
+        )
+        connection.commit()
+    return erased
+
+
+def _elsewhere(config: Settings, erased: Erased, *, dry_run: bool) -> None:
+    """Prefect's database and the state folder."""
+    if erased.person is None:
+        return
     try:
         erased.elsewhere |= _in_prefect(config, erased.person, dry_run=dry_run)
     except (DatabaseNotRunning, psycopg.Error):
@@ -54,20 +78,6 @@ def erase_everywhere(
         EXPORTS: _in_exports(config.home / "exports", erased.members, dry_run=dry_run),
     }
     erased.elsewhere |= {place: count for place, count in counts.items() if count}
-    if not dry_run:
-        erased.unreached += _old_rows(config, erased)
-        with connect(config.dsn()) as connection:
-            erased.certificate_no = certificates.issue(
-                connection,
-                [erased.member_id, *(m for m in erased.members if m != erased.member_id)],
-                decision,
-                run_id,
-                erased=erased.places(),
-                remains=erased.remains,
-                not_reached=erased.unreached,
-            )
-            connection.commit()
-    return erased
 
 
 def _in_prefect(config: Settings, person: Person, *, dry_run: bool) -> dict[str, int]:

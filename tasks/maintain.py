@@ -26,7 +26,7 @@ from settings import Settings
 from sql import audit, changes, maintenance, receivers
 from sql.db import DbConnection, connect
 from sql.retention import Removed, remove_old
-from sql.sealing import keyring, reseal
+from sql.sealing import KeyMissingError, keyring, reseal
 from tasks.reconcile.points_due import PointsCheck, check_points
 
 #: Runs deleted by one maintenance.
@@ -49,6 +49,8 @@ class Maintained:
     removed: Removed = field(default_factory=Removed)
     #: Stored bodies that were sealed with the key in use.
     resealed: int = 0
+    #: Why other bodies were not, "" for none.
+    unread: str = ""
     #: Old runs that were deleted.
     runs: int = 0
     #: Old log files that were deleted.
@@ -57,7 +59,7 @@ class Maintained:
     @property
     def ok(self) -> bool:
         """Whether every promise holds."""
-        return not self.points.members and not self.broken
+        return not (self.points.members or self.broken or self.unread)
 
     def to_text(self, *, dry_run: bool) -> str:
         """One line."""
@@ -68,6 +70,8 @@ class Maintained:
             parts.append(f"{self.logs} old log files {would}deleted")
         if self.resealed:
             parts.append(f"{self.resealed} stored bodies sealed with the key in use")
+        if self.unread:
+            parts.append(self.unread)
         if text := self.removed.to_text():
             parts.append(f"not kept, only counted: {text}" if dry_run else text)
         return "; ".join(parts)
@@ -94,10 +98,10 @@ def maintain(config: Settings, run_id: str, *, keep_days: int | None, dry_run: b
         verdict = audit.verify(connection)
         connection.rollback()
         removed = remove_old(connection, config.retention_days(), run_id, dry_run=dry_run)
-        resealed = 0
+        resealed, unread = 0, ""
         if not dry_run:
             _tidy_changes(connection)
-            resealed = max(reseal(connection, keyring()), default=0)
+            resealed, unread = _resealed(connection)
             maintenance.analyze(connection)
             connection.commit()
         sizes = maintenance.sizes(connection)
@@ -106,7 +110,18 @@ def maintain(config: Settings, run_id: str, *, keep_days: int | None, dry_run: b
     logs = 0
     if config.keep_logs_days is not None:
         logs = old_logs(config.logs, config.keep_logs_days, dry_run=dry_run)
-    return Maintained(check_points(dsn), broken, sizes, removed, resealed, runs, logs)
+    return Maintained(check_points(dsn), broken, sizes, removed, resealed, unread, runs, logs)
+
+
+def _resealed(connection: DbConnection) -> tuple[int, str]:
+    """How many bodies were sealed with the key in use; and why others were not, "" for none."""
+    count = 0
+    try:
+        for count in reseal(connection, keyring()):  # noqa: B007  the last one counts
+            pass
+    except KeyMissingError as error:
+        return count, str(error)
+    return count, ""
 
 
 def old_logs(folder: Path, keep_days: int, *, dry_run: bool) -> int:

@@ -28,7 +28,11 @@ _TABLES: Final = {
     "sale_lines": "O que comprou · What you bought",
     "points_history": "Movimentos de pontos · What moved your points",
     "awards": "Como os pontos foram calculados · How points were computed",
+    "redemptions": "Pontos gastos · Points you spent",
+    "opening_balances": "Pontos de um programa anterior · Points of an earlier program",
     "tiers": "Níveis · Tiers",
+    "referrals": "Recomendações · Referrals",
+    "changes": "O que a aplicação soube · What the app was told",
     "audit": "Decisões sobre si · Decisions about you",
 }
 _STYLE: Final = (

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from fpdf.fonts import FontFace
 
 from sql import audit, month_report
 from sql.db import DbConnection
+from sql.draft_folder import draft_of
 from tasks.month_report import MonthReport, collect
 
 _BLUE: Final = (21, 74, 117)
@@ -34,10 +34,7 @@ def make(connection: DbConnection, home: Path, month: Any, run_id: str) -> tuple
     connection.rollback()
     name = f"{report.month:%Y-%m}-{report.made_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     folder = home / "reports" / name
-    draft = folder.with_name(f".{name}.part")
-    folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    draft.mkdir(mode=0o700)
-    try:
+    with draft_of(connection, folder) as draft:
         _write(report, draft)
         opening, closing = report.points("opening"), report.points("closing")
         month_report.save(connection, report.month, opening, closing, run_id)
@@ -46,12 +43,6 @@ def make(connection: DbConnection, home: Path, month: Any, run_id: str) -> tuple
             records=len(report.frames),
             details={"folder": name, "opening_points": opening, "closing_points": closing},
         )  # fmt: skip
-        connection.commit()
-        draft.rename(folder)
-    except BaseException:
-        connection.rollback()
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return folder, report
 
 

@@ -8,8 +8,14 @@ FROM loyalty.change
 WHERE change_no > %(after)s AND (%(member_id)s::bigint IS NULL OR member_id = %(member_id)s)
 ORDER BY change_no LIMIT %(limit)s
 -- name: latest
--- The number of the last change; 0: there is none.
-SELECT coalesce(max(change_no), 0) FROM loyalty.change
+-- The number of the last change (0: there is none), and whether the feed goes on after a number: not
+-- where it lies beyond the last one, or in the gap that a restore leaves (skip_numbers).
+SELECT (SELECT coalesce(max(change_no), 0) FROM loyalty.change),
+       %(after)s = 0 OR coalesce((SELECT min(change_no) FROM loyalty.change
+           WHERE change_no >= %(after)s) - 500000000 < %(after)s, false)
+-- name: skip_numbers
+-- Leaves out many numbers, after a backup was restored.
+SELECT loyalty.skip_change_numbers()
 -- name: noticed
 -- Up to when expiries are announced.
 SELECT noticed_until FROM loyalty.expiry_watch

@@ -8,6 +8,9 @@ WHERE m.member_id = %(member_id)s
 SELECT m.member_id, coalesce(o.owner_id, m.member_id) FROM loyalty.member m
 LEFT JOIN loyalty.merged_member o USING (member_id)
 WHERE m.phone = %(phone)s
+-- name: erased_one
+-- One of the members whose personal data was removed.
+SELECT member_id FROM loyalty.member_erasure WHERE member_id = ANY(%(members)s) ORDER BY 1 LIMIT 1
 -- name: balance
 -- A member's balance; 0 without entries.
 SELECT coalesce((SELECT balance_points FROM loyalty.member_balance WHERE member_id = %(member_id)s),

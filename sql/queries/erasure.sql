@@ -4,6 +4,12 @@ SELECT m.member_id, m.phone FROM loyalty.member m
 WHERE m.member_id = %(owner_id)s OR m.member_id IN (SELECT o.member_id FROM loyalty.merged_member o
     WHERE o.owner_id = %(owner_id)s)
 ORDER BY m.member_id FOR NO KEY UPDATE
+-- name: phones
+-- The same, to be read: whoever spends their points meanwhile does not wait.
+SELECT m.member_id, m.phone FROM loyalty.member m
+WHERE m.member_id = %(owner_id)s OR m.member_id IN (SELECT o.member_id FROM loyalty.merged_member o
+    WHERE o.owner_id = %(owner_id)s)
+ORDER BY m.member_id
 -- name: pages
 -- Raw pages in order, some at a time.
 SELECT page_id, system, account, stream, body_zstd FROM billing.raw_page WHERE page_id > %(after)s

@@ -25,10 +25,13 @@ ORDER BY member_id
 -- name: tiers
 -- Tiers that were set for members; an empty tier: from then on none is set.
 SELECT member_id, tier, valid_from, recorded_at FROM loyalty.member_tier
-WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY tier_no
+WHERE (%(member)s::bigint IS NULL OR member_id IN (SELECT o.member_id FROM loyalty.member_owner o
+    WHERE o.owner_id = %(member)s)) ORDER BY tier_no
 -- name: changes
 -- What the loyalty app could hear of.
-SELECT * FROM analytics.change WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
+SELECT * FROM analytics.change
+WHERE (%(member)s::bigint IS NULL OR member_id IN (SELECT o.member_id FROM loyalty.member_owner o
+    WHERE o.owner_id = %(member)s))
 ORDER BY change_no
 -- name: opening_balances
 -- Points that members brought along, as `twezah import balances` reads them.
@@ -36,7 +39,9 @@ SELECT a.member_id, a.points, a.event_at AS earned_at, a.posted_at AS recorded_a
 FROM loyalty.adjustment a
 WHERE a.kind = 'opening balance' AND a.voids_id IS NULL
   AND NOT EXISTS (SELECT FROM loyalty.adjustment v WHERE v.voids_id = a.adjustment_id)
-  AND (%(member)s::bigint IS NULL OR a.member_id = %(member)s) ORDER BY a.adjustment_id
+  AND (%(member)s::bigint IS NULL OR a.member_id IN (
+      SELECT o.member_id FROM loyalty.member_owner o WHERE o.owner_id = %(member)s))
+ORDER BY a.adjustment_id
 -- name: referrals
 -- Who referred whom, as entered last, as `twezah import referrals` reads it.
 SELECT friend_id, referrer_id, referred_at, recorded_at FROM (
@@ -44,12 +49,14 @@ SELECT friend_id, referrer_id, referred_at, recorded_at FROM (
     FROM loyalty.referral ORDER BY friend_id, referral_no DESC
 ) last
 WHERE referrer_id IS NOT NULL
-  AND (%(member)s::bigint IS NULL OR %(member)s IN (friend_id, referrer_id))
+  AND (%(member)s::bigint IS NULL OR EXISTS (SELECT FROM loyalty.member_owner o
+      WHERE o.owner_id = %(member)s AND o.member_id IN (friend_id, referrer_id)))
 ORDER BY recorded_at, friend_id
 -- name: audit
 -- The audit log.
 SELECT * FROM analytics.audit
-WHERE %(member)s::bigint IS NULL OR subject = 'member ' || %(member)s::text ORDER BY entry_no
+WHERE %(member)s::bigint IS NULL OR subject IN (SELECT 'member ' || o.member_id
+    FROM loyalty.member_owner o WHERE o.owner_id = %(member)s) ORDER BY entry_no
 -- name: phones
 -- Personal data: only when it is asked for.
 SELECT m.member_id, coalesce(o.owner_id, m.member_id) AS counts_for, m.phone, m.created_at,

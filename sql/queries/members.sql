@@ -22,7 +22,7 @@ SELECT member_id FROM loyalty.member WHERE member_id = %(member_id)s FOR NO KEY 
 -- name: tier_names
 -- The tiers of the program in force at an instant (or now).
 SELECT ARRAY(SELECT jsonb_object_keys(tier_rate_bps) ORDER BY 1), coalesce(%(at)s, now())
-FROM loyalty.program WHERE valid_from <= coalesce(%(at)s, now()) ORDER BY valid_from DESC LIMIT 1
+FROM loyalty.program WHERE valid_from <= coalesce(%(at)s, now()) ORDER BY version DESC LIMIT 1
 -- name: tier_at
 -- The row of the member's own tiers that is in force at an instant.
 SELECT tier, valid_from FROM loyalty.member_tier

@@ -88,12 +88,16 @@ UPDATE loyalty.delivery SET http_status = %(status)s, error = %(error)s,
 WHERE receiver_no = %(receiver_no)s AND change_no = %(change_no)s AND state = 'pending'
 RETURNING state
 -- name: note_failure
--- A receiver did not accept a message; nothing is sent to it before it has rested.
-UPDATE loyalty.receiver SET failures = failures + 1,
+-- A receiver did not accept a message; nothing is sent to it before it has rested. What was under
+-- way when the rest began says nothing new.
+UPDATE loyalty.receiver SET
+    failures = failures + CASE WHEN resting_until > clock_timestamp() THEN 0 ELSE 1 END,
     failing_since = coalesce(failing_since, clock_timestamp()), last_error = %(error)s,
     resting_until = CASE
         WHEN %(asked_seconds)s::float8 IS NOT NULL
-            THEN clock_timestamp() + make_interval(secs => %(asked_seconds)s::float8)
+            THEN greatest(resting_until,
+                clock_timestamp() + make_interval(secs => %(asked_seconds)s::float8))
+        WHEN resting_until > clock_timestamp() THEN resting_until
         WHEN failures + 1 >= %(failures_max)s THEN clock_timestamp() + make_interval(secs =>
             least(%(rest_seconds_max)s::float8,
                   %(rest_seconds)s::float8 * 2 ^ least(failures + 1 - %(failures_max)s, 20)))

@@ -1,8 +1,6 @@
 -- name: lock_owner
--- Locks whoever earns for the member, and says who it is (null: there is no such member) and
--- whether their personal data was removed.
-SELECT o.owner_id, EXISTS (SELECT FROM loyalty.member_erasure e WHERE e.member_id = o.owner_id)
-FROM loyalty.lock_owner(%(member_id)s) AS o(owner_id)
+-- Locks whoever earns for the member, and says who it is; null: there is no such member.
+SELECT loyalty.lock_owner(%(member_id)s)
 -- name: clock
 -- The time now, and not that of the transaction's beginning: it may have waited for the lock.
 SELECT clock_timestamp()
@@ -34,11 +32,17 @@ SELECT redemption_id, member_id, owner_id, points, state, reference, reason, req
        hold_ends_at, redeemed_at, cancelled_at, reversed_at, released_why
 FROM loyalty.redemption_state WHERE redemption_id = %(redemption_id)s
 -- name: of_member
--- Redemptions that count for a member, or were asked for in their name; the latest first.
+-- Redemptions that count for a member, or were asked for in their name; the latest first. (Theirs are
+-- found first, by the index: a page for one member must not read what all others spent.)
+WITH theirs AS MATERIALIZED (
+    SELECT r.redemption_id FROM loyalty.redemption r
+    WHERE r.member_id = ANY(ARRAY(
+        SELECT o.member_id FROM loyalty.member_owner o WHERE o.owner_id = %(member_id)s
+        UNION SELECT %(member_id)s::bigint))
+)
 SELECT redemption_id, member_id, owner_id, points, state, reference, reason, requested_at,
        hold_ends_at, redeemed_at, cancelled_at, reversed_at, released_why
-FROM loyalty.redemption_state
-WHERE (owner_id = %(member_id)s OR member_id = %(member_id)s)
-  AND (%(state)s::text IS NULL OR state = %(state)s)
+FROM theirs JOIN loyalty.redemption_state USING (redemption_id)
+WHERE (%(state)s::text IS NULL OR state = %(state)s)
   AND redemption_id < coalesce(%(before)s::bigint, 9223372036854775807)
 ORDER BY redemption_id DESC LIMIT %(limit)s

@@ -88,22 +88,34 @@ SELECT state, count(*) FROM billing.webhook_event GROUP BY 1
 -- The number of the latest event.
 SELECT coalesce(max(event_no), 0) FROM billing.webhook_event
 -- name: latest
--- The latest events (of one state), with the points of the documents that they brought.
+-- The latest events (of one state), with the points of the documents that they brought. (The ledger
+-- is read by member and document, which its key begins with: never as a whole.)
+WITH event AS MATERIALIZED (
+    SELECT w.event_no, w.received_at, w.kind, w.state, w.attempts, w.reason, w.first_reason,
+           w.documents, w.sync_id, p.connection, p.system, p.account
+    FROM billing.webhook_event w JOIN billing.webhook_endpoint p USING (endpoint_no)
+    WHERE w.event_no > %(after)s
+      AND (%(state)s::text IS NULL OR w.state = %(state)s)
+      AND (%(endpoint_no)s::bigint IS NULL OR w.endpoint_no = %(endpoint_no)s)
+      AND (%(kind)s::text IS NULL OR w.kind = %(kind)s)
+    ORDER BY w.event_no DESC LIMIT %(limit)s
+), document AS MATERIALIZED (
+    SELECT DISTINCT e.event_no, coalesce(o.owner_id, i.member_id) AS member_id, i.external_id,
+           i.account, i.system
+    FROM event e
+    LEFT JOIN billing.sync_run s USING (sync_id)
+    CROSS JOIN LATERAL unnest(e.documents) AS brought(external_id)
+    JOIN billing.invoice i ON i.external_id = brought.external_id AND i.system = e.system
+        AND i.account = coalesce(s.account, e.account, i.account)
+    LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
+)
 SELECT e.event_no, e.connection, e.received_at, e.kind, e.state, e.attempts, e.reason,
        e.first_reason, e.documents,
-       (SELECT coalesce(sum(a.points), 0)::bigint FROM loyalty.award_entry a
-        WHERE a.external_id = ANY(e.documents) AND a.system = e.system
-          AND a.account = coalesce(s.account, e.account, a.account))
-FROM (SELECT w.event_no, w.received_at, w.kind, w.state, w.attempts, w.reason, w.first_reason,
-             w.documents, w.sync_id, p.connection, p.system, p.account
-      FROM billing.webhook_event w JOIN billing.webhook_endpoint p USING (endpoint_no)
-      WHERE w.event_no > %(after)s
-        AND (%(state)s::text IS NULL OR w.state = %(state)s)
-        AND (%(endpoint_no)s::bigint IS NULL OR w.endpoint_no = %(endpoint_no)s)
-        AND (%(kind)s::text IS NULL OR w.kind = %(kind)s)
-      ORDER BY w.event_no DESC LIMIT %(limit)s) e
-LEFT JOIN billing.sync_run s USING (sync_id)
-ORDER BY e.event_no DESC
+       (SELECT coalesce(sum(a.points), 0)::bigint FROM document d
+        JOIN loyalty.award_entry a ON (a.member_id, a.external_id, a.account, a.system)
+            = (d.member_id, d.external_id, d.account, d.system)
+        WHERE d.event_no = e.event_no)
+FROM event e ORDER BY e.event_no DESC
 -- name: nudge
 -- Wakes whoever listens for events.
 SELECT pg_notify('billing_webhook', '')

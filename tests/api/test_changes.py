@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sql import changes
 from tests.api.conftest import open_office
 from tests.api.office import Office, settings_for
 from tests.support.books import OTHER_PHONE, Books, invoice
@@ -83,10 +84,31 @@ def test_the_feed(served: tuple[Office, Books, dict[str, str]]) -> None:
     assert [item["data"]["points"] for item in pages[0]["items"]] == [1500]
 
 
+def test_a_restored_feed_says_so_however_far_it_has_come(
+    served: tuple[Office, Books, dict[str, str]],
+) -> None:
+    """The app read three changes that came after the backup, and that the copy never had."""
+    office, books, key = served
+    books.store(invoice(external_id="R"))
+    books.award()
+    last = follow(office, key, 0, 100)[-1]["change_no"]
+    with books.transaction() as connection:
+        changes.skip_numbers(connection)
+    books.store(invoice(external_id="R2"))
+    books.award()
+    (new,) = follow(office, key, last, 100)
+    assert new["change_no"] > last + 10**9
+    wanted = {"after": last + 3}
+    answer = office.http.get("/api/changes", headers=key, params=wanted)
+    assert answer.status_code == 409 and str(new["change_no"]) in answer.json()["detail"]
+    assert get(office, key, after=new["change_no"])["items"] == []
+
+
 @pytest.mark.parametrize(
     ("wanted", "status", "code"),
     [
-        ({"after": 10**6}, 409, "feed_restored"),
+        ({"after": 10**12}, 409, "feed_restored"),
+        ({"after": 2**63 - 1}, 409, "feed_restored"),
         ({"after": -1}, 422, ""),
         ({"limit": 1001}, 422, ""),
         ({"wait_seconds": 16}, 422, ""),

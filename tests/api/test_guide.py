@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api import guard, keys, limits, problems, webhooks
+from api import guard, keys, limits, member_writes, problems, webhooks
 from api.models import (
     AccountStatus,
     DeploymentStatus,
@@ -48,6 +48,7 @@ def codes_in_the_program() -> dict[str, int]:
     """Every code that a Problem is made with, and its status."""
     found = {reason.replace(" ", "_"): 401 for reason in get_args(Reason)}
     found |= {code: status for status, code in problems._CODES.items()}
+    found |= {code: status for status, code in member_writes._PROBLEMS.values()}
     for path in (Path(PROJECT_ROOT) / "api").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):

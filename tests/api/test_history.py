@@ -93,7 +93,9 @@ def test_a_history_is_what_the_command_tells(told: tuple[Office, Books]) -> None
     assert whole[2]["explanation"] == (
         "100.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1000 + tier 200 = 1200"
     )
+    assert "goodwill" in whole[1]["reason"]
     for one in whole:
+        assert (one["reason"] is None) == (one["sale"] is not None)
         if one["sale"]:
             assert sum(part["points"] for part in one["sale"]["parts"]) == one["sale"]["due_after"]
 

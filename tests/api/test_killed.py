@@ -136,7 +136,7 @@ class Senders:
             time.sleep(0.01)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_whatever_is_killed_nothing_acknowledged_is_lost_and_nothing_doubled(two: Two) -> None:
     office = two.office
     header = office.key(per_minute=1)

@@ -7,7 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from loyalty.corrections import Decision
+from sql.db import connect
+from sql.erasure import erase
 from tests.api.office import Office
+from tests.support.books import Books, invoice
 
 WHY = {"reason": "campaign"}
 _phones = itertools.count(923_700_001)
@@ -134,6 +138,44 @@ def test_a_merge_is_shown_first_then_done_and_taken_back(app: App) -> None:
     assert problem(app.ask("POST", f"/{into['member_id']}/merge", back)) == (409, "contradiction")
     alone = app.ask("POST", f"/{one['public_id']}/unmerge", WHY).json()
     assert (alone["merged_into"], alone["tier"]) == (None, "gold")
+
+
+def test_the_points_of_both_are_shown(app: App) -> None:
+    """Nothing of the ledger is written for it, and the API could not."""
+    books, numbers = Books(app.office.dsn), (phone(), phone())
+    books.store(
+        *(
+            invoice(external_id=f"OF {number}", customer_phone=number, customer_external_id=number)
+            for number in numbers
+        )
+    )
+    books.award()
+    one, into = (books.member(number) for number in numbers)
+    body = {"into": str(into), **WHY}
+    for more in ({"dry_run": True}, {}):
+        answer = app.ask("POST", f"/{one}/merge", {**body, **more})
+        assert answer.status_code == 200, answer.text
+        assert [
+            (each["balance_points_before"], each["balance_points_after"])
+            for each in answer.json()["changes"]
+        ] == [(1500, 0), (1500, 3000)]
+
+
+@pytest.mark.parametrize("field", ["reason", "author"])
+def test_a_text_that_no_database_keeps_is_refused(app: App, field: str) -> None:
+    body = {"tier": "gold", **WHY, field: "a\x00b"}
+    answer = app.ask("POST", f"/{app.member()['public_id']}/tiers", body)
+    assert problem(answer) == (422, "invalid_request")
+
+
+def test_who_was_erased_is_not_merged(app: App) -> None:
+    gone, other = app.member(), app.member()
+    decision = Decision(reason="request 12", author="Ana, support")
+    with connect(app.office.dsn) as connection:
+        erase(connection, gone["member_id"], decision, "by hand", dry_run=False)
+        connection.commit()
+    body = {"into": other["public_id"], **WHY}
+    assert problem(app.ask("POST", f"/{gone['member_id']}/merge", body)) == (409, "member_erased")
 
 
 def test_a_phone_is_changed(app: App) -> None:

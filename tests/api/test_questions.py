@@ -12,10 +12,13 @@ import pytest
 
 from sql import keys
 from sql.db import connect
+from sql.sync import AccountKey
 from tests.api.office import Office, office_on, sale, served, settings_for, signed
 from tests.support.books import NOON, PHONE, Books, invoice
 
 TYPE = "urn:problem-type:twezah:"
+#: Its sales are those of this file alone: all tests of the API share a database.
+SYSTEM = "wave"
 ASKED = [
     ("GET", "/api/billing/transactions", "transactions:read"),
     ("POST", "/api/billing/sync", "sync:start"),
@@ -143,7 +146,7 @@ def test_a_source_has_a_limit(databases: Any, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def sold(office: Office) -> Books:
     """25 sales of one member, one of them void, with points; two at the same instant."""
-    books = Books(office.dsn)
+    books = Books(office.dsn, AccountKey(SYSTEM, "pages"))
     books.store(
         *(
             invoice(
@@ -175,7 +178,7 @@ def pages(
 
 
 def test_pages_hold_every_transaction_once_the_latest_first(office: Office, sold: Books) -> None:
-    found = pages(office, "/api/billing/transactions", office.key(), limit=7)
+    found = pages(office, "/api/billing/transactions", office.key(), limit=7, system=SYSTEM)
     assert [len(page) for page in found] == [7, 7, 7, 4]
     ids = [one["id"] for page in found for one in page]
     assert ids == [f"S{number:02}" for number in reversed(range(25))]
@@ -190,7 +193,9 @@ def test_filters(office: Office, sold: Books) -> None:
     def ids(**params: Any) -> list[str]:
         return [
             one["id"]
-            for page in pages(office, "/api/billing/transactions", header, **params)
+            for page in pages(
+                office, "/api/billing/transactions", header, **{"system": SYSTEM, **params}
+            )
             for one in page
         ]
 

@@ -89,6 +89,7 @@ def test_points_are_spent_once_per_key(app: App) -> None:
     assert latest["explanation"] == (
         f"points spent (redemption {number}): Free bottle (order 5512)"
     )
+    assert latest["reason"] == "Free bottle (order 5512)"
     assert latest["run_id"].startswith("api request ")
     actor = app.books.rows("SELECT actor FROM audit.entry WHERE operation = 'points.redeem'")
     assert actor == [(f"key {app.key['Authorization'][7:21]}",)]

@@ -9,6 +9,7 @@ import pytest
 
 from settings import Settings, embedded_dsn
 from sql import analyst_role
+from sql.actor import acting_as
 from sql.migrate import migrate
 from tests.support.ports import free_ports
 from twezah.stack import pginstall
@@ -66,7 +67,7 @@ ATTACKS = [
     ("SELECT pg_ls_dir('.')", "permission denied"),
     ("SELECT * FROM pg_stat_file('PG_VERSION')", "permission denied"),
     ("COPY (SELECT 1) TO PROGRAM 'id'", "permission denied"),
-    ("COPY (SELECT 1) TO '/tmp/x'", "permission denied"),
+    ("COPY (SELECT 1) TO '/x'", "permission denied"),
     ("CREATE EXTENSION dblink", "permission denied"),
     ("SELECT dblink_connect('dbname=twezah user=postgres')", "does not exist"),
     ("CREATE EXTENSION postgres_fdw", "permission denied"),
@@ -179,7 +180,8 @@ def test_a_new_password_ends_the_old_one(installation: Settings, access: Access)
     with psycopg.connect(old, autocommit=True) as session:
         session.execute("SET default_transaction_read_only = off")
         session.execute("ALTER ROLE analyst SET statement_timeout = 0")
-        new = switch_on(installation, access.port, "test")
+        with acting_as("user ana"):
+            new = switch_on(installation, access.port, "test")
         _PASSWORDS[installation.home] = new
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT 1")
@@ -189,6 +191,8 @@ def test_a_new_password_ends_the_old_one(installation: Settings, access: Access)
         assert session.execute("SHOW statement_timeout").fetchone() == ("15min",)
     with psycopg.connect(embedded_dsn(installation.home, "twezah")) as connection:
         text = repr(connection.execute("SELECT * FROM audit.entry").fetchall())
+        last = "SELECT actor FROM audit.entry ORDER BY entry_no DESC LIMIT 1"
+        assert connection.execute(last.encode()).fetchone() == ("user ana",)
     assert "analyst.access" in text and new.password not in text and old not in text
     log = (installation.home / "logs" / "postgres.log").read_text()
     assert new.password not in log and "SCRAM-SHA-256" not in log

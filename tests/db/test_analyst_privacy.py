@@ -65,6 +65,14 @@ def shop(books: Books) -> Books:
         """INSERT INTO loyalty.member_merge (member_id, into_id, reason)
            SELECT max(member_id), min(member_id), 'Maria has a new phone' FROM loyalty.member"""
     )
+    books.run(
+        """INSERT INTO loyalty.member_tier (member_id, tier, valid_from, reason)
+           SELECT max(member_id), 'gold', now(), 'Maria is a friend' FROM loyalty.member"""
+    )
+    books.run(
+        """INSERT INTO loyalty.referral (friend_id, referrer_id, referred_at, reason)
+           SELECT max(member_id), min(member_id), now(), 'Maria told us' FROM loyalty.member"""
+    )
     books.award()
     return books
 

@@ -229,6 +229,19 @@ class TestFailures:
         assert {row[0] for row in deliveries(books)} == {"delivered"}
         assert list(receivers_down([state(books)], now + timedelta(minutes=11))) == []
 
+    def test_messages_that_fail_at_once_are_one_outage(self, books: Books, app: Receiver) -> None:
+        """Eight are under way when the app goes down for a moment: it rests for seconds."""
+        enter(books, app.url)
+        for number in range(8):
+            sell(books, f"S{number}")
+        app.answer = lambda _: (503, {})
+        send(books)
+        assert len(app.requests) == 8
+        ((failures, seconds),) = books.rows(
+            "SELECT failures, extract(epoch FROM resting_until - now())::float FROM loyalty.receiver"
+        )
+        assert failures == receivers.FAILURES_MAX and seconds <= receivers.REST_SECONDS
+
     def test_what_waited_for_days_is_parked(self, books: Books, app: Receiver) -> None:
         enter(books, app.url)
         app.answer = lambda _: (503, {})

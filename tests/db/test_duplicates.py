@@ -306,7 +306,7 @@ def test_a_merged_member_who_spent_and_whose_sale_is_left_out(shop: Shop) -> Non
     assert has is not None and (has.balance_points, has.spent_points) == (300, 1_200)
     with books.transaction() as connection:
         erase(connection, member, WHO, "run", dry_run=False)
-    with books.transaction() as connection, pytest.raises(redemptions.MemberErasedError):
+    with books.transaction() as connection, pytest.raises(corrections.MemberErasedError):
         redemptions.redeem(connection, spend.model_copy(update={"key": "spend-2"}), "run")
     shop.award()
     assert books.rows("SELECT sum(balance_points)::int FROM loyalty.member_balance") == [(300,)]

@@ -5,16 +5,20 @@ The phone is nowhere in what is stored, the figures stay, and later sales are a 
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import zstandard
 
+import tasks.erase
 from loyalty.corrections import Decision
-from sql import audit, corrections
+from settings import Settings
+from sql import audit, certificates, corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from sql.erasure import Erased, erase
-from sql.sealing import keyring
+from sql.sealing import Keyring, keyring
+from tasks.erase import erase_everywhere
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
 
 WHY = Decision(reason="Request 12", author="Ana, support")
@@ -144,6 +148,69 @@ def test_whoever_was_merged_goes_too(sold: Books) -> None:
     done = erased(sold, second)
     assert (done.member_id, done.members, done.phones) == (first, [first, second], 2)
     assert sold.rows("SELECT count(*) FROM loyalty.member WHERE phone IS NOT NULL") == [(0,)]
+
+
+@pytest.fixture
+def installation(sold: Books, tmp_path: Path) -> Settings:
+    """The books beside a state folder with a log; Prefect is elsewhere."""
+    log = tmp_path / "logs" / "careless.log"
+    log.parent.mkdir()
+    log.write_text(f"phone {PHONE}\n")
+    return Settings(home=tmp_path, database_url=sold.dsn)
+
+
+def test_an_interrupted_erasure_finds_the_person_again(
+    sold: Books, installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger forgets the phone last: else nobody would know what to look for elsewhere."""
+    member, log = sold.member(), installation.home / "logs" / "careless.log"
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(tasks.erase, "_in_files", stop)
+        erase_everywhere(installation, member, WHY, "run", dry_run=False)
+    done = erase_everywhere(installation, member, WHY, "run", dry_run=False)
+    assert done.phones == 1 and PHONE not in log.read_text()
+
+
+def test_a_certificate_that_an_interruption_left_out_is_issued_once(
+    sold: Books, installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = sold.member()
+    sold.run("UPDATE billing.invoice SET customer_external_id = NULL")
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(tasks.erase, "_old_rows", stop)
+        erase_everywhere(installation, member, WHY, "run", dry_run=False)
+    for _ in range(2):
+        erase_everywhere(installation, member, WHY, "run", dry_run=False)
+    with connect(sold.dsn) as connection:
+        assert len(certificates.of_member(connection, member)) == 1
+
+
+def stop(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_certificate_says_what_could_not_be_cleaned(
+    sold: Books, installation: Settings
+) -> None:
+    """A stored file that is no text keeps the phone."""
+    body = keyring().pack(b"PK\x00" + PHONE.encode())
+    sold.run("UPDATE billing.raw_page SET body_zstd = %(b)s WHERE stream = 'invoices'", b=body)
+    done = erase_everywhere(installation, sold.member(), WHY, "run", dry_run=False)
+    with connect(sold.dsn) as connection:
+        (certificate,) = certificates.of_member(connection, done.member_id)
+    assert any("hold the phone" in place for place in certificate.not_reached)
+    assert "stored files that hold the phone" in certificate.to_text()
+
+
+def test_what_no_key_opens_holds_up_no_erasure(sold: Books, installation: Settings) -> None:
+    """And the certificate says that it could not be looked through."""
+    lost = Keyring(lambda: [b"k" * 32]).pack(PHONE.encode())
+    sold.run("UPDATE billing.raw_page SET body_zstd = %(b)s WHERE stream = 'invoices'", b=lost)
+    done = erase_everywhere(installation, sold.member(), WHY, "run", dry_run=False)
+    assert "sealed with a key that is not here, could not be looked through" in done.to_text()
+    with connect(sold.dsn) as connection:
+        (certificate,) = certificates.of_member(connection, done.member_id)
+    assert any("sealed with a key" in place for place in certificate.not_reached)
 
 
 def test_an_unknown_member_is_refused(sold: Books) -> None:

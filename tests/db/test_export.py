@@ -9,12 +9,17 @@ from typing import Any
 import polars as pl
 import pytest
 
+from loyalty.corrections import Decision
 from settings import Settings
-from sql import audit, sync
+from sql import audit, corrections, sync
 from sql.db import connect
-from sql.export import TABLES, Exported, ExportTooLargeError, export
+from sql.erasure import said_of
+from sql.export import PERSONAL, TABLES, Exported, ExportTooLargeError, export
+from tasks import person
 from tasks.person import PAGE, hand_over
 from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice, line
+
+WHY = Decision(reason="Request 12", author="Ana, support")
 
 
 @pytest.fixture
@@ -64,6 +69,19 @@ def test_one_member_with_their_phone(sold: Books, tmp_path: Path) -> None:
     assert "personal" in Path(done.folder).name
 
 
+def test_whoever_was_merged_into_them_is_in_it(sold: Books, tmp_path: Path) -> None:
+    one, other = sold.member(), sold.member(OTHER_PHONE)
+    sold.set_tier(one, "silver", NOON)
+    sold.set_tier(other, "gold", NOON)
+    with sold.transaction() as connection:
+        corrections.merge(connection, other, one, WHY, "run")
+    sold.award()
+    done = exported(sold, tmp_path, member_id=other, personal=True)
+    assert {int(row["member_id"]) for row in read(done, "tiers")} == {one, other}
+    assert {row["subject"] for row in read(done, "audit")} == {f"member {one}", f"member {other}"}
+    assert {int(row["counts_for"]) for row in read(done, "phones")} == {one}
+
+
 def test_parquet_has_types(sold: Books, tmp_path: Path) -> None:
     done = exported(sold, tmp_path, tables=["sales", "audit"], kind="parquet")
     frame = pl.read_parquet(Path(done.folder) / "sales.parquet")
@@ -84,6 +102,19 @@ def test_too_much_writes_nothing(sold: Books, tmp_path: Path) -> None:
 def test_an_unknown_table(sold: Books, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tables are sales"):
         exported(sold, tmp_path, tables=["member"])
+
+
+def test_the_page_shows_every_table() -> None:
+    """A table that is added to exports gets a heading for the person."""
+    assert set(person._TABLES) == {*TABLES, PERSONAL}
+
+
+def test_who_reads_what_is_kept_does_not_hold_up_spending(sold: Books) -> None:
+    with connect(sold.dsn) as reading, connect(sold.dsn) as spending:
+        list(said_of(reading, sold.member()))
+        spending.execute("SET lock_timeout = '1s'")
+        row = spending.execute("SELECT loyalty.lock_owner(%s)", [sold.member()]).fetchone()
+        assert row == (sold.member(),)
 
 
 def test_a_page_that_the_person_can_read(sold: Books, tmp_path: Path) -> None:

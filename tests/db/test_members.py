@@ -4,12 +4,20 @@ Points follow through the award step.
 """
 
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from loyalty.corrections import Decision
+from settings import Settings
 from sql import corrections, erasure, members, merge_preview
-from sql.corrections import CorrectionRefusedError, MergedMemberError, UnknownMemberError
+from sql.corrections import (
+    CorrectionRefusedError,
+    MemberErasedError,
+    MergedMemberError,
+    UnknownMemberError,
+)
+from sql.db import connect, engine
 from sql.members import ReferralCircleError, UnknownTierError
 from tasks.award.members import award_members
 from tasks.run_database import RunDatabase
@@ -22,6 +30,25 @@ REWARDS = (
     "('bring', 1, 'referral_reward', "
     """'{"rule": {"referrer_points": 500, "friend_points": 100}}', '2020-01-01')"""
 )
+
+
+#: A further version of the program, for all of the past.
+FURTHER_RULES = {
+    name: "INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, "
+    f"entry_tier, timezone, {column}) SELECT 2, '2020-01-01', base_rate_bps, tier_rate_bps, "
+    f"entry_tier, timezone, '{value}' FROM loyalty.program"
+    for name, column, value in (
+        (
+            "evaluated tiers", "tier_policy",
+            '{"window_days": 3650, "thresholds": {"silver": 1500, "gold": 2500, "platinum": 3500}}',
+        ),
+        ("expiry", "expiry", '{"months": 1, "end_of": "day"}'),
+    )
+}  # fmt: skip
+
+
+def tiers_now(books: Books) -> dict[int, str]:
+    return dict(books.rows("SELECT member_id, tier FROM analytics.member"))
 
 
 def register(books: Books, phone: str = PHONE) -> members.Registered:
@@ -130,6 +157,56 @@ class TestTiers:
             set_tier(books, member, "silver")
         assert books.rows("SELECT count(*) FROM loyalty.member_tier") == [(0,)]
 
+    def test_the_highest_version_that_has_begun_says_which_there_are(self, books: Books) -> None:
+        """Version 3 corrects version 2 for the past, and began before it."""
+        for version, since, tiers, entry in (
+            (2, NOON - 2 * HOUR, '{"basic": 10000}', "basic"),
+            (3, NOON - 3 * HOUR, '{"lead": 10000, "gold": 15000}', "lead"),
+        ):
+            books.run(
+                "INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, "
+                "entry_tier) VALUES (%(v)s, %(at)s, '{\"AOA\": 100000}', %(t)s, %(e)s)",
+                v=version, at=since, t=tiers, e=entry,
+            )  # fmt: skip
+        member = register(books).member_id
+        assert set_tier(books, member, "gold", NOON).tier == "gold"
+        with pytest.raises(UnknownTierError, match="tiers are gold, lead"):
+            set_tier(books, member, "basic", NOON)
+        set_tier(books, member, None, NOON + HOUR)
+        assert books.rows(
+            "SELECT tier, loyalty.tier_rank(tier, valid_from) FROM loyalty.tier_set "
+            "ORDER BY valid_from"
+        ) == [("gold", 15_000), ("lead", 10_000)]
+
+
+class TestErased:
+    @pytest.fixture
+    def erased(self, books: Books) -> tuple[Books, int, int]:
+        """A member whose personal data was removed, and another one."""
+        gone, other = register(books).member_id, register(books, OTHER_PHONE).member_id
+        with books.transaction() as connection:
+            erasure.erase(connection, gone, WHY, "by hand", dry_run=False)
+        return books, gone, other
+
+    def test_nobody_is_merged_with_them(self, erased: tuple[Books, int, int]) -> None:
+        """Their points would be somebody's again, or somebody's points nobody's."""
+        books, gone, other = erased
+        for member, into in ((gone, other), (other, gone)):
+            with pytest.raises(MemberErasedError, match=f"member {gone} was removed"):
+                merge(books, member, into)
+
+    def test_they_get_no_phone_again(self, erased: tuple[Books, int, int]) -> None:
+        books, gone, _ = erased
+        with pytest.raises(MemberErasedError), books.transaction() as connection:
+            corrections.change_phone(connection, gone, THIRD_PHONE, WHY, "by hand")
+
+    def test_a_merge_from_before_is_still_taken_back(self, books: Books) -> None:
+        one, other = register(books).member_id, register(books, OTHER_PHONE).member_id
+        merge(books, one, other)
+        with books.transaction() as connection:
+            erasure.erase(connection, other, WHY, "by hand", dry_run=False)
+            assert corrections.unmerge(connection, one, WHY, "by hand").owner_id == one
+
 
 class TestTiersAfterAMerge:
     @pytest.fixture
@@ -165,22 +242,33 @@ class TestTiersAfterAMerge:
         assert award(books) == {other: 2 * 1500 + 2 * 2250}
 
     @pytest.mark.parametrize("tiers", ["better", "into"])
+    @pytest.mark.parametrize("rules", ["set tiers", "evaluated tiers", "expiry"])
     def test_the_preview_says_what_the_merge_does_and_changes_nothing(
-        self, two: tuple[Books, int, int], tiers: corrections.MergedTiers
+        self, two: tuple[Books, int, int], tiers: corrections.MergedTiers, rules: str
     ) -> None:
+        """In the role of the API, which may merge members and write nothing of the ledger."""
         books, one, other = two
-        alone = award(books)
-        with books.transaction() as connection:
+        if rules != "set tiers":
+            books.run(FURTHER_RULES[rules])
+        alone, before = award(books), tiers_now(books)
+        api = Settings(home=Path("/nowhere"), database_url=books.dsn, database_role="twezah_api")
+        with connect(api.dsn()) as connection:
             shown = merge_preview.preview(connection, one, other, WHY, "by hand", tiers=tiers)
+            connection.commit()
+        engine(api.dsn()).dispose()
         assert award(books) == alone and books.dirty() == []
         assert books.rows("SELECT count(*) FROM loyalty.member_merge") == [(0,)]
         merge(books, one, other, tiers=tiers)
-        after = award(books)
+        after, tiers_after = award(books), tiers_now(books)
         assert [
-            (change.member_id, change.balance_points_before, change.balance_points_after)
+            (change.member_id, change.balance_points_before, change.balance_points_after,
+             change.tier_before, change.tier_after)
             for change in shown.changes
-        ] == [(number, alone[number], after.get(number, 0)) for number in (one, other)]
-        assert (shown.changes[1].tier_before, shown.changes[1].tier_after) == ("gold", "gold")
+        ] == [
+            (number, alone.get(number, 0), after.get(number, 0), before[number],
+             tiers_after[number])
+            for number in (one, other)
+        ]  # fmt: skip
 
     def test_chains_of_merges_are_followed(self, two: tuple[Books, int, int]) -> None:
         books, one, other = two
@@ -188,6 +276,18 @@ class TestTiersAfterAMerge:
         merge(books, one, other)
         merge(books, other, third, tiers="into")
         assert award(books) == {third: 4 * 1500}
+
+
+def test_the_audit_log_names_the_run_of_every_decision(books: Books) -> None:
+    one, other = register(books).member_id, register(books, OTHER_PHONE).member_id
+    set_tier(books, one, "gold")
+    set_tier(books, one, None)
+    with books.transaction() as connection:
+        members.set_referral(connection, one, other, None, WHY, "by hand")
+    merge(books, one, other)
+    entries = books.rows("SELECT operation, run_id FROM audit.entry WHERE subject LIKE 'member %%'")
+    assert {operation for operation, _ in entries} >= {"tiers", "referral", "member.merge"}
+    assert [operation for operation, run_id in entries if run_id is None] == []
 
 
 class TestReferrals:

@@ -5,10 +5,12 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
 
+from api.models import HistoryEntry
 from loyalty.calendar import months_later
 from panel.reports import month_end
 from sql.analytics import refresh
@@ -158,6 +160,26 @@ def replace_view(books: Books, view: str, select: str) -> None:
         statement = f"CREATE OR REPLACE VIEW {view} AS {select.replace('%s', present)}"
         connection.execute(statement.encode())
         connection.commit()
+
+
+def test_points_of_an_earlier_program_have_a_line(shop: Books) -> None:
+    before = report(shop).points("corrected")
+    shop.run(
+        """INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, run_id,
+               kind)
+           SELECT 'o', member_id, 900, 'import', 'ana', 'r', 'opening balance'
+           FROM loyalty.member WHERE phone = %(p)s""",
+        p=PHONE,
+    )
+    made = report(shop)
+    assert made.points("corrected") == before + 900 and made.points("closing") == ledger(shop)
+
+
+def test_every_kind_of_the_history_has_a_line(books: Books) -> None:
+    """A kind that the API tells and the report does not know would stop all reports."""
+    kinds = set(get_args(HistoryEntry.model_fields["kind"].annotation))
+    known = {kind for (kind,) in books.rows("SELECT kind FROM loyalty.movement_kind")}
+    assert kinds and kinds == known
 
 
 @pytest.mark.parametrize("kind", ["edit", "void", "adjustment", "expiry"])

@@ -16,17 +16,18 @@ from pydantic import ValidationError
 
 from loyalty.corrections import Adjustment, Decision
 from loyalty.redemptions import PointValue, RedemptionRequest
-from sql import balance, corrections, point_values, redemptions
+from sql import balance, corrections, expiry, point_values, redemptions
 from sql.balance import MemberBalance
-from sql.corrections import UnknownMemberError
-from sql.db import connect
+from sql.corrections import MemberErasedError, UnknownMemberError
+from sql.db import DbConnection, connect
 from sql.erasure import erase
+from sql.expiry import Outlook
 from sql.explain_member import explain_member
 from sql.export import export
+from sql.named_queries import query
 from sql.redemptions import (
     InsufficientPointsError,
     KeyReusedError,
-    MemberErasedError,
     RedemptionRefusedError,
     Spent,
     UnknownRedemptionError,
@@ -427,6 +428,23 @@ class TestErasure:
             redemptions.redeem(connection, unwanted, "run")
         assert after(two, held, "cancel").redemption.state == "cancelled"
 
+    def test_who_waits_for_an_erasure_is_refused(self, two: Books) -> None:
+        unwanted, member = asked(two, 1), two.member()
+        with ThreadPoolExecutor(1) as pool, two.transaction() as connection:
+            erase(connection, member, WHY, "by hand", dry_run=False)
+
+            def wanted() -> Spent:
+                with connect(two.dsn) as other:
+                    return redemptions.redeem(other, unwanted, "run")
+
+            waiting = pool.submit(wanted)
+            while not two.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                assert not waiting.done()
+                time.sleep(0.01)
+            connection.commit()
+            with pytest.raises(MemberErasedError):
+                waiting.result()
+
     @pytest.mark.parametrize("field", ["reference", "reason"])
     @pytest.mark.parametrize("text", ["for +244 923 456 789", "two\nlines", "a\x00", " ", ""])
     def test_texts_hold_no_phone(self, two: Books, field: str, text: str) -> None:
@@ -478,6 +496,24 @@ class TestExpiry:
         with pytest.raises(InsufficientPointsError, match="1000 points: 1000 have expired, 0 can"):
             spend(expiring, 1)
         expiring.award()  # posts the expiry
+        assert numbers(expiring) == (0, 0, 0, 0)
+
+    @pytest.mark.parametrize("spends", [True, False])
+    def test_an_expiry_that_is_posted_while_the_balance_is_read_gives_nothing(
+        self, expiring: Books, monkeypatch: pytest.MonkeyPatch, *, spends: bool
+    ) -> None:
+        """The balance was read with the points that are over, and what is over without them."""
+        self.lives(expiring, 1, 3)
+        looked = expiry.outlook
+
+        def slow(connection: DbConnection, member_id: int) -> Outlook:
+            expiring.award()
+            return looked(connection, member_id)
+
+        monkeypatch.setattr(expiry, "outlook", slow)
+        if spends:
+            with pytest.raises(InsufficientPointsError, match="0 can be spent"):
+                spend(expiring, 1000)
         assert numbers(expiring) == (0, 0, 0, 0)
 
     def test_what_was_spent_or_held_in_time_does_not_expire(self, expiring: Books) -> None:
@@ -561,6 +597,29 @@ class TestOtherWays:
         with two.transaction() as connection:
             corrections.adjust(connection, wanted, "by hand")
         assert numbers(two) == (500, 1000, 0, 0)
+
+    def test_a_list_reads_the_redemptions_of_the_member_alone(self, two: Books) -> None:
+        """By the index, however many others spend."""
+        with connect(two.dsn) as connection:
+            connection.execute(
+                """WITH others AS (
+                       INSERT INTO loyalty.member (phone)
+                       SELECT '+2449400' || 10000 + n FROM generate_series(1, 300) n
+                       RETURNING member_id)
+                   INSERT INTO loyalty.redemption (idempotency_key, member_id, points, reference,
+                       reason, requested_at, requested_by, run_id)
+                   SELECT 'plan-' || member_id || '-' || n, member_id, 1, 'r', 'r', now(), 'x', 'x'
+                   FROM others, generate_series(1, 50) n"""
+            )
+            connection.execute("ANALYZE loyalty.redemption, loyalty.redemption_step")
+            row = connection.execute("SELECT max(member_id) FROM loyalty.member").fetchone()
+            assert row is not None
+            asked = {"member_id": row[0], "state": None, "before": None, "limit": 51}
+            statement = query("redemptions", "of_member")
+            assert len(connection.execute(statement, asked).fetchall()) == 50
+            plan = connection.execute(b"EXPLAIN " + statement, asked)
+            assert "redemption_member" in "".join(line for (line,) in plan.fetchall())
+            connection.rollback()
 
     def test_every_step_is_in_the_audit_log(self, two: Books) -> None:
         spent, held = spend(two, 100), hold(two, 200)

@@ -10,7 +10,7 @@ import pytest
 from loyalty.corrections import Adjustment, Decision
 from panel.pages import refresh
 from settings import Settings
-from sql import analyst_role, consent, holds, ledger, retention, webhooks
+from sql import analyst_role, consent, holds, ledger, merge_preview, retention, webhooks
 from sql import panel_pages as pages
 from sql.corrections import adjust, merge
 from sql.db import connect, engine
@@ -79,6 +79,7 @@ FORBIDDEN = {
         "UPDATE billing.webhook_endpoint SET options = '{}'",
         "INSERT INTO billing.webhook_secret (endpoint_no) VALUES (1)",
         "DELETE FROM billing.webhook_event",
+        "SELECT secret_encrypted FROM loyalty.receiver_secret",
         "UPDATE billing.webhook_event SET state = 'done'",
     ),
     "twezah_panel": (
@@ -88,6 +89,7 @@ FORBIDDEN = {
         "SELECT headers FROM billing.webhook_event",
         "SELECT secret_encrypted FROM billing.webhook_secret",
         "SELECT key_sha256 FROM billing.api_key",
+        "SELECT secret_encrypted FROM loyalty.receiver_secret",
         "INSERT INTO billing.http_attempt (method) VALUES ('GET')",
     ),
     "analyst": (
@@ -152,6 +154,20 @@ def test_the_worker_can_do_its_work(sold: Books) -> None:
     worker.award()
     assert sold.rows("SELECT count(*) FROM audit.entry") > before
     engine(worker.dsn).dispose()
+
+
+def test_the_api_previews_and_enters_a_merge_of_members_with_sales(sold: Books) -> None:
+    """What the merge will post is computed, and posted by the worker."""
+    one, other = sold.member(), sold.member(OTHER_PHONE)
+    api = as_role(sold.dsn, roles.API)
+    with connect(api) as connection:
+        shown = merge_preview.preview(connection, one, other, WHY, "run")
+        merge(connection, one, other, WHY, "run")
+        connection.commit()
+    assert [change.balance_points_after for change in shown.changes] == [0, 3000]
+    sold.award()
+    assert [sold.points(), sold.points(OTHER_PHONE)] == [0, 3000]
+    engine(api).dispose()
 
 
 def test_the_worker_may_use_every_table_of_the_books(sold: Books) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from sql import sealing, sync, webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.sealing import KeyMissingError, Keyring, key_id, reseal, sealed_with
+from tasks import data_key
 from tests.support.books import NOON, PHONE, Books
 from twezah.cli import app
 
@@ -122,6 +126,38 @@ def test_the_old_key_opens_what_is_not_done_yet(books: Books, keys: Keys) -> Non
         assert [page.body() for page in stored] == [b"{}", BODY]
 
 
+def test_what_no_key_opens_holds_up_nothing_else(books: Books, keys: Keys) -> None:
+    add_page(books)
+    keys.now = [SECOND]
+    sealing._rings[0] = Keyring(lambda: keys.now)
+    with connect(books.dsn) as connection:
+        connection.execute(
+            "UPDATE billing.raw_page SET body_zstd = %s WHERE page_no = 1",
+            [zstandard.compress(b"{}")],
+        )
+        connection.commit()
+        with pytest.raises(KeyMissingError, match=f"^1 stored bodies .*{key_id(FIRST).hex()}"):
+            list(reseal(connection, sealing.keyring()))
+        counted = {one.key: one.bodies for one in sealed_with(connection)}
+    assert counted == {key_id(FIRST).hex(): 1, key_id(SECOND).hex(): 1}
+
+
+def test_a_missing_key_is_not_asked_for_at_every_body() -> None:
+    """The keys may come from a command, and a lost key may have sealed many bodies."""
+    asked: list[int] = []
+
+    def load() -> list[bytes]:
+        asked.append(1)
+        return [SECOND]
+
+    ring, lost = Keyring(load), Keyring(lambda: [FIRST]).pack(BODY)
+    for _ in range(50):
+        with pytest.raises(KeyMissingError, match="not in the keyring"):
+            ring.unpack(lost)
+    assert ring.unpack(ring.pack(BODY)) == BODY
+    assert len(asked) < 50
+
+
 def test_who_only_seals_learns_of_a_new_key(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     ring = sealing.keyring()
     assert ring.pack(BODY).startswith(sealing.MAGIC + key_id(FIRST))
@@ -148,6 +184,46 @@ def test_where_the_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for wrong in ({"data_key": "short"}, {"data_key_command": "false"}, {"data_key_command": "'"}):
         with pytest.raises(KeysUnusableError):
             Settings(home=tmp_path, **wrong).data_keys()
+
+
+def test_two_who_rotate_at_once_lose_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies may be sealed with a key from the moment that it is in the file."""
+    monkeypatch.delenv("TWEZAH_DATA_KEY")
+    config = Settings(home=tmp_path)
+    (first,) = config.data_keys()
+    write, both = data_key._replace, threading.Barrier(2, timeout=1)
+
+    def slowly(path: Path, texts: list[str]) -> None:
+        with suppress(threading.BrokenBarrierError):  # the other one waits for the file
+            both.wait()
+        write(path, texts)
+
+    monkeypatch.setattr(data_key, "_replace", slowly)
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda _: data_key.add_key(config), range(2)))
+    kept = {key_id(key).hex() for key in config.data_keys()}
+    assert kept == {*made, key_id(first).hex()} and len(kept) == 3
+
+
+def test_threads_seal_while_the_keys_are_asked_for_again(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that has just been taken away is not looked for."""
+    ring = sealing.keyring()
+    ring.pack(BODY)
+    derived = sealing._derived
+
+    def midway(key: bytes) -> bytes:
+        """Another thread seals while the new keys are being made ready."""
+        assert ring.unpack(ring.seal(zstandard.compress(BODY))) == BODY
+        return derived(key)
+
+    monkeypatch.setattr(sealing, "_derived", midway)
+    keys.now = [SECOND]
+    ring.refresh()
+    assert ring.current == sealing.MAGIC + key_id(SECOND)
 
 
 def test_rotating_by_command(books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,3 +200,12 @@ def test_attempts_are_kept_by_month_and_never_changed(db: DbConnection) -> None:
             db.execute(statement.encode())
     assert db.execute("SELECT billing.keep_attempt_months(12)").fetchone() == (1,)
     assert db.execute("SELECT count(*) FROM billing.http_attempt").fetchone() == (1,)
+
+
+def test_the_page_reads_the_ledger_by_its_key(db: DbConnection) -> None:
+    """Of members and documents that the events brought, and not all of it for each event."""
+    asked = {"after": 0, "state": None, "endpoint_no": None, "kind": None, "limit": 100}
+    db.execute("SET LOCAL enable_seqscan = off")
+    plan = db.execute(b"EXPLAIN " + query("webhooks", "latest"), asked).fetchall()
+    text = "\n".join(line for (line,) in plan)
+    assert "(member_id = d.member_id)" in text and "(external_id = d.external_id)" in text

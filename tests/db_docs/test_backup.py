@@ -88,6 +88,10 @@ def test_a_copy_that_takes_over_is_live(
     restore(other, kept, take_over=True)
     with running(other) as dsn, connect(dsn) as connection:
         assert standby.read(connection) is None
+        (number,) = connection.execute(
+            "SELECT nextval(pg_get_serial_sequence('loyalty.change', 'change_no'))"
+        ).fetchone() or (0,)
+        assert number > 10**9, "what the original published meanwhile keeps its numbers"
         standby.begin(connection)
         state = standby.read(connection)
         assert state is not None and "twezah go-live" in state.to_text()

@@ -19,7 +19,7 @@ from tests.flows.worker_fixtures import (
     worker,
 )
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 #: Light modules: what a run prints tells whether it was warm, not how fast it was.
 PRELOAD = [

@@ -31,7 +31,7 @@ from tests.support.database import Databases, with_older_rules
 from tests.support.ledger import points_due, tier_at
 
 #: Making a failing example small may take Hypothesis five minutes.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1500)
 _NUMBERS = itertools.count(1)
 #: A second version of the program, in force in the middle of the stories.
 SECOND_VERSION = """

@@ -23,7 +23,7 @@ from tests.support import reference
 from tests.support.ledger import NOON, sale
 from tests.support.reference import World
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1500)
 BOUNDED = settings(
     max_examples=40,
     deadline=None,

@@ -143,7 +143,7 @@ def in_many_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
 def test_batches_do_not_matter(
     shop: Shop, databases: Databases, in_many_batches: list[bool], system: str
 ) -> None:
-    known = replace(shop, dsn=with_older_rules(databases.migrated()))
+    known, happened = replace(shop, dsn=with_older_rules(databases.migrated())), []
     for one, again in (
         (known, True),
         (shop, False),
@@ -151,9 +151,14 @@ def test_batches_do_not_matter(
         one.world.grants = simulator.World(seed=11, customers=1, invoices=1).grants  # a new consent
         one.sync(system, page_size=15)
         if again:
-            one.world.evolve(steps=5, systems=(system,))
+            happened = one.world.evolve(steps=5, systems=(system,))
             one.sync(system, page_size=15)
-    assert shop.ledger() == known.ledger()
+    if (system, "change_phone") in happened:  # sales read before it keep the number they had
+        assert [(*sale, points) for *sale, _, points in shop.ledger()] == [
+            (*sale, points) for *sale, _, points in known.ledger()
+        ]
+    else:
+        assert shop.ledger() == known.ledger()
     assert shop.points() == expected(shop.world, system)
     # Elsewhere a phone or a product has to be looked up, which no open transaction waits for. A
     # later read may find all of them known.

@@ -169,6 +169,23 @@ def test_a_credit_of_a_void_sale_takes_nothing_elsewhere() -> None:
     assert points(void, doc(2, 1_000), back) == {"D2": 100}
 
 
+@pytest.mark.parametrize("status", ["void", "draft"])
+def test_a_credit_of_a_number_is_of_the_sale_that_happened(status: str) -> None:
+    """Announced by its number, void since its id is known; or void and written once more."""
+    back = credit(4, 1_000, original_external_id="N-1")
+    sold = doc(1, 1_000, invoice_number="N-1")
+    for number in ("N-1", None):
+        announced = doc(2, 1_000, external_id="N-1", invoice_number=number, status=status)
+        assert points(sold, announced, doc(3, 1_000), back) == {"D3": 100}
+    again = doc(2, 1_000, invoice_number="N-1", status=status)
+    assert points(sold, again, doc(3, 1_000), back) == {"D3": 100}
+    # Where nothing else has the number, the credit is of what did not happen.
+    assert points(again, doc(3, 1_000), back) == {"D3": 100}
+    # An id is certain, whatever number it is elsewhere.
+    other = doc(2, 1_000, external_id="N-1", invoice_number="N-7", status=status)
+    assert points(sold, other, back) == {"D1": 100}
+
+
 def test_another_shop_takes_back_what_its_own_never_sold() -> None:
     there = doc(2, 1_000, account="shop-b")
     assert points(doc(1, 1_000), there, credit(3, 1_000)) == {"D2": 100}

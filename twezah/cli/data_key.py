@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exit_codes import FAILED
+from twezah.cli.exit_codes import FAILED, NEEDS_OPERATOR
 from twezah.cli.ledger import ledger
 from twezah.cli.options import Json
 from twezah.cli.output import print_json, say
@@ -38,7 +38,7 @@ def rotate(
     from settings import settings
     from sql import audit
     from sql.db import connect
-    from sql.sealing import REFRESH_SECONDS, keyring, reseal, sealed_with
+    from sql.sealing import REFRESH_SECONDS, KeyMissingError, keyring, reseal, sealed_with
     from tasks import data_key
 
     config = settings()
@@ -59,13 +59,19 @@ def rotate(
             return
         if data_key.is_in_file(config):
             say(f"New key: {data_key.add_key(config)}.")
-        count = 0
-        for count in reseal(connection, keyring()):
-            if count % 10_000 < 200:
-                say(f"{count} bodies sealed anew.")
+        count, closed = 0, ""
+        try:
+            for count in reseal(connection, keyring()):
+                if count % 10_000 < 200:
+                    say(f"{count} bodies sealed anew.")
+        except KeyMissingError as error:
+            closed = str(error)
         audit.record(connection, "key.rotate", "stored data", records=count)
         connection.commit()
     print(f"{count} bodies sealed with the key in use.")
+    if closed:
+        say(closed)
+        raise typer.Exit(NEEDS_OPERATOR)
 
 
 def status(json: Json = False) -> None:

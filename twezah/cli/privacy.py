@@ -96,7 +96,10 @@ def place(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Place a legal hold: retention deletes nothing until it is lifted, and nobody is erased."""
+    """Place a legal hold: until it is lifted, its member (else anybody) cannot be erased.
+
+    Nor does retention delete stored pages, webhooks and customer numbers meanwhile.
+    """
     from loyalty.corrections import Decision
     from sql import holds
     from sql.db import connect

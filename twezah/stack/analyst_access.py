@@ -15,6 +15,7 @@ import psycopg
 
 from settings import Settings, embedded_dsn
 from sql import analyst_role, audit
+from sql.db import connect
 from twezah.stack import pginstall
 from twezah.stack.errors import PortTaken, StackError
 
@@ -52,13 +53,14 @@ def switch_on(settings: Settings, port: int, run_id: str) -> Access:
     if changed and not pginstall.is_free(port):
         raise PortTaken(f"Port {port} belongs to another program. Choose another one: --port")
     password = secrets.token_urlsafe(24)
-    with psycopg.connect(embedded_dsn(settings.home, "twezah")) as connection:
+    with connect(embedded_dsn(settings.home, "twezah")) as connection:
         analyst_role.give_password(connection, password)
         analyst_role.end_sessions(connection)
         audit.record(
             connection, "analyst.access", "access of analysts", run_id=run_id,
             details={"port": port, "password": "made"},
         )  # fmt: skip
+        connection.commit()
     if changed:
         _write(settings.home / pginstall.TCP_PORT_FILE, str(port))
     access = Access(port, password)
@@ -75,13 +77,14 @@ def switch_off(settings: Settings, run_id: str) -> None:
     """
     _require_bundled(settings)
     port = pginstall.tcp_port(settings.home)
-    with psycopg.connect(embedded_dsn(settings.home, "twezah")) as connection:
+    with connect(embedded_dsn(settings.home, "twezah")) as connection:
         analyst_role.set_password(connection, None)
         analyst_role.end_sessions(connection)
         audit.record(
             connection, "analyst.access", "access of analysts", run_id=run_id,
             details={"password": "taken away"},
         )  # fmt: skip
+        connection.commit()
     if port is not None:
         (settings.home / pginstall.TCP_PORT_FILE).unlink(missing_ok=True)
         _wait(lambda: pginstall.is_free(port), f"The database still listens on port {port}")

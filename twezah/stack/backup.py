@@ -112,8 +112,7 @@ def restore(
         with running(settings) as dsn:
             _make_roles(dsn)
             _load(dsn, _named(folder, LEDGER), identity)
-            if not take_over:
-                _stand_by(dsn)
+            _begin_anew(dsn, take_over=take_over)
             if _named(folder, PREFECT).exists():
                 prefect_dsn = embedded_dsn(settings.home, DATABASES[1])
                 _load(prefect_dsn, _named(folder, PREFECT), identity)
@@ -128,14 +127,17 @@ def restore(
         serving.release()
 
 
-def _stand_by(dsn: str) -> None:
-    from sql import standby
+def _begin_anew(dsn: str, *, take_over: bool) -> None:
+    """The copy is not the original: it has other numbers of changes, and stands by."""
+    from sql import changes, standby
     from sql.db import connect
     from sql.migrate import migrate
 
-    migrate(dsn)  # a backup of an older version has no table for it
+    migrate(dsn)  # a backup of an older version has nothing for it
     with connect(dsn) as connection:
-        standby.begin(connection)
+        changes.skip_numbers(connection)
+        if not take_over:
+            standby.begin(connection)
         connection.commit()
 
 
