@@ -124,10 +124,10 @@ class Program(Frozen):
         if self.pending is None:
             return self
         days, expiry = self.pending.days or 0, self.expiry
-        if expiry is not None and days > expiry.months * SHORTEST_DAYS["month"]:
+        if expiry is not None and 0 < days >= expiry.months * SHORTEST_DAYS["month"]:
             message = (
-                f"points would expire before they can be spent: {days} pending days are more than "
-                f"the {expiry.months} months of the expiry"
+                f"points would expire before they can be spent: {days} pending days are as long as "
+                f"the {expiry.months} months of the expiry, or longer"
             )
             raise ValueError(message)
         if self.pending.until_paid and self.award_when == "paid":

@@ -6,7 +6,7 @@ from functools import partial
 
 import polars as pl
 
-from loyalty.days import day_only
+from loyalty.days import day_only, in_its_day
 from loyalty.inputs import ORDER
 from loyalty.program import Program
 from loyalty.promotions.active import Active
@@ -141,10 +141,7 @@ def _by_clock(
 
 
 def _at(zone: str) -> pl.Expr:
-    # A day is that of the account. Its middle lies in the same day of most other time zones.
-    middle = pl.col("issued_at") + pl.duration(hours=12)
-    instant = pl.when(day_only()).then(middle).otherwise("issued_at")
-    return instant.dt.convert_time_zone(zone)
+    return in_its_day().dt.convert_time_zone(zone)
 
 
 def _local(when: When, zone: str) -> dict[str, pl.Expr]:

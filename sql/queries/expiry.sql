@@ -25,8 +25,9 @@ FROM (
 ) e LEFT JOIN billing.invoice i USING (external_id, account, system)
 WHERE e.due_after <> 0 AND NOT EXISTS (
     SELECT FROM loyalty.pending_sale p
-    WHERE p.awaits_payment AND (p.member_id, p.external_id, p.account, p.system)
-        = (e.member_id, e.external_id, e.account, e.system))
+    WHERE p.member_id = ANY(%(members)s) AND p.awaits_payment
+      AND (p.member_id, p.external_id, p.account, p.system)
+          = (e.member_id, e.external_id, e.account, e.system))
 -- name: members_of_ended_holds
 -- Members with a hold that ended by itself in a span of time.
 SELECT DISTINCT owner_id FROM loyalty.redemption_state

@@ -7,11 +7,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from psycopg.types.json import Jsonb
 
+from loyalty.award import evaluate
 from loyalty.corrections import Decision
-from sql import corrections
+from loyalty.pending import with_pending
+from sql import changes, corrections, member_history, merge_preview
+from sql.db import connect
 from sql.explain import explain
+from sql.named_queries import query
 from sql.redemptions import InsufficientPointsError
-from tests.db.test_redemptions import has, spend
+from tests.db.test_redemptions import after, has, hold, spend
 from tests.db.test_rules import program, promote, recompute
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
 
@@ -40,10 +44,22 @@ def points(books: Books, phone: str = PHONE) -> tuple[int, int, int]:
 
 
 def waiting(books: Books) -> list[tuple[Any, ...]]:
-    return books.rows(
+    """What the view tells of posted points, and the rules of points due alike."""
+    told = books.rows(
         "SELECT external_id, points, available_at, awaits_payment FROM loyalty.pending_sale "
         "ORDER BY external_id"
     )
+    with connect(books.dsn) as connection:
+        rules = member_history.rules(connection)
+        stored = member_history.read(connection, [books.member()], rules)
+    due = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts).due
+    by_rules = [
+        (name, points, None if at is None or at <= NOW else at, is_unpaid)
+        for name, points, at, is_unpaid in with_pending(due, rules.programs)
+        .sort("external_id").select("external_id", "due", "available_at", "awaits_payment").rows()
+    ]  # fmt: skip
+    assert told == [row for row in by_rules if row[2] is not None or row[3]]
+    return told
 
 
 def paid(books: Books, **changes: Any) -> None:
@@ -97,6 +113,71 @@ class TestUntilPaid:
             )
         unpaid.award()
         assert points(unpaid, OTHER_PHONE) == (3000, 1000, 2000)
+
+    def test_a_merge_says_before_what_expires_of_them(self, books: Books) -> None:
+        """Of old points only those expire that do not wait; the preview posts nothing."""
+        program(books, pending=Jsonb({"until_paid": True}), expiry=Jsonb({"months": 12}))
+        at = NOW - 400 * DAY
+        books.store(
+            invoice(total_minor=10_000, issued_at=at),
+            invoice(external_id="B", customer_phone=OTHER_PHONE, total_minor=5_000, issued_at=at),
+        )
+        books.award()
+        books.store(
+            invoice(
+                external_id="B",
+                customer_phone=OTHER_PHONE,
+                total_minor=5_000,
+                issued_at=at,
+                status="paid",
+                updated_at=NOON + DAY,
+            )
+        )
+        pair = books.member(), books.member(OTHER_PHONE)
+        with connect(books.dsn) as connection:
+            told = merge_preview.preview(connection, *pair, WHY, "by hand")
+        assert [change.balance_points_after for change in told.changes] == [0, 1000]
+        with books.transaction() as connection:
+            corrections.merge(connection, *pair, WHY, "by hand")
+        books.award()
+        assert points(books, OTHER_PHONE) == (1000, 1000, 0)
+
+    def test_a_hold_is_confirmed_though_the_payment_was_taken_back(self, unpaid: Books) -> None:
+        paid(unpaid)
+        held = hold(unpaid, 1_500)
+        paid(unpaid, status="open", updated_at=NOON + 2 * DAY)
+        assert points(unpaid) == (1500, 1000, 0)
+        after(unpaid, held, "confirm")
+        assert points(unpaid) == (0, 1000, 0)
+
+    def test_payment_and_spending_are_told_apart(self, unpaid: Books) -> None:
+        """The feed tells of what was posted; a payment posts nothing, and the balance says it."""
+        paid(unpaid)
+        with unpaid.transaction() as connection:
+            changes.publish(connection)
+        told = unpaid.rows("SELECT kind, balance_points FROM loyalty.change ORDER BY change_no")
+        assert told == [("points.changed", 1500)]
+        assert points(unpaid) == (1500, 0, 1500)
+
+    def test_one_member_is_asked_for_without_reading_what_others_have(self, books: Books) -> None:
+        """Balances, and what of them can expire: they are read at every request of an app."""
+        program(books, pending=Jsonb({"until_paid": True}), expiry=Jsonb({"months": 12}))
+        books.store(
+            *(invoice(external_id=str(n), customer_phone=f"+2449231{n:05}") for n in range(300))
+        )
+        books.award()
+        books.run("ANALYZE loyalty.award_entry")
+        books.run("ANALYZE billing.invoice")
+        which = {"member_id": books.member("+244923100007")}
+        asked = [
+            (query("balance", "member"), which),
+            (query("expiry", "posted_sales"), {"members": [which["member_id"]]}),
+        ]
+        for statement, parameters in asked:
+            plan = "\n".join(
+                row for (row,) in books.rows("EXPLAIN " + statement.decode(), **parameters)
+            )
+        assert "Seq Scan on award_entry" not in plan, plan
 
     def test_the_reward_of_whoever_referred_waits_too(self, unpaid: Books) -> None:
         promote(

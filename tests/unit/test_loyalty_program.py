@@ -41,7 +41,7 @@ GOOD: dict[str, Any] = PROGRAM.model_dump()
         {"tier_policy": {"thresholds": {"lead": 5}}},
         {"expiry": {"months": -1}},
         {"pending": {}},
-        {"pending": {"days": 29}, "expiry": {"months": 1}},
+        {"pending": {"days": 28}, "expiry": {"months": 1}},
         {"pending": {"until_paid": True}, "award_when": "paid"},
     ],
 )
