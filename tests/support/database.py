@@ -21,13 +21,19 @@ from tests.support.books import Books
 from twezah.stack.postgres import running
 
 TEMPLATE = "migrated"
-#: Empties what tests write, history included, and keeps what the migrations entered.
+#: Empties what tests write, history included, and keeps what the migrations entered. To truncate
+#: some seventy tables takes eight times as long as to delete the rows of those that have any.
 EMPTY = """
-DO $$ BEGIN
+DO $$ DECLARE place regclass; written boolean; BEGIN
     SET LOCAL session_replication_role = replica;
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('%I.%I', schemaname, tablename), ', ') || ' RESTART IDENTITY CASCADE'
-             FROM pg_tables WHERE schemaname IN ('billing', 'loyalty', 'audit') AND tablename <> 'program');
-    DELETE FROM loyalty.program;
+    FOR place IN SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                 WHERE relkind = 'r' AND nspname IN ('billing', 'loyalty', 'audit')
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', place) INTO written;
+        IF written THEN EXECUTE format('DELETE FROM %s', place); END IF;
+    END LOOP;
+    PERFORM setval(seqrelid, seqstart, false) FROM pg_sequence
+    WHERE pg_sequence_last_value(seqrelid) IS NOT NULL;
     INSERT INTO loyalty.program SELECT * FROM jsonb_populate_recordset(
         NULL::loyalty.program, current_setting('tests.shipped_program')::jsonb);
     SET LOCAL session_replication_role = origin;
@@ -145,7 +151,7 @@ def dsn(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def emptied(databases: Databases) -> Iterator[str]:
-    """A migrated database, empty but for the program; it takes a tenth of the time of a new one."""
+    """A migrated database, empty but for the program; it takes a third of the time of a new one."""
     yield databases.emptied()
     databases.drop()
 
