@@ -12,7 +12,15 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from api.database import answering, bounded
 from api.keys import require
-from api.models import DueNow, Explained, ExplainedEntry, InvoiceQuestion, PointsPart, Weighed
+from api.models import (
+    DueNow,
+    Explained,
+    ExplainedEntry,
+    InvoiceQuestion,
+    PendingOfMember,
+    PointsPart,
+    Weighed,
+)
 from api.problems import Problem, described
 from api.state import state_of
 from sql.explain import Entry, Explanation, explained
@@ -49,6 +57,7 @@ async def explanation(request: Request, asked: Annotated[InvoiceQuestion, Query(
         status=invoice.status, member_id=invoice.member_id, points=invoice.points,
         rejected=invoice.rejected,
         entries=[_entry(entry) for entry in invoice.entries], now=_now(invoice),
+        pending=[PendingOfMember(**asdict(points)) for points in invoice.pending],
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from api.models import (
     History,
     HistoryEntry,
     MemberPoints,
+    PendingPoints,
     PhoneQuestion,
     PointsPart,
     SaleEntry,
@@ -205,6 +206,9 @@ def _entry(movement: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
         account,
         number,
         _,
+        pending_points,
+        available_at,
+        awaits_payment,
         *rest,
     ) = movement
     entry = None if rest[0] is None else Entry(*rest)
@@ -219,6 +223,9 @@ def _entry(movement: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
             currency=entry.currency, tier=entry.tier,
             parts=[PointsPart(**asdict(part)) for part in entry.parts(words)],
             program_version=entry.program_version,
+            pending=None if pending_points is None else PendingPoints(
+                points=pending_points, available_at=available_at, awaits_payment=awaits_payment,
+            ),
         ),
     )  # fmt: skip
 

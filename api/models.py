@@ -234,6 +234,24 @@ class ExpiringPoints(BaseModel):
     points: int = Field(examples=[300])
 
 
+class PendingPoints(BaseModel):
+    """Points of a sale that cannot be spent yet; they are in the balance."""
+
+    points: int = Field(
+        description="Of all entries of the sale together, as it is now.", examples=[1800]
+    )
+    available_at: Zulu | None = Field(
+        description="When the days are over; null: they are over, or there are none."
+    )
+    awaits_payment: bool = Field(description="They wait until the sale is paid.")
+
+
+class PendingOfMember(PendingPoints):
+    """Whose points of a sale cannot be spent yet."""
+
+    member_id: int = Field(examples=[42])
+
+
 class Balance(BaseModel):
     """A member's points now."""
 
@@ -247,10 +265,16 @@ class Balance(BaseModel):
     taken_back_points: int = Field(examples=[200])
     spent_points: int = Field(description="Less those given back.", examples=[500])
     held_points: int = Field(description="Reserved by holds.", examples=[100])
+    pending_points: int = Field(
+        description=(
+            "In the balance, and not to be spent before days are over or a purchase is paid."
+        ),
+        examples=[0],
+    )
     available_points: int = Field(
         description=(
-            "What can be spent: the balance without held points and without points whose time is "
-            "over. Never negative."
+            "What can be spent: the balance without held and pending points and without points "
+            "whose time is over. Never negative."
         ),
         examples=[1200],
     )
@@ -318,8 +342,8 @@ class MemberPoints(Balance):
     tier_multiplier: Amount | None = Field(
         description="How many times as much the tier earns.", examples=["1.2"]
     )
-    pending_points: int = Field(
-        description="For purchases that count once they are paid. Not in the balance.",
+    unpaid_points: int = Field(
+        description="For purchases that earn once they are paid. Not in the balance.",
         examples=[150],
     )
     tier_progress: TierProgress | None = Field(
@@ -362,6 +386,7 @@ class ProgramWords(BaseModel):
     tiers: list[ProgramTier]
     keeping_tiers: Words | None = Field(description="null: tiers do not follow from purchases.")
     expiry: Words
+    spending: Words
     promotions: list[Promotion]
 
 
@@ -430,6 +455,7 @@ class SaleEntry(BaseModel):
     tier: str = Field(examples=["silver"])
     parts: list[PointsPart] = Field(description="Points per rule; they sum to due_after.")
     program_version: int = Field(examples=[1])
+    pending: PendingPoints | None = Field(description="null: nothing of the sale is pending.")
 
 
 class History(BaseModel):
@@ -494,6 +520,7 @@ class Explained(BaseModel):
     points: int
     rejected: str | None = Field(description="Why its newest version could not be used.")
     entries: list["ExplainedEntry"]
+    pending: list["PendingOfMember"] = Field(description="What of the points cannot be spent yet.")
     now: DueNow | None = Field(description="null: nobody earns for it, or nothing is due.")
 
 

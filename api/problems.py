@@ -41,6 +41,9 @@ class ProblemDetails(BaseModel):
     held_points: int | None = Field(
         default=None, description="Likewise: points that holds reserve.", examples=[200]
     )
+    pending_points: int | None = Field(
+        default=None, description="Likewise: points that cannot be spent yet.", examples=[0]
+    )
     available_points: int | None = Field(
         default=None, description="Likewise: points that can be spent.", examples=[800]
     )

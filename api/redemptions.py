@@ -211,6 +211,7 @@ def _problem(refusal: CorrectionRefusedError) -> Problem:
         numbers = {
             "balance_points": has.balance_points,
             "held_points": has.held_points,
+            "pending_points": has.pending_points,
             "available_points": has.available_points,
         }
         return Problem(409, "insufficient_points", detail, numbers=numbers)

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from loyalty.policies import Expiry, MemberLimits, TierPolicy
+from loyalty.policies import Expiry, MemberLimits, Pending, TierPolicy
 from loyalty.promotions import (
     Hours,
     Limits,
@@ -17,6 +17,7 @@ from loyalty.promotions import (
     Promotion,
     Rule,
     Stacking,
+    Streak,
     When,
     kinds,
 )
@@ -35,12 +36,14 @@ AS_WRITTEN: Final = {
 _NESTED: Final[dict[str, type[BaseModel]]] = {
     "when": When,
     "hours": Hours,
+    "streak": Streak,
     "stacking": Stacking,
     "limits": Limits,
     "per_period": PeriodLimit,
     "match": Match,
     "tier_policy": TierPolicy,
     "expiry": Expiry,
+    "pending": Pending,
     "promotion_limits": MemberLimits,
     **{model.model_fields["kind"].default: model for model in get_args(get_args(Rule)[0])},
 }

@@ -21,6 +21,15 @@ def day_only() -> pl.Expr:
     return (~pl.col("time_known")).fill_null(value=False)
 
 
+def in_its_day() -> pl.Expr:
+    """An instant in the day of the sale.
+
+    A day is that of the account. Its middle lies in the same day of most other time zones.
+    """
+    issued = pl.col("issued_at")
+    return pl.when(day_only()).then(issued + pl.duration(hours=12)).otherwise(issued)
+
+
 def with_order(history: pl.DataFrame) -> pl.DataFrame:
     """Adds `ordered_at`, by which sales are ordered, and `latest_at`, when it was at the latest.
 

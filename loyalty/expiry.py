@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from loyalty.calendar import TRUNCATE, instant, local, months_later
+from loyalty.pending import with_pending
 from loyalty.policies import Expiry
 from loyalty.program import Program
 from loyalty.schema import UTC_US
@@ -75,6 +76,18 @@ EXPIRY_ENTRY: Final = pl.Schema(
         "points": pl.Int64(),
     }
 )
+
+
+def sale_moves(due: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
+    """MOVES of sales, from their points due (DUE).
+
+    Without what waits for the payment: such points do not expire, and nothing that is spent is
+    set against them. Once the sale is paid, it is as if they had never waited.
+    """
+    moves = due.filter(pl.col("due").is_not_null())
+    if any(p.pending is not None and p.pending.until_paid for p in programs):
+        moves = with_pending(moves, programs).filter(~pl.col("awaits_payment"))
+    return moves.select("member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points"))
 
 
 def expired(moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from loyalty.award import Evaluation
 from loyalty.currency import EXPONENTS
 from loyalty.duplicates import COUNTED_AT
 from loyalty.masking import message
+from loyalty.pending import with_pending
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
@@ -39,6 +40,8 @@ WHY: Final[Mapping[str, str]] = {
     "weekday": "not on this day of the week",
     "time_of_day": "its document tells a day and no time",
     "hours": "not at this time of day",
+    "nth_purchase": "another purchase has its turn: only every n-th that fits counts",
+    "streak": "it completes no streak of purchases",
     "product": "no line fits",
     "referral": "not the sale that brings the reward",
     "alone": "another promotion applies alone",
@@ -143,6 +146,11 @@ class ExplainedSale:
     returned: tuple[Returned, ...] = ()
     #: Of a basket that is tried: what whoever referred the member gets for it; None: nothing.
     referrer_points: int | None = None
+    #: When the pending days of its points are over, in the program's time zone; None: there are
+    #: none.
+    available_at: datetime | None = None
+    #: Whether its points cannot be spent until it is paid.
+    awaits_payment: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -169,6 +177,8 @@ class ExplainedSale:
         ]
         lines += [f"  {part.points:+d}  {message(part.rule)}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
+        if self.available_at is not None or self.awaits_payment:
+            lines.append(f"  can be spent {self._from_when_on()}")
         if self.referrer_points is not None:
             lines.append(f"  {self.referrer_points:+d}  for whoever referred the member")
         left_out = [promotion for promotion in self.considered if promotion.outcome != "applied"]
@@ -183,6 +193,13 @@ class ExplainedSale:
             if promotion.points != 0
         ]
         return lines
+
+    def _from_when_on(self) -> str:
+        conditions = [
+            "once it is paid" if self.awaits_payment else "",
+            f"from {self.available_at:%Y-%m-%d %H:%M} on" if self.available_at else "",
+        ]
+        return ", ".join(filter(None, conditions))
 
 
 def explained_sales(
@@ -206,7 +223,7 @@ def explained_sales(
     rules = _RulesByName({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
     returned = _returned(evaluation)
     explained = []
-    for due in evaluation.due.iter_rows(named=True):
+    for due in with_pending(evaluation.due, programs).iter_rows(named=True):
         row = sales[_sale(due)]
         explained.append(
             replace(
@@ -289,6 +306,8 @@ def _explained(
             part_of(rule, points, rate, factor, due["tier"], words, per_full)
             for rule, points in breakdown.items()
         ) if due["due"] is not None else (),
+        available_at=_in_zone(due["available_at"], program),
+        awaits_payment=due["awaits_payment"],
         considered=tuple(
             Considered(
                 outcome["promotion_id"], outcome["version"], outcome["outcome"],
@@ -313,6 +332,10 @@ def _origin_of_tier(
         return "set by the loyalty app", tier_set[1] if tier_set[1] > BEGINNING else None
     evaluates = program is not None and program.tier_policy is not None
     return "evaluated" if evaluates else "entry tier", None
+
+
+def _in_zone(at: datetime | None, program: Program | None) -> datetime | None:
+    return None if at is None or program is None else at.astimezone(ZoneInfo(program.timezone))
 
 
 def _exponent(row: Mapping[str, Any], *, converted: bool) -> int:

@@ -136,6 +136,8 @@ def _never(p: Promotion, programs: Sequence[Program]) -> Iterator[str]:
         of_accounts = {name.partition("/")[0] for name in when.accounts}
         if not of_accounts & {*when.systems}:
             yield "never applies: its `accounts` are in none of its `systems`"
+    if _ends_before_its_streak(p):
+        yield "never applies: its streak is longer than it lasts"
     if isinstance(rule, ProductBonus):
         match = rule.match
         only_skus = not (match.sku_patterns or match.name_patterns or match.categories)
@@ -147,6 +149,15 @@ def _never(p: Promotion, programs: Sequence[Program]) -> Iterator[str]:
         yield "gives nothing: neither to the friend nor to who referred them"
     if not _has_a_day(p, programs):
         yield "never applies: none of its days and hours lies between valid_from and valid_to"
+
+
+def _ends_before_its_streak(p: Promotion) -> bool:
+    streak = p.when.streak
+    if streak is None or p.valid_to is None:
+        return False
+    # The first and the last week or month need not be whole.
+    whole = (streak.length - 2) * (7 if streak.weeks is not None else 28)
+    return p.valid_to - p.valid_from <= timedelta(days=whole)
 
 
 def _zone(p: Promotion, programs: Sequence[Program]) -> ZoneInfo:

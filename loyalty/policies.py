@@ -1,4 +1,4 @@
-"""Options of the program: how tiers are evaluated, when points expire, and limits."""
+"""Options of the program: how tiers are evaluated, when points wait and expire, and limits."""
 
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -84,6 +84,25 @@ class TierPolicy(Frozen):
     def ranked(self, entry_tier: str) -> list[str]:
         """Tiers from the lowest to the highest: the entry tier, then by threshold."""
         return [entry_tier, *sorted(self.thresholds, key=lambda tier: self.thresholds[tier])]
+
+
+class Pending(Frozen):
+    """Points of a sale are in the balance at once, and cannot be spent before this is over.
+
+    What takes points back never waits.
+    """
+
+    #: So many days after the day of the sale, in the program's time zone; None: no days.
+    days: Annotated[int, Field(ge=1, le=366)] | None = None
+    #: Until the billing system says that the sale is paid.
+    until_paid: bool = False
+
+    @model_validator(mode="after")
+    def _something(self) -> "Pending":
+        if self.days is None and not self.until_paid:
+            message = "pending points need `days`, `until_paid = true`, or both"
+            raise ValueError(message)
+        return self
 
 
 class Expiry(Frozen):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from loyalty.policies import Expiry, MemberLimits, TierPolicy
+from loyalty.policies import SHORTEST_DAYS, Expiry, MemberLimits, Pending, TierPolicy
 from loyalty.rounding import Rounding
 from loyalty.schema import UTC_US
 from loyalty.types import (
@@ -58,6 +58,7 @@ class Program(Frozen):
         the sale only, and product bonuses count the products as they are listed.
     `tier_policy`: how tiers are evaluated; absent: the loyalty app sets them.
     `expiry`: when points expire; absent: never.
+    `pending`: until when points of a sale cannot be spent; absent: they can at once.
     `promotion_limits`: most points of all promotions together; absent: as many as they give.
     """
 
@@ -81,6 +82,7 @@ class Program(Frozen):
     discount_lines: Literal["ignored", "spread"] = "spread"
     tier_policy: TierPolicy | None = None
     expiry: Expiry | None = None
+    pending: Pending | None = None
     promotion_limits: MemberLimits | None = None
 
     @model_validator(mode="before")
@@ -114,6 +116,25 @@ class Program(Frozen):
             raise ValueError(message)
         if unknown := sorted(self.per_full_minor.keys() - self.base_rate_bps.keys()):
             message = f"per_full_minor names {', '.join(unknown)}, which base_rate_bps does not"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _points_can_be_spent(self) -> "Program":
+        if self.pending is None:
+            return self
+        days, expiry = self.pending.days or 0, self.expiry
+        if expiry is not None and 0 < days >= expiry.months * SHORTEST_DAYS["month"]:
+            message = (
+                f"points would expire before they can be spent: {days} pending days are as long as "
+                f"the {expiry.months} months of the expiry, or longer"
+            )
+            raise ValueError(message)
+        if self.pending.until_paid and self.award_when == "paid":
+            message = (
+                "pending.until_paid and award_when = 'paid' exclude each other: such a program "
+                "gives no points before the payment, so there are none that could wait for it"
+            )
             raise ValueError(message)
         return self
 

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Final
 
 from loyalty.currency import EXPONENTS
-from loyalty.policies import Expiry, TierPolicy
+from loyalty.policies import Expiry, Pending, TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward, SeasonalMultiplier
-from loyalty.promotions.promotion import When
+from loyalty.promotions.promotion import Streak, When
 from loyalty.tier_progress import counted
 from loyalty.types import BEGINNING, BPS
 
@@ -80,6 +80,7 @@ class ProgramWords:
     #: None: tiers do not follow from purchases.
     keeping_tiers: Words | None
     expiry: Words
+    spending: Words
     promotions: tuple[PromotionWords, ...]
 
 
@@ -144,6 +145,7 @@ def program(rules: Program, promotions: Iterable[Promotion]) -> ProgramWords:
         tiers=tuple(_tier(rules, name) for name in (*ranked, *others)),
         keeping_tiers=keeping(policy) if policy else None,
         expiry=expiry(rules.expiry),
+        spending=spending(rules.pending),
         promotions=tuple(map(promotion, promotions)),
     )
 
@@ -243,6 +245,26 @@ def expiry(rule: Expiry | None) -> Words:
     )
 
 
+def spending(rule: Pending | None) -> Words:
+    """From when on points can be spent."""
+    if rule is None:
+        return Words("You can spend points at once.", "Pode gastar os pontos de imediato.")
+    en, pt = [], []
+    if rule.until_paid:
+        en.append("it is paid")
+        pt.append("esta estiver paga")
+    if rule.days == 1:
+        en.append("1 day after its day is over")
+        pt.append("passar 1 dia depois do dia da compra")
+    elif rule.days is not None:
+        en.append(f"{rule.days} days after its day are over")
+        pt.append(f"passarem {rule.days} dias depois do dia da compra")
+    return Words(
+        f"You can spend the points of a purchase once {' and '.join(en)}.",
+        f"Pode gastar os pontos de uma compra quando {' e '.join(pt)}.",
+    )
+
+
 def promotion(rule: Promotion) -> PromotionWords:
     """What a promotion gives, and under which conditions."""
     gives, conditions = _gives(rule), _conditions(rule.when)
@@ -320,6 +342,11 @@ def _conditions(when: When) -> list[Words]:
         words.append(Words(f"from {en}", f"a partir de {pt}"))
     if when.first_purchase:
         words.append(Words("on your first purchase", "na primeira compra"))
+    if when.nth_purchase is not None:
+        nth = when.nth_purchase
+        words.append(Words(f"on every {_ordinal(nth)} purchase", f"em cada {nth}.ª compra"))
+    if when.streak is not None:
+        words.append(_streak(when.streak))
     if when.currencies:
         paid = when.currencies
         words.append(Words(f"paid in {_listed(paid, 'or')}", f"pago em {_listed(paid, 'ou')}"))
@@ -342,6 +369,23 @@ def _conditions(when: When) -> list[Words]:
         pt = _listed([f"{day:%d/%m/%Y}" for day in when.dates], "ou")
         words.append(Words(f"on {en}", f"em {pt}"))
     return words
+
+
+def _ordinal(number: int) -> str:
+    is_teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if is_teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def _streak(streak: Streak) -> Words:
+    if streak.weeks is not None:
+        return Words(
+            f"when you buy in each of {streak.weeks} weeks in a row",
+            f"se comprar em cada uma de {streak.weeks} semanas seguidas",
+        )
+    return Words(
+        f"when you buy in each of {streak.months} months in a row",
+        f"se comprar em cada um de {streak.months} meses seguidos",
+    )
 
 
 def _clock(at: time) -> str:

@@ -1,13 +1,15 @@
 """What a member has: one definition for the API, the command and whoever spends points.
 
 `loyalty.member_balance` sums what is posted. Points whose time is over are posted as expired by
-the next award step; until then they are left out of what is available.
+the next award step; until then they are left out of what is available. So are pending points, for
+as long as they are.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from loyalty.masking import identifier
 from sql import expiry
@@ -23,6 +25,28 @@ class ExpiringPoints:
     #: When they expire.
     expires_at: datetime
     points: int
+
+
+@dataclass(frozen=True)
+class PendingPoints:
+    """Points of a sale that cannot be spent yet."""
+
+    #: Who has them.
+    member_id: int
+    points: int
+    #: When the days are over; None: they are over, or there are none.
+    available_at: datetime | None
+    #: Whether they wait for the payment of the sale.
+    awaits_payment: bool
+
+    def to_text(self, zone: ZoneInfo) -> str:
+        """What is waited for, times in `zone`."""
+        days = None if self.available_at is None else self.available_at.astimezone(zone)
+        waits = [
+            "the sale is paid" if self.awaits_payment else "",
+            f"{days:%Y-%m-%d %H:%M}" if days else "",
+        ]
+        return f"{self.points} pending until {' and '.join(filter(None, waits))}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,8 @@ class MemberBalance:
     spent_points: int
     #: Points reserved by holds.
     held_points: int
+    #: Points in the balance that cannot be spent before days are over or the sale is paid.
+    pending_points: int
     #: Points that can be spent.
     available_points: int
     #: Everything that moved the balance.

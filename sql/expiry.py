@@ -16,9 +16,9 @@ from loyalty.expiry import (
     expiring,
     expiring_next,
     notice,
+    sale_moves,
 )
 from loyalty.program import Program
-from loyalty.schema import UTC_US
 from sql import changes, ledger
 from sql.copying import copy_in
 from sql.db import DbConnection, read_frame
@@ -26,8 +26,6 @@ from sql.named_queries import query
 
 #: Sales older than any: where a watch begins.
 _EVER = datetime(1900, 1, 1, tzinfo=UTC)
-#: Sales with the points that are posted for them.
-_POSTED_SALES = pl.Schema({"member_id": pl.Int64(), "issued_at": UTC_US, "due": pl.Int64()})
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,8 @@ def entries(
     if not any(p.expiry for p in programs):
         return EXPIRY_ENTRY.to_frame()
     posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
-    return difference(expired(_moves(connection, members, due), programs, as_of), posted)
+    moves = _moves(connection, members, sale_moves(due, programs))
+    return difference(expired(moves, programs, as_of), posted)
 
 
 def announce(
@@ -153,7 +152,9 @@ def announce(
     """Tells, once, of points of the members that expire within the program's notice."""
     ahead = as_of + notice(programs)
     if ahead > as_of:
-        soon = expiring(_moves(connection, members, due), programs, as_of, ahead)
+        soon = expiring(
+            _moves(connection, members, sale_moves(due, programs)), programs, as_of, ahead
+        )
         changes.announce_expiries(connection, soon, run_id)
 
 
@@ -170,7 +171,7 @@ def gone(
     """
     if not any(p.expiry for p in programs):
         return pl.DataFrame(schema={"member_id": pl.Int64, "expired": pl.Int64})
-    expiries = expired(_moves(connection, members, due), programs, as_of)
+    expiries = expired(_moves(connection, members, sale_moves(due, programs)), programs, as_of)
     return expiries.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
 
 
@@ -180,7 +181,7 @@ def outlook(connection: DbConnection, member_id: int) -> Outlook:
     Computed from what is posted for the member's sales.
     """
     which, programs, as_of = {"members": [member_id]}, ledger.programs(connection), now(connection)
-    sales = read_frame(connection, query("expiry", "posted_sales"), which, _POSTED_SALES)
+    sales = read_frame(connection, query("expiry", "posted_sales"), which, MOVES)
     moves = _moves(connection, [member_id], sales)
     posted = read_frame(connection, query("expiry", "expired"), which, POSTED)
     overdue = difference(expired(moves, programs, as_of), posted)["points"].sum()
@@ -188,10 +189,8 @@ def outlook(connection: DbConnection, member_id: int) -> Outlook:
     return Outlook(max(0, -int(overdue or 0)), *(upcoming or (None, 0)))
 
 
-def _moves(connection: DbConnection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:
-    sales = due.select(
-        "member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")
-    ).drop_nulls()
+def _moves(connection: DbConnection, members: Sequence[int], sales: pl.DataFrame) -> pl.DataFrame:
+    """`sales` with everything else that moved the members' balances (MOVES)."""
     which = {"members": list(members)}
     return pl.concat(
         [

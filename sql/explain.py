@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from loyalty.duplicates import COUNTED_AT
 from loyalty.explain import ExplainedSale, Part, part_of, rate_in_words
 from loyalty.masking import identifier, message
+from sql.balance import PendingPoints
 from sql.db import DbConnection, connect
 from sql.due_points import reckon_members
 from sql.named_queries import query
@@ -175,6 +176,8 @@ class Explanation:
     record_no: int | None = None
     #: All entries of the sale, in the order of posting.
     entries: tuple[Entry, ...] = field(default=())
+    #: What of the points cannot be spent yet.
+    pending: tuple[PendingPoints, ...] = ()
     #: Why a newer version was rejected; None: none was.
     rejected: str | None = None
     #: What is due now by the stored rules, rule by rule, and what did not apply; None: nothing is,
@@ -231,6 +234,7 @@ class Explanation:
         lines = [
             head,
             *(f"  member {member}: {points} points" for member, points in self.points_of.items()),
+            *(f"  member {row.member_id}: {row.to_text(zone)}" for row in self.pending),
             *(entry.to_text(zone) for entry in self.entries),
         ]
         if not self.entries:
@@ -265,11 +269,13 @@ def explained(connection: DbConnection, system: str, invoice: str) -> Explanatio
         return None if reject is None else Explanation(system, None, invoice, rejected=reason)
     key = {"system": system, "account": row[1], "external_id": external_id}
     entries = connection.execute(query("report", "entries"), key).fetchall()
+    waiting = connection.execute(query("report", "pending"), key).fetchall()
     explanation = Explanation(*row)
     now = None if explanation.member_id is None else _now(connection, explanation)
     return replace(
-        explanation, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now
-    )
+        explanation, entries=tuple(Entry(*entry) for entry in entries),
+        pending=tuple(PendingPoints(*points) for points in waiting), rejected=reason, now=now,
+    )  # fmt: skip
 
 
 #: Why a document gives nothing, by its status.

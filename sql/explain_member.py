@@ -91,6 +91,8 @@ class MemberExplanation:
     spent_points: int = 0
     #: Points reserved by holds.
     held_points: int = 0
+    #: Points in the balance that cannot be spent yet.
+    pending_points: int = 0
     #: Points that can be spent.
     available_points: int = 0
     #: What expires next; None: nothing does.
@@ -141,7 +143,10 @@ class MemberExplanation:
         """Where it is not simply the balance: what can be spent, what expires, why below zero."""
         lines = []
         if self.held_points or self.available_points != self.balance_points:
-            lines.append(f"  {self.available_points} can be spent, {self.held_points} are on hold")
+            pending = f", {self.pending_points} are pending" if self.pending_points else ""
+            lines.append(
+                f"  {self.available_points} can be spent, {self.held_points} are on hold{pending}"
+            )
         if self.expiring_next is not None:
             at = self.expiring_next.expires_at.astimezone(zone)
             lines.append(f"  {self.expiring_next.points} expire on {at:%Y-%m-%d %H:%M} next")
@@ -165,7 +170,8 @@ def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> Membe
     number, into, created, points, movements, tier, since, waiting, holds = row
     return MemberExplanation(
         number, into, created, points, movements, tier, since, waiting, tuple(holds),
-        has.spent_points, has.held_points, has.available_points, has.expiring_next,
-        has.below_zero, tuple(Cause(*row) for row in causes), tuple(Rule(*row) for row in rules),
+        has.spent_points, has.held_points, has.pending_points, has.available_points,
+        has.expiring_next, has.below_zero, tuple(Cause(*row) for row in causes),
+        tuple(Rule(*row) for row in rules),
         tuple(Movement(*row) for row in latest),
     )  # fmt: skip

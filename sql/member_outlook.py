@@ -1,4 +1,4 @@
-"""What an app shows beside a member's balance: what is pending, the way to the next tier, promotions.
+"""What an app shows beside a balance: what unpaid sales will give, tier progress, promotions.
 
 Computed from what is stored, by the rules in force. What no rule asks for is not computed.
 """
@@ -36,7 +36,7 @@ class MemberOutlook:
     #: How many times as much the tier earns; None: the program in force has no such tier.
     tier_multiplier: Decimal | None
     #: Points of sales that earn once they are paid.
-    pending_points: int
+    unpaid_points: int
     #: None: the loyalty app sets tiers, or the policy does not know the member's.
     tier_progress: TierProgress | None
     #: Promotions in force now that a sale of this member may use.
@@ -76,7 +76,7 @@ def outlook(connection: DbConnection, member_id: int, tier: str) -> MemberOutloo
     evaluation = _evaluated(stored, rules)
     return MemberOutlook(
         tier_multiplier=multiplier,
-        pending_points=_pending(evaluation, stored, rules, member_id) if awaits_payment else 0,
+        unpaid_points=_unpaid(evaluation, stored, rules, member_id) if awaits_payment else 0,
         tier_progress=_progress(evaluation, stored, program, member_id, tier, now),
         promotions=tuple(
             map(program_words.promotion, _usable(promotions, evaluation, member_id, tier))
@@ -101,7 +101,7 @@ def _due(evaluation: Evaluation, member_id: int) -> int:
     return int(due.drop_nulls().sum() or 0)
 
 
-def _pending(evaluation: Evaluation, stored: Stored, rules: Rules, member_id: int) -> int:
+def _unpaid(evaluation: Evaluation, stored: Stored, rules: Rules, member_id: int) -> int:
     """What would be due more if every open sale were paid now."""
     history = stored.history
     open_sales = (pl.col("status") == "open") & ~pl.col("kind").is_in(NEGATIVE_KINDS)

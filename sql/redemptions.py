@@ -61,9 +61,10 @@ class InsufficientPointsError(RedemptionRefusedError):
 
     def __init__(self, has: MemberBalance) -> None:
         """`has`: the balance that was found."""
-        over = has.balance_points - has.held_points - has.available_points
+        over = has.balance_points - has.held_points - has.pending_points - has.available_points
         parts = [
             f"{has.held_points} are on hold" if has.held_points else "",
+            f"{has.pending_points} are pending" if has.pending_points else "",
             f"{over} have expired" if over > 0 else "",
             f"{has.available_points} can be spent",
         ]

@@ -1390,6 +1390,8 @@ CREATE TABLE loyalty.program (
     -- Most points of all promotions together: per_sale, per_period (points, period), per_member;
     -- null: as many as they give.
     promotion_limits jsonb,
+    -- Until when points of a sale cannot be spent: days, until_paid; null: they can at once.
+    pending jsonb,
     CONSTRAINT program_pkey PRIMARY KEY (version),
     CONSTRAINT program_award_when_check CHECK (award_when IN ('issued', 'paid')),
     CONSTRAINT program_base_rate_bps_check CHECK (jsonb_typeof(base_rate_bps) = 'object'),
@@ -1400,6 +1402,7 @@ CREATE TABLE loyalty.program (
     CONSTRAINT program_check2 CHECK (base_rate_bps ? currency),
     CONSTRAINT program_discount_lines_check CHECK (discount_lines IN ('ignored', 'spread')),
     CONSTRAINT program_expiry_check CHECK (jsonb_typeof(expiry) = 'object'),
+    CONSTRAINT program_pending_check CHECK (jsonb_typeof(pending) = 'object'),
     CONSTRAINT program_per_full_minor_check CHECK (jsonb_typeof(per_full_minor) = 'object'),
     CONSTRAINT program_promotion_limits_check CHECK (jsonb_typeof(promotion_limits) = 'object'),
     CONSTRAINT program_rounding_check CHECK (rounding IN ('down', 'half_up', 'up')),
@@ -3327,7 +3330,9 @@ GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_with_rule TO twe
 -- last_posted_at: When the last one was posted.
 -- spent_points: Points spent, less those given back.
 -- held_points: Points reserved by holds now.
--- available_points: Points that can be spent: the balance without held points, and never below 0.
+-- available_points: Points that can be spent: the balance without held and pending points, and
+--     never below 0.
+-- pending_points: Points in the balance that cannot be spent yet; see loyalty.pending_sale.
 CREATE VIEW loyalty.member_balance AS
  SELECT member_id, sum(points)::bigint AS balance_points,
     COALESCE(sum(points) FILTER (WHERE points > 0 AND spent = 0), 0::numeric)::bigint
@@ -3336,33 +3341,41 @@ CREATE VIEW loyalty.member_balance AS
         AS taken_back_points,
     count(posted_at) AS entries, max(posted_at) AS last_posted_at,
     sum(spent)::bigint AS spent_points, sum(held)::bigint AS held_points,
-    GREATEST(sum(points) - sum(held), 0::numeric)::bigint AS available_points
+    GREATEST(sum(points) - sum(held) - sum(pending), 0::numeric)::bigint AS available_points,
+    sum(pending)::bigint AS pending_points
    FROM ( SELECT award_entry.member_id, award_entry.points, 0::bigint AS spent,
-            0::bigint AS held, award_entry.posted_at
+            0::bigint AS held, 0::bigint AS pending, award_entry.posted_at
            FROM loyalty.award_entry
         UNION ALL
          SELECT COALESCE(o.owner_id, a.member_id) AS member_id, a.points,
-            0::bigint AS spent, 0::bigint AS held, a.posted_at
+            0::bigint AS spent, 0::bigint AS held, 0::bigint AS pending,
+            a.posted_at
            FROM loyalty.adjustment a
              LEFT JOIN loyalty.merged_member o USING (member_id)
         UNION ALL
          SELECT expiry_entry.member_id, expiry_entry.points, 0::bigint AS spent,
-            0::bigint AS held, expiry_entry.posted_at
+            0::bigint AS held, 0::bigint AS pending, expiry_entry.posted_at
            FROM loyalty.expiry_entry
         UNION ALL
          SELECT o.owner_id AS member_id, s.points, - s.points AS spent,
-            0::bigint AS held, s.posted_at
+            0::bigint AS held, 0::bigint AS pending, s.posted_at
            FROM loyalty.redemption_step s
              JOIN loyalty.member_owner o USING (member_id)
           WHERE s.points <> 0
         UNION ALL
          SELECT o.owner_id AS member_id, 0::bigint AS points, 0::bigint AS spent,
-            r.points AS held, NULL::timestamptz AS posted_at
+            r.points AS held, 0::bigint AS pending,
+            NULL::timestamptz AS posted_at
            FROM loyalty.redemption r
              JOIN loyalty.member_owner o USING (member_id)
           WHERE r.hold_ends_at > now() AND NOT (EXISTS ( SELECT
                    FROM loyalty.redemption_step s
-                  WHERE s.redemption_id = r.redemption_id))) posted
+                  WHERE s.redemption_id = r.redemption_id))
+        UNION ALL
+         SELECT pending_sale.member_id, 0::bigint AS points, 0::bigint AS spent,
+            0::bigint AS held, pending_sale.points AS pending,
+            NULL::timestamptz AS posted_at
+           FROM loyalty.pending_sale) posted
   GROUP BY member_id;
 GRANT SELECT ON loyalty.member_balance TO analyst;
 GRANT SELECT ON loyalty.member_balance TO twezah_api;
@@ -3452,6 +3465,48 @@ CREATE VIEW loyalty.movement_kind AS
        ('redemption','spent','spent'), ('redemption reversal','spent','spent')) kinds(kind,
        added_line, taken_line);
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.movement_kind TO twezah_worker;
+
+-- Points of sales that cannot be spent yet, one row per sale and member: the one definition.
+-- member_id: Member who has the points; of a referral also who referred the buyer.
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- external_id: The sale's id at the billing system.
+-- points: Points posted for the sale and member; they are in the balance.
+-- event_at: When the sale happened.
+-- available_at: When the days are over; null: they are over, or the program names none.
+-- awaits_payment: Whether the points wait for the payment of the sale.
+CREATE VIEW loyalty.pending_sale AS
+ SELECT e.member_id, e.system, e.account, e.external_id,
+    sum(e.points)::bigint AS points, i.issued_at AS event_at,
+        CASE
+            WHEN w.available_at > now() THEN w.available_at
+            ELSE NULL::timestamptz
+        END AS available_at,
+    w.awaits_payment
+   FROM loyalty.award_entry e
+     JOIN billing.invoice i USING (external_id, account, system)
+     CROSS JOIN LATERAL ( SELECT v.pending, v.timezone
+           FROM loyalty.program v
+          WHERE v.valid_from <= i.issued_at
+          ORDER BY v.version DESC
+         LIMIT 1) p
+     CROSS JOIN LATERAL ( SELECT ((date_trunc('day', ((i.issued_at +
+                CASE
+                    WHEN i.time_known IS FALSE THEN '12:00:00'::interval
+                    ELSE '00:00:00'::interval
+                END) AT TIME ZONE p.timezone)) + make_interval(days => 1 + ((p.pending ->> 'days')::integer))) AT TIME ZONE p.timezone)
+                    AS available_at,
+            COALESCE((p.pending ->> 'until_paid')::boolean, false) AND i.status <> 'paid'
+                AS awaits_payment) w
+  WHERE ( SELECT bool_or(v.pending IS NOT NULL) AS bool_or
+           FROM loyalty.program v) AND p.pending IS NOT NULL AND (w.available_at > now()
+               OR w.awaits_payment)
+  GROUP BY e.member_id, e.external_id, e.account, e.system, i.issued_at, w.available_at,
+      w.awaits_payment
+ HAVING sum(e.points) > 0::numeric;
+GRANT SELECT ON loyalty.pending_sale TO twezah_api;
+GRANT SELECT ON loyalty.pending_sale TO twezah_panel;
+GRANT SELECT ON loyalty.pending_sale TO twezah_worker;
 
 -- Every redemption and what became of it.
 -- redemption_id: Number of the redemption.
@@ -4097,7 +4152,9 @@ GRANT SELECT ON analytics.liability_month TO twezah_worker;
 -- merged_into: Member who earns for this one since they were merged; null: not merged.
 -- spent_points: Points spent, less those given back.
 -- held_points: Points reserved by holds now.
--- available_points: Points that can be spent: the balance without held points, and never below 0.
+-- available_points: Points that can be spent: the balance without held and pending points, and
+--     never below 0.
+-- pending_points: Points in the balance that cannot be spent yet.
 CREATE VIEW analytics.member AS
  SELECT m.member_id, t.tier,
     COALESCE(b.balance_points, 0::bigint) AS balance_points,
@@ -4107,7 +4164,8 @@ CREATE VIEW analytics.member AS
     o.owner_id AS merged_into,
     COALESCE(b.spent_points, 0::bigint) AS spent_points,
     COALESCE(b.held_points, 0::bigint) AS held_points,
-    COALESCE(b.available_points, 0::bigint) AS available_points
+    COALESCE(b.available_points, 0::bigint) AS available_points,
+    COALESCE(b.pending_points, 0::bigint) AS pending_points
    FROM loyalty.member m
      LEFT JOIN loyalty.member_balance b USING (member_id)
      LEFT JOIN loyalty.merged_member o USING (member_id)
@@ -4116,6 +4174,23 @@ GRANT SELECT ON analytics.member TO analyst;
 GRANT SELECT ON analytics.member TO twezah_api;
 GRANT SELECT ON analytics.member TO twezah_panel;
 GRANT SELECT ON analytics.member TO twezah_worker;
+
+-- Points of sales that cannot be spent yet, one row per sale and member. They are in the balance.
+-- member_id: Member (pseudonymous).
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- points: Points posted for the sale and member.
+-- event_at: When the sale happened.
+-- available_at: When the days are over; null: they are over, or the program names none.
+-- awaits_payment: Whether the points wait for the payment of the sale.
+CREATE VIEW analytics.pending_points AS
+ SELECT member_id, system, account, points, event_at, available_at,
+    awaits_payment
+   FROM loyalty.pending_sale;
+GRANT SELECT ON analytics.pending_points TO analyst;
+GRANT SELECT ON analytics.pending_points TO twezah_api;
+GRANT SELECT ON analytics.pending_points TO twezah_panel;
+GRANT SELECT ON analytics.pending_points TO twezah_worker;
 
 -- One row per currency and time with one worth of a point.
 -- currency: Currency, ISO 4217.

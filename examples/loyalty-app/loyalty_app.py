@@ -41,12 +41,13 @@ _HEADERS: Final = {
 }
 #: What the page shows of the API's answers. The rest is not the browser's.
 _BALANCE: Final = (
-    "balance_points", "available_points", "held_points", "pending_points", "expiring_next",
-    "changing", "tier", "tier_multiplier", "tier_progress", "promotions",
+    "balance_points", "available_points", "held_points", "pending_points", "unpaid_points",
+    "expiring_next", "changing", "tier", "tier_multiplier", "tier_progress", "promotions",
 )  # fmt: skip
 _ENTRY: Final = ("kind", "event_at", "points", "balance_points", "reason")
 _SALE: Final = (
     "transaction_number", "due_before", "due_after", "amount", "currency", "tier", "parts",
+    "pending",
 )  # fmt: skip
 #: Refusals that the page has words for. Any other one is ours to repair.
 _FOR_CUSTOMERS: Final = {

@@ -15,6 +15,7 @@ from loyalty.promotions.promotion import (
     Limits,
     Promotion,
     Stacking,
+    Streak,
     UnknownPromotionKindError,
     When,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Rule",
     "SeasonalMultiplier",
     "Stacking",
+    "Streak",
     "UnknownPromotionKindError",
     "When",
     "kinds",

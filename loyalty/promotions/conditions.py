@@ -1,15 +1,16 @@
 """Whether a promotion's conditions hold for a sale: one named expression per condition."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import time
+from functools import partial
 
 import polars as pl
 
-from loyalty.days import day_only
+from loyalty.days import day_only, in_its_day
 from loyalty.inputs import ORDER
 from loyalty.program import Program
 from loyalty.promotions.active import Active
-from loyalty.promotions.promotion import Hours, When
+from loyalty.promotions.promotion import Hours, Streak, When
 from loyalty.schema import NEGATIVE_KINDS
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -54,7 +55,8 @@ def conditions(
         checks["minimum"] = pl.any_horizontal(*least)
     if when.first_purchase:
         checks["first_purchase"] = pl.struct(ORDER[:-1]) == pl.col("first_at")
-    return checks | _clock(active, when, programs, zones)
+    checks |= _by_clock(active, programs, zones, partial(_local, when))
+    return checks | _counted(active, programs, zones, checks)
 
 
 def with_first(frame: pl.DataFrame) -> pl.DataFrame:
@@ -69,12 +71,51 @@ def with_first(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.join(first, on="member_id", how="left", maintain_order="left")
 
 
-def _clock(
-    active: Active, when: When, programs: Sequence[Program], zones: Sequence[str]
+def _counted(
+    active: Active,
+    programs: Sequence[Program],
+    zones: Sequence[str],
+    checks: Mapping[str, pl.Expr],
 ) -> dict[str, pl.Expr]:
-    """Days and hours by the clock of the promotion, of the program version, or of the customer."""
-    if not (when.weekdays or when.hours or when.dates):
+    """Whose turn it is among the member's sales that meet all of `checks`."""
+    when = active.promotion.when
+    if not when.counts:
         return {}
+    holds = pl.all_horizontal(*checks.values()).fill_null(value=False)
+    turn = {}
+    if when.nth_purchase is not None:
+        turn["nth_purchase"] = _number(holds, "member_id") % when.nth_purchase == 0
+    if when.streak is not None:
+        of_zone = partial(_period, when.streak)
+        period = _by_clock(active, programs, zones, of_zone)["period"]
+        turn["streak"] = _completes(when.streak.length, pl.when(holds).then(period))
+    return turn
+
+
+def _number(holds: pl.Expr, *whose: str | pl.Expr) -> pl.Expr:
+    """How many sales of `whose` hold up to this one, in the order of the sales."""
+    return holds.cast(pl.Int64).cum_sum().over(*whose, order_by=ORDER[:-1])
+
+
+def _completes(length: int, period: pl.Expr) -> pl.Expr:
+    """Whether a sale is the first of its period, and that the last of `length` in a row.
+
+    `period`: numbered without gaps; null: the sale does not count.
+    """
+    # Periods in a row differ from their rank by the same number.
+    run = period - period.rank("dense").over("member_id").cast(pl.Int64)
+    place = period - period.min().over("member_id", run) + 1
+    return (place % length == 0) & (_number(period.is_not_null(), "member_id", period) == 1)
+
+
+def _by_clock(
+    active: Active,
+    programs: Sequence[Program],
+    zones: Sequence[str],
+    of_zone: Callable[[str], dict[str, pl.Expr]],
+) -> dict[str, pl.Expr]:
+    """What `of_zone` says, by the clock of the promotion, the program version or the customer."""
+    by_customer = active.promotion.when.clock == "customer"
 
     def local(holds: dict[str, dict[str, pl.Expr]], name: str) -> pl.Expr:
         zone_of_promotion = active.promotion.timezone
@@ -86,7 +127,7 @@ def _clock(
                 for p in programs
             )
         )
-        if when.clock == "customer":
+        if by_customer:
             result = pl.coalesce(
                 *(pl.when(pl.col("zone") == zone).then(holds[zone][name]) for zone in zones), result
             )
@@ -95,18 +136,16 @@ def _clock(
     used = (
         {active.promotion.timezone} if active.promotion.timezone else {p.timezone for p in programs}
     )
-    by_zone = {
-        zone: _local(when, zone)
-        for zone in used | (set(zones) if when.clock == "customer" else set())
-    }
+    by_zone = {zone: of_zone(zone) for zone in used | (set(zones) if by_customer else set())}
     return {name: local(by_zone, name) for name in next(iter(by_zone.values()))}
 
 
+def _at(zone: str) -> pl.Expr:
+    return in_its_day().dt.convert_time_zone(zone)
+
+
 def _local(when: When, zone: str) -> dict[str, pl.Expr]:
-    # A day is that of the account. Its middle lies in the same day of most other time zones.
-    middle = pl.col("issued_at") + pl.duration(hours=12)
-    instant = pl.when(day_only()).then(middle).otherwise("issued_at")
-    at = instant.dt.convert_time_zone(zone)
+    at = _at(zone)
     checks: dict[str, pl.Expr] = {}
     if when.dates:
         checks["date"] = at.dt.date().is_in(list(when.dates))
@@ -116,6 +155,15 @@ def _local(when: When, zone: str) -> dict[str, pl.Expr]:
         checks["time_of_day"] = ~day_only()
         checks["hours"] = pl.any_horizontal(*(_within(at.dt.time(), hours) for hours in when.hours))
     return checks
+
+
+def _period(streak: Streak, zone: str) -> dict[str, pl.Expr]:
+    """The calendar week or month of a sale, numbered without gaps."""
+    at = _at(zone)
+    if streak.months is not None:
+        return {"period": at.dt.year().cast(pl.Int64) * 12 + at.dt.month().cast(pl.Int64)}
+    # 1970 began on a Thursday.
+    return {"period": (at.dt.date().to_physical().cast(pl.Int64) + 3) // 7}
 
 
 def _within(at: pl.Expr, hours: Hours) -> pl.Expr:

@@ -51,6 +51,7 @@ def _conditions(mine: Promotion, theirs: Promotion) -> bool:
             )
         )
         and (a.first_purchase or not b.first_purchase)
+        and not b.counts
         and _minimum(a, b)
         and (
             not (b.weekdays or b.dates or b.hours)

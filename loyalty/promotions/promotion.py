@@ -34,6 +34,28 @@ class Hours(Frozen):
         return self
 
 
+class Streak(Frozen):
+    """So many calendar weeks or months in a row, each with a purchase; one of the two.
+
+    Weeks begin on Monday.
+    """
+
+    weeks: Annotated[int, Field(ge=2, le=520)] | None = None
+    months: Annotated[int, Field(ge=2, le=120)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Streak":
+        if (self.weeks is None) == (self.months is None):
+            message = "a streak has exactly one of weeks and months"
+            raise ValueError(message)
+        return self
+
+    @property
+    def length(self) -> int:
+        """How many in a row."""
+        return self.weeks or self.months or 0
+
+
 class When(Frozen):
     """Conditions; all that are given must hold.
 
@@ -47,6 +69,10 @@ class When(Frozen):
     `tiers`: the tier in force at the sale.
     `weekdays`, `hours`, `dates`: in the time zone of `clock`: the program's, or the member's own
     where known.
+    `nth_purchase`: every n-th sale of the member that meets all other conditions; validity is one,
+        so each version counts from 1.
+    `streak`: the first such sale of a week or month, where it is the n-th in a row with one (then
+        the 2n-th); by the same clock.
     """
 
     minimum_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(
@@ -62,6 +88,20 @@ class When(Frozen):
     hours: tuple[Hours, ...] = ()
     dates: tuple[date, ...] = ()
     clock: Literal["program", "customer"] = "program"
+    nth_purchase: Annotated[int, Field(ge=2, le=1_000)] | None = None
+    streak: Streak | None = None
+
+    @model_validator(mode="after")
+    def _first_and_later(self) -> "When":
+        if self.first_purchase and self.counts:
+            message = "a first purchase is no n-th one and completes no streak: it never applies"
+            raise ValueError(message)
+        return self
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts the member's purchases."""
+        return self.nth_purchase is not None or self.streak is not None
 
 
 class Stacking(Frozen):
@@ -133,11 +173,11 @@ class Promotion(Frozen):
             message = "a multiplier below 1 takes points away: it can have no limit"
             raise ValueError(message)
         if isinstance(self.rule, ReferralReward) and (
-            self.stacking != Stacking() or self.when.first_purchase
+            self.stacking != Stacking() or self.when.first_purchase or self.when.counts
         ):
             message = (
                 "a referral reward stacks with everything "
-                "and has its own idea of the first purchase"
+                "and has its own idea of which purchase of the friend brings it"
             )
             raise ValueError(message)
         return self

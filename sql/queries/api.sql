@@ -102,8 +102,8 @@ LEFT JOIN loyalty.merged_member o USING (member_id) WHERE m.phone = %(phone)s
 -- A member's movements, newest first, from a place on; with the entry where it is a sale.
 SELECT h.kind, h.posted_at, h.points, h.balance_points, h.event_at, h.run_id, h.reason,
        h.external_id, h.system, h.account, i.invoice_number,
-       coalesce(h.entry_no, 0), e.entry_no, e.member_id, e.reason, e.points, e.due_before,
-       e.due_after, e.breakdown, e.net_amount, e.currency, e.tier, e.program_version,
+       coalesce(h.entry_no, 0), p.points, p.available_at, p.awaits_payment,
+       e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown, e.net_amount, e.currency, e.tier, e.program_version,
        e.base_rate_bps, e.tier_rate_bps, e.rounding, e.event_at, e.posted_at, e.run_id, e.per_full
 FROM (
     SELECT * FROM analytics.points_history h WHERE h.member_id = %(member_id)s
@@ -113,6 +113,9 @@ LEFT JOIN loyalty.entry_with_rule e
    = (h.member_id, h.external_id, h.account, h.system, h.entry_no)
 LEFT JOIN billing.invoice i ON (i.external_id, i.account, i.system) = (h.external_id, h.account,
     h.system)
+LEFT JOIN (SELECT * FROM loyalty.pending_sale WHERE member_id = %(member_id)s) p
+  ON h.entry_no IS NOT NULL
+ AND (p.external_id, p.account, p.system) = (h.external_id, h.account, h.system)
 WHERE (h.posted_at, h.kind, coalesce(h.system, ''), coalesce(h.account, ''),
     coalesce(h.external_id, ''), coalesce(h.entry_no, 0), h.event_at)
     < (coalesce(%(after_at)s::timestamptz, 'infinity'), %(after_kind)s::text,

@@ -2,6 +2,7 @@
 -- What a member has; the last column: whether points can expire at all.
 SELECT m.member_id, t.tier, coalesce(b.balance_points, 0), coalesce(b.added_points, 0),
        coalesce(b.taken_back_points, 0), coalesce(b.spent_points, 0), coalesce(b.held_points, 0),
+       coalesce(b.pending_points, 0),
        coalesce(b.available_points, 0), coalesce(b.entries, 0), b.last_posted_at,
        EXISTS (SELECT FROM loyalty.member_dirty d WHERE d.member_id = m.member_id), o.owner_id,
        EXISTS (SELECT FROM loyalty.program p WHERE p.expiry IS NOT NULL)

@@ -14,7 +14,8 @@ SELECT owner_id, (extract(epoch FROM requested_at) * 1000000)::bigint, -points
 FROM loyalty.redemption_state
 WHERE owner_id = ANY(%(members)s) AND state IN ('redeemed', 'held')
 -- name: posted_sales
--- Points posted for each sale of the members, at the sale's date.
+-- Points posted for each sale of the members, at the sale's date, without those that wait for the
+-- payment.
 SELECT e.member_id,
        (extract(epoch FROM coalesce(i.issued_at, e.event_at)) * 1000000)::bigint, e.due_after
 FROM (
@@ -22,7 +23,11 @@ FROM (
     FROM loyalty.award_entry WHERE member_id = ANY(%(members)s)
     ORDER BY member_id, external_id, account, system, entry_no DESC
 ) e LEFT JOIN billing.invoice i USING (external_id, account, system)
-WHERE e.due_after <> 0
+WHERE e.due_after <> 0 AND NOT EXISTS (
+    SELECT FROM loyalty.pending_sale p
+    WHERE p.member_id = ANY(%(members)s) AND p.awaits_payment
+      AND (p.member_id, p.external_id, p.account, p.system)
+          = (e.member_id, e.external_id, e.account, e.system))
 -- name: members_of_ended_holds
 -- Members with a hold that ended by itself in a span of time.
 SELECT DISTINCT owner_id FROM loyalty.redemption_state

@@ -6,12 +6,12 @@ LOCK TABLE loyalty.program, loyalty.promotion IN SHARE ROW EXCLUSIVE MODE
 INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier,
     rounding, basis, award_when, timezone,
     base_currency, categories, unlinked_credits, discount_lines, tier_policy, expiry, currency,
-    per_full_minor, promotion_limits, created_by)
+    per_full_minor, promotion_limits, pending, created_by)
 VALUES (%(version)s, coalesce(%(valid_from)s, '-infinity'::timestamptz), %(base_rate_bps)s,
     %(tier_rate_bps)s, %(entry_tier)s, %(rounding)s,
     %(basis)s, %(award_when)s, %(timezone)s, %(base_currency)s, %(categories)s,
     %(unlinked_credits)s, %(discount_lines)s, %(tier_policy)s, %(expiry)s, %(currency)s,
-    %(per_full_minor)s, %(promotion_limits)s, %(created_by)s)
+    %(per_full_minor)s, %(promotion_limits)s, %(pending)s, %(created_by)s)
 -- name: add_promotion
 -- Adds a version of a promotion.
 INSERT INTO loyalty.promotion (promotion_id, version, kind, parameters, valid_from, valid_to,

@@ -87,6 +87,11 @@ WHERE e.system = %(system)s AND e.account = %(account)s AND e.external_id = %(ex
                       SELECT member_id FROM loyalty.award_entry c
                       WHERE c.external_id = %(external_id)s AND c.entry_no > 1)
 ORDER BY e.posted_at, e.member_id, e.entry_no
+-- name: pending
+-- Points of a sale that cannot be spent yet, by member.
+SELECT member_id, points, available_at, awaits_payment FROM loyalty.pending_sale
+WHERE system = %(system)s AND account = %(account)s AND external_id = %(external_id)s
+ORDER BY member_id
 -- name: reject
 -- The latest open reject of a document.
 SELECT stream, external_id, reason, first_seen_at, times_seen, page_id, record_no

@@ -71,6 +71,7 @@ class ChangePreview:
             "taken": trial.taken, "percent": round(trial.percent, 2),
             "mistakes": list(self.findings.mistakes), "notes": list(self.findings.notes),
             "uncomputed_sales": trial.uncomputed, "expired": trial.expired,
+            "pending": trial.pending,
             "largest": [
                 {"member_id": m.member_id, "before": m.before, "after": m.after, "points": m.points}
                 for m in trial.largest
@@ -237,6 +238,9 @@ def _change_lines(preview: ChangePreview, zone: ZoneInfo) -> list[str]:
             f"{abs(trial.expired)} points {less} would have expired by now; "
             "that is part of the sum."
         )
+    if trial.pending:
+        more = "more cannot be spent yet" if trial.pending > 0 else "more can be spent at once"
+        lines.append(f"{abs(trial.pending)} points {more}; that changes no balance.")
     if trial.uncomputed:
         lines.append(
             f"{trial.uncomputed} sales could not be computed by these rules "

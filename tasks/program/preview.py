@@ -5,12 +5,14 @@ It is computed for everybody concerned, and stored nowhere.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 
 import polars as pl
 
 from loyalty.award import Evaluation, evaluate
 from loyalty.inputs import CLAIMS, GRANTS
+from loyalty.pending import with_pending
 from loyalty.promotions.limits import allocate
 from sql import expiry
 from sql import member_history as facts
@@ -59,6 +61,8 @@ class Trial:
     uncomputed: int = 0
     #: How many points more would have expired (negative: fewer).
     expired: int = 0
+    #: How many points more cannot be spent yet (negative: fewer); no balance changes by that.
+    pending: int = 0
     #: Whose points change.
     members: list[int] = field(default_factory=list)
     #: The largest changes.
@@ -101,8 +105,15 @@ def try_rules(connection: DbConnection, members: Sequence[int], old: Rules, new:
             for due, rules in ((before, old), (after, new))
         ]
         _count(trial, before, after, *gone)
+        trial.pending += _pending(after, new, now) - _pending(before, old, now)
         trial.looked_at += len(chunk)
     return trial
+
+
+def _pending(due: pl.DataFrame, rules: Rules, now: datetime) -> int:
+    """How many of the points due cannot be spent yet."""
+    waits = pl.col("awaits_payment") | (pl.col("available_at") > now)
+    return int(with_pending(due, rules.programs).filter(waits)["due"].sum())
 
 
 def _evaluated(

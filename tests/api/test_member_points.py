@@ -48,12 +48,12 @@ def asked(shop: tuple[Office, Books], path: str, **body: Any) -> dict[str, Any]:
     return found
 
 
-def test_as_shipped_there_is_no_progress_and_nothing_is_pending(
+def test_as_shipped_there_is_no_progress_and_nothing_waits(
     shop: tuple[Office, Books],
 ) -> None:
     member = shop[1].member()
     found = asked(shop, f"/api/members/{member}/balance")
-    assert (found["balance_points"], found["available_points"], found["pending_points"]) == (
+    assert (found["balance_points"], found["available_points"], found["unpaid_points"]) == (
         6000, 6000, 0,
     )  # fmt: skip
     assert (found["tier"], found["tier_multiplier"]) == ("lead", "1")
@@ -87,7 +87,7 @@ def test_a_sale_that_is_not_paid_is_pending(shop: tuple[Office, Books]) -> None:
     bought(books, "B", 10_000)
     found = asked(shop, f"/api/members/{books.member()}/balance")
     # The first sale is not paid either.
-    assert (found["balance_points"], found["pending_points"]) == (0, 7000)
+    assert (found["balance_points"], found["unpaid_points"]) == (0, 7000)
     books.store(
         invoice(
             external_id="B", total_minor=10_000, issued_at=NOW - 10 * DAY, updated_at=NOW,
@@ -96,7 +96,7 @@ def test_a_sale_that_is_not_paid_is_pending(shop: tuple[Office, Books]) -> None:
     )  # fmt: skip
     books.award()
     after = asked(shop, f"/api/members/{books.member()}/balance")
-    assert after["pending_points"] == found["pending_points"] - 1000
+    assert after["unpaid_points"] == found["unpaid_points"] - 1000
     assert after["balance_points"] == found["balance_points"] + 1000
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.api.conftest import open_office
 from tests.api.office import Office, settings_for
+from tests.db.test_rules import program
 from tests.support.books import NOON, OTHER_PHONE, Books, invoice
 from tests.support.database import Databases
 
@@ -38,7 +40,9 @@ class App:
     def __init__(self, shop: tuple[Office, Books]) -> None:
         self.office, self.books = shop
         self.member = self.books.member()
-        self.key = self.office.key("points:spend", "members:read", per_minute=60_000)
+        self.key = self.office.key(
+            "points:spend", "members:read", "transactions:read", per_minute=60_000
+        )
         self.names = 0
 
     def post(self, path: str, body: Any = None, *, name: str | None = None) -> httpx.Response:
@@ -101,6 +105,26 @@ def test_three_at_the_same_instant_and_points_for_one(app: App) -> None:
     assert [refused.json()[name] for name in numbers] == [0, 0, 0]
     assert refused.json()["detail"].startswith("The balance is 0 points: 0 can be spent.")
     assert app.balance() == (0, 0, 0)
+
+
+def test_what_is_pending_is_told_and_not_spent(app: App) -> None:
+    program(app.books, pending=Jsonb({"until_paid": True}))
+    assert app.balance() == (1000, 0, 0)
+    assert app.get("/balance")["pending_points"] == 1000
+    refused = app.post("", FREE_BOTTLE)
+    assert code(refused) == (409, "insufficient_points")
+    assert (refused.json()["pending_points"], refused.json()["available_points"]) == (1000, 0)
+    waits = {"points": 1000, "available_at": None, "awaits_payment": True}
+    assert app.get("/history")["items"][0]["sale"]["pending"] == waits
+    asked = {"system": "xero", "invoice": "A"}
+    answer = app.office.http.get("/api/billing/explanation", headers=app.key, params=asked)
+    assert answer.json()["pending"] == [waits | {"member_id": app.member}]
+    paid = invoice(total_minor=10_000, status="paid", updated_at=NOON + timedelta(days=1))
+    app.books.store(paid)
+    app.books.award()
+    assert app.balance() == (1000, 0, 1000)
+    assert app.get("/history")["items"][0]["sale"]["pending"] is None
+    assert app.post("", FREE_BOTTLE).status_code == 201
 
 
 def test_many_at_once_over_http(app: App) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.timeout(600)
 EXAMPLE = PROJECT_ROOT / "examples" / "loyalty-app"
 PHONE_SCREEN = (390, 844)
 DAY = timedelta(days=1)
+LUANDA = ZoneInfo("Africa/Luanda")
 NOW = datetime.now(UTC)
 TIERS = {"thresholds": {"silver": 5_000, "gold": 20_000}, "period": "month", "window_days": 365}
 
@@ -353,6 +355,44 @@ def test_points_that_are_being_computed_come_by_themselves(
     customer.books.award()
     screen.has("7,200")
     expect(screen.page.locator("#balance-notes")).not_to_contain_text("are being computed anew")
+
+
+def test_points_that_wait_say_for_what(
+    customer: Customer, screen: Screen, shop: tuple[Office, Books]
+) -> None:
+    """By a version of the program that has just begun, so that it concerns no other purchase."""
+    shop[1].run(
+        "INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, "
+        "entry_tier, tier_policy, pending) SELECT version + 1, %(at)s, base_rate_bps, "
+        "tier_rate_bps, entry_tier, tier_policy, %(pending)s "
+        "FROM loyalty.program ORDER BY version DESC LIMIT 1",
+        at=NOW - DAY / 24, pending=Jsonb({"days": 3, "until_paid": True}),
+    )  # fmt: skip
+    customer.buys(customer.sale(10_000, 0))
+
+    def with_unpaid(route: Route) -> None:
+        answer = route.fetch()
+        assert answer.json()["unpaid_points"] == 0
+        route.fulfill(response=answer, json={**answer.json(), "unpaid_points": 300})
+
+    screen.page.route("**/api/account", with_unpaid)
+    screen.button("Refresh").click()
+    screen.has("7,250")
+    notes = screen.page.locator("#balance-notes")
+    for text in (
+        "You can spend 6,000 points.",
+        "You cannot spend 1,250 points yet: the history says why.",
+        "300 more points once your purchases are paid.",
+    ):
+        expect(notes).to_contain_text(text)
+    day = (NOW.astimezone(LUANDA) + 4 * DAY).strftime("%-d %b %Y")
+    told = f"You can only spend 1,250 points once the purchase is paid and from {day} on."
+    expect(screen.movement(0)).to_contain_text(told)
+    screen.button("Português").click()
+    expect(screen.movement(0)).to_contain_text(
+        "Só pode gastar 1 250 pontos quando a compra estiver paga e a partir de"
+    )
+    assert fits(screen.page)
 
 
 def test_a_double_click_spends_once(customer: Customer, screen: Screen) -> None:

@@ -21,6 +21,7 @@ VIEWS = [
     "left_out_sale",
     "liability_month",
     "member",
+    "pending_points",
     "point_value",
     "points_history",
     "posting",
@@ -44,7 +45,8 @@ EMPTY = (
     "adjustment", "change", "consent", "delivery", "referral", "refused_correction", "reject",
     "http_attempt",
     "left_out_sale", "liability_month", "sale_note", "sync_attempt",
-    "tier_history", "webhook", "point_value", "redemption", "redemption_value",
+    "tier_history", "webhook", "pending_points", "point_value", "redemption",
+    "redemption_value",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import get_args
 
 import polars as pl
 import pytest
+from psycopg.types.json import Jsonb
 
 from api.models import HistoryEntry
 from loyalty.calendar import months_later
@@ -17,6 +18,7 @@ from sql.analytics import refresh
 from sql.db import connect
 from tasks import month_report
 from tasks.month_report import MonthReport, NotTiedOutError, collect
+from tests.db.test_rules import program
 from tests.support.books import OTHER_PHONE, PHONE, Books, invoice
 from tests.support.database import Databases
 
@@ -125,6 +127,22 @@ def test_one_month_begins_where_the_one_before_ended(shop: Books, tmp_path: Path
     )
     with pytest.raises(NotTiedOutError, match="ended with 999 points, this one begins with 1000"):
         report(shop)
+
+
+def test_points_that_cannot_be_spent_yet_are_owed(books: Books) -> None:
+    """A payment moves no points, and so no line of the report."""
+    program(books, pending=Jsonb({"until_paid": True}))
+    at = datetime.now(UTC)
+    books.store(
+        invoice(total_minor=10_000, issued_at=at),
+        invoice(external_id="B", total_minor=5_000, status="paid", issued_at=at),
+    )
+    books.award()
+    made = report(books)
+    assert (made.points("earned"), made.points("closing")) == (1500, 1500)
+    books.store(invoice(total_minor=10_000, issued_at=at, status="paid", updated_at=at))
+    books.award()
+    assert report(books).points("closing") == 1500
 
 
 def test_sales_and_points_per_system(shop: Books) -> None:

@@ -1,6 +1,7 @@
 """Changing the rules: seen beforehand for everybody."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -8,10 +9,12 @@ from loyalty.authored import write_rules
 from sql import ledger
 from sql.db import connect
 from tasks.program import change as step
+from tasks.program.change import shown
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 from tests.support.rules_file import HEAD, LATER, applied, bonus, looked, post, rules
 
 pytestmark = pytest.mark.usefixtures("no_limit")
+LUANDA = ZoneInfo("Africa/Luanda")
 
 
 def test_the_stored_program_as_a_file_changes_nothing(two: Books) -> None:
@@ -105,6 +108,29 @@ class TestLooking:
             -1570,
             1570,
         )
+
+    def test_points_that_could_not_be_spent_yet_are_told_and_change_no_balance(
+        self, two: Books
+    ) -> None:
+        """Of the two sales one is not paid; a refund has taken a third of it."""
+        refunded = {"amount_refunded_minor": 5_000, "updated_at": NOON + HOUR}
+        paid = {"external_id": "B", "status": "paid", "updated_at": NOON + HOUR}
+        two.store(
+            invoice(**refunded), invoice(customer_phone=OTHER_PHONE, total_minor=30_000, **paid)
+        )
+        two.award()
+        waits = rules() + "pending = { until_paid = true }\n"
+        found = looked(two, waits)
+        assert (found.trial.pending, found.trial.points, found.trial.members) == (1500, 0, [])
+        told = "1500 points more cannot be spent yet; that changes no balance."
+        assert told in shown(found, LUANDA) and found.to_json()["pending"] == 1500
+        assert applied(two, waits).recomputed is False
+        assert two.rows(
+            "SELECT member_id, pending_points FROM loyalty.member_balance WHERE pending_points > 0"
+        ) == [(two.member(), 1500)]
+        back = looked(two, rules())
+        assert back.trial.pending == -1500
+        assert any(line.startswith("1500 points more can be spent") for line in shown(back, LUANDA))
 
     def test_keeps_nothing(self, two: Books) -> None:
         looked(two, rules(gold=2) + bonus())

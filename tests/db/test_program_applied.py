@@ -122,7 +122,7 @@ class TestApplying:
                 'timezone = "Europe/Lisbon"\nbase_currency = "EUR"\n'
                 'unlinked_credits = "latest_sales"\ndiscount_lines = "ignored"\n'
                 'categories = { large = ["A*"] }\n'
-                'expiry = { months = 12, end_of = "year" }\n'
+                'expiry = { months = 12, end_of = "year" }\npending = { days = 14 }\n'
                 "promotion_limits = { per_sale = 9, per_member = 99 }\n"
                 "tier_policy = { thresholds = { gold = 5 }, grace_days = 3 }\n"
             )
@@ -130,7 +130,8 @@ class TestApplying:
                 begins="2999-01-01",
                 more=(
                     "limits = { budget = 9 }\nenabled = false\n"
-                    'when = { weekdays = ["sat"], hours = [{ start = 18:00:00, end = 19:00:00 }] }'
+                    'when = { weekdays = ["sat"], hours = [{ start = 18:00:00, end = 19:00:00 }],'
+                    " nth_purchase = 5, streak = { weeks = 4 } }"
                 ),
             )
         )

@@ -96,12 +96,18 @@ class Rule(Event):
     expires: bool = False
     #: Only full amounts of so many minor units earn the rate; None: every unit does.
     full_minor: int | None = None
+    #: Points of sales wait until these are paid.
+    until_paid: bool = False
+    #: Every n-th purchase of a customer brings points, by a further version of a bonus.
+    nth: int | None = None
 
     def __str__(self) -> str:
         season = (
             f", season {self.season_bps} bps for {self.season_hours} h" if self.season_bps else ""
         )
         ends = ", points expire" if self.expires else ""
+        ends += ", points wait for the payment" if self.until_paid else ""
+        ends += f", points for every {self.nth}. purchase" if self.nth else ""
         each = "a unit" if self.full_minor is None else f"per full {self.full_minor}"
         return (
             f"rules from hour {self.hour} on: {self.rate_bps} bps {each}, rounded {self.rounding}, "
@@ -255,6 +261,8 @@ class _Draw:
     states: dict[tuple[str, int], list[State | None]] = field(default_factory=dict)
     hours: list[int] = field(default_factory=lambda: list(range(-1, 7)))
     keys: int = 0
+    #: Drawn apart, so that it changes nothing of the rest.
+    apart: random.Random = field(default_factory=random.Random)
 
     def fault(self) -> Fault | None:
         if self.random.random() < 0.55:
@@ -343,9 +351,11 @@ class _Draw:
             tier = pick(TIERS)
             rounding = pick(("down", "half_up", "up"))
             hours, full = number(1, 4), pick((None, None, 700, 2_500))
+            waits, nth = self.apart.random() < 0.4, self.apart.choice((None, 2, 2, 3))
             return Rule(
-                hour, rate, rounding, tier, season, hours, expires, full, minute=self.minute
-            )
+                hour, rate, rounding, tier, season, hours, expires, full, waits, nth,
+                minute=self.minute,
+            )  # fmt: skip
         if what == "merge":
             undo = self.random.random() < 0.4
             return Merge(customer, (customer + 1) % CUSTOMERS, undo, minute=self.minute)
@@ -391,7 +401,7 @@ def _spending(seed: int, minutes: list[int]) -> list[Event]:
 
 def history(seed: int) -> History:
     """The history of a seed: always the same one."""
-    draw = _Draw(random.Random(seed))
+    draw = _Draw(random.Random(seed), apart=random.Random(f"apart {seed}"))
     events: list[Event] = []
     for _ in range(draw.random.randrange(5, 11)):
         draw.minute += draw.random.randrange(1, 40)

@@ -83,6 +83,10 @@ def spendable(world: "World", owner: int) -> int:
     ):  # fmt: skip
         statement = f"SELECT coalesce(sum(points), 0)::bigint FROM loyalty.{table} "
         total += _rows(world, statement + "WHERE member_id = ANY(%s)", members)[0][0]
+    waiting = (
+        "SELECT coalesce(sum(points), 0)::bigint FROM loyalty.pending_sale WHERE member_id = %s"
+    )
+    total -= _rows(world, waiting, world.members[owner])[0][0]
     return int(total - _rows(world, held, group)[0][0])
 
 
@@ -225,16 +229,20 @@ def _lots(world: "World") -> None:
         row[0]: row[1:]
         for row in _rows(
             world,
-            "SELECT member_id, spent_points, held_points, available_points, balance_points "
+            "SELECT member_id, spent_points, held_points, pending_points, available_points, "
+            "balance_points "
             "FROM loyalty.member_balance",
         )
     }
     spent, held = (oracle.spent(world.truth, state) for state in ("redeemed", "held"))
+    pending = oracle.pending(world.truth)
     for customer, member in enumerate(world.members):
-        taken, kept, available, balance = shown.get(member, (0, 0, 0, 0))
-        expected = (spent.get(customer, 0), held.get(customer, 0))
-        assert (taken, kept) == expected, f"member {member}: {taken}, {kept}, not {expected}"
-        assert available == max(0, balance - kept), f"member {member} can spend {available}"
+        taken, kept, waiting, available, balance = shown.get(member, (0, 0, 0, 0, 0))
+        expected = (spent.get(customer, 0), held.get(customer, 0), pending.get(customer, 0))
+        assert (taken, kept, waiting) == expected, (
+            f"member {member}: {taken}, {kept}, {waiting}, not {expected}"
+        )
+        assert available == max(0, balance - kept - waiting), f"member {member}: {available}"
         with connect(world.dsn) as connection:
             outlook = expiry.outlook(connection, member)
         assert outlook.overdue_points == 0, f"member {member}: {outlook} after the award step"

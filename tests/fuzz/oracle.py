@@ -11,6 +11,8 @@ from tests.support.brought_home import Document, counted_elsewhere
 DIGITS = {"AOA": 2, "JPY": 0, "KWD": 3}
 TIER_BPS = {"lead": 10_000, "silver": 12_000, "gold": 15_000, "platinum": 20_000}
 BPS = 10_000
+#: What an n-th purchase brings.
+NTH_POINTS = 77
 TAKES = ("credit_note", "refund")
 #: What the world begins with: ten points a unit, everybody Lead, rounded down.
 INSTALLED = Rule(-1_000_000, 100_000, "down", "lead", minute=0)
@@ -48,12 +50,12 @@ class Truth:
 def points(truth: Truth) -> dict[tuple[str, int, int], int]:
     """Points per account, document and owner; the zeros left out."""
     found = {}
-    back = came_back(truth)
+    back, extra = came_back(truth), nth_purchases(truth)
     for (account, document), state in truth.documents.items():
         if state is None or state.customer is None:
             continue
         owner = truth.owner(state.customer)
-        due = due_for(truth, state, owner, back[account, document])
+        due = due_for(truth, state, owner, back[account, document]) + extra[account, document]
         if due:
             found[account, document, owner] = due
     return found
@@ -82,6 +84,17 @@ def spent(truth: Truth, state: str) -> dict[int, int]:
     return found
 
 
+def pending(truth: Truth) -> dict[int, int]:
+    """Points per owner that cannot be spent yet: of sales that are to be paid first."""
+    found: dict[int, int] = {}
+    for (account, document, owner), due in points(truth).items():
+        state = truth.documents[account, document]
+        rule = _last(truth.rules, state.hour) if state else None
+        if state and rule and rule.until_paid and state.status != "paid" and due > 0:
+            found[owner] = found.get(owner, 0) + due
+    return found
+
+
 def came_back(truth: Truth) -> dict[tuple[str, int], int]:
     """Per document the amount that counts elsewhere: credits are brought home to their sales."""
     documents = []
@@ -100,6 +113,26 @@ def came_back(truth: Truth) -> dict[tuple[str, int], int]:
             )
         )  # fmt: skip
     return defaultdict(int, counted_elsewhere(documents))
+
+
+def nth_purchases(truth: Truth) -> dict[tuple[str, int], int]:
+    """Points per document that is the n-th purchase of its owner under a version of the bonus."""
+    back = came_back(truth)
+    bought: dict[tuple[int, int], list[tuple[int, str, str, int]]] = defaultdict(list)
+    rules = [rule for rule in truth.rules if rule.nth]
+    for (account, document), state in truth.documents.items():
+        if state is None or state.customer is None or state.kind in TAKES:
+            continue
+        rule = _last(rules, state.hour)
+        if rule is not None and worth(state) - back[account, document] > 0:
+            key = (truth.owner(state.customer), rules.index(rule))
+            bought[key].append((state.hour, account, f"D{document}", document))
+    found: dict[tuple[str, int], int] = defaultdict(int)
+    for (_, number), sales in bought.items():
+        nth = rules[number].nth or 0
+        for _, account, _, document in sorted(sales)[nth - 1 :: nth]:
+            found[account, document] = NTH_POINTS
+    return found
 
 
 def due_for(truth: Truth, state: State, owner: int, back: int = 0) -> int:

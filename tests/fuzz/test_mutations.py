@@ -11,6 +11,7 @@ import pytest
 
 import loyalty.earning
 import loyalty.promotions.chain
+import loyalty.promotions.conditions
 import sql.ledger
 import sql.redemptions
 import sql.store
@@ -27,6 +28,7 @@ from tests.fuzz.events import (
     History,
     Poll,
     Push,
+    Rule,
     Settle,
     Spend,
     State,
@@ -140,6 +142,21 @@ def gives_back_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sql.redemptions, "_add_step", doubled)
 
 
+def spends_what_is_pending(patch: pytest.MonkeyPatch) -> None:
+    read = sql.redemptions._balance
+
+    def at_once(connection: DbConnection, owner: int) -> MemberBalance:
+        has = read(connection, owner)
+        return replace(has, available_points=max(0, has.balance_points - has.held_points))
+
+    patch.setattr(sql.redemptions, "_balance", at_once)
+
+
+def counts_as_they_arrive(patch: pytest.MonkeyPatch) -> None:
+    order = ("page_id", "record_no", "member_id")
+    patch.setattr(loyalty.promotions.conditions, "ORDER", order)
+
+
 #: With the seed to begin with, shortly before one that shows it: to search from 0 takes minutes.
 PLANTS = {
     rounds_up: 0,
@@ -192,6 +209,21 @@ def given_back() -> Iterator[History]:
     yield (*bought, Spend(None, 0, 1_000, "spend 1", minute=3), back, replace(back, minute=5))
 
 
+def spent_before_the_payment() -> Iterator[History]:
+    """1,500 points that wait for the payment, and a thousand to be spent."""
+    rule = Rule(-1, 100_000, "down", "lead", until_paid=True, minute=0)
+    bought = Change("loja-a", 0, replace(SALE, status="open"), minute=1)
+    yield (rule, bought, Poll(None, "loja-a", minute=2), Spend(None, 0, 1_000, "early", minute=3))
+
+
+def an_earlier_purchase_arrives_late() -> Iterator[History]:
+    """Every second purchase brings points; the first one is read after the second."""
+    rule = Rule(-1, 100_000, "down", "lead", nth=2, minute=0)
+    second = (Change("loja-a", 0, replace(SALE, hour=3), minute=1), Poll(None, "loja-a", minute=2))
+    first = (Change("loja-a", 1, SALE, minute=30), Poll(None, "loja-a", minute=31))
+    yield (rule, *second, *first)
+
+
 #: Defects that show in one moment only, each with the histories that reach it.
 RARE = (
     (commits_before_the_marks, killed_anywhere),
@@ -199,6 +231,8 @@ RARE = (
     (forgets_who_had_it_before, moved_to_somebody_else),
     (spends_what_is_held, spent_beside_a_hold),
     (gives_back_twice, given_back),
+    (spends_what_is_pending, spent_before_the_payment),
+    (counts_as_they_arrive, an_earlier_purchase_arrives_late),
 )
 
 

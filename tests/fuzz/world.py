@@ -14,11 +14,11 @@ from psycopg import sql as names
 
 from connectors.kit.errors import ConnectorError
 from loyalty.corrections import Adjustment, Decision
-from loyalty.policies import Expiry
+from loyalty.policies import Expiry, Pending
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.program_diff import Change as ProgramChange
 from loyalty.program_diff import Plan
-from loyalty.promotions import Promotion, SeasonalMultiplier
+from loyalty.promotions import Promotion, PurchaseBonus, SeasonalMultiplier, When
 from sql import corrections, ledger
 from sql import program as programs
 from sql.corrections import CorrectionRefusedError
@@ -352,6 +352,9 @@ class World:
     def _seasons(self) -> int:
         return sum(1 for rule in self.truth.rules if rule.season_bps)
 
+    def _nths(self) -> int:
+        return sum(1 for rule in self.truth.rules if rule.nth)
+
     def _rule(self, connection: Any, event: Rule) -> None:
         """A further version, applied as `twezah program apply` does, recomputing the past."""
         before = (ledger.programs(connection), ledger.promotions(connection))
@@ -362,6 +365,7 @@ class World:
             per_full_minor=dict.fromkeys(oracle.DIGITS, event.full_minor) if event.full_minor else {},
             tier_rate_bps=dict(TIER_RATE_BPS), entry_tier=event.entry_tier,
             rounding=event.rounding, expiry=Expiry(months=1) if event.expires else None,
+            pending=Pending(until_paid=True) if event.until_paid else None,
         )  # fmt: skip
         new = []
         if event.season_bps:
@@ -371,6 +375,12 @@ class World:
                 rule=SeasonalMultiplier(multiplier_bps=event.season_bps),
             )  # fmt: skip
             new = [season]
+        if event.nth:
+            nth = Promotion(
+                promotion_id="nth", version=self._nths() + 1, valid_from=at,
+                rule=PurchaseBonus(points=oracle.NTH_POINTS), when=When(nth_purchase=event.nth),
+            )  # fmt: skip
+            new.append(nth)
         changes = (ProgramChange("program", "changed", program.version, at, at),)
         plan = Plan((), (), program, tuple(new), changes)
         marks = programs.concerned(connection, None)

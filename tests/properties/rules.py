@@ -21,6 +21,7 @@ DAY = timedelta(days=1)
 MOMENTS = st.one_of(
     st.integers(-6, 6).map(lambda hours: NOON + timedelta(hours=hours)),
     st.integers(-200, 200).map(lambda days: NOON + days * DAY),
+    st.integers(-4, 4).map(lambda weeks: NOON + weeks * 7 * DAY),
     st.sampled_from(
         [
             NOON - timedelta(hours=13),
@@ -103,7 +104,9 @@ WHEN = st.one_of(
             {"kinds": ["sale"]}, {"tiers": ["gold", "platinum"]}, {"currencies": ["JPY"]}, {"weekdays": ["sun", "mon"]},
             {"hours": [{"start": "09:00", "end": "13:00"}]}, {"hours": [{"start": "22:00", "end": "02:00"}]},
             {"hours": [{"start": "18:00", "end": "00:00"}], "clock": "customer"}, {"dates": ["2026-03-01", "2026-03-02"]},
-            {"weekdays": ["sun"], "clock": "customer"},
+            {"weekdays": ["sun"], "clock": "customer"}, {"nth_purchase": 2},
+            {"nth_purchase": 3, "minimum_minor": {"AOA": 300}}, {"streak": {"weeks": 2}},
+            {"streak": {"months": 2}, "clock": "customer"},
         ]
     ),
 )  # fmt: skip
@@ -132,7 +135,8 @@ def promotion(draw: st.DrawFn, name: str, version: int = 1) -> Promotion:
     when = draw(WHEN)
     start = NOON + draw(st.sampled_from([-300, -300, -300, -20, 0])) * DAY
     if rule["kind"] == "referral_reward":
-        when = {key: value for key, value in when.items() if key != "first_purchase"}
+        counted = ("first_purchase", "nth_purchase", "streak")
+        when = {key: value for key, value in when.items() if key not in counted}
     limits = {} if rule.get("multiplier_bps", 10_000) < 10_000 else draw(LIMITS)
     return Promotion.model_validate(
         {

@@ -205,16 +205,48 @@ def tier_of(world: World, sale: Sale) -> str:
 
 
 def meets(world: World, one: Promotion, sale: Sale) -> bool:
-    when, at, program = one.when, sale["issued_at"], program_at(world, sale["issued_at"])
+    """Whether the sale fits, and has its turn among those of the member that fit."""
+    when = one.when
+    if not fits_when(world, one, sale):
+        return False
+    mine = [s for s in world.sales if s["member_id"] == sale["member_id"]]
+    mine = sorted((s for s in mine if fits_when(world, one, s)), key=order)
+    number = [order(s) for s in mine].index(order(sale)) + 1
+    if when.nth_purchase is not None and number % when.nth_purchase:
+        return False
+    if when.streak is None:
+        return True
+    bought = [period_of(world, one, s) for s in mine]
+    now = bought[number - 1]
+    in_a_row = 1
+    while now - in_a_row in bought:
+        in_a_row += 1
+    return bought.index(now) == number - 1 and in_a_row % when.streak.length == 0
+
+
+def zone_of(world: World, one: Promotion, sale: Sale) -> ZoneInfo:
+    zone = one.timezone or program_at(world, sale["issued_at"]).timezone
+    if one.when.clock == "customer":
+        zone = world.zones.get(sale["member_id"], zone)
+    return ZoneInfo(zone)
+
+
+def period_of(world: World, one: Promotion, sale: Sale) -> int:
+    """The number of the sale's week or month."""
+    local = sale["issued_at"].astimezone(zone_of(world, one, sale))
+    if one.when.streak is not None and one.when.streak.months is not None:
+        return int(local.year * 12 + local.month)
+    return int((local.date() - timedelta(days=local.weekday())).toordinal() // 7)
+
+
+def fits_when(world: World, one: Promotion, sale: Sale) -> bool:
+    when, at = one.when, sale["issued_at"]
     versions = [p for p in world.promotions if p.promotion_id == one.promotion_id]
     if not one.enabled or not worth_something(world, sale) or earned(world, sale) is None:
         return False
     if speaking(versions, at) is not one or (one.valid_to is not None and at >= one.valid_to):
         return False
-    zone = one.timezone or program.timezone
-    if when.clock == "customer":
-        zone = world.zones.get(sale["member_id"], zone)
-    local = at.astimezone(ZoneInfo(zone))
+    local = at.astimezone(zone_of(world, one, sale))
     mine = [
         s for s in world.sales if s["member_id"] == sale["member_id"] and worth_something(world, s)
     ]

@@ -33,6 +33,9 @@ currency = "AOA"
 thresholds = { gold = 1000.50 }
 [program.expiry]
 months = 24
+[program.pending]
+days = 14
+until_paid = true
 """
 PROMOTIONS = """
 [[promotion]]
@@ -167,6 +170,7 @@ def test_its_examples_are_right_too() -> None:
     assert (
         rules.program is not None
         and rules.program.expiry is not None
+        and rules.program.pending is not None
         and rules.program.tier_policy is not None
     )
     assert [p.promotion_id for p in rules.promotions] == ["agua-5l"]
@@ -233,6 +237,10 @@ def test_what_is_written_reads_as_the_same(text: str) -> None:
         (('entry_tier = "lead"', 'entry_tier = "bronze"'), "program: entry_tier 'bronze' has no rate in tier_rate"),
         (("valid_from = 2026-12-01\nentry", 'valid_from = "soon"\nentry'), "program.valid_from:"),
         (("months = 24", "month = 24"), "program.expiry.month: unknown key; known here: end_of, months"),
+        (("days = 14", "days = 0"), "program.pending.days: must be at least 1"),
+        (("days = 14", "day = 14"), "program.pending.day: unknown key; known here: days, until_paid"),
+        (("days = 14\nuntil_paid = true", "until_paid = false"), "program.pending: pending points need `days`"),
+        (("months = 24", "months = 0"), "program: points would expire before they can be spent"),
         (("thresholds = { gold = 1000.50 }", "thresholds = { gold = 1000.505 }"), "program.tier_policy.thresholds.gold: 1000.505 has too many"),
         (("percent = 2.5", "procent = 2.5"), "promotion 'agua'.procent: unknown key; known here: enabled, id, kind, limits, match, multiplied, multiplier, percent"),
         (("multiplier = 1.5", "multiplier = 0.5"), "promotion 'season'.multiplier: must be at least 1"),

@@ -269,6 +269,26 @@ def test_a_referral_rewards_both_and_says_so() -> None:
     assert explain_basket(alone, [read.program], read.promotions).due == 1600
 
 
+@pytest.mark.parametrize(
+    ("pending", "status", "told"),
+    [
+        ("days = 14", "open", "from 2026-03-16 00:00 on"),
+        ("until_paid = true", "open", "once it is paid"),
+        ("days = 14\nuntil_paid = true", "open", "once it is paid, from 2026-03-16 00:00 on"),
+        ("until_paid = true", "paid", None),
+    ],
+)
+def test_from_when_on_its_points_can_be_spent(pending: str, status: str, told: str | None) -> None:
+    read = read_rules(
+        RULES.replace("[[promotion]]", f"[program.pending]\n{pending}\n[[promotion]]", 1)
+    )
+    assert read.program is not None
+    basket = Basket.model_validate({"date": DAY, "total": 100, "status": status})
+    lines = explain_basket(basket, [read.program], read.promotions).to_lines()
+    expected = [] if told is None else [f"  can be spent {told}"]
+    assert [line for line in lines if "can be spent" in line] == expected
+
+
 def test_the_currency_of_a_basket_is_the_programs_own_unless_named() -> None:
     (program,), promotions = rules()
     other = program.model_copy(

@@ -64,6 +64,7 @@ MISTAKES = {
     "weekday": (bonus("a", 'when = { dates = [2026-12-05], weekdays = ["sun"] }'), "never applies: none of its days"),
     "week": (bonus("a", "valid_to = 2026-12-03", 'when = { weekdays = ["sat"] }'), "never applies: none of its days"),
     "hours": (bonus("a", "valid_to = 2026-12-01T12:00:00", "when = { hours = [{ start = 18:00:00, end = 22:00:00 }] }"), "never applies: none"),
+    "streak": (bonus("a", "valid_to = 2026-12-15", "when = { streak = { weeks = 4 } }"), "never applies: its streak is longer"),
     "group": (season("a", 1.5, 'stacking = { group = "g" }') + season("b", 2, 'stacking = { group = "g" }'), "'b' of its group applies wherever it does"),
     "alone": (bonus("a") + season("b", 2, "stacking = { alone = true }"), "'b' does, and applies alone"),
     "wider": (product("a", 'skus = ["ATW-18L"]', "percent = 5", 'stacking = { group = "g" }')
@@ -89,6 +90,9 @@ RIGHT = {
     "other kind": bonus("a", 'stacking = { group = "g" }') + season("b", 2, 'stacking = { group = "g" }'),
     "narrower": season("a", 1.5, 'stacking = { group = "g" }')
     + season("b", 2, 'stacking = { group = "g" }', 'when = { tiers = ["gold"] }'),
+    "streak": bonus("a", "valid_to = 2026-12-16", "when = { streak = { weeks = 4 } }"),
+    "counted": season("a", 1.5, 'stacking = { group = "g" }', "when = { nth_purchase = 4 }")
+    + season("b", 2, 'stacking = { group = "g" }', "when = { nth_purchase = 2 }"),
     "shorter": season("a", 1.5, 'stacking = { group = "g" }')
     + season("b", 2, 'stacking = { group = "g" }', "valid_to = 2027-01-01"),
     "off": bonus("a") + season("b", 2, "enabled = false\nstacking = { alone = true }"),

@@ -40,6 +40,9 @@ GOOD: dict[str, Any] = PROGRAM.model_dump()
         {"tier_policy": {"thresholds": {"diamond": 5}}},
         {"tier_policy": {"thresholds": {"lead": 5}}},
         {"expiry": {"months": -1}},
+        {"pending": {}},
+        {"pending": {"days": 28}, "expiry": {"months": 1}},
+        {"pending": {"until_paid": True}, "award_when": "paid"},
     ],
 )
 def test_a_program_refuses(change: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from loyalty import program_words
-from loyalty.policies import Expiry, TierPolicy
+from loyalty.policies import Expiry, Pending, TierPolicy
 from loyalty.program_words import Words
 from loyalty.promotions import Promotion
 
@@ -50,6 +50,17 @@ def test_earning_tiers_and_expiry() -> None:
     )
 
 
+def test_from_when_on_points_can_be_spent() -> None:
+    assert program_words.spending(None).pt == "Pode gastar os pontos de imediato."
+    assert program_words.spending(Pending(days=14, until_paid=True)) == Words(
+        "You can spend the points of a purchase once it is paid and 14 days after its day are "
+        "over.",
+        "Pode gastar os pontos de uma compra quando esta estiver paga e passarem 14 dias depois do "
+        "dia da compra.",
+    )
+    assert program_words.spending(Pending(days=1)).en.endswith("once 1 day after its day is over.")
+
+
 @pytest.mark.parametrize(
     ("rule", "en", "pt"),
     [
@@ -82,6 +93,28 @@ def test_earning_tiers_and_expiry() -> None:
 )  # fmt: skip
 def test_what_promotions_give(rule: dict[str, Any], en: str, pt: str) -> None:
     assert told(rule) == Words(en, pt)
+
+
+@pytest.mark.parametrize(
+    ("when", "en", "pt"),
+    [
+        ({"nth_purchase": 22}, "on every 22nd purchase", "em cada 22.ª compra"),
+        ({"nth_purchase": 12}, "on every 12th purchase", "em cada 12.ª compra"),
+        (
+            {"streak": {"weeks": 4}}, "when you buy in each of 4 weeks in a row",
+            "se comprar em cada uma de 4 semanas seguidas",
+        ),
+        (
+            {"streak": {"months": 3}}, "when you buy in each of 3 months in a row",
+            "se comprar em cada um de 3 meses seguidos",
+        ),
+    ],
+)  # fmt: skip
+def test_counted_purchases(when: dict[str, Any], en: str, pt: str) -> None:
+    words = told({"kind": "purchase_bonus", "points": 50}, **when)
+    assert words == Words(
+        f"50 points extra for a purchase ({en}).", f"Mais 50 pontos por uma compra ({pt})."
+    )
 
 
 def test_every_condition_that_a_customer_can_act_on_is_told() -> None:

@@ -86,11 +86,12 @@ function show() {
 
 function showBalance() {
   byId("balance").textContent = words.points(number(account.balance_points));
-  const { available_points, pending_points, held_points, expiring_next } = account;
+  const { available_points, held_points, pending_points, unpaid_points, expiring_next } = account;
   const notes = [words.available(number(available_points))];
   if (account.balance_points < 0) notes.push(words.belowZero);
   if (held_points) notes.push(words.held(number(held_points)));
   if (pending_points) notes.push(words.pending(number(pending_points)));
+  if (unpaid_points) notes.push(words.unpaid(number(unpaid_points)));
   if (expiring_next) {
     const { points, expires_at } = expiring_next;
     notes.push(words.expiring(number(points), lastDay(expires_at)));
@@ -194,8 +195,19 @@ function reasonsOf({ sale, reason }) {
   if (!sale) return reason ? [reason] : [];
   const parts = sale.parts.filter((part) => part.points !== 0);
   const reasons = parts.map((part) => `${partOf(part, sale)}: ${signed(part.points)}`);
-  if (sale.due_before === 0) return reasons;
-  return [words.instead(number(sale.due_before), number(sale.due_after)), ...reasons];
+  if (sale.due_before !== 0) {
+    reasons.unshift(words.instead(number(sale.due_before), number(sale.due_after)));
+  }
+  if (sale.pending) reasons.push(whenSpendable(sale.pending));
+  return reasons;
+}
+
+function whenSpendable({ points, available_at, awaits_payment }) {
+  const conditions = [];
+  if (awaits_payment) conditions.push(words.oncePaid);
+  if (available_at) conditions.push(words.fromDay(day(new Date(available_at))));
+  const listed = new Intl.ListFormat(words.locale).format(conditions);
+  return words.spendableOnly(number(points), listed);
 }
 
 function partOf({ rule, words: promotion }, sale) {

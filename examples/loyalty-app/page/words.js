@@ -8,7 +8,8 @@ const pt = {
   refresh: "Atualizar",
   points: (count) => `${count} pontos`,
   available: (count) => `Pode gastar ${count} pontos.`,
-  pending: (count) => `Mais ${count} pontos quando as compras estiverem pagas.`,
+  pending: (count) => `Ainda não pode gastar ${count} pontos: veja porquê nos movimentos.`,
+  unpaid: (count) => `Mais ${count} pontos quando as compras estiverem pagas.`,
   held: (count) => `${count} pontos estão reservados.`,
   expiring: (count, day) => `${count} pontos expiram: use-os até ${day}.`,
   belowZero:
@@ -41,6 +42,9 @@ const pt = {
   base: (amount) => `Compra de ${amount}`,
   ofTier: (tier) => `Nível ${tier}`,
   elsewhere: "Contada noutro documento",
+  spendableOnly: (count, conditions) => `Só pode gastar ${count} pontos ${conditions}.`,
+  oncePaid: "quando a compra estiver paga",
+  fromDay: (day) => `a partir de ${day}`,
   kinds: {
     award: "Compra",
     edit: "Compra corrigida",
@@ -83,7 +87,8 @@ const en = {
   refresh: "Refresh",
   points: (count) => `${count} points`,
   available: (count) => `You can spend ${count} points.`,
-  pending: (count) => `${count} more points once your purchases are paid.`,
+  pending: (count) => `You cannot spend ${count} points yet: the history says why.`,
+  unpaid: (count) => `${count} more points once your purchases are paid.`,
   held: (count) => `${count} points are reserved.`,
   expiring: (count, day) => `${count} points expire: use them by ${day}.`,
   belowZero:
@@ -116,6 +121,9 @@ const en = {
   base: (amount) => `Purchase of ${amount}`,
   ofTier: (tier) => `${tier} tier`,
   elsewhere: "Counted with another document",
+  spendableOnly: (count, conditions) => `You can only spend ${count} points ${conditions}.`,
+  oncePaid: "once the purchase is paid",
+  fromDay: (day) => `from ${day} on`,
   kinds: {
     award: "Purchase",
     edit: "Corrected purchase",
