@@ -62,11 +62,7 @@ def test_who_is_not_let_in_gets_a_page(url: str) -> None:
 
 
 def test_pyodata(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SAP's client reads the description, pages, filters, expands, and takes every value apart.
-
-    It is no dependency: its wheel brings a package `tests`, which hides ours from
-    `python -m tests.support.completeness`. Install pyodata for this test, and remove it again.
-    """
+    """SAP's client reads the description, pages, filters, expands, and takes every value apart."""
     pyodata = pytest.importorskip("pyodata")
     requests = pytest.importorskip("requests")
     monkeypatch.setattr("simulator.systems.sap_s4hana.api.SERVER_PAGE", 50)

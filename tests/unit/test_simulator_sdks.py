@@ -522,11 +522,7 @@ def test_squareup(url: str, world: World) -> None:
 
 
 def test_paypal_server_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its client asks for a token and for transactions; their dates and amounts are its models'.
-
-    It is no dependency: wheels it needs bring a package `tests`, which hides ours. Install
-    paypal-server-sdk for this test, and remove it again.
-    """
+    """Its client asks for a token and for transactions; their dates and amounts are its models'."""
     pytest.importorskip("paypalserversdk")
     from paypalserversdk.configuration import Configuration, Environment, Server
     from paypalserversdk.exceptions.search_error_exception import SearchErrorException
