@@ -9,9 +9,11 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import stamina
+from prefect.client.orchestration import get_client
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -23,11 +25,12 @@ from prefect.settings import (
 import panel.pages.refresh
 from panel.blocks import register_blocks
 from settings import Settings, settings
-from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
+from tests.flows.office import ATTEMPTS, DEPLOYMENT, Office, Vendors, deploy, serving
 from tests.flows.worker_fixtures import eventually, process, worker_prefect
 from tests.support.database import Databases, databases, dsn, with_older_rules
 from twezah.stack.commands import server_command, server_environment
 from twezah.stack.prefect_health import is_healthy
+from twezah.stack.provision import present_deployments
 
 __all__ = ["databases", "dsn", "worker_prefect"]
 
@@ -88,6 +91,22 @@ def prefect(provisioned: dict[str, str]) -> Iterator[None]:
     """This process uses the server, which knows the blocks and the deployment."""
     with temporary_settings(_users_settings(provisioned)):
         yield
+
+
+@pytest.fixture
+def provisioning(provisioned: dict[str, str]) -> Iterator[None]:
+    """The test brings the deployments of the product; their schedules end with it.
+
+    Nobody takes up the runs that they would go on to plan, and all other tests share the server.
+    """
+    yield
+    with (
+        temporary_settings(_users_settings(provisioned)),
+        get_client(sync_client=True) as client,
+    ):
+        for name, deployment in present_deployments(client).items():
+            if name != DEPLOYMENT:
+                client.delete_deployment(UUID(deployment["id"]))
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ def fake(prefect_server: dict[str, str]) -> Iterator[Fake]:
 def test_failures_of_prefect_are_waited_out_and_said(
     fake: Fake,
     prefect_server: dict[str, str],
+    provisioning: None,
     databases: Databases,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

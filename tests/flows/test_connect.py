@@ -502,7 +502,9 @@ def test_two_blocks_of_one_name_are_refused(vendors: Vendors) -> None:
     assert "two blocks are named 'shop'" in str(state.message)
 
 
-def test_a_further_account_gets_a_deployment_of_its_own(vendors: Vendors) -> None:
+def test_a_further_account_gets_a_deployment_of_its_own(
+    vendors: Vendors, provisioning: None
+) -> None:
     connect_simulator(vendors.url)
     first = provision.provision(None, describe())
     simulated = {block_name(system) for system in BLOCKS if simulated_values(system, vendors.url)}
