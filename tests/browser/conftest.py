@@ -18,13 +18,13 @@ from tests.support.served import served
 from tests.support.served_vendors import served_vendors
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _browser() -> None:
     """Says once, and first, why these tests do not run; under continuous integration that is a failure."""
     require_browser()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(_browser: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """`twezah up`, as an operator starts it: nothing is connected."""
     with served(tmp_path_factory.mktemp("stack") / "home") as settings:

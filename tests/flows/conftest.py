@@ -35,7 +35,7 @@ from twezah.stack.provision import present_deployments
 __all__ = ["databases", "dsn", "worker_prefect"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prefect_server(
     databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
@@ -62,7 +62,7 @@ def prefect_server(
         yield environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def vendors() -> Iterator[Vendors]:
     with serving() as made:
         yield made
@@ -77,7 +77,7 @@ def _users_settings(server: dict[str, str]) -> dict[Any, Any]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def provisioned(prefect_server: dict[str, str]) -> dict[str, str]:
     """The same, once the server knows the blocks and the deployment; that takes it many seconds."""
     with temporary_settings(_users_settings(prefect_server)):

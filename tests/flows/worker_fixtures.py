@@ -176,7 +176,7 @@ def worker(
         yield child, log
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def worker_prefect(
     prefect_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prefect]:
