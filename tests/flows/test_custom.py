@@ -78,8 +78,10 @@ def test_several_blocks_of_custom_systems_and_folders(
                 assert deployment is not None
                 assert deployment.parameters["system"] == name
                 assert [one.active for one in deployment.schedules] == [True]
-            found = client._client.post("/artifacts/filter", json={"limit": 50, "offset": 0}).json()
-        assert {"sync-custom", "sync-loja-viana", "sync-caixa"} <= {one["key"] for one in found}
+            keys = {"sync-custom", "sync-loja-viana", "sync-caixa"}
+            wanted = {"artifacts": {"key": {"any_": sorted(keys)}}}
+            found = client._client.post("/artifacts/filter", json=wanted).json()
+        assert keys == {one["key"] for one in found}
     finally:
         CustomConnection.delete("loja-viana")
         FileDropConnection.delete("caixa")

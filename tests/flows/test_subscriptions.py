@@ -108,7 +108,12 @@ def test_the_deployment_for_addresses_subscribes_at_once(
     assert webhook_address("stripe", return_state=True).is_completed()
     assert office.rows("SELECT count(*) FROM billing.webhook_secret") == [(1,)]
     assert book.all() == [entry]
-    wanted = {"artifacts": {"key": {"any_": ["webhook-address-stripe"]}}, "limit": 1, "offset": 0}
+    wanted = {
+        "artifacts": {"key": {"any_": ["webhook-address-stripe"]}},
+        "sort": "CREATED_DESC",
+        "limit": 1,
+        "offset": 0,
+    }
     with get_client(sync_client=True) as client:
         (artifact,) = client._client.post("/artifacts/filter", json=wanted).json()
     assert "nothing to do there" in artifact["data"]
