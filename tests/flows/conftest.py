@@ -25,12 +25,13 @@ from prefect.settings import (
 import panel.pages.refresh
 from panel.blocks import register_blocks
 from settings import Settings, settings
-from tests.flows.office import ATTEMPTS, DEPLOYMENT, Office, Vendors, deploy, serving
+from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
 from tests.flows.worker_fixtures import eventually, process, worker_prefect
 from tests.support.database import Databases, databases, dsn, with_older_rules
 from twezah.stack.commands import server_command, server_environment
+from twezah.stack.flow_descriptions import project_deployments
 from twezah.stack.prefect_health import is_healthy
-from twezah.stack.provision import present_deployments
+from twezah.stack.provision import SYNC, present_deployments
 
 __all__ = ["databases", "dsn", "worker_prefect"]
 
@@ -95,17 +96,21 @@ def prefect(provisioned: dict[str, str]) -> Iterator[None]:
 
 @pytest.fixture
 def provisioning(provisioned: dict[str, str]) -> Iterator[None]:
-    """The test brings the deployments of the product; their schedules end with it.
+    """The test brings the deployments of the product: there are none before it, and none after it.
 
     Nobody takes up the runs that they would go on to plan, and all other tests share the server.
     """
+    _forget_deployments(provisioned)
     yield
-    with (
-        temporary_settings(_users_settings(provisioned)),
-        get_client(sync_client=True) as client,
-    ):
+    _forget_deployments(provisioned)
+
+
+def _forget_deployments(server: dict[str, str]) -> None:
+    """Removes those of the product, and of connections that other tests have made."""
+    products = {entry["name"] for entry in project_deployments()}
+    with temporary_settings(_users_settings(server)), get_client(sync_client=True) as client:
         for name, deployment in present_deployments(client).items():
-            if name != DEPLOYMENT:
+            if name in products or name.startswith(SYNC):
                 client.delete_deployment(UUID(deployment["id"]))
 
 
