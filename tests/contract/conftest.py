@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import httpx
@@ -179,6 +180,12 @@ def make_bench(system: str, **world: Any) -> Bench:
         bench.spec = replace(bench.spec, name=system)
         bench.spec = spec_for(bench.connection)
     return bench
+
+
+@cache
+def whole_read(system: str, **world: int) -> Mapped:
+    """A full read of a system's small world, for all tests that only look at it."""
+    return make_bench(system, **world).read()
 
 
 @pytest.fixture

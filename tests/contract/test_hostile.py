@@ -14,35 +14,31 @@ import pytest
 
 import simulator
 from connectors.kit.errors import ConnectorError, TooManyPages, UnexpectedShape
-from connectors.kit.mapping import Mapped, map_pages
+from connectors.kit.mapping import map_pages
 from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import Lookup, PageRequest, Stream, Window
-from tests.contract.conftest import OPTIONS, make_bench
+from tests.contract.conftest import OPTIONS, make_bench, whole_read
 from tests.support import hostile
 from tests.support.hostile import FAULTS, Fault, Scene
 from tests.support.systems import SIMULATED
 
 ROOT = Path(__file__).resolve().parents[2]
+#: A world of a few pages.
+SMALL = {"customers": 10, "invoices": 40}
 
 
 @pytest.fixture(params=sorted([*SIMULATED, *OPTIONS]))
 def bench(request: pytest.FixtureRequest) -> Any:
     """Every system in turn, over a world of a few pages: each fault reads it once or twice."""
-    return make_bench(request.param, customers=10, invoices=40)
+    return make_bench(request.param, **SMALL)
 
 
 @cache
 def calm_pages(system: str) -> list[int]:
     """Records on each page of ten of the first list, before anything goes wrong."""
-    bench = make_bench(system, customers=10, invoices=40)
+    bench = make_bench(system, **SMALL)
     bench.page_size = 10
     return [page.record_count for page in bench.pages(bench.spec.streams[0].name)]
-
-
-@cache
-def calm_read(system: str) -> Mapped:
-    """What a read gives, before anything goes wrong."""
-    return make_bench(system, customers=10, invoices=40).read()
 
 
 def is_put_together(stream: Stream) -> bool:
@@ -98,7 +94,7 @@ def test_what_a_fault_does_to_a_run(bench: Any, fault: Fault) -> None:
     "fault", [fault for fault in FAULTS if fault.error is None], ids=lambda fault: fault.name
 )
 def test_what_is_read_in_spite_of_it_is_the_same(bench: Any, fault: Fault) -> None:
-    calm = calm_read(bench.spec.name)
+    calm = whole_read(bench.spec.name, **SMALL)
     play(bench, fault)
     again = bench.read()
     assert again.invoices.equals(calm.invoices)

@@ -4,20 +4,19 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
-from connectors.kit.mapping import Mapped, map_page
+from connectors.kit.mapping import map_page
 from connectors.kit.mapping.frames import MADE_AT
 from connectors.kit.read.pages import extract
 from connectors.kit.spec import ConnectorSpec, Page, PageRequest, Resume, Window
 from connectors.kit.spec.fields import REFERENCES
 from loyalty.schema import INVOICE, LINE, PROBLEM
-from tests.contract.conftest import make_bench
+from tests.contract.conftest import whole_read
 from tests.support.completeness import GIVEN
 from tests.support.systems import SIMULATED
 
@@ -59,12 +58,6 @@ def keeps(spec: ConnectorSpec) -> bool:
 def truths(bench: Any) -> dict[str, Any]:
     """What the books hold of this system, by id."""
     return {row.external_id: row for row in bench.world.truth() if row.system == bench.spec.name}
-
-
-@cache
-def whole_read(system: str, **world: int) -> Mapped:
-    """A full read of a system's small world, for all tests that only look at it."""
-    return make_bench(system, **world).read()
 
 
 def newest(invoices: pl.DataFrame) -> dict[str, dict[str, Any]]:
