@@ -21,6 +21,7 @@ from benchmarks.chaos.figures import Figures
 from benchmarks.chaos.health import Schedules, look_for_deletions_in_every_run
 from benchmarks.chaos.oracle import Oracle
 from benchmarks.chaos.processes import Target
+from benchmarks.chaos.rules import each_document_alone
 from settings import DatabaseNotRunning
 from twezah.stack.prefect_health import is_healthy
 
@@ -103,7 +104,8 @@ class Chaos:
         return (time.monotonic() - self._begun) / 60
 
     def prepare(self) -> None:
-        """Sets the schedules, and Sage Intacct's search for deletions. `twezah up` is ready."""
+        """Sets rules, schedules and Sage Intacct's search for deletions. `twezah up` is ready."""
+        self.scene.service.apply_rules(each_document_alone())
         look_for_deletions_in_every_run()
         self.schedules.set_up()
         self._begun = time.monotonic()

@@ -23,6 +23,9 @@ _PAUSE_SECONDS_MAX: Final = 15.0
 #: It may take so long to stop everything by itself.
 _STOP_SECONDS_MAX: Final = 90.0
 _EVOLVE_SECONDS_MAX: Final = 5.0
+_APPLY_SECONDS_MAX: Final = 300.0
+#: The change of rules is wanted, whatever it gives or takes.
+_POINTS_MAX: Final = str(10**15)
 #: What the simulator needs to end.
 _VENDOR_SECONDS: Final = 3.0
 
@@ -39,8 +42,8 @@ class UpService:
         self.gave_up: list[str] = []
         self.starts = 0
         self._environment = {**os.environ, **environment, "TWEZAH_HOME": str(settings.home)}
-        program = Path(sys.executable).with_name("twezah")
-        self._command = [str(program), "up", "--simulator", *arguments]
+        self._program = str(Path(sys.executable).with_name("twezah"))
+        self._command = [self._program, "up", "--simulator", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
         self._killed: set[int] = set()
         self._stopping = threading.Event()
@@ -82,6 +85,26 @@ class UpService:
     def spoil(self, faults: Mapping[str, object]) -> bool:
         """What goes wrong at the vendors from now on; False where they are away."""
         return self._tell("PUT", "/faults", json.dumps(faults).encode())
+
+    def apply_rules(self, rules: str) -> None:
+        """Makes these the rules of the points program, for past sales too.
+
+        Raises:
+            RuntimeError: `twezah program apply` refused them; the text says why.
+
+        """
+        done = subprocess.run(
+            [
+                self._program, "program", "apply", "-", "--recompute", "--author", "chaos",
+                "--reason", "each document by itself", "--confirm", _POINTS_MAX,
+            ],
+            input=rules, env=self._environment, cwd=PROJECT_ROOT, text=True, check=False,
+            capture_output=True, timeout=_APPLY_SECONDS_MAX,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(
+                f"the rules were refused: {(done.stdout + done.stderr).strip()[-500:]}"
+            )
 
     def stop(self) -> list[str]:
         """Ends everything by its process number; returns the kinds that had to be killed."""
