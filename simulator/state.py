@@ -93,7 +93,10 @@ class State:
         self._saved_marks = marks
 
 
-def relive(world: World, event: str | list[str]) -> None:
-    """Lets one thing of the file happen again: its time, behind it the systems unless it was all."""
+def relive(world: World, event: str | list[str]) -> list[tuple[str, str]]:
+    """Lets one thing of the file happen again: its time, behind it the systems unless it was all.
+
+    Returns (system, what happened).
+    """
     at, *systems = [event] if isinstance(event, str) else event
-    world.evolve(at=datetime.fromisoformat(at), systems=systems or SYSTEMS)
+    return world.evolve(at=datetime.fromisoformat(at), systems=systems or SYSTEMS)

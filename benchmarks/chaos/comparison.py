@@ -85,6 +85,8 @@ def _difference(
     elif total == due:
         is_split = len(posted) > 1 or not set(posted) <= expected.phones
         kind = "wrong member" if is_split else ""
+    elif total in expected.earlier:
+        kind = ""
     elif total == 0:
         kind = "lost"
     else:

@@ -28,6 +28,8 @@ OVERDUE: Final = timedelta(seconds=120)
 _UNDER_WAY: Final = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LIMIT: Final = 200
 SYNC: Final = "sync-"
+#: Fields of connections: how often it is looked for what the vendor does not tell of; 0: always.
+_LOOKS: Final = ("deletions_hours", "look_back_hours")
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,13 @@ def _runs(client: SyncPrefectClient, states: list[StateType]) -> list[FlowRun]:
     )
 
 
-def look_for_deletions_in_every_run() -> None:
-    """Sage Intacct's deletions leave no trace: with the default they would be seen hours later."""
-    from panel.blocks.connected import load_block
+def look_back_in_every_run() -> None:
+    """Deletions that leave no trace are looked for at once; with the defaults it takes hours."""
+    from panel.blocks.connected import connected_blocks
 
-    block = load_block("sage-intacct")
-    block.deletions_hours = 0  # type: ignore[attr-defined]
-    block.save("sage-intacct", overwrite=True)
+    for name, block in connected_blocks().items():
+        looks = [field for field in _LOOKS if field in type(block).model_fields]
+        for field in looks:
+            setattr(block, field, 0)
+        if looks:
+            block.save(name, overwrite=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from simulator import World
+from simulator.books import Books
 from simulator.state import relive
+from simulator.truth import Truth, truth_of
 
 #: (system, external_id) of a document.
 Key = tuple[str, str]
@@ -26,6 +28,9 @@ class Expected:
     points: int
     #: Every number the customer had since the world began: a sale counts for any one of them.
     phones: frozenset[str]
+    #: A posted sale that moves to a customer without a phone is refused, and keeps what it gave:
+    #: what each of its versions with a phone was worth.
+    earlier: frozenset[int] = frozenset()
 
 
 class Oracle:
@@ -39,19 +44,16 @@ class Oracle:
         self._world: World | None = None
         self._steps = 0
         self._phones: defaultdict[Key, set[str]] = defaultdict(set)
+        self._worth: defaultdict[Key, set[int]] = defaultdict(set)
 
     def expected(self) -> dict[Key, Expected]:
         """Every document that is in the books now. Raises OSError while there is no file."""
-        world = self._follow()
-        return {
-            (row.system, row.external_id): Expected(
-                points_due(row.kind, row.status, row.total, row.refunded)
-                if row.phone_e164 is not None
-                else 0,
-                frozenset(self._phones[row.system, row.customer_id]),
-            )
-            for row in world.truth()
-        }
+        return {_key(row): self._expected(row) for row in self._follow().truth()}
+
+    def _expected(self, row: Truth) -> Expected:
+        if row.phone_e164 is None:
+            return Expected(0, frozenset(), frozenset(self._worth[_key(row)]))
+        return Expected(_due(row), frozenset(self._phones[row.system, row.customer_id]))
 
     def _follow(self) -> World:
         values = json.loads(self._state.read_text())
@@ -60,18 +62,29 @@ class Oracle:
             anchor = datetime.fromisoformat(values["anchor"])
             fewer = values["sales_max"]
             self._world = World(seed, customers, invoices, until=anchor, days=days, sales_max=fewer)
-            self._note_phones(self._world)
+            for books in self._world.books.values():
+                self._note(books)
         for event in values["evolved"][self._steps :]:
-            relive(self._world, event)
+            for system, _ in relive(self._world, event):
+                self._note(self._world.books[system])
             self._steps += 1
-            self._note_phones(self._world)
         return self._world
 
-    def _note_phones(self, world: World) -> None:
-        for system, books in world.books.items():
-            for customer in books.customers.values():
-                if customer.person.national is not None:
-                    self._phones[system, customer.id].add(f"+244{customer.person.national}")
+    def _note(self, books: Books) -> None:
+        for customer in books.customers.values():
+            if customer.person.national is not None:
+                self._phones[books.system, customer.id].add(f"+244{customer.person.national}")
+        for row in truth_of(books):
+            if row.phone_e164 is not None:
+                self._worth[_key(row)].add(_due(row))
+
+
+def _key(row: Truth) -> Key:
+    return row.system, row.external_id
+
+
+def _due(row: Truth) -> int:
+    return points_due(row.kind, row.status, row.total, row.refunded)
 
 
 def points_due(kind: str, status: str, total: str, refunded: str) -> int:

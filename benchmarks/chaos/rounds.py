@@ -18,7 +18,7 @@ from benchmarks.chaos.comparison import Comparison, compare_with_database
 from benchmarks.chaos.evidence import Evidence
 from benchmarks.chaos.faults import Scene, Struck
 from benchmarks.chaos.figures import Figures
-from benchmarks.chaos.health import Schedules, look_for_deletions_in_every_run
+from benchmarks.chaos.health import Schedules, look_back_in_every_run
 from benchmarks.chaos.oracle import Oracle
 from benchmarks.chaos.processes import Target
 from benchmarks.chaos.rules import each_document_alone
@@ -104,9 +104,9 @@ class Chaos:
         return (time.monotonic() - self._begun) / 60
 
     def prepare(self) -> None:
-        """Sets rules, schedules and Sage Intacct's search for deletions. `twezah up` is ready."""
+        """Sets rules, how far each read looks back, and schedules. `twezah up` is ready."""
         self.scene.service.apply_rules(each_document_alone())
-        look_for_deletions_in_every_run()
+        look_back_in_every_run()
         self.schedules.set_up()
         self._begun = time.monotonic()
 

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -18,7 +19,18 @@
 
 static volatile const int64_t *offset_nanoseconds;
 
+/* The vendors are not on this machine: the process that plays them keeps the true time. */
+static int is_vendor(void) {
+    static const char words[] = "-m\0simulator";
+    char line[4096];
+    int descriptor = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t length = descriptor < 0 ? 0 : read(descriptor, line, sizeof line);
+    if (descriptor >= 0) close(descriptor);
+    return length > 0 && memmem(line, (size_t)length, words, sizeof words) != NULL;
+}
+
 __attribute__((constructor)) static void open_offset(void) {
+    if (is_vendor()) return;
     const char *path = getenv("TWEZAH_CHAOS_CLOCK");
     int descriptor = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) return;

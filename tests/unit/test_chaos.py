@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -59,6 +60,13 @@ def test_what_is_void_has_no_points_and_a_refund_that_was_forgotten_is_seen() ->
     }
     assert kinds(expected, {("xero", "CN"): {"+1": -500}}) == []
     assert kinds(expected, {SALE: {"+1": 1500}}) == ["wrong", "lost"]
+
+
+def test_a_refused_correction_may_keep_what_an_earlier_version_gave_and_nothing_else() -> None:
+    refused = {SALE: Expected(0, frozenset(), frozenset({1500, 1400}))}
+    assert kinds(refused, {}) == []
+    assert kinds(refused, {SALE: {"+1": 1500}}) == []
+    assert kinds(refused, {SALE: {"+1": 1300}}) == ["wrong"]
 
 
 def test_the_problems_are_sentences() -> None:
@@ -291,7 +299,9 @@ def test_a_full_disk_takes_not_a_byte_until_it_is_freed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Clock.is_possible(), reason="there is no C compiler")
-def test_the_clock_of_a_process_is_stepped_and_its_waiting_is_not(tmp_path: Path) -> None:
+def test_the_clock_of_a_process_is_stepped_but_its_waiting_and_the_vendors_are_not(
+    tmp_path: Path,
+) -> None:
     clock = Clock(tmp_path / "clock")
     story = """
 import sys, time
@@ -300,19 +310,34 @@ for _ in sys.stdin:
     print(time.time(), time.monotonic(), flush=True)
 """
     environment = {**os.environ, **clock.environment()}
+    (tmp_path / "simulator.py").write_text(story)
+    with (
+        _talking([sys.executable, "-c", story], environment) as ours,
+        _talking([sys.executable, "-m", "simulator"], environment, tmp_path) as vendor,
+    ):
+        for seconds in (0, 7_200, -600, 0):
+            clock.step(seconds)
+            for process, ahead in ((ours, seconds), (vendor, 0)):
+                assert process.stdin is not None and process.stdout is not None
+                process.stdin.write("\n")
+                process.stdin.flush()
+                wall, monotonic = map(float, process.stdout.readline().split())
+                assert wall - time.time() == pytest.approx(ahead, abs=30)
+                assert monotonic == pytest.approx(time.monotonic(), abs=30)
+
+
+@contextmanager
+def _talking(
+    command: list[str], environment: dict[str, str], folder: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", story],
+        command,
         env=environment,
+        cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        for seconds in (0, 7_200, -600, 0):
-            clock.step(seconds)
-            process.stdin.write("\n")
-            process.stdin.flush()
-            wall, monotonic = map(float, process.stdout.readline().split())
-            assert wall - time.time() == pytest.approx(seconds, abs=30)
-            assert monotonic == pytest.approx(time.monotonic(), abs=30)
+        yield process
+        assert process.stdin is not None
         process.stdin.close()
