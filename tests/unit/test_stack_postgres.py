@@ -1,5 +1,6 @@
 """The embedded PostgreSQL: shared by processes, gone when the last one is, whatever became of them."""
 
+import errno
 import os
 import signal
 import stat
@@ -12,9 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from benchmarks.chaos.disk import Disk
 from settings import Settings, embedded_dsn
 from tests.support import waiting
-from twezah.stack.errors import DatabaseFailed
+from twezah.stack.errors import PERMANENT_ERRNOS, DatabaseFailed, explained
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import explain, python_environment
 from twezah.stack.postgres import is_running, libpq_environment, running
@@ -149,6 +151,40 @@ def test_full_disk_is_said_in_words() -> None:
     assert "disk is full" in explain(
         'FATAL:  could not write lock file "postmaster.pid": No space left on device'
     )
+
+
+@pytest.mark.skipif(not Disk.is_possible(), reason="mounting needs root")
+def test_a_start_on_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
+    """And the data is there afterwards."""
+    disk = Disk(tmp_path / "disk", 500 * 2**20)
+    try:
+        disk.mount()
+    except subprocess.CalledProcessError:
+        pytest.skip("this system lets nobody mount")
+    try:
+        settings = Settings(home=disk.folder / "home")
+        with running(settings) as dsn, psycopg.connect(dsn) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+        wait_until(FileLock(settings.home / "pg.keeper").is_free)
+        disk.fill()
+        with pytest.raises(DatabaseFailed, match=r"disk is full\. Free some space") as caught:
+            running(settings).__enter__()
+        assert caught.value.permanent
+        disk.free()
+        with running(settings) as dsn, psycopg.connect(dsn) as connection:
+            assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
+        wait_until(FileLock(settings.home / "pg.keeper").is_free)
+    finally:
+        disk.unmount()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_an_error_of_the_system_is_said_with_its_remedy(number: int) -> None:
+    """Whichever of our own files is the first that cannot be written."""
+    full = OSError(number, os.strerror(number))
+    assert explained(full).startswith("The disk is full. Free some space")
+    assert number in PERMANENT_ERRNOS
+    assert explained(OSError(errno.EIO, "Input/output error")) == "[Errno 5] Input/output error"
 
 
 def test_unreachable_server_is_reported_without_its_password() -> None:

@@ -5,7 +5,6 @@ functions: Prefect, polars and the database driver take seconds to import, and `
 `twezah status` should not wait for what they do not use.
 """
 
-import errno
 import os
 import sys
 from importlib.metadata import version
@@ -127,7 +126,7 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     from api.exposure_check import UnsafeError
     from settings import DatabaseNotRunning, KeysUnusableError
     from sql.migrate import MigrationChangedError
-    from twezah.stack.errors import StackError
+    from twezah.stack.errors import StackError, explained, is_out_of_space
 
     ours = StackError | DatabaseNotRunning | MigrationChangedError | UnsafeError | KeysUnusableError
     sealing = sys.modules.get("sql.sealing")
@@ -136,13 +135,10 @@ def _explain(error: Exception) -> tuple[str, int] | None:
         return str(error), ENVIRONMENT
     if isinstance(error, ValidationError) and error.title == "Settings":
         return f"A setting is wrong: {_settings_problems(error)}", USAGE
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            "The disk is full. Free some space and start again; nothing committed is lost.",
-            ENVIRONMENT,
-        )
     if isinstance(error, PermissionError):
         return f"{error}. Set TWEZAH_HOME to a folder of your own.", ENVIRONMENT
+    if isinstance(error, OSError) and is_out_of_space(error):
+        return explained(error), ENVIRONMENT
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(error, psycopg.OperationalError):
         return f"The database does not answer: {str(error).strip()}", ENVIRONMENT

@@ -8,7 +8,6 @@ shutdown) from the kernel should the keeper be killed.
 
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 
 from twezah.stack import pginstall
-from twezah.stack.errors import DatabaseFailed
+from twezah.stack.errors import PERMANENT_ERRNOS, DatabaseFailed, explained
 from twezah.stack.locks import FileLock
 from twezah.stack.private_files import UMASK
 
@@ -36,8 +35,6 @@ STABLE_SECONDS = 60.0
 LOG_BYTES_MAX = 10_000_000
 #: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
-#: Errors that somebody must correct before another attempt can succeed.
-_PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)
 
 
 def die_with_parent(signal_number: int) -> None:
@@ -257,7 +254,8 @@ def main() -> int:
         _report(f"{'permanent' if error.permanent else 'error'}: {error}")
         return 4
     except OSError as error:
-        _report(f"{'permanent' if error.errno in _PERMANENT_ERRNOS else 'error'}: {error}")
+        is_permanent = error.errno in PERMANENT_ERRNOS
+        _report(f"{'permanent' if is_permanent else 'error'}: {explained(error)}")
         return 4
     _report("ready")
     keeper.keep(server)

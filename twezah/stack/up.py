@@ -5,7 +5,6 @@ ends, and the stack is ready once all of them answer. A failure that may pass is
 what cannot pass by itself (a port that is taken, a disk that cannot be written) ends a start.
 """
 
-import errno
 import json
 import os
 import secrets
@@ -17,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 from settings import DatabaseNotRunning, Settings
 from twezah.stack import commands, leftover_processes, postgres, roles, systemd_unit
-from twezah.stack.errors import AlreadyUp, DatabaseFailed, StackError
+from twezah.stack.errors import PERMANENT_ERRNOS, AlreadyUp, DatabaseFailed, StackError
 from twezah.stack.exposure import require_prefect_safe
 from twezah.stack.locks import FileLock
 from twezah.stack.prefect_health import is_healthy
@@ -34,8 +33,6 @@ PROBE_SECONDS = 0.5
 POLL_SECONDS = 0.1
 #: How often a start that takes long says what it still waits for.
 WAITING_SECONDS = 60.0
-#: Errors that somebody must correct before another attempt can succeed.
-_PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)
 
 
 class Stack:
@@ -457,7 +454,7 @@ def _is_permanent(error: BaseException) -> bool:
     """True when somebody must act before another attempt can succeed."""
     if isinstance(error, DatabaseFailed):
         return error.permanent
-    return isinstance(error, OSError) and error.errno in _PERMANENT_ERRNOS
+    return isinstance(error, OSError) and error.errno in PERMANENT_ERRNOS
 
 
 def shared_use_lock(settings: Settings) -> FileLock:
