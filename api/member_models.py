@@ -1,11 +1,13 @@
 """What is asked and answered about members, their tiers and referrals."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.models import MEMBER, Zulu
+from loyalty.member_events import EventId
+from loyalty.types import EventName
 from sql.corrections import MergedTiers
 from sql.members import Author, Reason
 
@@ -102,6 +104,71 @@ class MergeBody(DecisionBody):
         ),
     )
     dry_run: bool = Field(default=False, description="Only say what would change.")
+
+
+class EventBody(_Asked):
+    """Something that a member did in your app."""
+
+    name: EventName = Field(
+        description="What happened; the rules say what it is worth.", examples=["review"]
+    )
+    event_id: EventId = Field(
+        description=(
+            "Your own id of the event, kept for good: sent again with it, by whatever key, it is "
+            "there once. No names and no phone numbers."
+        ),
+        examples=["review-5512"],
+    )
+    happened_at: datetime | None = Field(
+        default=None, description="UTC unless it says; not in the future. Now, if left out."
+    )
+
+
+class MemberEvent(BaseModel):
+    """Something that a member did beside buying."""
+
+    event_no: int = Field(examples=[1207])
+    member_id: int = Field(description="As named when it was told.", examples=[42])
+    name: str = Field(
+        description="As you called it; sign_up and birthday are noted by themselves.",
+        examples=["review"],
+    )
+    event_id: str | None = Field(description="null: noted by itself.", examples=["review-5512"])
+    happened_at: Zulu
+    recorded_at: Zulu
+    points: int = Field(
+        description="Posted for it so far; that takes some seconds. 0: no rule gives any.",
+        examples=[50],
+    )
+
+
+class MemberEvents(BaseModel):
+    """What a member did beside buying, the last told first."""
+
+    items: list[MemberEvent]
+    next_cursor: str | None = Field(description="null: there are no more.")
+
+
+class BirthdayBody(_Asked):
+    """A birthday without the year; both null: none is kept."""
+
+    month: int | None = Field(ge=1, le=12, examples=[6])
+    day: int | None = Field(ge=1, le=31, examples=[17])
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.month is None) != (self.day is None):
+            message = "month and day belong together"
+            raise ValueError(message)
+        return self
+
+
+class MemberBirthday(BaseModel):
+    """A member's birthday, as far as it is kept."""
+
+    member_id: int = Field(examples=[42])
+    month: int | None = Field(description="null: none is kept.", examples=[6])
+    day: int | None = Field(description="null: none is kept.", examples=[17])
 
 
 class Referral(BaseModel):

@@ -46,6 +46,12 @@ from sql.corrections import (
 )
 from sql.db import DbConnection
 from sql.keys import ApiKey
+from sql.member_events import (
+    EventInFutureError,
+    EventReusedError,
+    NoBirthdayError,
+    OwnEventError,
+)
 from sql.members import (
     Decision,
     MemberDetails,
@@ -64,7 +70,8 @@ Answer = TypeVar("Answer", bound=BaseModel)
 AWARD: Final = "award-waiting"
 log = logging.getLogger(__name__)
 _posting: set[asyncio.Task[None]] = set()
-_ANSWERS = described(401, 403, 404, 409, 413, 422, 429, 503)
+#: What requests that change a member may be answered with.
+ANSWERS: Final = described(401, 403, 404, 409, 413, 422, 429, 503)
 
 
 @router.post(
@@ -93,7 +100,7 @@ async def register_member(
         new = not registered.repeated
         return _member(connection, registered.member_id)
 
-    answer = await _change(request, response, key, name, body, Member, act)
+    answer = await change_member(request, response, key, name, body, Member, act)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/api/members/{answer.public_id}"
     return answer
@@ -131,7 +138,7 @@ async def list_tiers(request: Request, member_id: MemberId) -> Tiers:
     return _tiers(member_id, [TierRow(*each) for each in stored])
 
 
-@router.post("/{member_id}/tiers", responses=_ANSWERS, summary="Set a tier")
+@router.post("/{member_id}/tiers", responses=ANSWERS, summary="Set a tier")
 async def set_tier(
     request: Request,
     response: Response,
@@ -150,10 +157,10 @@ async def set_tier(
         members.set_tier(connection, member_id, body.tier, at, _decision(body), run_id)
         return _tiers(member_id, members.tiers(connection, member_id))
 
-    return await _change(request, response, key, name, body, Tiers, act)
+    return await change_member(request, response, key, name, body, Tiers, act)
 
 
-@router.post("/{member_id}/tiers/end", responses=_ANSWERS, summary="End the tier that is set")
+@router.post("/{member_id}/tiers/end", responses=ANSWERS, summary="End the tier that is set")
 async def end_tier(
     request: Request,
     response: Response,
@@ -169,11 +176,11 @@ async def end_tier(
         members.set_tier(connection, member_id, None, at, _decision(body), run_id)
         return _tiers(member_id, members.tiers(connection, member_id))
 
-    return await _change(request, response, key, name, body, Tiers, act)
+    return await change_member(request, response, key, name, body, Tiers, act)
 
 
 @router.put(
-    "/{member_id}/referral", responses=_ANSWERS, summary="Enter, correct or withdraw a referral"
+    "/{member_id}/referral", responses=ANSWERS, summary="Enter, correct or withdraw a referral"
 )
 async def set_referral(
     request: Request,
@@ -194,10 +201,10 @@ async def set_referral(
         members.set_referral(connection, member_id, referrer, at, _decision(body), run_id)
         return _member(connection, member_id)
 
-    return await _change(request, response, key, name, body, Member, act)
+    return await change_member(request, response, key, name, body, Member, act)
 
 
-@router.post("/{member_id}/phone", responses=_ANSWERS, summary="Change a member's phone")
+@router.post("/{member_id}/phone", responses=ANSWERS, summary="Change a member's phone")
 async def change_phone(
     request: Request,
     response: Response,
@@ -222,10 +229,10 @@ async def change_phone(
             )  # fmt: skip
         return _member(connection, member_id)
 
-    return await _change(request, response, key, name, body, Member, act)
+    return await change_member(request, response, key, name, body, Member, act)
 
 
-@router.post("/{member_id}/merge", responses=_ANSWERS, summary="Merge a member into another one")
+@router.post("/{member_id}/merge", responses=ANSWERS, summary="Merge a member into another one")
 async def merge_members(
     request: Request,
     response: Response,
@@ -254,10 +261,10 @@ async def merge_members(
             changes=[MemberChange(**asdict(each)) for each in shown.changes],
         )
 
-    return await _change(request, response, key, name, body, MergeResult, act)
+    return await change_member(request, response, key, name, body, MergeResult, act)
 
 
-@router.post("/{member_id}/unmerge", responses=_ANSWERS, summary="Take a merge back")
+@router.post("/{member_id}/unmerge", responses=ANSWERS, summary="Take a merge back")
 async def unmerge_member(
     request: Request,
     response: Response,
@@ -272,7 +279,7 @@ async def unmerge_member(
         corrections.unmerge(connection, member_id, _decision(body), run_id)
         return _member(connection, member_id)
 
-    return await _change(request, response, key, name, body, Member, act)
+    return await change_member(request, response, key, name, body, Member, act)
 
 
 def _decision(body: DecisionBody) -> Decision:
@@ -300,7 +307,7 @@ def _tiers(member_id: int, stored: Sequence[TierRow]) -> Tiers:
     return Tiers(member_id=member_id, items=[TierEntry(**asdict(each)) for each in stored])
 
 
-async def _change(
+async def change_member(
     request: Request,
     response: Response,
     key: ApiKey,
@@ -336,6 +343,10 @@ _PROBLEMS: Final[dict[type[CorrectionRefusedError], tuple[int, str]]] = {
     MemberErasedError: (409, "member_erased"),
     PhoneTakenError: (409, "phone_taken"),
     ReferralCircleError: (409, "referral_circle"),
+    OwnEventError: (422, "own_event"),
+    EventInFutureError: (422, "event_in_future"),
+    EventReusedError: (409, "event_reused"),
+    NoBirthdayError: (422, "no_such_day"),
     CorrectionRefusedError: (409, "contradiction"),  # any other
 }
 

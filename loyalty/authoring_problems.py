@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from loyalty.policies import Expiry, MemberLimits, Pending, TierPolicy
+from loyalty.policies import EventRule, Expiry, MemberLimits, Pending, TierPolicy
 from loyalty.promotions import (
     Hours,
     Limits,
@@ -45,6 +45,7 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
     "expiry": Expiry,
     "pending": Pending,
     "promotion_limits": MemberLimits,
+    "events": EventRule,
     **{model.model_fields["kind"].default: model for model in get_args(get_args(Rule)[0])},
 }
 
@@ -101,6 +102,7 @@ _NAMES: Final = {
     "tier_rate_bps": "small letters, digits and _, as in gold",
     "thresholds": "small letters, digits and _, as in gold",
     "entry_tier": "small letters, digits and _, as in lead",
+    "events": "small letters, digits, - and _, as in review",
 }
 _SHOWN_MAX: Final = 60
 

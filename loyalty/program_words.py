@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import Final
 
 from loyalty.currency import EXPONENTS
-from loyalty.policies import Expiry, Pending, TierPolicy
+from loyalty.member_events import BIRTHDAY, SIGN_UP
+from loyalty.policies import EventRule, Expiry, Pending, TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward, SeasonalMultiplier
@@ -55,6 +56,16 @@ class ProgramTier:
 
 
 @dataclass(frozen=True)
+class EventWords:
+    """What members earn beside buying."""
+
+    #: As the rules and the loyalty app call it.
+    name: str
+    points: int
+    words: Words
+
+
+@dataclass(frozen=True)
 class PromotionWords:
     """A promotion in words."""
 
@@ -82,6 +93,8 @@ class ProgramWords:
     expiry: Words
     spending: Words
     promotions: tuple[PromotionWords, ...]
+    #: What earns points beside purchases.
+    events: tuple[EventWords, ...] = ()
 
 
 _WEEKDAYS: Final = {
@@ -147,6 +160,7 @@ def program(rules: Program, promotions: Iterable[Promotion]) -> ProgramWords:
         expiry=expiry(rules.expiry),
         spending=spending(rules.pending),
         promotions=tuple(map(promotion, promotions)),
+        events=tuple(event(name, rule) for name, rule in sorted(rules.events.items())),
     )
 
 
@@ -263,6 +277,39 @@ def spending(rule: Pending | None) -> Words:
         f"You can spend the points of a purchase once {' and '.join(en)}.",
         f"Pode gastar os pontos de uma compra quando {' e '.join(pt)}.",
     )
+
+
+def event(name: str, rule: EventRule) -> EventWords:
+    """What an event is worth, and how many of them count."""
+    points = _points(rule.points)
+    if name == SIGN_UP:
+        words = Words(f"{points.en} when you sign up.", f"{points.pt} quando se regista.")
+    elif name == BIRTHDAY:
+        words = Words(
+            f"{points.en} on your birthday, once a year.",
+            f"{points.pt} no seu aniversário, uma vez por ano.",
+        )
+    else:
+        limits = list(_event_limits(rule))
+        words = Words(
+            f"{points.en} for {name}{_behind([each.en for each in limits])}.",
+            f"{points.pt} por {name}{_behind([each.pt for each in limits])}.",
+        )
+    return EventWords(name, rule.points, words)
+
+
+def _event_limits(rule: EventRule) -> Iterator[Words]:
+    if rule.at_most == 1:
+        yield Words("once", "uma vez")
+        return
+    if rule.per_day == 1:
+        yield Words("once a day", "uma vez por dia")
+    elif rule.per_day is not None:
+        yield Words(f"{rule.per_day} times a day at most", f"no máximo {rule.per_day} por dia")
+    if rule.at_most is not None:
+        yield Words(
+            f"{rule.at_most} times in all at most", f"no máximo {rule.at_most} vezes ao todo"
+        )
 
 
 def promotion(rule: Promotion) -> PromotionWords:

@@ -27,6 +27,7 @@ SCOPES: Final = {
     "members:merge": "merge members and undo it",
     "tiers:write": "set and end tiers of members",
     "referrals:write": "enter, correct and withdraw referrals",
+    "events:write": "tell what members did, and their birthdays",
     "status:read": "read the state of the integration",
     "sync:start": "start a synchronisation",
     "metrics:read": "read the metrics",

@@ -30,6 +30,7 @@ _TABLES: Final = {
     "awards": "Como os pontos foram calculados · How points were computed",
     "redemptions": "Pontos gastos · Points you spent",
     "opening_balances": "Pontos de um programa anterior · Points of an earlier program",
+    "events": "O que fez além de comprar · What you did beside buying",
     "tiers": "Níveis · Tiers",
     "referrals": "Recomendações · Referrals",
     "changes": "O que a aplicação soube · What the app was told",

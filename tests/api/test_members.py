@@ -33,8 +33,9 @@ class App:
     def __init__(self, office: Office) -> None:
         self.office = office
         self.key = office.key(
-            "members:read", "members:write", "members:merge", "tiers:write", "referrals:write"
-        )
+            "members:read", "members:write", "members:merge", "tiers:write", "referrals:write",
+            "events:write",
+        )  # fmt: skip
 
     def ask(self, method: str, path: str, body: Any = None, name: str = "") -> httpx.Response:
         headers = {**self.key, **({"Idempotency-Key": name} if name else {})}
@@ -207,6 +208,55 @@ def test_a_request_counts_once_under_its_name(app: App) -> None:
     assert app.ask("POST", path, {"tier": "lead", **WHY}, "b-name").status_code == 200
 
 
+def test_what_a_member_did_is_told_once(app: App) -> None:
+    made = app.member()
+    path = f"/{made['public_id']}/events"
+    body = {
+        "name": "review", "event_id": f"review-{made['member_id']}",
+        "happened_at": "2026-03-01T12:00:00Z",
+    }  # fmt: skip
+    answers = [app.ask("POST", path, body) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 200]
+    first, again = (answer.json() for answer in answers)
+    assert first == again and (first["name"], first["points"]) == ("review", 0)
+    other = {**body, "name": "visit"}
+    assert problem(app.ask("POST", path, other)) == (409, "event_reused")
+    own = {"name": "birthday", "event_id": "b"}
+    assert problem(app.ask("POST", path, own)) == (422, "own_event")
+    ahead = {"name": "review", "event_id": "later", "happened_at": "2999-01-01T00:00:00Z"}
+    assert problem(app.ask("POST", path, ahead)) == (422, "event_in_future")
+    for wrong in ({"name": "Review!"}, {"event_id": "+244923456789"}, {"event_id": ""}):
+        assert problem(app.ask("POST", path, body | wrong)) == (422, "invalid_request")
+    told = app.ask("GET", path).json()
+    assert [each["name"] for each in told["items"]] == ["review", "sign_up"]
+    assert [each["event_id"] for each in told["items"]] == [body["event_id"], None]
+    page = app.ask("GET", f"{path}?limit=1").json()
+    following = app.ask("GET", f"{path}?limit=1&cursor={page['next_cursor']}").json()
+    assert [*page["items"], *following["items"]] == told["items"]
+    assert following["next_cursor"] is None
+    assert problem(app.ask("GET", "/999999999/events")) == (404, "unknown_member")
+
+
+def test_a_birthday_is_entered_corrected_and_removed(app: App) -> None:
+    made = app.member()
+    path = f"/{made['public_id']}/birthday"
+    assert app.ask("GET", path).json()["month"] is None
+    for month, day in ((2, 29), (6, 17), (None, None)):
+        answer = app.ask("PUT", path, {"month": month, "day": day})
+        assert answer.status_code == 200, answer.text
+        assert app.ask("GET", path).json() == answer.json()
+        assert (answer.json()["month"], answer.json()["day"]) == (month, day)
+    assert problem(app.ask("PUT", path, {"month": 4, "day": 31})) == (422, "no_such_day")
+    assert problem(app.ask("PUT", path, {"month": 4, "day": None})) == (422, "invalid_request")
+    assert problem(app.ask("PUT", "/999999999/birthday", {"month": 4, "day": 1})) == (
+        404,
+        "unknown_member",
+    )
+    logged = "SELECT count(*) FROM audit.entry WHERE subject = %s AND details::text LIKE %s"
+    subject = f"member {made['member_id']}"
+    assert app.office.rows(logged, subject, "%17%") == [(0,)]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "scope"),
     [
@@ -217,12 +267,17 @@ def test_a_request_counts_once_under_its_name(app: App) -> None:
         ("PUT", "/1/referral", {"referrer": "2", **WHY}, "referrals:write"),
         ("POST", "/1/merge", {"into": "2", **WHY}, "members:merge"),
         ("POST", "/1/unmerge", WHY, "members:merge"),
+        ("POST", "/1/events", {"name": "review", "event_id": "e"}, "events:write"),
+        ("PUT", "/1/birthday", {"month": 1, "day": 2}, "events:write"),
     ],
 )
 def test_each_kind_of_change_has_a_scope_of_its_own(
     office: Office, method: str, path: str, body: Any, scope: str
 ) -> None:
-    scopes = {"members:read", "members:write", "members:merge", "tiers:write", "referrals:write"}
+    scopes = {
+        "members:read", "members:write", "members:merge", "tiers:write", "referrals:write",
+        "events:write",
+    }  # fmt: skip
     others = office.key(*sorted(scopes - {scope}))
     answer = office.http.request(method, f"/api/members{path}", json=body, headers=others)
     assert problem(answer) == (403, "insufficient_scope")
