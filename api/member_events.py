@@ -6,8 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.billing import utc
-from api.cursors import Cursors
-from api.database import answering, row, rows
+from api.database import answering, row
 from api.idempotency import IdempotencyKey
 from api.keys import require
 from api.member_models import (
@@ -17,6 +16,7 @@ from api.member_models import (
     MemberEvent,
     MemberEvents,
 )
+from api.member_pages import member_page
 from api.member_writes import ANSWERS, change_member
 from api.members import MemberId, unknown_member
 from api.models import PageFilter
@@ -78,19 +78,8 @@ async def list_events(
     request: Request, member_id: MemberId, wanted: Annotated[PageFilter, Query()]
 ) -> MemberEvents:
     """The last told first; also of members who were merged into this one."""
-    state, which = state_of(request), {"member_id": member_id}
-    cursors = Cursors(state.config.key, "member events")
-    before = None if wanted.cursor is None else cursors.read(wanted.cursor, which)[0]
-    place = {**which, "before": before, "limit": wanted.limit + 1}
-    async with answering():
-        stored = await rows(state.readers, "member_events", "of_member", place)
-        if not stored and await row(state.readers, "api", "is_member", which) == (False,):
-            raise unknown_member()
-    items = [_shown(EventEntered(*each)) for each in stored[: wanted.limit]]
-    last = items[-1].event_no if len(stored) > wanted.limit else None
-    return MemberEvents(
-        items=items, next_cursor=None if last is None else cursors.write([last], which)
-    )
+    page, cursor = await member_page(request, member_id, wanted, "member_events", "of_member")
+    return MemberEvents(items=[_shown(EventEntered(*each)) for each in page], next_cursor=cursor)
 
 
 @router.get(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.models import MEMBER, Zulu
+from api.models import MEMBER, Promotion, Zulu
 from loyalty.member_events import EventId
 from loyalty.types import EventName
 from sql.corrections import MergedTiers
@@ -169,6 +169,80 @@ class MemberBirthday(BaseModel):
     member_id: int = Field(examples=[42])
     month: int | None = Field(description="null: none is kept.", examples=[6])
     day: int | None = Field(description="null: none is kept.", examples=[17])
+
+
+class CodeBody(_Asked):
+    """A code that a member enters."""
+
+    code: str = Field(
+        min_length=3,
+        max_length=32,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9-]+$",
+        description="Small letters are read as capital ones.",
+        examples=["VERAO-2027"],
+    )
+
+
+class CodeEntry(BaseModel):
+    """A code that a member entered."""
+
+    entry_no: int = Field(examples=[12])
+    member_id: int = Field(description="As named when it was entered.", examples=[42])
+    code: str = Field(examples=["VERAO-2027"])
+    entered_at: Zulu = Field(description="Sales from here on may earn by it.")
+
+
+class OpenedPromotion(Promotion):
+    """A promotion by which the member's sales earn from now on."""
+
+    counts_until: Zulu | None = Field(description="null: no end is set.")
+
+
+class CodeEntered(CodeEntry):
+    """A code that was entered, and what it opens."""
+
+    promotions: list[OpenedPromotion]
+
+
+class CodeEntries(BaseModel):
+    """Codes that a member entered, the latest first."""
+
+    items: list[CodeEntry]
+    next_cursor: str | None = Field(description="null: there are no more.")
+
+
+class ListBody(DecisionBody):
+    """When a member is on a list."""
+
+    valid_from: datetime | None = Field(
+        default=None, description="Sales from here on; UTC unless it says. Now, if left out."
+    )
+    valid_to: datetime | None = Field(
+        default=None, description="Until before this instant. For good, if left out."
+    )
+
+
+class ListEndBody(DecisionBody):
+    """The end of being on a list."""
+
+    valid_to: datetime | None = Field(
+        default=None, description="From here on the member is not on it. Now, if left out."
+    )
+
+
+class ListEntry(BaseModel):
+    """When a member is on a list."""
+
+    list: str = Field(examples=["vip"])
+    valid_from: Zulu
+    valid_to: Zulu | None = Field(description="null: for good.")
+    member_id: int = Field(description="As named when it was entered.", examples=[42])
+
+
+class MemberLists(BaseModel):
+    """The lists of a member, the latest first; at most a thousand rows."""
+
+    items: list[ListEntry]
 
 
 class Referral(BaseModel):

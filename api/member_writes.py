@@ -52,12 +52,19 @@ from sql.member_events import (
     NoBirthdayError,
     OwnEventError,
 )
+from sql.member_lists import ListTimesError
 from sql.members import (
     Decision,
     MemberDetails,
     ReferralCircleError,
     TierRow,
     UnknownTierError,
+)
+from sql.promotion_codes import (
+    CodeNotValidError,
+    CodeUsedError,
+    CodeUsedUpError,
+    UnknownCodeError,
 )
 
 router = APIRouter(prefix="/api/members", tags=["members"])
@@ -154,7 +161,7 @@ async def set_tier(
 
     def act(connection: DbConnection, run_id: str) -> Tiers:
         at = utc(body.valid_from)
-        members.set_tier(connection, member_id, body.tier, at, _decision(body), run_id)
+        members.set_tier(connection, member_id, body.tier, at, decision_of(body), run_id)
         return _tiers(member_id, members.tiers(connection, member_id))
 
     return await change_member(request, response, key, name, body, Tiers, act)
@@ -173,7 +180,7 @@ async def end_tier(
 
     def act(connection: DbConnection, run_id: str) -> Tiers:
         at = utc(body.valid_from)
-        members.set_tier(connection, member_id, None, at, _decision(body), run_id)
+        members.set_tier(connection, member_id, None, at, decision_of(body), run_id)
         return _tiers(member_id, members.tiers(connection, member_id))
 
     return await change_member(request, response, key, name, body, Tiers, act)
@@ -198,7 +205,7 @@ async def set_referral(
     def act(connection: DbConnection, run_id: str) -> Member:
         referrer = None if body.referrer is None else members.number_of(connection, body.referrer)
         at = utc(body.referred_at)
-        members.set_referral(connection, member_id, referrer, at, _decision(body), run_id)
+        members.set_referral(connection, member_id, referrer, at, decision_of(body), run_id)
         return _member(connection, member_id)
 
     return await change_member(request, response, key, name, body, Member, act)
@@ -224,7 +231,7 @@ async def change_phone(
             known.member_id != member_id
         ):
             corrections.change_phone(
-                connection, member_id, phone, _decision(body), run_id,
+                connection, member_id, phone, decision_of(body), run_id,
                 keep_former=not body.give_up_former,
             )  # fmt: skip
         return _member(connection, member_id)
@@ -248,7 +255,7 @@ async def merge_members(
 
     def act(connection: DbConnection, run_id: str) -> MergeResult:
         into = members.number_of(connection, body.into)
-        decision = _decision(body)
+        decision = decision_of(body)
         shown = merge_preview.preview(
             connection, member_id, into, decision, run_id, tiers=body.tiers
         )
@@ -276,13 +283,14 @@ async def unmerge_member(
     """Everybody has the points that they would have without the merge."""
 
     def act(connection: DbConnection, run_id: str) -> Member:
-        corrections.unmerge(connection, member_id, _decision(body), run_id)
+        corrections.unmerge(connection, member_id, decision_of(body), run_id)
         return _member(connection, member_id)
 
     return await change_member(request, response, key, name, body, Member, act)
 
 
-def _decision(body: DecisionBody) -> Decision:
+def decision_of(body: DecisionBody) -> Decision:
+    """Why, and who decided it: the API key, if nobody is named."""
     return Decision(reason=body.reason, author=body.author or actor())
 
 
@@ -347,6 +355,11 @@ _PROBLEMS: Final[dict[type[CorrectionRefusedError], tuple[int, str]]] = {
     EventInFutureError: (422, "event_in_future"),
     EventReusedError: (409, "event_reused"),
     NoBirthdayError: (422, "no_such_day"),
+    UnknownCodeError: (404, "unknown_code"),
+    CodeNotValidError: (409, "code_not_valid"),
+    CodeUsedError: (409, "code_used"),
+    CodeUsedUpError: (409, "code_used_up"),
+    ListTimesError: (422, "wrong_times"),
     CorrectionRefusedError: (409, "contradiction"),  # any other
 }
 

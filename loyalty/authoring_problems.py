@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from loyalty.policies import EventRule, Expiry, MemberLimits, Pending, TierPolicy
 from loyalty.promotions import (
+    Code,
     Hours,
     Limits,
     Match,
@@ -41,6 +42,8 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
     "limits": Limits,
     "per_period": PeriodLimit,
     "match": Match,
+    "bought_before": Match,
+    "code": Code,
     "tier_policy": TierPolicy,
     "expiry": Expiry,
     "pending": Pending,
@@ -103,6 +106,8 @@ _NAMES: Final = {
     "thresholds": "small letters, digits and _, as in gold",
     "entry_tier": "small letters, digits and _, as in lead",
     "events": "small letters, digits, - and _, as in review",
+    "lists": "small letters, digits, - and _, as in vip",
+    "code": "capital letters, digits and -, as in VERAO-2027",
 }
 _SHOWN_MAX: Final = 60
 

@@ -14,7 +14,13 @@ from loyalty.member_events import BIRTHDAY, SIGN_UP
 from loyalty.policies import EventRule, Expiry, Pending, TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion
-from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward, SeasonalMultiplier
+from loyalty.promotions.kinds import (
+    Match,
+    ProductBonus,
+    PurchaseBonus,
+    ReferralReward,
+    SeasonalMultiplier,
+)
 from loyalty.promotions.promotion import Streak, When
 from loyalty.tier_progress import counted
 from loyalty.types import BEGINNING, BPS
@@ -349,16 +355,19 @@ def _gives(rule: Promotion) -> Words:
             return _product(bonus)
 
 
-def _product(bonus: ProductBonus) -> Words:
+def _products(match: Match) -> Words:
     names = [
-        *bonus.match.categories, *bonus.match.skus, *bonus.match.sku_patterns,
-        *bonus.match.name_patterns,
+        *match.categories, *match.skus, *match.sku_patterns, *match.name_patterns,
     ]  # fmt: skip
-    what = (
+    return (
         Words(_listed(names, "or"), _listed(names, "ou"))
         if names
         else Words("certain products", "certos produtos")
     )
+
+
+def _product(bonus: ProductBonus) -> Words:
+    what = _products(bonus.match)
     if bonus.points_per_unit is not None:
         points = _points(bonus.points_per_unit)
         return Words(
@@ -387,6 +396,7 @@ def _conditions(when: When) -> list[Words]:
     if least:
         en, pt = _listed([m.en for m in least], "or"), _listed([m.pt for m in least], "ou")
         words.append(Words(f"from {en}", f"a partir de {pt}"))
+    words += _segments(when)
     if when.first_purchase:
         words.append(Words("on your first purchase", "na primeira compra"))
     if when.nth_purchase is not None:
@@ -416,6 +426,23 @@ def _conditions(when: When) -> list[Words]:
         pt = _listed([f"{day:%d/%m/%Y}" for day in when.dates], "ou")
         words.append(Words(f"on {en}", f"em {pt}"))
     return words
+
+
+def _segments(when: When) -> Iterator[Words]:
+    """For whom it is. A code is not told: whoever is to have it has it."""
+    if when.lists:
+        yield Words("for invited members", "para membros convidados")
+    if when.code is not None:
+        yield Words("with a code", "com um código")
+    if when.lapsed_days is not None:
+        days = when.lapsed_days
+        yield Words(
+            f"when you have not bought for {days} {'day' if days == 1 else 'days'}",
+            f"se não comprar há {days} {'dia' if days == 1 else 'dias'}",
+        )
+    if when.bought_before is not None:
+        what = _products(when.bought_before)
+        yield Words(f"when you have bought {what.en} before", f"se já comprou {what.pt}")
 
 
 def _ordinal(number: int) -> str:

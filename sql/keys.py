@@ -27,6 +27,8 @@ SCOPES: Final = {
     "members:merge": "merge members and undo it",
     "tiers:write": "set and end tiers of members",
     "referrals:write": "enter, correct and withdraw referrals",
+    "codes:write": "enter codes of promotions for members",
+    "lists:write": "put members on lists and take them off",
     "events:write": "tell what members did, and their birthdays",
     "status:read": "read the state of the integration",
     "sync:start": "start a synchronisation",

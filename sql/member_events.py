@@ -5,7 +5,7 @@ those of sales: what is due now against what is posted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -127,7 +127,7 @@ def add(connection: DbConnection, event: AppEvent, run_id: str) -> EventEntered:
     new = _enter(connection, event.member_id, event.name, key, event.happened_at, run_id)
     row = connection.execute(query("member_events", "of_key"), {"event_key": key}).fetchone()
     assert row is not None
-    stored = EventEntered(*row[:7], repeated=not new)
+    stored = replace(EventEntered(*row), repeated=not new)
     asked = (event.member_id, event.name, event.happened_at or stored.happened_at)
     if asked != (stored.member_id, stored.name, stored.happened_at):
         message = (

@@ -2653,6 +2653,82 @@ CREATE INDEX member_birthday_next ON loyalty.member_birthday (next_on);
 GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.member_birthday TO twezah_api;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_birthday TO twezah_worker;
 
+-- Codes of promotions that members entered, append-only: their sales from then on earn by them.
+CREATE TABLE loyalty.code_entry (
+    -- Order of entry.
+    entry_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member as named when it was entered; after a merge it counts for whoever earns for them.
+    member_id bigint NOT NULL,
+    -- The code, in capital letters.
+    code text COLLATE "C" NOT NULL,
+    -- Sales from this instant on may earn by it.
+    entered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Personal data of staff. Who entered it, as a rule an API key's prefix.
+    recorded_by text NOT NULL,
+    -- Prefect flow run, command or request of the API that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT code_entry_pkey PRIMARY KEY (entry_no),
+    CONSTRAINT code_entry_code_check CHECK (code ~ '^[A-Z0-9][A-Z0-9-]{2,31}$'),
+    CONSTRAINT code_entry_entered_at_check CHECK (isfinite(entered_at)),
+    CONSTRAINT code_entry_recorded_by_check CHECK (btrim(recorded_by) <> ''
+        AND length(recorded_by) <= 200),
+    CONSTRAINT code_entry_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- How often a code was entered.
+CREATE INDEX code_entry_code ON loyalty.code_entry (code);
+-- Codes of a member.
+CREATE INDEX code_entry_member ON loyalty.code_entry (member_id, entry_no);
+CREATE TRIGGER code_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.code_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER code_entry_marks AFTER INSERT ON loyalty.code_entry REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_named();
+GRANT INSERT, SELECT ON loyalty.code_entry TO twezah_api;
+GRANT SELECT ON loyalty.code_entry TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.code_entry TO twezah_worker;
+
+-- Who is on a list, append-only. To correct a row, enter another for the same member, list and
+-- valid_from: the last entered counts.
+CREATE TABLE loyalty.list_member (
+    -- Order of entry.
+    row_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member as named when it was entered; after a merge it counts for whoever earns for them.
+    member_id bigint NOT NULL,
+    -- Name of the list.
+    list text COLLATE "C" NOT NULL,
+    -- Sales from this instant on...
+    valid_from timestamptz NOT NULL,
+    -- ...until before this one; null: for good; the same instant: never.
+    valid_to timestamptz,
+    -- Why. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Personal data of staff. Who decided it.
+    author text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Prefect flow run, command or request of the API that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT list_member_pkey PRIMARY KEY (row_no),
+    CONSTRAINT list_member_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT list_member_check CHECK (isfinite(valid_to) AND valid_to >= valid_from),
+    CONSTRAINT list_member_list_check CHECK (list ~ '^[a-z][a-z0-9_-]{0,62}$'),
+    CONSTRAINT list_member_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT list_member_valid_from_check CHECK (isfinite(valid_from)),
+    CONSTRAINT list_member_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Lists of a member.
+CREATE INDEX list_member_member ON loyalty.list_member (member_id, list, valid_from, row_no);
+CREATE TRIGGER list_member_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.list_member
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER list_member_audited AFTER INSERT ON loyalty.list_member REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION audit.on_list();
+CREATE TRIGGER list_member_marks AFTER INSERT ON loyalty.list_member REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_named();
+GRANT INSERT, SELECT ON loyalty.list_member TO twezah_api;
+GRANT SELECT ON loyalty.list_member TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.list_member TO twezah_worker;
+
 -- Refuses a void that is not exactly minus its adjustment, and gives it the same kind.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -2797,6 +2873,18 @@ AS $function$
     SELECT p.entry_tier FROM loyalty.program p
     WHERE p.valid_from <= at ORDER BY p.version DESC LIMIT 1
 $function$;
+
+-- Locks a code until the transaction ends: of requests at the same instant no more succeed than it
+-- has uses. Fails after two seconds.
+CREATE FUNCTION loyalty.lock_code(of_code text)
+ RETURNS void
+ LANGUAGE sql
+ SET lock_timeout TO '2s'
+AS $function$
+    SELECT pg_advisory_xact_lock(hashtextextended('loyalty.code_entry ' || of_code, 11))
+$function$;
+GRANT EXECUTE ON FUNCTION loyalty.lock_code(text) TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.lock_code(text) TO twezah_worker;
 
 -- A merge, or its undoing, waits for whoever spends points of the members, and they for it.
 CREATE FUNCTION loyalty.lock_merging()
@@ -3411,6 +3499,24 @@ CREATE VIEW loyalty.entry_with_rule AS
 GRANT SELECT ON loyalty.entry_with_rule TO twezah_api;
 GRANT SELECT ON loyalty.entry_with_rule TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_with_rule TO twezah_worker;
+
+-- Who is on a list, as it counts.
+-- member_id: Member.
+-- list: Name of the list.
+-- valid_from: Sales from this instant on...
+-- valid_to: ...until before this one; null: for good.
+CREATE VIEW loyalty.list_span AS
+ SELECT member_id, list, valid_from, valid_to
+   FROM ( SELECT DISTINCT ON (list_member.member_id, list_member.list,
+       list_member.valid_from) list_member.member_id,
+            list_member.list, list_member.valid_from, list_member.valid_to
+           FROM loyalty.list_member
+          ORDER BY list_member.member_id, list_member.list, list_member.valid_from,
+              list_member.row_no DESC) last
+  WHERE valid_to IS NULL OR valid_to > valid_from;
+GRANT SELECT ON loyalty.list_span TO twezah_api;
+GRANT SELECT ON loyalty.list_span TO twezah_panel;
+GRANT SELECT ON loyalty.list_span TO twezah_worker;
 
 -- Balance of each member: always the sum of the ledger, of the adjustments, of what expired and of
 -- what was spent, never stored.
@@ -4038,6 +4144,20 @@ GRANT SELECT ON analytics.change TO twezah_api;
 GRANT SELECT ON analytics.change TO twezah_panel;
 GRANT SELECT ON analytics.change TO twezah_worker;
 
+-- One row per code of a promotion that a member entered.
+-- entry_no: Order of entry.
+-- member_id: Member it counts for (pseudonymous).
+-- code: The code.
+-- entered_at: When: sales from then on may earn by it.
+CREATE VIEW analytics.code_entry AS
+ SELECT c.entry_no, o.owner_id AS member_id, c.code, c.entered_at
+   FROM loyalty.code_entry c
+     JOIN loyalty.member_owner o USING (member_id);
+GRANT SELECT ON analytics.code_entry TO analyst;
+GRANT SELECT ON analytics.code_entry TO twezah_api;
+GRANT SELECT ON analytics.code_entry TO twezah_panel;
+GRANT SELECT ON analytics.code_entry TO twezah_worker;
+
 -- Consent withdrawn and given again, one row per decision.
 -- member_id: Member (pseudonymous).
 -- given: False: withdrawn. True: given again.
@@ -4234,6 +4354,20 @@ GRANT SELECT ON analytics.liability_month TO analyst;
 GRANT SELECT ON analytics.liability_month TO twezah_api;
 GRANT SELECT ON analytics.liability_month TO twezah_panel;
 GRANT SELECT ON analytics.liability_month TO twezah_worker;
+
+-- Who is on which list of members, and when.
+-- member_id: Member it counts for (pseudonymous).
+-- list: Name of the list.
+-- valid_from: From when on.
+-- valid_to: Until before this instant; null: for good.
+CREATE VIEW analytics.list_member AS
+ SELECT o.owner_id AS member_id, s.list, s.valid_from, s.valid_to
+   FROM loyalty.list_span s
+     JOIN loyalty.member_owner o USING (member_id);
+GRANT SELECT ON analytics.list_member TO analyst;
+GRANT SELECT ON analytics.list_member TO twezah_api;
+GRANT SELECT ON analytics.list_member TO twezah_panel;
+GRANT SELECT ON analytics.list_member TO twezah_worker;
 
 -- One row per member: tier now and balance. No phone, no name.
 -- member_id: Member (pseudonymous).
@@ -5304,6 +5438,23 @@ BEGIN
         coalesce('member ' || NEW.member_id, 'everybody'),
         jsonb_build_object('hold_no', NEW.hold_no, 'lifts_no', NEW.lifts_no, 'author', NEW.author),
         of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records who was put on lists, or taken off; many at once in one entry.
+CREATE FUNCTION audit.on_list()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE many bigint; one bigint; run text; named jsonb;
+BEGIN
+    SELECT count(DISTINCT member_id), min(member_id), min(run_id), jsonb_agg(DISTINCT list)
+    INTO many, one, run, named FROM changed;
+    IF many > 0 THEN
+        PERFORM audit.record('list', 'success',
+            CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END,
+            jsonb_build_object('lists', named), of_records => many, of_run_id => run);
+    END IF;
     RETURN NULL;
 END $function$;
 

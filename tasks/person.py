@@ -31,6 +31,8 @@ _TABLES: Final = {
     "redemptions": "Pontos gastos · Points you spent",
     "opening_balances": "Pontos de um programa anterior · Points of an earlier program",
     "events": "O que fez além de comprar · What you did beside buying",
+    "codes": "Códigos que introduziu · Codes you entered",
+    "lists": "Listas em que está · Lists you are on",
     "tiers": "Níveis · Tiers",
     "referrals": "Recomendações · Referrals",
     "changes": "O que a aplicação soube · What the app was told",

@@ -46,6 +46,15 @@ ORDER BY a.adjustment_id
 -- What members did beside buying, and the points posted for it.
 SELECT * FROM analytics.member_event
 WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY event_no
+-- name: codes
+-- Codes of promotions that members entered.
+SELECT * FROM analytics.code_entry
+WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY entry_no
+-- name: lists
+-- Who is on which list, as `twezah import lists` reads it.
+SELECT s.member_id, s.list, s.valid_from, s.valid_to FROM loyalty.list_span s
+WHERE (%(member)s::bigint IS NULL OR s.member_id IN (SELECT o.member_id FROM loyalty.member_owner o
+    WHERE o.owner_id = %(member)s)) ORDER BY s.list, s.member_id, s.valid_from
 -- name: referrals
 -- Who referred whom, as entered last, as `twezah import referrals` reads it.
 SELECT friend_id, referrer_id, referred_at, recorded_at FROM (

@@ -51,9 +51,6 @@ SELECT 'event/' || e.event_no || '/' || g.number, e.member_id, g.points, e.name,
 FROM unnest(%(events)s::bigint[], %(points)s::bigint[], %(numbers)s::bigint[])
     AS g (event_no, points, number)
 JOIN loyalty.member_event e USING (event_no) ORDER BY e.event_no
--- name: names
--- Names of events that became known, and how often.
-SELECT name, count(*) FROM loyalty.member_event GROUP BY name ORDER BY name
 -- name: birthday
 -- A member's birthday.
 SELECT month, day FROM loyalty.member_birthday WHERE member_id = %(member_id)s
