@@ -6,9 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.models import MEMBER, Promotion, Zulu
-from loyalty.member_events import EventId
-from loyalty.types import EventName
 from sql.corrections import MergedTiers
+from sql.member_events import EventId, EventName
 from sql.members import Author, Reason
 
 MemberRef = Annotated[

@@ -26,7 +26,6 @@ from api.members import MemberId, unknown_member
 from api.models import PageFilter
 from api.problems import described
 from api.state import state_of
-from loyalty import program_words
 from sql import member_lists, promotion_codes
 from sql.db import DbConnection
 from sql.keys import ApiKey
@@ -69,8 +68,7 @@ async def enter_code(
             entered_at=entered.entered_at,
             promotions=[
                 OpenedPromotion(
-                    **asdict(program_words.promotion(each.promotion)),
-                    counts_until=each.counts_until,
+                    **asdict(each.promotion), counts_until=each.counts_until
                 )
                 for each in entered.opened
             ],

@@ -21,13 +21,14 @@ from loyalty.member_events import (
     SIGN_UP,
     AppEvent,
     Birthday,
+    EventId,
     begins,
     due,
     is_a_day,
 )
 from loyalty.program import Program, program_at
 from loyalty.schema import UTC_US
-from loyalty.types import HOME_ZONE
+from loyalty.types import HOME_ZONE, EventName
 from sql import audit, consent, ledger
 from sql.actor import actor
 from sql.corrections import CorrectionRefusedError, find_member, refuse_erased
@@ -35,10 +36,28 @@ from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 
 __all__ = [
-    "BIRTHDAY", "SIGN_UP", "AppEvent", "Birthday", "BirthdayEntered", "EventEntered",
-    "EventInFutureError", "EventReusedError", "NoBirthdayError", "OwnEventError", "add",
-    "birthday", "changes", "count_birthdays", "due_moves", "forget_birthdays", "note_birthdays", "note_sign_up",
-    "post", "set_birthday",
+    "BIRTHDAY",
+    "SIGN_UP",
+    "AppEvent",
+    "Birthday",
+    "BirthdayEntered",
+    "EventEntered",
+    "EventId",
+    "EventInFutureError",
+    "EventName",
+    "EventReusedError",
+    "NoBirthdayError",
+    "OwnEventError",
+    "add",
+    "birthday",
+    "changes",
+    "count_birthdays",
+    "due_moves",
+    "forget_birthdays",
+    "note_birthdays",
+    "note_sign_up",
+    "post",
+    "set_birthday",
 ]  # fmt: skip
 #: Birthdays noted in one statement.
 _AT_ONCE: Final = 5_000

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from loyalty import program_words
+from loyalty.program_words import PromotionWords
 from loyalty.promotions import Promotion
 from loyalty.promotions.codes import Code
 from loyalty.types import spans
@@ -52,7 +54,7 @@ class CodeUsedUpError(CorrectionRefusedError):
 class Opened:
     """A promotion by which the member's sales earn from now on."""
 
-    promotion: Promotion
+    promotion: PromotionWords
     #: Until when; None: no end is set.
     counts_until: datetime | None
 
@@ -91,12 +93,12 @@ def enter(
     refuse_erased(connection, [owner, member_id], "no code can be entered for them")
     connection.execute(query("promotion_codes", "lock"), {"code": code})
     entered_at = at or _clock(connection)
-    opened = _opened(ledger.promotions(connection), code, entered_at)
+    promotions = _open_to(ledger.promotions(connection), code, entered_at)
     which = {"code": code, "owner_id": owner}
     used = connection.execute(query("promotion_codes", "used"), which).fetchone()
     assert used is not None
-    for each in opened:
-        _refuse_used(each.promotion.when.code, *used)
+    for promotion in promotions:
+        _refuse_used(promotion.when.code, *used)
     values = {
         "member_id": member_id, "code": code, "at": entered_at, "by": actor(), "run_id": run_id,
     }  # fmt: skip
@@ -106,11 +108,12 @@ def enter(
     audit.record(
         connection, "code.enter", f"member {member_id}", records=1, details=details, run_id=run_id
     )
+    opened = (Opened(program_words.promotion(p), _counts_until(p, entered_at)) for p in promotions)
     return CodeEntered(row[0], member_id, code, entered_at, tuple(opened))
 
 
-def _opened(promotions: Sequence[Promotion], code: str, at: datetime) -> list[Opened]:
-    """What the code opens when it is entered at an instant.
+def _open_to(promotions: Sequence[Promotion], code: str, at: datetime) -> list[Promotion]:
+    """The promotions that the code opens when it is entered at an instant.
 
     Raises UnknownCodeError, CodeNotValidError.
     """
@@ -126,7 +129,7 @@ def _opened(promotions: Sequence[Promotion], code: str, at: datetime) -> list[Op
         else:
             message = "this code cannot be entered any more: its time is over"
         raise CodeNotValidError(message)
-    return [Opened(p, _counts_until(p, at)) for p in open_now]
+    return open_now
 
 
 def _current(promotions: Sequence[Promotion], at: datetime) -> list[Promotion]:

@@ -14,19 +14,12 @@ from sql.erasure import erase
 from sql.explain import explain
 from tasks.bulk_import import import_text
 from tests.db.test_rules import breakdowns, promote
-from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice, line
+from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice, line
+from tests.support.two_members import Pair
 
 DAY = timedelta(days=1)
 WHY = Decision(reason="one person", author="Ana")
 BONUS = {"kind": "purchase_bonus", "points": 50}
-
-
-@pytest.fixture
-def pair(books: Books) -> tuple[Books, int, int]:
-    with books.transaction() as connection:
-        first = members.register(connection, PHONE, "test").member_id
-        second = members.register(connection, OTHER_PHONE, "test").member_id
-    return books, first, second
 
 
 def offer(books: Books, name: str = "summer", **when: Any) -> None:
@@ -45,7 +38,7 @@ def bonuses(books: Books) -> set[str]:
     }
 
 
-def test_a_code_opens_the_promotion_from_then_on(pair: tuple[Books, int, int]) -> None:
+def test_a_code_opens_the_promotion_from_then_on(pair: Pair) -> None:
     books, member, _ = pair
     offer(books, code={"code": "VERAO", "days": 2})
     books.store(
@@ -82,7 +75,7 @@ def test_uses_are_bounded_whoever_asks_at_once(books: Books) -> None:
 
 
 def test_a_member_may_enter_it_so_often_also_under_two_numbers(
-    pair: tuple[Books, int, int],
+    pair: Pair,
 ) -> None:
     books, member, other = pair
     offer(books, code={"code": "VERAO", "uses_per_member": 2})
@@ -102,9 +95,7 @@ def test_a_member_may_enter_it_so_often_also_under_two_numbers(
         (NOON + DAY, promotion_codes.CodeNotValidError),
     ],
 )
-def test_a_code_has_its_time(
-    pair: tuple[Books, int, int], at: datetime, error: type[Exception] | None
-) -> None:
+def test_a_code_has_its_time(pair: Pair, at: datetime, error: type[Exception] | None) -> None:
     books, member, _ = pair
     times = {"valid_from": NOON.isoformat(), "valid_to": (NOON + DAY).isoformat()}
     offer(books, code={"code": "VERAO", **times})
@@ -115,7 +106,7 @@ def test_a_code_has_its_time(
             enter(books, member, at=at)
 
 
-def test_nobody_enters_what_there_is_not(pair: tuple[Books, int, int]) -> None:
+def test_nobody_enters_what_there_is_not(pair: Pair) -> None:
     books, member, other = pair
     promote(books, "off", "purchase_bonus", BONUS, when={"code": {"code": "OLD"}}, enabled=False)
     offer(books, code={"code": "VERAO"})
@@ -169,7 +160,7 @@ def test_whatever_comes_first_the_same_sales_earn(books: Books) -> None:
 class TestLists:
     """Who is on one, from when until when."""
 
-    def test_put_corrected_and_taken_off(self, pair: tuple[Books, int, int]) -> None:
+    def test_put_corrected_and_taken_off(self, pair: Pair) -> None:
         books, member, _ = pair
         offer(books, lists=["vip"])
         books.store(invoice(), invoice(external_id="B", issued_at=NOON + 5 * DAY))
@@ -196,7 +187,7 @@ class TestLists:
         with pytest.raises(member_lists.ListTimesError):
             put(NOON, NOON)
 
-    def test_from_a_file_as_often_as_one_likes(self, pair: tuple[Books, int, int]) -> None:
+    def test_from_a_file_as_often_as_one_likes(self, pair: Pair) -> None:
         books, member, other = pair
         offer(books, lists=["vip"])
         books.store(invoice())
@@ -235,9 +226,7 @@ class TestLists:
             ("99,vip,2026-02-01,", "there is no member 99"),
         ],
     )
-    def test_all_problems_of_a_file(
-        self, pair: tuple[Books, int, int], lines: str, what: str
-    ) -> None:
+    def test_all_problems_of_a_file(self, pair: Pair, lines: str, what: str) -> None:
         books = pair[0]
         text = f"member_id,list,valid_from,valid_to\n{lines}\n"
         with pytest.raises(ValueError, match=what):

@@ -9,12 +9,13 @@ from psycopg.types.json import Jsonb
 
 from loyalty.corrections import Decision
 from loyalty.member_events import AppEvent, Birthday
-from sql import consent, corrections, member_events, members, merge_preview
+from sql import consent, corrections, ledger, member_events, members, merge_preview
 from sql.erasure import erase
 from sql.member_events import EventEntered
 from tasks.reconcile.points_due import check_points
 from tests.db.test_rules import program, recompute
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
+from tests.support.two_members import Pair
 
 DAY = timedelta(days=1)
 WHY = Decision(reason="one person", author="Ana")
@@ -23,15 +24,6 @@ REVIEW = {"points": 20, "per_day": 1, "at_most": 3}
 
 def rules(books: Books, **events: Any) -> None:
     program(books, events=Jsonb(events), timezone="Africa/Luanda")
-
-
-@pytest.fixture
-def pair(books: Books) -> tuple[Books, int, int]:
-    """Two members who bought nothing."""
-    with books.transaction() as connection:
-        first = members.register(connection, PHONE, "test").member_id
-        second = members.register(connection, OTHER_PHONE, "test").member_id
-    return books, first, second
 
 
 def tell(
@@ -58,7 +50,7 @@ def is_in_step(books: Books) -> bool:
     return sorted(history) == sorted(balances) and not check_points(books.dsn).members
 
 
-def test_an_event_is_there_once_and_earns_once(pair: tuple[Books, int, int]) -> None:
+def test_an_event_is_there_once_and_earns_once(pair: Pair) -> None:
     books, member, other = pair
     rules(books, review=REVIEW)
     first = tell(books, member, "r1")
@@ -97,7 +89,7 @@ def test_which_events_count_follows_from_their_own_time(books: Books) -> None:
     assert worth(books) == expected and is_in_step(books)
 
 
-def test_a_day_is_that_of_the_program(pair: tuple[Books, int, int]) -> None:
+def test_a_day_is_that_of_the_program(pair: Pair) -> None:
     books, member, _ = pair
     rules(books, review={"points": 5, "per_day": 1})
     midnight = datetime(2026, 3, 1, 23, tzinfo=UTC)  # of Luanda
@@ -107,7 +99,7 @@ def test_a_day_is_that_of_the_program(pair: tuple[Books, int, int]) -> None:
     assert worth(books) == {"before": 5, "after": 5}
 
 
-def test_what_no_rule_names_is_kept_and_earns_once_one_does(pair: tuple[Books, int, int]) -> None:
+def test_what_no_rule_names_is_kept_and_earns_once_one_does(pair: Pair) -> None:
     books, member, _ = pair
     tell(books, member, "r1")
     assert books.award().events == 0
@@ -127,7 +119,7 @@ def test_what_no_rule_names_is_kept_and_earns_once_one_does(pair: tuple[Books, i
     ]  # fmt: skip
 
 
-def test_a_merge_counts_both_and_its_end_each(pair: tuple[Books, int, int]) -> None:
+def test_a_merge_counts_both_and_its_end_each(pair: Pair) -> None:
     books, member, other = pair
     rules(books, review={"points": 20, "at_most": 1}, sign_up={"points": 100})
     tell(books, member, "r1", NOON + HOUR)
@@ -147,7 +139,7 @@ def test_a_merge_counts_both_and_its_end_each(pair: tuple[Books, int, int]) -> N
     assert (books.points(), books.points(OTHER_PHONE)) == (120, 120) and is_in_step(books)
 
 
-def test_points_of_events_expire_by_the_day_of_the_event(pair: tuple[Books, int, int]) -> None:
+def test_points_of_events_expire_by_the_day_of_the_event(pair: Pair) -> None:
     books, member, _ = pair
     program(books, events=Jsonb({"review": {"points": 20}}), expiry=Jsonb({"months": 1}))
     tell(books, member, "old", datetime(2025, 1, 1, tzinfo=UTC))
@@ -159,7 +151,7 @@ def test_points_of_events_expire_by_the_day_of_the_event(pair: tuple[Books, int,
     assert books.points() == 50 and is_in_step(books)
 
 
-def test_nothing_is_earned_without_consent(pair: tuple[Books, int, int]) -> None:
+def test_nothing_is_earned_without_consent(pair: Pair) -> None:
     books, member, _ = pair
     rules(books, review={"points": 20})
     with books.transaction() as connection:
@@ -195,6 +187,14 @@ class TestBirthdays:
             on=next_on, member=member,
         )  # fmt: skip
 
+    def in_march(self, pair: Pair) -> tuple[Books, int]:
+        """A member whose birthday of the first of March 2024 is noted."""
+        books, member, _ = pair
+        rules(books, birthday={"points": 200})
+        self.enter(books, member, 3, 1, date(2024, 3, 1))
+        self.look(books, datetime(2024, 3, 5, tzinfo=UTC))
+        return books, member
+
     def days(self, books: Books) -> list[str]:
         rows = books.rows(
             "SELECT to_char(happened_at AT TIME ZONE 'Africa/Luanda', 'YYYY-MM-DD HH24:MI') "
@@ -203,17 +203,11 @@ class TestBirthdays:
         return [row[0] for row in rows]
 
     def look(self, books: Books, now: datetime) -> int:
-        programs = self._programs(books)
         with books.transaction() as connection:
+            programs = ledger.programs(connection)
             return member_events.note_birthdays(connection, programs, now, "test")
 
-    def _programs(self, books: Books) -> Any:
-        from sql import ledger
-
-        with books.transaction() as connection:
-            return ledger.programs(connection)
-
-    def test_each_year_once_however_long_nobody_looked(self, pair: tuple[Books, int, int]) -> None:
+    def test_each_year_once_however_long_nobody_looked(self, pair: Pair) -> None:
         books, member, _ = pair
         rules(books, birthday={"points": 200})
         self.enter(books, member, 2, 29, date(2023, 2, 28))
@@ -227,24 +221,14 @@ class TestBirthdays:
         assert self.days(books)[:3] == expected
         assert books.points() == 200 * len(self.days(books)) and is_in_step(books)
 
-    def test_another_day_in_the_same_year_earns_nothing_more(
-        self, pair: tuple[Books, int, int]
-    ) -> None:
-        books, member, _ = pair
-        rules(books, birthday={"points": 200})
-        self.enter(books, member, 3, 1, date(2024, 3, 1))
-        self.look(books, datetime(2024, 3, 5, tzinfo=UTC))
+    def test_another_day_in_the_same_year_earns_nothing_more(self, pair: Pair) -> None:
+        books, member = self.in_march(pair)
         self.enter(books, member, 6, 1, date(2024, 6, 1))
         self.look(books, datetime(2024, 6, 5, tzinfo=UTC))
         assert self.days(books) == ["2024-03-01 00:00"]
 
-    def test_it_goes_with_the_person_and_its_points_stay(
-        self, pair: tuple[Books, int, int]
-    ) -> None:
-        books, member, _ = pair
-        rules(books, birthday={"points": 200})
-        self.enter(books, member, 3, 1, date(2024, 3, 1))
-        self.look(books, datetime(2024, 3, 5, tzinfo=UTC))
+    def test_it_goes_with_the_person_and_its_points_stay(self, pair: Pair) -> None:
+        books, member = self.in_march(pair)
         with books.transaction() as connection:
             assert erase(connection, member, WHY, "test", dry_run=True).birthdays == 1
             erased = erase(connection, member, WHY, "test", dry_run=False)
@@ -256,13 +240,13 @@ class TestBirthdays:
         with pytest.raises(corrections.MemberErasedError), books.transaction() as connection:
             member_events.set_birthday(connection, member, Birthday(month=1, day=1), "test")
 
-    def test_there_must_be_such_a_day(self, pair: tuple[Books, int, int]) -> None:
+    def test_there_must_be_such_a_day(self, pair: Pair) -> None:
         books, member, _ = pair
         with pytest.raises(member_events.NoBirthdayError), books.transaction() as connection:
             member_events.set_birthday(connection, member, Birthday(month=4, day=31), "test")
 
 
-def test_an_entry_of_an_event_is_not_taken_back_by_hand(pair: tuple[Books, int, int]) -> None:
+def test_an_entry_of_an_event_is_not_taken_back_by_hand(pair: Pair) -> None:
     books, member, _ = pair
     rules(books, review={"points": 20})
     tell(books, member, "r1")
@@ -273,7 +257,7 @@ def test_an_entry_of_an_event_is_not_taken_back_by_hand(pair: tuple[Books, int, 
         corrections.void_adjustment(connection, number, WHY, "k", "test")
 
 
-def test_the_feed_tells_of_them(pair: tuple[Books, int, int]) -> None:
+def test_the_feed_tells_of_them(pair: Pair) -> None:
     books, member, _ = pair
     rules(books, review={"points": 20})
     tell(books, member, "r1")
