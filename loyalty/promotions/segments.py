@@ -1,7 +1,7 @@
 """Whom a promotion is for: who entered its code, is on a list, stayed away, or bought before.
 
-Each condition becomes a column of truth values beside the sales, named by `column_of`: conditions look
-at one sale at a time, and these look at the member.
+Each condition becomes a column of truth values beside the sales, named by `column_of`: conditions
+look at one sale at a time, and these look at the member.
 """
 
 from collections.abc import Iterator, Sequence

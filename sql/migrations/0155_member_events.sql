@@ -105,7 +105,7 @@ END $$;
 COMMENT ON FUNCTION loyalty.check_adjustment() IS
     'Refuses a void that is not exactly minus its adjustment, and gives it the same kind.';
 
--- The award step posts points of events; it computes what follows from them in the same transaction.
+-- The award step posts points of events, and computes what follows in the same transaction.
 CREATE OR REPLACE FUNCTION loyalty.mark_adjustment() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM loyalty.mark_dirty(
@@ -122,8 +122,8 @@ CREATE TRIGGER adjustment_audited AFTER INSERT ON loyalty.adjustment FOR EACH RO
 COMMENT ON VIEW analytics.adjustment IS
     'One row per adjustment by hand, opening balance, or points of an event.';
 COMMENT ON COLUMN analytics.adjustment.kind IS
-    'adjustment; opening balance: points of an earlier program; event: points that a rule gives for '
-    'what a member did.';
+    'adjustment; opening balance: points of an earlier program; event: points that a rule gives '
+    'for what a member did.';
 DO $$
 BEGIN
     EXECUTE format('COMMENT ON COLUMN analytics.points_history.kind IS %L',

@@ -1,5 +1,5 @@
--- Lists of members, for promotions that are for some only. Rows are never changed: the last one for a
--- member, list and beginning counts, so that an end is another row.
+-- Lists of members, for promotions that are for some only. Rows are never changed: the last one for
+-- a member, list and beginning counts, so that an end is another row.
 CREATE TABLE loyalty.list_member (
     row_no      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     member_id   bigint NOT NULL REFERENCES loyalty.member,

@@ -12,6 +12,7 @@ from loyalty.member_events import AppEvent, Birthday
 from sql import consent, corrections, ledger, member_events, members, merge_preview
 from sql.erasure import erase
 from sql.member_events import EventEntered
+from tasks.award.tier_review import evaluate
 from tasks.reconcile.points_due import check_points
 from tests.db.test_rules import program, recompute
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
@@ -220,6 +221,15 @@ class TestBirthdays:
         books.award()
         assert self.days(books)[:3] == expected
         assert books.points() == 200 * len(self.days(books)) and is_in_step(books)
+
+    def test_the_daily_look_at_tiers_notices_it_without_a_sale(self, pair: Pair) -> None:
+        books, member, _ = pair
+        rules(books, birthday={"points": 200})
+        yesterday = (datetime.now(UTC) - DAY).date()
+        self.enter(books, member, yesterday.month, yesterday.day, yesterday)
+        assert evaluate(books.dsn, "review").awarded.event_points == 200
+        assert evaluate(books.dsn, "review").awarded.events == 0
+        assert books.points() == 200
 
     def test_another_day_in_the_same_year_earns_nothing_more(self, pair: Pair) -> None:
         books, member = self.in_march(pair)
