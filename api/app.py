@@ -17,6 +17,8 @@ from api import (
     docs_page,
     explain,
     health,
+    member_events,
+    member_segments,
     member_writes,
     members,
     openapi,
@@ -72,7 +74,15 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
     app.state.own = state
     app.state.endpoints = webhooks.Endpoints()
     problems.install(app)
-    members_parts = (members, member_writes, program, redemptions, changes)
+    members_parts = (
+        members,
+        member_writes,
+        member_events,
+        member_segments,
+        program,
+        redemptions,
+        changes,
+    )
     for part in (webhooks, billing, explain, sync, *members_parts, audit, health, docs_page):
         app.include_router(part.router)
     openapi.describe(app)

@@ -1,12 +1,13 @@
 """What is asked and answered about members, their tiers and referrals."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.models import MEMBER, Zulu
+from api.models import MEMBER, Promotion, Zulu
 from sql.corrections import MergedTiers
+from sql.member_events import EventId, EventName
 from sql.members import Author, Reason
 
 MemberRef = Annotated[
@@ -102,6 +103,145 @@ class MergeBody(DecisionBody):
         ),
     )
     dry_run: bool = Field(default=False, description="Only say what would change.")
+
+
+class EventBody(_Asked):
+    """Something that a member did in your app."""
+
+    name: EventName = Field(
+        description="What happened; the rules say what it is worth.", examples=["review"]
+    )
+    event_id: EventId = Field(
+        description=(
+            "Your own id of the event, kept for good: sent again with it, by whatever key, it is "
+            "there once. No names and no phone numbers."
+        ),
+        examples=["review-5512"],
+    )
+    happened_at: datetime | None = Field(
+        default=None, description="UTC unless it says; not in the future. Now, if left out."
+    )
+
+
+class MemberEvent(BaseModel):
+    """Something that a member did beside buying."""
+
+    event_no: int = Field(examples=[1207])
+    member_id: int = Field(description="As named when it was told.", examples=[42])
+    name: str = Field(
+        description="As you called it; sign_up and birthday are noted by themselves.",
+        examples=["review"],
+    )
+    event_id: str | None = Field(description="null: noted by itself.", examples=["review-5512"])
+    happened_at: Zulu
+    recorded_at: Zulu
+    points: int = Field(
+        description="Posted for it so far; that takes some seconds. 0: no rule gives any.",
+        examples=[50],
+    )
+
+
+class MemberEvents(BaseModel):
+    """What a member did beside buying, the last told first."""
+
+    items: list[MemberEvent]
+    next_cursor: str | None = Field(description="null: there are no more.")
+
+
+class BirthdayBody(_Asked):
+    """A birthday without the year; both null: none is kept."""
+
+    month: int | None = Field(ge=1, le=12, examples=[6])
+    day: int | None = Field(ge=1, le=31, examples=[17])
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.month is None) != (self.day is None):
+            message = "month and day belong together"
+            raise ValueError(message)
+        return self
+
+
+class MemberBirthday(BaseModel):
+    """A member's birthday, as far as it is kept."""
+
+    member_id: int = Field(examples=[42])
+    month: int | None = Field(description="null: none is kept.", examples=[6])
+    day: int | None = Field(description="null: none is kept.", examples=[17])
+
+
+class CodeBody(_Asked):
+    """A code that a member enters."""
+
+    code: str = Field(
+        min_length=3,
+        max_length=32,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9-]+$",
+        description="Small letters are read as capital ones.",
+        examples=["VERAO-2027"],
+    )
+
+
+class CodeEntry(BaseModel):
+    """A code that a member entered."""
+
+    entry_no: int = Field(examples=[12])
+    member_id: int = Field(description="As named when it was entered.", examples=[42])
+    code: str = Field(examples=["VERAO-2027"])
+    entered_at: Zulu = Field(description="Sales from here on may earn by it.")
+
+
+class OpenedPromotion(Promotion):
+    """A promotion by which the member's sales earn from now on."""
+
+    counts_until: Zulu | None = Field(description="null: no end is set.")
+
+
+class CodeEntered(CodeEntry):
+    """A code that was entered, and what it opens."""
+
+    promotions: list[OpenedPromotion]
+
+
+class CodeEntries(BaseModel):
+    """Codes that a member entered, the latest first."""
+
+    items: list[CodeEntry]
+    next_cursor: str | None = Field(description="null: there are no more.")
+
+
+class ListBody(DecisionBody):
+    """When a member is on a list."""
+
+    valid_from: datetime | None = Field(
+        default=None, description="Sales from here on; UTC unless it says. Now, if left out."
+    )
+    valid_to: datetime | None = Field(
+        default=None, description="Until before this instant. For good, if left out."
+    )
+
+
+class ListEndBody(DecisionBody):
+    """The end of being on a list."""
+
+    valid_to: datetime | None = Field(
+        default=None, description="From here on the member is not on it. Now, if left out."
+    )
+
+
+class ListEntry(BaseModel):
+    """When a member is on a list."""
+
+    list: str = Field(examples=["vip"])
+    valid_from: Zulu
+    valid_to: Zulu | None = Field(description="null: for good.")
+    member_id: int = Field(description="As named when it was entered.", examples=[42])
+
+
+class MemberLists(BaseModel):
+    """The lists of a member, the latest first; at most a thousand rows."""
+
+    items: list[ListEntry]
 
 
 class Referral(BaseModel):

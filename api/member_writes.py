@@ -46,12 +46,25 @@ from sql.corrections import (
 )
 from sql.db import DbConnection
 from sql.keys import ApiKey
+from sql.member_events import (
+    EventInFutureError,
+    EventReusedError,
+    NoBirthdayError,
+    OwnEventError,
+)
+from sql.member_lists import ListTimesError
 from sql.members import (
     Decision,
     MemberDetails,
     ReferralCircleError,
     TierRow,
     UnknownTierError,
+)
+from sql.promotion_codes import (
+    CodeNotValidError,
+    CodeUsedError,
+    CodeUsedUpError,
+    UnknownCodeError,
 )
 
 router = APIRouter(prefix="/api/members", tags=["members"])
@@ -64,7 +77,8 @@ Answer = TypeVar("Answer", bound=BaseModel)
 AWARD: Final = "award-waiting"
 log = logging.getLogger(__name__)
 _posting: set[asyncio.Task[None]] = set()
-_ANSWERS = described(401, 403, 404, 409, 413, 422, 429, 503)
+#: What requests that change a member may be answered with.
+ANSWERS: Final = described(401, 403, 404, 409, 413, 422, 429, 503)
 
 
 @router.post(
@@ -93,7 +107,7 @@ async def register_member(
         new = not registered.repeated
         return _member(connection, registered.member_id)
 
-    answer = await _change(request, response, key, name, body, Member, act)
+    answer = await change_member(request, response, key, name, body, Member, act)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/api/members/{answer.public_id}"
     return answer
@@ -131,7 +145,7 @@ async def list_tiers(request: Request, member_id: MemberId) -> Tiers:
     return _tiers(member_id, [TierRow(*each) for each in stored])
 
 
-@router.post("/{member_id}/tiers", responses=_ANSWERS, summary="Set a tier")
+@router.post("/{member_id}/tiers", responses=ANSWERS, summary="Set a tier")
 async def set_tier(
     request: Request,
     response: Response,
@@ -147,13 +161,13 @@ async def set_tier(
 
     def act(connection: DbConnection, run_id: str) -> Tiers:
         at = utc(body.valid_from)
-        members.set_tier(connection, member_id, body.tier, at, _decision(body), run_id)
+        members.set_tier(connection, member_id, body.tier, at, decision_of(body), run_id)
         return _tiers(member_id, members.tiers(connection, member_id))
 
-    return await _change(request, response, key, name, body, Tiers, act)
+    return await change_member(request, response, key, name, body, Tiers, act)
 
 
-@router.post("/{member_id}/tiers/end", responses=_ANSWERS, summary="End the tier that is set")
+@router.post("/{member_id}/tiers/end", responses=ANSWERS, summary="End the tier that is set")
 async def end_tier(
     request: Request,
     response: Response,
@@ -166,14 +180,14 @@ async def end_tier(
 
     def act(connection: DbConnection, run_id: str) -> Tiers:
         at = utc(body.valid_from)
-        members.set_tier(connection, member_id, None, at, _decision(body), run_id)
+        members.set_tier(connection, member_id, None, at, decision_of(body), run_id)
         return _tiers(member_id, members.tiers(connection, member_id))
 
-    return await _change(request, response, key, name, body, Tiers, act)
+    return await change_member(request, response, key, name, body, Tiers, act)
 
 
 @router.put(
-    "/{member_id}/referral", responses=_ANSWERS, summary="Enter, correct or withdraw a referral"
+    "/{member_id}/referral", responses=ANSWERS, summary="Enter, correct or withdraw a referral"
 )
 async def set_referral(
     request: Request,
@@ -191,13 +205,13 @@ async def set_referral(
     def act(connection: DbConnection, run_id: str) -> Member:
         referrer = None if body.referrer is None else members.number_of(connection, body.referrer)
         at = utc(body.referred_at)
-        members.set_referral(connection, member_id, referrer, at, _decision(body), run_id)
+        members.set_referral(connection, member_id, referrer, at, decision_of(body), run_id)
         return _member(connection, member_id)
 
-    return await _change(request, response, key, name, body, Member, act)
+    return await change_member(request, response, key, name, body, Member, act)
 
 
-@router.post("/{member_id}/phone", responses=_ANSWERS, summary="Change a member's phone")
+@router.post("/{member_id}/phone", responses=ANSWERS, summary="Change a member's phone")
 async def change_phone(
     request: Request,
     response: Response,
@@ -217,15 +231,15 @@ async def change_phone(
             known.member_id != member_id
         ):
             corrections.change_phone(
-                connection, member_id, phone, _decision(body), run_id,
+                connection, member_id, phone, decision_of(body), run_id,
                 keep_former=not body.give_up_former,
             )  # fmt: skip
         return _member(connection, member_id)
 
-    return await _change(request, response, key, name, body, Member, act)
+    return await change_member(request, response, key, name, body, Member, act)
 
 
-@router.post("/{member_id}/merge", responses=_ANSWERS, summary="Merge a member into another one")
+@router.post("/{member_id}/merge", responses=ANSWERS, summary="Merge a member into another one")
 async def merge_members(
     request: Request,
     response: Response,
@@ -241,7 +255,7 @@ async def merge_members(
 
     def act(connection: DbConnection, run_id: str) -> MergeResult:
         into = members.number_of(connection, body.into)
-        decision = _decision(body)
+        decision = decision_of(body)
         shown = merge_preview.preview(
             connection, member_id, into, decision, run_id, tiers=body.tiers
         )
@@ -254,10 +268,10 @@ async def merge_members(
             changes=[MemberChange(**asdict(each)) for each in shown.changes],
         )
 
-    return await _change(request, response, key, name, body, MergeResult, act)
+    return await change_member(request, response, key, name, body, MergeResult, act)
 
 
-@router.post("/{member_id}/unmerge", responses=_ANSWERS, summary="Take a merge back")
+@router.post("/{member_id}/unmerge", responses=ANSWERS, summary="Take a merge back")
 async def unmerge_member(
     request: Request,
     response: Response,
@@ -269,13 +283,14 @@ async def unmerge_member(
     """Everybody has the points that they would have without the merge."""
 
     def act(connection: DbConnection, run_id: str) -> Member:
-        corrections.unmerge(connection, member_id, _decision(body), run_id)
+        corrections.unmerge(connection, member_id, decision_of(body), run_id)
         return _member(connection, member_id)
 
-    return await _change(request, response, key, name, body, Member, act)
+    return await change_member(request, response, key, name, body, Member, act)
 
 
-def _decision(body: DecisionBody) -> Decision:
+def decision_of(body: DecisionBody) -> Decision:
+    """Why, and who decided it: the API key, if nobody is named."""
     return Decision(reason=body.reason, author=body.author or actor())
 
 
@@ -300,7 +315,7 @@ def _tiers(member_id: int, stored: Sequence[TierRow]) -> Tiers:
     return Tiers(member_id=member_id, items=[TierEntry(**asdict(each)) for each in stored])
 
 
-async def _change(
+async def change_member(
     request: Request,
     response: Response,
     key: ApiKey,
@@ -336,6 +351,15 @@ _PROBLEMS: Final[dict[type[CorrectionRefusedError], tuple[int, str]]] = {
     MemberErasedError: (409, "member_erased"),
     PhoneTakenError: (409, "phone_taken"),
     ReferralCircleError: (409, "referral_circle"),
+    OwnEventError: (422, "own_event"),
+    EventInFutureError: (422, "event_in_future"),
+    EventReusedError: (409, "event_reused"),
+    NoBirthdayError: (422, "no_such_day"),
+    UnknownCodeError: (404, "unknown_code"),
+    CodeNotValidError: (409, "code_not_valid"),
+    CodeUsedError: (409, "code_used"),
+    CodeUsedUpError: (409, "code_used_up"),
+    ListTimesError: (422, "wrong_times"),
     CorrectionRefusedError: (409, "contradiction"),  # any other
 }
 

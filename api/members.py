@@ -241,5 +241,7 @@ def _of_no_sale(kind: str, reason: str | None, number: str | None) -> str:
         "adjustment": "by hand",
         "opening balance": "brought along from an earlier program",
         "opening balance void": "by hand, taking an opening balance back",
+        "event": "for an event",
+        "event void": "an event does not count after all, or counts otherwise",
     }.get(kind, "by hand, taking an adjustment back")
     return f"{what} (number {number}): {reason}"

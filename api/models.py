@@ -377,6 +377,17 @@ class ProgramTier(BaseModel):
     words: Words
 
 
+class EventReward(BaseModel):
+    """What earns points beside purchases."""
+
+    name: str = Field(
+        description="As your app tells it; sign_up and birthday are noted by themselves.",
+        examples=["review"],
+    )
+    points: int = Field(examples=[50])
+    words: Words
+
+
 class ProgramWords(BaseModel):
     """The points program in force now, in words that an app can show."""
 
@@ -388,13 +399,14 @@ class ProgramWords(BaseModel):
     expiry: Words
     spending: Words
     promotions: list[Promotion]
+    events: list[EventReward]
 
 
 class HistoryEntry(BaseModel):
     """Something that moved the balance, explained.
 
-    An entry of a sale, an adjustment by hand, points of an earlier program, points that expired,
-    were spent or given back.
+    An entry of a sale, an adjustment by hand, points of an earlier program or of an event, points
+    that expired, were spent or given back.
     """
 
     kind: Literal[
@@ -409,6 +421,8 @@ class HistoryEntry(BaseModel):
         "adjustment void",
         "opening balance",
         "opening balance void",
+        "event",
+        "event void",
         "expiry",
         "redemption",
         "redemption reversal",
@@ -609,16 +623,21 @@ class RedemptionDone(BaseModel):
     balance: Balance
 
 
-class RedemptionFilter(BaseModel):
-    """Which redemptions are wanted."""
+class PageFilter(BaseModel):
+    """How much is wanted at once."""
 
     model_config = ConfigDict(extra="forbid")
 
-    state: State | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(max_length=2000)] | None = Field(
         default=None, description="`next_cursor` of the last page."
     )
+
+
+class RedemptionFilter(PageFilter):
+    """Which redemptions are wanted."""
+
+    state: State | None = None
 
 
 class Redemptions(BaseModel):

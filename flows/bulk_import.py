@@ -1,4 +1,4 @@
-"""Opening balances, tiers and referrals of an earlier program, from a form."""
+"""Opening balances, tiers and referrals of an earlier program, and lists, from a form."""
 
 from typing import Annotated, Any
 from uuid import uuid4
@@ -31,12 +31,13 @@ def import_members(
     correct: bool = False,
     confirm_points: Annotated[int, Field(ge=0)] = 0,
 ) -> State[Any]:
-    """Import opening balances, tiers or referrals of an earlier program from CSV.
+    """Import opening balances, tiers or referrals of an earlier program, or lists, from CSV.
 
     A first line names the columns: `member_id` (or `phone`), `points`, `earned_at` for balances;
     `member_id` (or `phone`), `tier`, `valid_from` for tiers; `friend_id` (or `friend_phone`),
-    `referrer_id` (or `referrer_phone`), `referred_at` for referrals. Importing the same file again
-    adds nothing.
+    `referrer_id` (or `referrer_phone`), `referred_at` for referrals; `member_id` (or `phone`),
+    `list`, `valid_from`, and, if they end, `valid_to` for lists. Importing the same file again adds
+    nothing.
 
     Args:
         kind: What the file holds.

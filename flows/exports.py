@@ -22,7 +22,8 @@ from tasks.person import hand_over
 
 Table = Literal[
     "sales", "sale_lines", "awards", "points_history", "redemptions", "members", "tiers",
-    "changes", "opening_balances", "referrals", "audit",
+    "changes", "opening_balances", "events", "codes", "lists", "referrals",
+    "audit",
 ]  # fmt: skip
 
 

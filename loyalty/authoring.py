@@ -220,9 +220,15 @@ class _Reader:
             return None
 
     def _when(self, raw: Any, where: str) -> Any:
-        if not isinstance(raw, dict) or "minimum" not in raw:
+        if not isinstance(raw, dict):
             return raw
         values = dict(raw)
+        code = values.get("code")
+        if isinstance(code, dict):
+            times = {k: self._instant(code[k]) for k in ("valid_from", "valid_to") if k in code}
+            values["code"] = code | times
+        if "minimum" not in values:
+            return values
         minimum = values.pop("minimum")
         if not isinstance(minimum, dict):
             self._problem(f"{where}.when.minimum", "must name currencies: minimum = { AOA = 5000 }")

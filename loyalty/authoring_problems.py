@@ -8,8 +8,9 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from loyalty.policies import Expiry, MemberLimits, Pending, TierPolicy
+from loyalty.policies import EventRule, Expiry, MemberLimits, Pending, TierPolicy
 from loyalty.promotions import (
+    Code,
     Hours,
     Limits,
     Match,
@@ -41,10 +42,13 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
     "limits": Limits,
     "per_period": PeriodLimit,
     "match": Match,
+    "bought_before": Match,
+    "code": Code,
     "tier_policy": TierPolicy,
     "expiry": Expiry,
     "pending": Pending,
     "promotion_limits": MemberLimits,
+    "events": EventRule,
     **{model.model_fields["kind"].default: model for model in get_args(get_args(Rule)[0])},
 }
 
@@ -101,6 +105,9 @@ _NAMES: Final = {
     "tier_rate_bps": "small letters, digits and _, as in gold",
     "thresholds": "small letters, digits and _, as in gold",
     "entry_tier": "small letters, digits and _, as in lead",
+    "events": "small letters, digits, - and _, as in review",
+    "lists": "small letters, digits, - and _, as in vip",
+    "code": "capital letters, digits and -, as in VERAO-2027",
 }
 _SHOWN_MAX: Final = 60
 

@@ -15,11 +15,12 @@ from loyalty.authoring_problems import problem_lines
 from loyalty.award import evaluate
 from loyalty.currency import EXPONENTS
 from loyalty.explain import ExplainedSale, Part, explained_sales
-from loyalty.inputs import GRANTS, HISTORY, LINES, REFERRALS, TIERS, Facts
+from loyalty.inputs import CODES, GRANTS, HISTORY, LINES, LISTS, REFERRALS, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from loyalty.promotions.codes import CodeName
 from loyalty.schema import NEGATIVE_KINDS
-from loyalty.types import BEGINNING, HOME_CURRENCY, Currency, Frozen, TierName
+from loyalty.types import BEGINNING, HOME_CURRENCY, Currency, Frozen, ListName, TierName
 
 _MEMBER, _FRIEND = 1, 2
 #: Who is no stored member, and a page that is none.
@@ -90,6 +91,10 @@ class Basket(Frozen):
     referred_at: datetime | None = None
     #: Who did, a stored member by number; None: a new one.
     referrer: Annotated[int, Field(ge=1)] | None = None
+    #: Codes that the member enters before this purchase.
+    codes: Annotated[tuple[CodeName, ...], Field(max_length=50)] = ()
+    #: Lists that the member is on, from this purchase on.
+    lists: Annotated[tuple[ListName, ...], Field(max_length=50)] = ()
     #: What was bought, for product bonuses.
     lines: Annotated[tuple[Item, ...], Field(max_length=1_000)] = ()
 
@@ -254,6 +259,8 @@ def _explained(
     facts = replace(
         facts, members=None, lines=lines, referrals=_referrals(basket, known, programs),
         grants=_grants(rows, known),
+        codes=pl.concat([facts.codes, _entered(rows, baskets, known)]),
+        lists=pl.concat([facts.lists, _listed(rows, baskets, known)]),
     )  # fmt: skip
     evaluation = evaluate(history, tiers, programs, promotions, facts)
     explained = explained_sales(evaluation, tiers, programs, promotions)
@@ -314,6 +321,30 @@ def _tiers(
         for number, (at, tier) in enumerate(sorted(held.items()))
     ]
     return pl.DataFrame(since, schema=TIERS, orient="row")
+
+
+def _entered(
+    rows: Sequence[Mapping[str, Any]], baskets: Sequence[Basket], known: KnownMember
+) -> pl.DataFrame:
+    """Codes that baskets name: entered at the instant of their purchase."""
+    entered = [
+        (known.member_id, code, row["issued_at"])
+        for row, basket in zip(rows, baskets, strict=True)
+        for code in basket.codes
+    ]
+    return pl.DataFrame(entered, schema=CODES, orient="row")
+
+
+def _listed(
+    rows: Sequence[Mapping[str, Any]], baskets: Sequence[Basket], known: KnownMember
+) -> pl.DataFrame:
+    """Lists that baskets name: the member is on them from their purchase on."""
+    listed = [
+        (known.member_id, name, row["issued_at"], None)
+        for row, basket in zip(rows, baskets, strict=True)
+        for name in basket.lists
+    ]
+    return pl.DataFrame(listed, schema=LISTS, orient="row")
 
 
 def _referrals(basket: Basket, known: KnownMember, programs: Sequence[Program]) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""What an earlier program knows of members, as CSV: opening balances, tiers and referrals.
+"""What is known of members, as CSV: opening balances, tiers, referrals and lists.
 
 Members are named by our number, or by the phone under which they buy. The first line names the
 columns. Nothing of a file with a problem is used, and no problem shows what a line says, because
@@ -7,6 +7,7 @@ that may be a phone.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from loyalty.corrections import POINTS_MAX
 
-BulkKind = Literal["balances", "tiers", "referrals"]
+BulkKind = Literal["balances", "tiers", "referrals", "lists"]
 #: Lines that a file may have.
 ROWS_MAX: Final = 500_000
 #: Problems of a file that are listed at once.
@@ -27,11 +28,21 @@ MemberName = int | str
 _MEMBER: Final = {
     "balances": (("member_id", "phone"),),
     "tiers": (("member_id", "phone"),),
+    "lists": (("member_id", "phone"),),
     "referrals": (("friend_id", "friend_phone"), ("referrer_id", "referrer_phone")),
 }
 #: The column that says since when.
-_AT: Final = {"balances": "earned_at", "tiers": "valid_from", "referrals": "referred_at"}
-_VALUE: Final = {"balances": ("points",), "tiers": ("tier",), "referrals": ()}
+_AT: Final = {
+    "balances": "earned_at", "tiers": "valid_from", "referrals": "referred_at",
+    "lists": "valid_from",
+}  # fmt: skip
+_VALUE: Final = {
+    "balances": ("points",), "tiers": ("tier",), "referrals": (), "lists": ("list",),
+}  # fmt: skip
+#: Columns that may be left out, and may be empty.
+_OPTIONAL: Final = {"lists": ("valid_to",)}
+#: How a list is called.
+_LIST: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 #: Columns of exports that are not read.
 _IGNORED: Final = frozenset({"recorded_at"})
 
@@ -54,7 +65,8 @@ class BulkRow:
     line: int
     #: Whose balance or tier it is; of a referral, the friend.
     member: MemberName
-    #: When the points were earned, the tier began, or the friend was referred.
+    #: When the points were earned, the tier began, the friend was referred, or the member was put
+    #: on the list.
     at: datetime
     #: Of a balance.
     points: int = 0
@@ -62,6 +74,10 @@ class BulkRow:
     tier: str = ""
     #: Of a referral: who referred the friend.
     referrer: MemberName | None = None
+    #: Of a list: its name.
+    list_name: str = ""
+    #: Of a list: until when the member is on it; None: for good.
+    until: datetime | None = None
 
 
 def read_bulk(
@@ -124,6 +140,7 @@ class _Reader:
         members = _MEMBER[self.kind]
         needed = (*_VALUE[self.kind], _AT[self.kind])
         known = {*needed, *(name for pair in members for name in pair), *_IGNORED}
+        known |= {*_OPTIONAL.get(self.kind, ())}
         missing = [name for name in needed if name not in names]
         missing += [" or ".join(pair) for pair in members if not {*pair} & {*names}]
         if missing:
@@ -141,14 +158,28 @@ class _Reader:
             return None
         texts = {str(name).strip(): str(value).strip() for name, value in raw.items()}
         members = [self._member(texts, pair, line) for pair in _MEMBER[self.kind]]
-        at = self._at(texts[_AT[self.kind]], line)
+        at = self._at(texts[_AT[self.kind]], line, _AT[self.kind])
         points = self._points(texts["points"], line) if self.kind == "balances" else 0
         tier = texts.get("tier", "")
         if self.kind == "tiers" and not tier:
             self._problem(line, "tier", "is missing")
+        name, until = self._list(texts, at, line) if self.kind == "lists" else ("", None)
         if len(self.problems) > before or at is None or members[0] is None:
             return None
-        return BulkRow(line, members[0], at, points, tier, *members[1:])
+        referrer = members[1] if len(members) > 1 else None
+        return BulkRow(line, members[0], at, points, tier, referrer, name, until)
+
+    def _list(
+        self, texts: Mapping[str, str], at: datetime | None, line: int
+    ) -> tuple[str, datetime | None]:
+        if not _LIST.fullmatch(texts["list"]):
+            self._problem(line, "list", "small letters, digits, - and _, as in vip")
+        if not texts.get("valid_to"):
+            return texts["list"], None
+        until = self._at(texts["valid_to"], line, "valid_to")
+        if at is not None and until is not None and until < at:
+            self._problem(line, "valid_to", "is before valid_from")
+        return texts["list"], until
 
     def _member(
         self, texts: Mapping[str, str], pair: tuple[str, str], line: int
@@ -167,15 +198,14 @@ class _Reader:
             self._problem(line, pair[1], "is not a phone number as billing systems write it")
         return None
 
-    def _at(self, text: str, line: int) -> datetime | None:
-        column = _AT[self.kind]
+    def _at(self, text: str, line: int, column: str) -> datetime | None:
         try:
             at = datetime.fromisoformat(text)
             at = (at if at.tzinfo else at.replace(tzinfo=self.zone)).astimezone(UTC)
         except (ValueError, OverflowError):
             self._problem(line, column, "must be a date like 2026-01-31, or a time")
             return None
-        if self.kind != "tiers" and at > self.now:
+        if self.kind not in ("tiers", "lists") and at > self.now:
             self._problem(line, column, "is in the future")
         return at
 

@@ -22,7 +22,8 @@ def _storable(text: str) -> str:
     return text
 
 
-def _no_phone(text: str) -> str:
+def no_phone(text: str) -> str:
+    """The text. Raises ValueError if it holds a phone number."""
     if _PHONE.search(text):
         message = "must not hold a phone number: analysts read it. Name the member by number"
         raise ValueError(message)
@@ -40,13 +41,13 @@ Reason = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
     AfterValidator(_storable),
-    AfterValidator(_no_phone),
+    AfterValidator(no_phone),
 ]
 Author = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(_storable),
-    AfterValidator(_no_phone),
+    AfterValidator(no_phone),
 ]
 MemberId = Annotated[int, Field(ge=1, lt=2**63)]
 

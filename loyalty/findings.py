@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 from loyalty.authoring import Rules
 from loyalty.currency import EXPONENTS
+from loyalty.member_events import OWN
 from loyalty.program import Program
-from loyalty.promotions import ProductBonus, Promotion, ReferralReward
+from loyalty.promotions import Match, ProductBonus, Promotion, ReferralReward
 from loyalty.promotions.active import active_versions
 from loyalty.promotions.overlap import better_one
 from loyalty.promotions.products import pattern
@@ -43,6 +44,10 @@ class StoredNames:
     tiers: Mapping[str, int]
     #: When it was looked at.
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: Lists that anybody is on; None: not known.
+    lists: frozenset[str] | None = None
+    #: Names of events that became known; None: not known.
+    events: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ def find(
     notes = _default_rate(rules.program)
     if stored is not None:
         notes += [line for p in rules.promotions for line in _never_occurred(p, programs, stored)]
+        notes += _never_told(rules.program, stored)
         notes += _not_named(rules, promotions, stored.now)
         notes += _sales_without_rules(rules.program, stored)
     return Findings(tuple(mistakes), tuple(notes))
@@ -99,9 +105,11 @@ def _names(p: Promotion, programs: Sequence[Program], systems: Sequence[str]) ->
     known_tiers = sorted(rates, key=lambda tier: rates[tier])
     known_categories = list(dict.fromkeys(name for v in versions for name in v.categories))
     categories = p.rule.match.categories if isinstance(p.rule, ProductBonus) else ()
+    before = when.bought_before.categories if when.bought_before else ()
     for key, names, known, what in (
         ("when.tiers", when.tiers, known_tiers, "tier"),
         ("match.categories", categories, known_categories, "category"),
+        ("when.bought_before.categories", before, known_categories, "category"),
     ):
         unknown = [name for name in names if name not in known]
         if versions and unknown:
@@ -136,8 +144,7 @@ def _never(p: Promotion, programs: Sequence[Program]) -> Iterator[str]:
         of_accounts = {name.partition("/")[0] for name in when.accounts}
         if not of_accounts & {*when.systems}:
             yield "never applies: its `accounts` are in none of its `systems`"
-    if _ends_before_its_streak(p):
-        yield "never applies: its streak is longer than it lasts"
+    yield from _ends_too_early(p)
     if isinstance(rule, ProductBonus):
         match = rule.match
         only_skus = not (match.sku_patterns or match.name_patterns or match.categories)
@@ -149,6 +156,14 @@ def _never(p: Promotion, programs: Sequence[Program]) -> Iterator[str]:
         yield "gives nothing: neither to the friend nor to who referred them"
     if not _has_a_day(p, programs):
         yield "never applies: none of its days and hours lies between valid_from and valid_to"
+
+
+def _ends_too_early(p: Promotion) -> Iterator[str]:
+    if _ends_before_its_streak(p):
+        yield "never applies: its streak is longer than it lasts"
+    opens = p.when.code.valid_from if p.when.code else None
+    if opens is not None and p.valid_to is not None and opens >= p.valid_to:
+        yield "never applies: its code can be entered only once it has ended"
 
 
 def _ends_before_its_streak(p: Promotion) -> bool:
@@ -239,15 +254,36 @@ def _never_occurred(
         for name in names:
             if name not in known:
                 yield f"{where}.when.{key}: no sale was read so far of the {what} {name}"
-    if isinstance(p.rule, ProductBonus) and stored.skus:
-        yield from (f"{where}.match.{line}" for line in _never_sold(p, p.rule, programs, stored))
+    for name in p.when.lists if stored.lists is not None else ():
+        if name not in (stored.lists or ()):
+            yield f"{where}.when.lists: nobody is on the list {name} so far"
+    for key, match in matches_of(p):
+        if stored.skus:
+            lines = _never_sold(p, match, programs, stored)
+            yield from (f"{where}.{key}.{line}" for line in lines)
+
+
+def matches_of(p: Promotion) -> Iterator[tuple[str, Match]]:
+    """The products that a promotion asks for, by key."""
+    if isinstance(p.rule, ProductBonus):
+        yield "match", p.rule.match
+    if p.when.bought_before is not None:
+        yield "when.bought_before", p.when.bought_before
+
+
+def _never_told(program: Program | None, stored: StoredNames) -> Iterator[str]:
+    """Events of the rules that the loyalty app never told."""
+    if program is None or stored.events is None:
+        return
+    for name in program.events:
+        if name not in OWN and name not in stored.events:
+            yield f"program.events.{name}: the loyalty app has told no such event so far"
 
 
 def _never_sold(
-    p: Promotion, rule: ProductBonus, programs: Sequence[Program], stored: StoredNames
+    p: Promotion, match: Match, programs: Sequence[Program], stored: StoredNames
 ) -> Iterator[str]:
     """Products of a promotion that no stored sale has; key and what."""
-    match = rule.match
     for key, skus in (("skus", match.skus), ("except_skus", match.except_skus)):
         yield from (f"{key}: {sku} was never sold so far" for sku in skus if sku not in stored.skus)
     categories = [

@@ -102,6 +102,30 @@ ZONES: Final = pl.Schema(
         "timezone": pl.String(),
     }
 )
+#: Codes of promotions that members entered.
+CODES: Final = pl.Schema(
+    {
+        #: Who earns for the member.
+        "member_id": pl.Int64(),
+        #: In capital letters.
+        "code": pl.String(),
+        #: When.
+        "entered_at": UTC_US,
+    }
+)
+#: When members were on lists.
+LISTS: Final = pl.Schema(
+    {
+        #: Who earns for the member.
+        "member_id": pl.Int64(),
+        #: The list's name.
+        "list": pl.String(),
+        #: From this instant on...
+        "valid_from": UTC_US,
+        #: ...until before this one; null: for good.
+        "valid_to": UTC_US,
+    }
+)
 #: Amounts that are counted elsewhere: of an invoice, what linked credit documents take back; of a
 #: credit document, what is taken back at the invoices it is linked to; of a document of a sale that
 #: another system tells as well, all of it (`loyalty.duplicates`).
@@ -201,6 +225,10 @@ class Facts:
     referrals: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REFERRALS))
     #: ZONES, for promotions by the customer's clock.
     zones: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ZONES))
+    #: CODES, for promotions that need one.
+    codes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CODES))
+    #: LISTS, for promotions for those on a list.
+    lists: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LISTS))
     #: SETTLED, for credits that are linked to invoices, and for sales told by several systems.
     settled: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SETTLED))
     #: FX, for programs with a base currency.

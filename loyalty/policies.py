@@ -1,4 +1,4 @@
-"""Options of the program: how tiers are evaluated, when points wait and expire, and limits."""
+"""Options of the program: how tiers are evaluated, when points wait and expire, limits, events."""
 
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -103,6 +103,21 @@ class Pending(Frozen):
             message = "pending points need `days`, `until_paid = true`, or both"
             raise ValueError(message)
         return self
+
+
+class EventRule(Frozen):
+    """What an event of a member is worth, and how many of them count.
+
+    Which ones count follows from when they happened, the earliest first. A registration counts
+    once, and a birthday once in a calendar year, whatever stands here.
+    """
+
+    #: For one event.
+    points: Annotated[int, Field(ge=1, le=10**12)]
+    #: So many of a member in one day of the program's time zone; None: any number.
+    per_day: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    #: So many of a member in all; 1: once; None: any number.
+    at_most: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class Expiry(Frozen):

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Final, Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from loyalty.policies import SHORTEST_DAYS, Expiry, MemberLimits, Pending, TierPolicy
+from loyalty.policies import (
+    SHORTEST_DAYS,
+    EventRule,
+    Expiry,
+    MemberLimits,
+    Pending,
+    TierPolicy,
+)
 from loyalty.rounding import Rounding
 from loyalty.schema import UTC_US
 from loyalty.types import (
@@ -18,6 +25,7 @@ from loyalty.types import (
     HOME_ZONE,
     Bps,
     Currency,
+    EventName,
     Frozen,
     Instant,
     TierName,
@@ -60,6 +68,8 @@ class Program(Frozen):
     `expiry`: when points expire; absent: never.
     `pending`: until when points of a sale cannot be spent; absent: they can at once.
     `promotion_limits`: most points of all promotions together; absent: as many as they give.
+    `events`: what members earn beside buying, by the event's name: `sign_up`, `birthday`, and
+        whatever the loyalty app tells.
     """
 
     #: Counts up; numbered when it is applied.
@@ -84,6 +94,9 @@ class Program(Frozen):
     expiry: Expiry | None = None
     pending: Pending | None = None
     promotion_limits: MemberLimits | None = None
+    events: Annotated[dict[EventName, EventRule], Field(max_length=200)] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -10,10 +10,17 @@ from decimal import Decimal
 from typing import Final
 
 from loyalty.currency import EXPONENTS
-from loyalty.policies import Expiry, Pending, TierPolicy
+from loyalty.member_events import BIRTHDAY, SIGN_UP
+from loyalty.policies import EventRule, Expiry, Pending, TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion
-from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward, SeasonalMultiplier
+from loyalty.promotions.kinds import (
+    Match,
+    ProductBonus,
+    PurchaseBonus,
+    ReferralReward,
+    SeasonalMultiplier,
+)
 from loyalty.promotions.promotion import Streak, When
 from loyalty.tier_progress import counted
 from loyalty.types import BEGINNING, BPS
@@ -55,6 +62,16 @@ class ProgramTier:
 
 
 @dataclass(frozen=True)
+class EventWords:
+    """What members earn beside buying."""
+
+    #: As the rules and the loyalty app call it.
+    name: str
+    points: int
+    words: Words
+
+
+@dataclass(frozen=True)
 class PromotionWords:
     """A promotion in words."""
 
@@ -82,6 +99,8 @@ class ProgramWords:
     expiry: Words
     spending: Words
     promotions: tuple[PromotionWords, ...]
+    #: What earns points beside purchases.
+    events: tuple[EventWords, ...] = ()
 
 
 _WEEKDAYS: Final = {
@@ -147,6 +166,7 @@ def program(rules: Program, promotions: Iterable[Promotion]) -> ProgramWords:
         expiry=expiry(rules.expiry),
         spending=spending(rules.pending),
         promotions=tuple(map(promotion, promotions)),
+        events=tuple(event(name, rule) for name, rule in sorted(rules.events.items())),
     )
 
 
@@ -265,6 +285,39 @@ def spending(rule: Pending | None) -> Words:
     )
 
 
+def event(name: str, rule: EventRule) -> EventWords:
+    """What an event is worth, and how many of them count."""
+    points = _points(rule.points)
+    if name == SIGN_UP:
+        words = Words(f"{points.en} when you sign up.", f"{points.pt} quando se regista.")
+    elif name == BIRTHDAY:
+        words = Words(
+            f"{points.en} on your birthday, once a year.",
+            f"{points.pt} no seu aniversário, uma vez por ano.",
+        )
+    else:
+        limits = list(_event_limits(rule))
+        words = Words(
+            f"{points.en} for {name}{_behind([each.en for each in limits])}.",
+            f"{points.pt} por {name}{_behind([each.pt for each in limits])}.",
+        )
+    return EventWords(name, rule.points, words)
+
+
+def _event_limits(rule: EventRule) -> Iterator[Words]:
+    if rule.at_most == 1:
+        yield Words("once", "uma vez")
+        return
+    if rule.per_day == 1:
+        yield Words("once a day", "uma vez por dia")
+    elif rule.per_day is not None:
+        yield Words(f"{rule.per_day} times a day at most", f"no máximo {rule.per_day} por dia")
+    if rule.at_most is not None:
+        yield Words(
+            f"{rule.at_most} times in all at most", f"no máximo {rule.at_most} vezes ao todo"
+        )
+
+
 def promotion(rule: Promotion) -> PromotionWords:
     """What a promotion gives, and under which conditions."""
     gives, conditions = _gives(rule), _conditions(rule.when)
@@ -302,16 +355,19 @@ def _gives(rule: Promotion) -> Words:
             return _product(bonus)
 
 
-def _product(bonus: ProductBonus) -> Words:
+def _products(match: Match) -> Words:
     names = [
-        *bonus.match.categories, *bonus.match.skus, *bonus.match.sku_patterns,
-        *bonus.match.name_patterns,
+        *match.categories, *match.skus, *match.sku_patterns, *match.name_patterns,
     ]  # fmt: skip
-    what = (
+    return (
         Words(_listed(names, "or"), _listed(names, "ou"))
         if names
         else Words("certain products", "certos produtos")
     )
+
+
+def _product(bonus: ProductBonus) -> Words:
+    what = _products(bonus.match)
     if bonus.points_per_unit is not None:
         points = _points(bonus.points_per_unit)
         return Words(
@@ -340,6 +396,7 @@ def _conditions(when: When) -> list[Words]:
     if least:
         en, pt = _listed([m.en for m in least], "or"), _listed([m.pt for m in least], "ou")
         words.append(Words(f"from {en}", f"a partir de {pt}"))
+    words += _segments(when)
     if when.first_purchase:
         words.append(Words("on your first purchase", "na primeira compra"))
     if when.nth_purchase is not None:
@@ -369,6 +426,23 @@ def _conditions(when: When) -> list[Words]:
         pt = _listed([f"{day:%d/%m/%Y}" for day in when.dates], "ou")
         words.append(Words(f"on {en}", f"em {pt}"))
     return words
+
+
+def _segments(when: When) -> Iterator[Words]:
+    """For whom it is. A code is not told: whoever is to have it has it."""
+    if when.lists:
+        yield Words("for invited members", "para membros convidados")
+    if when.code is not None:
+        yield Words("with a code", "com um código")
+    if when.lapsed_days is not None:
+        days = when.lapsed_days
+        yield Words(
+            f"when you have not bought for {days} {'day' if days == 1 else 'days'}",
+            f"se não comprar há {days} {'dia' if days == 1 else 'dias'}",
+        )
+    if when.bought_before is not None:
+        what = _products(when.bought_before)
+        yield Words(f"when you have bought {what.en} before", f"se já comprou {what.pt}")
 
 
 def _ordinal(number: int) -> str:

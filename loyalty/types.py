@@ -19,6 +19,10 @@ HOME_CURRENCY: Final = "AOA"
 
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+#: What happened, as rules and the loyalty app call it.
+EventName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+#: A list of members, as people call it.
+ListName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 #: Points in one figure of the rules; far above any use, far below what 64 bits hold.
 Points = Annotated[int, Field(ge=0, le=10**12)]
 Period = Literal["day", "week", "month", "quarter", "half_year", "year"]

@@ -24,6 +24,7 @@ ENDS = {
     "billing.invoice": "`TWEZAH_KEEP_ERASED_MEMBERS_DAYS` after an erasure",
     "billing.reject": "an erasure cleans it",
     "loyalty.member": "an erasure removes the phone; the number stays",
+    "loyalty.member_birthday": "an erasure, or the member, deletes the row",
     "audit.entry": "kept for good: it is the proof of who did what",
 }
 

@@ -1,4 +1,4 @@
-"""Imports of opening balances, tiers and referrals. The caller owns the transaction.
+"""Imports of opening balances, tiers, referrals and lists. The caller owns the transaction.
 
 What is there already is not entered again, so a file can be imported as often as one likes.
 """
@@ -14,8 +14,8 @@ from sql import audit
 from sql.db import DbConnection
 from sql.named_queries import query
 
-#: What a line is about: a member and an instant (of a referral, the friend alone).
-_Key = tuple[int, datetime | None]
+#: What a line is about: a member and an instant (of a referral, the friend alone), and which list.
+_Key = tuple[int, datetime | None, str]
 
 
 @dataclass
@@ -62,7 +62,7 @@ class _Line:
 
     number: int
     key: _Key
-    #: Points, tier, or the referrer and when.
+    #: Points, tier, the referrer and when, or until when somebody is on the list.
     value: Any
 
 
@@ -85,7 +85,8 @@ def import_rows(
         decision: Who and why; kept with every row that has a place for it.
         run_id: Kept as well.
         tiers: Those of the program.
-        correct: Lines that differ from what is there replace it (not referrals).
+        correct: Lines that differ from what is there replace it (not referrals); of a list, until
+            when somebody is on it.
 
     Raises:
         BadImportError: With all problems at once. The caller rolls back.
@@ -157,12 +158,12 @@ def _distinct(
         if kind == "referrals":
             assert row.referrer is not None
             referrer = number_of(row.referrer)
-            line = _Line(row.line, (member, None), (referrer, row.at))
+            line = _Line(row.line, (member, None, ""), (referrer, row.at))
             if referrer == member:
                 problems.append(f"line {row.line}: friend and referrer are the same member")
         else:
-            value = row.points if kind == "balances" else row.tier
-            line = _Line(row.line, (member, row.at), value)
+            values = {"balances": row.points, "tiers": row.tier, "lists": row.until}
+            line = _Line(row.line, (member, row.at, row.list_name), values[kind])
         other = lines.get(line.key)
         if other is not None and other.value != line.value and kind != "tiers":
             problems.append(
@@ -203,8 +204,8 @@ def _balances(
     *, correct: bool,
 ) -> None:  # fmt: skip
     rows = connection.execute(query("bulk", "balances"), _asked(lines)).fetchall()
-    stored = {(row[0], row[1]): row[4] for row in rows if row[3] is not None}
-    times = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+    stored = {(row[0], row[1], ""): row[4] for row in rows if row[3] is not None}
+    times = {(row[0], row[1], ""): (row[2], row[3]) for row in rows}
     fresh = _judge(lines, stored, imported, correct=correct)
     replaced = [times[line.key][1] for line in fresh if line.key in stored]
     connection.execute(query("bulk", "take_back"), who | {"adjustments": replaced})
@@ -225,7 +226,7 @@ def _tiers(
     *, correct: bool,
 ) -> None:  # fmt: skip
     rows = connection.execute(query("bulk", "tiers"), _asked(lines)).fetchall()
-    stored = {(member, at): tier for member, at, tier in rows}
+    stored = {(member, at, ""): tier for member, at, tier in rows}
     fresh = _judge(lines, stored, imported, correct=correct)
     values = {"tiers": [line.value for line in fresh], **_columns(fresh)}
     connection.execute(query("bulk", "add_tiers"), who | values)
@@ -237,7 +238,7 @@ def _referrals(
 ) -> None:  # fmt: skip
     connection.execute(query("members", "lock_referrals"))
     rows = connection.execute(query("bulk", "referrals"), _asked(lines)).fetchall()
-    stored: dict[_Key, Any] = {(friend, None): (referrer, at) for friend, referrer, at in rows}
+    stored: dict[_Key, Any] = {(friend, None, ""): (referrer, at) for friend, referrer, at in rows}
     changed = [
         f"line {line.number}: another referral of that friend is entered, or it was withdrawn; "
         "correct it with `twezah member referral`"
@@ -265,6 +266,20 @@ def _referrals(
         )
 
 
+def _lists(
+    connection: DbConnection, lines: Sequence[_Line], who: dict[str, Any], imported: Imported,
+    *, correct: bool,
+) -> None:  # fmt: skip
+    rows = connection.execute(query("member_lists", "imported"), _asked(lines)).fetchall()
+    stored = {(member, at, name): until for member, at, name, until in rows}
+    fresh = _judge(lines, stored, imported, correct=correct)
+    values = {
+        "lists": [line.key[2] for line in fresh], "until": [line.value for line in fresh],
+        **_columns(fresh),
+    }  # fmt: skip
+    connection.execute(query("member_lists", "import"), who | values)
+
+
 def _asked(lines: Sequence[_Line]) -> dict[str, list[int]]:
     return {"members": [line.key[0] for line in lines]}
 
@@ -273,4 +288,4 @@ def _columns(lines: Sequence[_Line]) -> dict[str, list[Any]]:
     return {**_asked(lines), "at": [line.key[1] for line in lines]}
 
 
-_ENTER = {"balances": _balances, "tiers": _tiers, "referrals": _referrals}
+_ENTER = {"balances": _balances, "tiers": _tiers, "referrals": _referrals, "lists": _lists}

@@ -224,7 +224,13 @@ def void_adjustment(
             "" if of_member is None else f" of member {of_member}"
         )
         raise CorrectionRefusedError(message)
-    member_id, points, voids_id, event_at = row
+    member_id, points, voids_id, event_at, kind = row
+    if kind == "event":
+        message = (
+            f"adjustment {adjustment_id} is what a rule gives for an event of the member; change "
+            "the rule, or enter an adjustment of your own"
+        )
+        raise CorrectionRefusedError(message)
     if voids_id is not None:
         message = (
             f"adjustment {adjustment_id} takes adjustment {voids_id} back; "

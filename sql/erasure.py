@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.errors import InvalidTextRepresentation
 
 from loyalty.corrections import Decision
+from sql import member_events
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import DbConnection
 from sql.holds import require_none
@@ -53,6 +54,8 @@ class Erased:
     members: list[int]
     #: Phone numbers that were taken off members.
     phones: int = 0
+    #: Birthdays that were removed.
+    birthdays: int = 0
     #: Cached customers that were deleted.
     customers: int = 0
     #: Raw pages that were rewritten.
@@ -82,6 +85,7 @@ class Erased:
         """A few sentences, without the phone."""
         counts = (
             self.phones,
+            self.birthdays,
             self.customers,
             self.pages,
             self.events,
@@ -95,6 +99,8 @@ class Erased:
             f"records in {self.pages} stored "
             f"pages and {self.events} webhooks, {self.texts} messages"
         )
+        if self.birthdays:
+            what += f", {self.birthdays} birthdays"
         if self.elsewhere:
             what += ", " + ", ".join(
                 f"{count} in {place}" for place, count in sorted(self.elsewhere.items())
@@ -119,6 +125,7 @@ class Erased:
             "stored pages": self.pages,
             "webhooks": self.events,
             "messages of rejects, runs and webhooks": self.texts,
+            **({"birthdays": self.birthdays} if self.birthdays else {}),
             **self.elsewhere,
         }
 
@@ -157,6 +164,7 @@ def erase(
     require_none(connection, [number for number, _ in rows])
     phones = [phone for _, phone in rows if phone]
     erased = Erased(owner, [number for number, _ in rows], len(phones), dry_run=dry_run)
+    erased.birthdays = member_events.count_birthdays(connection, erased.members)
     theirs = _customers(connection, erased.members, phones)
     if phones or theirs:  # (without a phone: records that were read again after an erasure)
         row = connection.execute(
@@ -174,6 +182,7 @@ def erase(
     if not dry_run:
         connection.execute(query("erasure", "customers"), _cached(phones, theirs))
         connection.execute(query("erasure", "forget_phones"), {"members": erased.members})
+        member_events.forget_birthdays(connection, erased.members)
         parameters = decision.model_dump() | {"members": erased.members, "run_id": run_id}
         connection.execute(query("erasure", "record"), parameters)
     if erased.person is not None:

@@ -132,12 +132,16 @@ def entries(
     due: pl.DataFrame,
     programs: Sequence[Program],
     as_of: datetime,
+    events: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """What `post` appends (EXPIRY_ENTRY)."""
+    """What `post` appends (EXPIRY_ENTRY).
+
+    `events` are MOVES of events instead of those that are posted; None: those are right.
+    """
     if not any(p.expiry for p in programs):
         return EXPIRY_ENTRY.to_frame()
     posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
-    moves = _moves(connection, members, sale_moves(due, programs))
+    moves = _moves(connection, members, sale_moves(due, programs), events)
     return difference(expired(moves, programs, as_of), posted)
 
 
@@ -164,14 +168,16 @@ def gone(
     due: pl.DataFrame,
     programs: Sequence[Program],
     as_of: datetime,
+    events: pl.DataFrame,
 ) -> pl.DataFrame:
     """member_id, expired: what would have expired until `as_of` by these versions of the program.
 
-    Nothing is posted.
+    `events` are MOVES of events by these versions. Nothing is posted.
     """
     if not any(p.expiry for p in programs):
         return pl.DataFrame(schema={"member_id": pl.Int64, "expired": pl.Int64})
-    expiries = expired(_moves(connection, members, sale_moves(due, programs)), programs, as_of)
+    moves = _moves(connection, members, sale_moves(due, programs), events)
+    expiries = expired(moves, programs, as_of)
     return expiries.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
 
 
@@ -189,12 +195,21 @@ def outlook(connection: DbConnection, member_id: int) -> Outlook:
     return Outlook(max(0, -int(overdue or 0)), *(upcoming or (None, 0)))
 
 
-def _moves(connection: DbConnection, members: Sequence[int], sales: pl.DataFrame) -> pl.DataFrame:
-    """`sales` with everything else that moved the members' balances (MOVES)."""
-    which = {"members": list(members)}
+def _moves(
+    connection: DbConnection,
+    members: Sequence[int],
+    sales: pl.DataFrame,
+    events: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """`sales` with everything else that moved the members' balances (MOVES).
+
+    `events` instead of those that are posted; None: those.
+    """
+    which = {"members": list(members), "events_too": events is None}
     return pl.concat(
         [
             sales,
+            *([] if events is None else [events.select(MOVES.names())]),
             *(
                 read_frame(connection, query("expiry", name), which, MOVES)
                 for name in ("adjustments", "redemptions")

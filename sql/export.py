@@ -20,7 +20,8 @@ from sql.named_queries import query
 #: What can be exported; `phones` is personal data and comes only when it is asked for.
 TABLES: Final = (
     "sales", "sale_lines", "awards", "points_history", "redemptions", "members", "tiers",
-    "changes", "opening_balances", "referrals", "audit",
+    "changes", "opening_balances", "events", "codes", "lists", "referrals",
+    "audit",
 )  # fmt: skip
 PERSONAL: Final = "phones"
 ROWS_MAX: Final = 1_000_000

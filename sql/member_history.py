@@ -12,7 +12,7 @@ import polars as pl
 
 from loyalty.consent import settled_without_consent
 from loyalty.duplicates import LEFT_OUT, Precedence, left_out, settled
-from loyalty.inputs import GRANTS, LINES, REFERRALS, SALE, ZONES, Facts
+from loyalty.inputs import CODES, GRANTS, LINES, LISTS, REFERRALS, SALE, ZONES, Facts
 from loyalty.program import Program
 from loyalty.promotions import ProductBonus, Promotion, ReferralReward
 from loyalty.types import BEGINNING
@@ -58,11 +58,16 @@ class Rules:
     @property
     def _lines(self) -> tuple[datetime, datetime | None] | None:
         """In which time lines are looked at; None: never."""
-        bonuses = [p for p in self.promotions if isinstance(p.rule, ProductBonus)]
-        if not bonuses:
+        asking = [
+            p
+            for p in self.promotions
+            if isinstance(p.rule, ProductBonus) or p.when.bought_before is not None
+        ]
+        if not asking:
             return None
-        ends = [p.valid_to for p in bonuses if p.valid_to is not None]
-        return min(p.valid_from for p in bonuses), max(ends) if len(ends) == len(bonuses) else None
+        ends = [p.valid_to for p in asking if p.valid_to is not None]
+        begins = [p.valid_from if p.when.bought_before is None else BEGINNING for p in asking]
+        return min(begins), max(ends) if len(ends) == len(asking) else None
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stor
         lines=_lines(connection, everybody, rules),
         referrals=referrals,
         zones=_zones(connection, everybody, rules),
+        codes=_codes(connection, everybody, rules),
+        lists=_lists(connection, everybody, rules),
         settled=_settled(connection, everybody, history, elsewhere),
         fx=fx.rates(connection, rules.programs),
         grants=_grants(connection, members) if rules.budgets else None,
@@ -176,6 +183,21 @@ def _zones(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl
     return read_frame(
         connection, query("member_history", "zones"), {"members": list(members)}, ZONES
     )
+
+
+def _codes(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
+    if not any(p.when.code for p in rules.promotions):
+        return CODES.to_frame()
+    which = {"members": list(members)}
+    return read_frame(connection, query("member_history", "codes"), which, CODES)
+
+
+def _lists(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
+    names = sorted({name for p in rules.promotions for name in p.when.lists})
+    if not names:
+        return LISTS.to_frame()
+    which = {"members": list(members), "lists": names}
+    return read_frame(connection, query("member_history", "lists"), which, LISTS)
 
 
 def _grants(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:

@@ -140,14 +140,20 @@ def _progress(
 def _usable(
     promotions: Sequence[Promotion], evaluation: Evaluation, member_id: int, tier: str
 ) -> list[Promotion]:
-    """Without those of other tiers, of first purchases that were made, and of limits used up."""
+    """Without those of other tiers and lists, first purchases made, and limits used up."""
     own = evaluation.inputs.frame.filter(pl.col("member_id") == member_id)
     has_bought = bool((own["net_minor"] > 0).any())
     used = _used(evaluation, member_id)
+    now = datetime.now(UTC)
+    ended = pl.col("valid_to").is_null() | (pl.col("valid_to") > now)
+    on = pl.col("member_id") == member_id
+    listed = evaluation.inputs.facts.lists.filter(on & (pl.col("valid_from") <= now) & ended)
+    lists = set(listed["list"])
     return [
         promotion
         for promotion in promotions
         if (not promotion.when.tiers or tier in promotion.when.tiers)
+        and not (promotion.when.lists and lists.isdisjoint(promotion.when.lists))
         and not (promotion.when.first_purchase and has_bought)
         and not (
             promotion.limits.per_member is not None

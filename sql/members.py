@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from loyalty.corrections import Author, Decision, Reason
-from sql import audit
+from sql import audit, member_events
 from sql.corrections import (
     CorrectionRefusedError,
     UnknownMemberError,
@@ -135,13 +135,18 @@ def number_of(connection: DbConnection, member: str) -> int:
 
 
 def register(connection: DbConnection, phone: str, run_id: str) -> Registered:
-    """The member with this phone (E.164), made if nobody has it: before the first sale."""
+    """The member with this phone (E.164), made if nobody has it: before the first sale.
+
+    That they registered is noted once, also of a member whom a sale has made.
+    """
     row = connection.execute(query("members", "register"), {"phone": phone}).fetchone()
     if row is None:
         known = member_of_phone(connection, phone)
         assert known is not None
+        member_events.note_sign_up(connection, known.owner_id, run_id)
         return Registered(known.owner_id, repeated=True)
     audit.record(connection, "member.register", f"member {row[0]}", records=1, run_id=run_id)
+    member_events.note_sign_up(connection, int(row[0]), run_id)
     return Registered(int(row[0]), repeated=False)
 
 

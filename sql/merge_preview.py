@@ -10,7 +10,7 @@ import polars as pl
 from loyalty.award import evaluate
 from loyalty.corrections import Decision
 from loyalty.difference import difference
-from sql import expiry, ledger, member_history, tier_history
+from sql import expiry, ledger, member_events, member_history, tier_history
 from sql.corrections import Merged, MergedTiers, find_member, merge
 from sql.db import DbConnection
 from sql.named_queries import query
@@ -87,12 +87,15 @@ def _standing_once_posted(
     due = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts).due
     awards = difference(due, ledger.posted(connection, members))
     now = expiry.now(connection)
+    events = member_events.due_moves(connection, members, rules.programs)
+    changes = member_events.changes(connection, members, rules.programs)
     moved = pl.concat(
         [
             awards.filter(pl.col("due_after").is_not_null()).select("member_id", "points"),
-            expiry.entries(connection, members, due, rules.programs, now).select(
+            expiry.entries(connection, members, due, rules.programs, now, events).select(
                 "member_id", "points"
             ),
+            changes.select("member_id", (pl.col("due") - pl.col("posted")).alias("points")),
         ]
     )
     points = dict(moved.group_by("member_id").agg(pl.col("points").sum()).iter_rows())

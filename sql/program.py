@@ -107,7 +107,7 @@ def _program(program: Program, author: str) -> dict[str, Any]:
     values = program.model_dump(mode="json")
     documents = (
         "base_rate_bps", "per_full_minor", "tier_rate_bps", "categories", "tier_policy", "expiry",
-        "pending", "promotion_limits",
+        "pending", "promotion_limits", "events",
     )  # fmt: skip
     stored = {name: None if values[name] is None else Jsonb(values[name]) for name in documents}
     begin = None if program.valid_from <= BEGINNING else program.valid_from

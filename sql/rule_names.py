@@ -21,6 +21,8 @@ def stored_names(connection: DbConnection, *, products: bool, names: bool) -> St
         names=_column(connection, "names") if names else frozenset(),
         currencies=dict(connection.execute(query("rule_names", "currencies")).fetchall()),
         tiers=dict(connection.execute(query("rule_names", "tiers")).fetchall()),
+        lists=_column(connection, "lists"),
+        events=_column(connection, "events"),
     )
 
 

@@ -1392,6 +1392,8 @@ CREATE TABLE loyalty.program (
     promotion_limits jsonb,
     -- Until when points of a sale cannot be spent: days, until_paid; null: they can at once.
     pending jsonb,
+    -- Points of events by name: points, and at most how many of a member count in all or in a day.
+    events jsonb NOT NULL DEFAULT '{}'::jsonb,
     CONSTRAINT program_pkey PRIMARY KEY (version),
     CONSTRAINT program_award_when_check CHECK (award_when IN ('issued', 'paid')),
     CONSTRAINT program_base_rate_bps_check CHECK (jsonb_typeof(base_rate_bps) = 'object'),
@@ -1401,6 +1403,7 @@ CREATE TABLE loyalty.program (
     CONSTRAINT program_check1 CHECK (base_rate_bps ? base_currency),
     CONSTRAINT program_check2 CHECK (base_rate_bps ? currency),
     CONSTRAINT program_discount_lines_check CHECK (discount_lines IN ('ignored', 'spread')),
+    CONSTRAINT program_events_check CHECK (jsonb_typeof(events) = 'object'),
     CONSTRAINT program_expiry_check CHECK (jsonb_typeof(expiry) = 'object'),
     CONSTRAINT program_pending_check CHECK (jsonb_typeof(pending) = 'object'),
     CONSTRAINT program_per_full_minor_check CHECK (jsonb_typeof(per_full_minor) = 'object'),
@@ -1813,9 +1816,11 @@ CREATE TABLE loyalty.adjustment (
     posted_at timestamptz NOT NULL DEFAULT now(),
     -- Prefect flow run or command that entered it.
     run_id text NOT NULL,
-    -- adjustment: decided by hand; opening balance: points of an earlier program, imported. A void
-    -- has the kind of what it takes back.
+    -- adjustment: decided by hand; opening balance: points of an earlier program, imported; event:
+    -- points that a rule gives for what a member did. A void has the kind of what it takes back.
     kind text NOT NULL DEFAULT 'adjustment',
+    -- Of the kind event: which event; else null.
+    event_no bigint,
     CONSTRAINT adjustment_pkey PRIMARY KEY (adjustment_id),
     CONSTRAINT adjustment_idempotency_key_key UNIQUE (idempotency_key),
     CONSTRAINT adjustment_voids_id_key UNIQUE (voids_id),
@@ -1823,22 +1828,27 @@ CREATE TABLE loyalty.adjustment (
     CONSTRAINT adjustment_event_at_check CHECK (isfinite(event_at)),
     CONSTRAINT adjustment_idempotency_key_check CHECK (length(idempotency_key) >= 1
         AND length(idempotency_key) <= 200),
-    CONSTRAINT adjustment_kind_check CHECK (kind IN ('adjustment', 'opening balance')),
+    CONSTRAINT adjustment_kind_check CHECK (kind IN ('adjustment', 'opening balance', 'event')),
+    CONSTRAINT adjustment_names_its_event CHECK ((kind = 'event') = (event_no IS NOT NULL)),
     CONSTRAINT adjustment_points_check CHECK (points <> 0 AND points >= '-1000000000000'::bigint
         AND points <= '1000000000000'::bigint),
     CONSTRAINT adjustment_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT adjustment_event_no_fkey FOREIGN KEY (event_no)
+        REFERENCES loyalty.member_event(event_no),
     CONSTRAINT adjustment_member_id_fkey FOREIGN KEY (member_id)
         REFERENCES loyalty.member(member_id),
     CONSTRAINT adjustment_voids_id_fkey FOREIGN KEY (voids_id)
         REFERENCES loyalty.adjustment(adjustment_id)
 );
+-- What is posted for an event.
+CREATE INDEX adjustment_event ON loyalty.adjustment (event_no) WHERE (event_no IS NOT NULL);
 CREATE INDEX adjustment_member ON loyalty.adjustment (member_id, event_at);
 CREATE INDEX adjustment_opening ON loyalty.adjustment (member_id, event_at)
     WHERE (kind = 'opening balance');
 CREATE TRIGGER adjustment_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.adjustment
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 CREATE TRIGGER adjustment_audited AFTER INSERT ON loyalty.adjustment FOR EACH ROW
-    WHEN (new.kind = 'adjustment' OR new.voids_id IS NOT NULL)
+    WHEN (new.kind = 'adjustment' OR new.kind = 'opening balance' AND new.voids_id IS NOT NULL)
     EXECUTE FUNCTION audit.on_adjustment();
 CREATE TRIGGER adjustment_marks AFTER INSERT ON loyalty.adjustment REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_adjustment();
@@ -2572,6 +2582,153 @@ CREATE TRIGGER month_report_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON l
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.month_report TO twezah_worker;
 
+-- What members did beside buying, append-only. Rules of the program say what an event is worth.
+CREATE TABLE loyalty.member_event (
+    -- Order of entry.
+    event_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member as named when it was entered; after a merge it counts for whoever earns for them.
+    member_id bigint NOT NULL,
+    -- What happened: sign_up, birthday, or a name of the loyalty app.
+    name text COLLATE "C" NOT NULL,
+    -- The same event is here once: app/ and the app's own id of it, sign_up/ and the member,
+    -- birthday/ with member and year. No names and no phone numbers.
+    event_key text COLLATE "C" NOT NULL,
+    -- When: decides the rule, and from when on its points expire.
+    happened_at timestamptz NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Personal data of staff. Who entered it, as a rule an API key's prefix.
+    recorded_by text NOT NULL,
+    -- Prefect flow run, command or request of the API that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT member_event_pkey PRIMARY KEY (event_no),
+    CONSTRAINT member_event_event_key_key UNIQUE (event_key),
+    CONSTRAINT member_event_event_key_check CHECK (length(event_key) >= 1
+        AND length(event_key) <= 220),
+    CONSTRAINT member_event_happened_at_check CHECK (isfinite(happened_at)),
+    CONSTRAINT member_event_name_check CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
+    CONSTRAINT member_event_recorded_by_check CHECK (btrim(recorded_by) <> ''
+        AND length(recorded_by) <= 200),
+    CONSTRAINT member_event_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- What a member did.
+CREATE INDEX member_event_member ON loyalty.member_event (member_id, happened_at);
+CREATE TRIGGER member_event_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.member_event
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER member_event_marks AFTER INSERT ON loyalty.member_event REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_named();
+GRANT INSERT, SELECT ON loyalty.member_event TO twezah_api;
+GRANT SELECT ON loyalty.member_event TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_event TO twezah_worker;
+
+-- Birthdays of members, without the year. Not kept for good: an erasure, or the member, removes the
+-- row.
+CREATE TABLE loyalty.member_birthday (
+    -- Member.
+    member_id bigint NOT NULL,
+    -- Personal data. Month of birth, 1 to 12.
+    month integer NOT NULL,
+    -- Personal data. Day of birth in that month.
+    day integer NOT NULL,
+    -- Personal data. The next birthday that is no event yet; 28 February for the 29th in other
+    -- years.
+    next_on date NOT NULL,
+    -- When it was entered, or last changed.
+    entered_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT member_birthday_pkey PRIMARY KEY (member_id),
+    CONSTRAINT member_birthday_is_a_day CHECK (day >= 1 AND day <=
+CASE
+   
+        WHEN month = 2 THEN 29
+    WHEN month = ANY (ARRAY[4, 6, 9, 11]) THEN 30
+    ELSE 31
+END),
+    CONSTRAINT member_birthday_month_check CHECK (month >= 1 AND month <= 12),
+    CONSTRAINT member_birthday_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Whose birthday it is.
+CREATE INDEX member_birthday_next ON loyalty.member_birthday (next_on);
+GRANT DELETE, INSERT, SELECT, UPDATE ON loyalty.member_birthday TO twezah_api;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_birthday TO twezah_worker;
+
+-- Codes of promotions that members entered, append-only: their sales from then on earn by them.
+CREATE TABLE loyalty.code_entry (
+    -- Order of entry.
+    entry_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member as named when it was entered; after a merge it counts for whoever earns for them.
+    member_id bigint NOT NULL,
+    -- The code, in capital letters.
+    code text COLLATE "C" NOT NULL,
+    -- Sales from this instant on may earn by it.
+    entered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Personal data of staff. Who entered it, as a rule an API key's prefix.
+    recorded_by text NOT NULL,
+    -- Prefect flow run, command or request of the API that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT code_entry_pkey PRIMARY KEY (entry_no),
+    CONSTRAINT code_entry_code_check CHECK (code ~ '^[A-Z0-9][A-Z0-9-]{2,31}$'),
+    CONSTRAINT code_entry_entered_at_check CHECK (isfinite(entered_at)),
+    CONSTRAINT code_entry_recorded_by_check CHECK (btrim(recorded_by) <> ''
+        AND length(recorded_by) <= 200),
+    CONSTRAINT code_entry_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- How often a code was entered.
+CREATE INDEX code_entry_code ON loyalty.code_entry (code);
+-- Codes of a member.
+CREATE INDEX code_entry_member ON loyalty.code_entry (member_id, entry_no);
+CREATE TRIGGER code_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.code_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER code_entry_marks AFTER INSERT ON loyalty.code_entry REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_named();
+GRANT INSERT, SELECT ON loyalty.code_entry TO twezah_api;
+GRANT SELECT ON loyalty.code_entry TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.code_entry TO twezah_worker;
+
+-- Who is on a list, append-only. To correct a row, enter another for the same member, list and
+-- valid_from: the last entered counts.
+CREATE TABLE loyalty.list_member (
+    -- Order of entry.
+    row_no bigint GENERATED ALWAYS AS IDENTITY,
+    -- Member as named when it was entered; after a merge it counts for whoever earns for them.
+    member_id bigint NOT NULL,
+    -- Name of the list.
+    list text COLLATE "C" NOT NULL,
+    -- Sales from this instant on...
+    valid_from timestamptz NOT NULL,
+    -- ...until before this one; null: for good; the same instant: never.
+    valid_to timestamptz,
+    -- Why. No names and no phone numbers.
+    reason text NOT NULL,
+    -- Personal data of staff. Who decided it.
+    author text NOT NULL,
+    -- When it was entered.
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Prefect flow run, command or request of the API that entered it.
+    run_id text NOT NULL,
+    CONSTRAINT list_member_pkey PRIMARY KEY (row_no),
+    CONSTRAINT list_member_author_check CHECK (btrim(author) <> '' AND length(author) <= 200),
+    CONSTRAINT list_member_check CHECK (isfinite(valid_to) AND valid_to >= valid_from),
+    CONSTRAINT list_member_list_check CHECK (list ~ '^[a-z][a-z0-9_-]{0,62}$'),
+    CONSTRAINT list_member_reason_check CHECK (btrim(reason) <> '' AND length(reason) <= 500),
+    CONSTRAINT list_member_valid_from_check CHECK (isfinite(valid_from)),
+    CONSTRAINT list_member_member_id_fkey FOREIGN KEY (member_id)
+        REFERENCES loyalty.member(member_id)
+);
+-- Lists of a member.
+CREATE INDEX list_member_member ON loyalty.list_member (member_id, list, valid_from, row_no);
+CREATE TRIGGER list_member_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.list_member
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+CREATE TRIGGER list_member_audited AFTER INSERT ON loyalty.list_member REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION audit.on_list();
+CREATE TRIGGER list_member_marks AFTER INSERT ON loyalty.list_member REFERENCING NEW TABLE
+    AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_named();
+GRANT INSERT, SELECT ON loyalty.list_member TO twezah_api;
+GRANT SELECT ON loyalty.list_member TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.list_member TO twezah_worker;
+
 -- Refuses a void that is not exactly minus its adjustment, and gives it the same kind.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -2588,6 +2745,7 @@ BEGIN
                 NEW.voids_id, NEW.member_id, -NEW.points USING ERRCODE = 'check_violation';
         END IF;
         NEW.kind := voided.kind;
+        NEW.event_no := voided.event_no;
     END IF;
     RETURN NEW;
 END $function$;
@@ -2716,6 +2874,18 @@ AS $function$
     WHERE p.valid_from <= at ORDER BY p.version DESC LIMIT 1
 $function$;
 
+-- Locks a code until the transaction ends: of requests at the same instant no more succeed than it
+-- has uses. Fails after two seconds.
+CREATE FUNCTION loyalty.lock_code(of_code text)
+ RETURNS void
+ LANGUAGE sql
+ SET lock_timeout TO '2s'
+AS $function$
+    SELECT pg_advisory_xact_lock(hashtextextended('loyalty.code_entry ' || of_code, 11))
+$function$;
+GRANT EXECUTE ON FUNCTION loyalty.lock_code(text) TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.lock_code(text) TO twezah_worker;
+
 -- A merge, or its undoing, waits for whoever spends points of the members, and they for it.
 CREATE FUNCTION loyalty.lock_merging()
  RETURNS trigger
@@ -2766,13 +2936,14 @@ REVOKE EXECUTE ON FUNCTION loyalty.lock_owner(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION loyalty.lock_owner(bigint) TO twezah_api;
 GRANT EXECUTE ON FUNCTION loyalty.lock_owner(bigint) TO twezah_worker;
 
--- Marks members whose points were adjusted: what depends on the balance is computed again.
+-- Marks members whose points somebody adjusted, for the next award step.
 CREATE FUNCTION loyalty.mark_adjustment()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    PERFORM loyalty.mark_dirty(ARRAY(SELECT DISTINCT member_id FROM changed));
+    PERFORM loyalty.mark_dirty(
+        ARRAY(SELECT DISTINCT member_id FROM changed WHERE kind <> 'event'));
     RETURN NULL;
 END $function$;
 
@@ -2837,6 +3008,16 @@ BEGIN
             AND i.issued_at >= (c.first_day - 1)::timestamp AT TIME ZONE 'UTC' AND i.issued_at < (c.last_day + 2)::timestamp AT TIME ZONE 'UTC'
         WHERE i.member_id IS NOT NULL AND EXISTS (
             SELECT FROM loyalty.program p WHERE p.base_currency = c.base_currency AND NOT p.base_rate_bps ? c.currency)));
+    RETURN NULL;
+END $function$;
+
+-- Marks the members that the new rows name, for the next award step.
+CREATE FUNCTION loyalty.mark_named()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(SELECT DISTINCT member_id FROM changed));
     RETURN NULL;
 END $function$;
 
@@ -3319,6 +3500,24 @@ GRANT SELECT ON loyalty.entry_with_rule TO twezah_api;
 GRANT SELECT ON loyalty.entry_with_rule TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.entry_with_rule TO twezah_worker;
 
+-- Who is on a list, as it counts.
+-- member_id: Member.
+-- list: Name of the list.
+-- valid_from: Sales from this instant on...
+-- valid_to: ...until before this one; null: for good.
+CREATE VIEW loyalty.list_span AS
+ SELECT member_id, list, valid_from, valid_to
+   FROM ( SELECT DISTINCT ON (list_member.member_id, list_member.list,
+       list_member.valid_from) list_member.member_id,
+            list_member.list, list_member.valid_from, list_member.valid_to
+           FROM loyalty.list_member
+          ORDER BY list_member.member_id, list_member.list, list_member.valid_from,
+              list_member.row_no DESC) last
+  WHERE valid_to IS NULL OR valid_to > valid_from;
+GRANT SELECT ON loyalty.list_span TO twezah_api;
+GRANT SELECT ON loyalty.list_span TO twezah_panel;
+GRANT SELECT ON loyalty.list_span TO twezah_worker;
+
 -- Balance of each member: always the sum of the ledger, of the adjustments, of what expired and of
 -- what was spent, never stored.
 -- member_id: Member.
@@ -3461,7 +3660,8 @@ CREATE VIEW loyalty.movement_kind AS
        ('moved','corrected','corrected'), ('referral','corrected','corrected'),
        ('duplicate','corrected','corrected'), ('adjustment','corrected','corrected'),
        ('adjustment void','corrected','corrected'), ('opening balance','corrected','corrected'),
-       ('opening balance void','corrected','corrected'), ('expiry','expired','expired'),
+       ('opening balance void','corrected','corrected'), ('event','earned','corrected'),
+       ('event void','corrected','corrected'), ('expiry','expired','expired'),
        ('redemption','spent','spent'), ('redemption reversal','spent','spent')) kinds(kind,
        added_line, taken_line);
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.movement_kind TO twezah_worker;
@@ -3735,7 +3935,7 @@ GRANT USAGE ON SCHEMA analytics TO twezah_api;
 GRANT USAGE ON SCHEMA analytics TO twezah_panel;
 GRANT USAGE ON SCHEMA analytics TO twezah_worker;
 
--- One row per adjustment by hand or opening balance.
+-- One row per adjustment by hand, opening balance, or points of an event.
 -- adjustment_id: Number of the adjustment.
 -- member_id: Member it counts for (pseudonymous).
 -- points: What it adds to or takes from the balance.
@@ -3745,7 +3945,8 @@ GRANT USAGE ON SCHEMA analytics TO twezah_worker;
 -- event_at: From when on it counts.
 -- posted_at: When it was entered.
 -- run_id: Run or command that entered it.
--- kind: adjustment, or opening balance: points of an earlier program.
+-- kind: adjustment; opening balance: points of an earlier program; event: points that a rule gives
+--     for what a member did.
 CREATE VIEW analytics.adjustment AS
  SELECT adjustment_id, member_id, points, voids_id, voided,
         CASE
@@ -3942,6 +4143,20 @@ GRANT SELECT ON analytics.change TO analyst;
 GRANT SELECT ON analytics.change TO twezah_api;
 GRANT SELECT ON analytics.change TO twezah_panel;
 GRANT SELECT ON analytics.change TO twezah_worker;
+
+-- One row per code of a promotion that a member entered.
+-- entry_no: Order of entry.
+-- member_id: Member it counts for (pseudonymous).
+-- code: The code.
+-- entered_at: When: sales from then on may earn by it.
+CREATE VIEW analytics.code_entry AS
+ SELECT c.entry_no, o.owner_id AS member_id, c.code, c.entered_at
+   FROM loyalty.code_entry c
+     JOIN loyalty.member_owner o USING (member_id);
+GRANT SELECT ON analytics.code_entry TO analyst;
+GRANT SELECT ON analytics.code_entry TO twezah_api;
+GRANT SELECT ON analytics.code_entry TO twezah_panel;
+GRANT SELECT ON analytics.code_entry TO twezah_worker;
 
 -- Consent withdrawn and given again, one row per decision.
 -- member_id: Member (pseudonymous).
@@ -4140,6 +4355,20 @@ GRANT SELECT ON analytics.liability_month TO twezah_api;
 GRANT SELECT ON analytics.liability_month TO twezah_panel;
 GRANT SELECT ON analytics.liability_month TO twezah_worker;
 
+-- Who is on which list of members, and when.
+-- member_id: Member it counts for (pseudonymous).
+-- list: Name of the list.
+-- valid_from: From when on.
+-- valid_to: Until before this instant; null: for good.
+CREATE VIEW analytics.list_member AS
+ SELECT o.owner_id AS member_id, s.list, s.valid_from, s.valid_to
+   FROM loyalty.list_span s
+     JOIN loyalty.member_owner o USING (member_id);
+GRANT SELECT ON analytics.list_member TO analyst;
+GRANT SELECT ON analytics.list_member TO twezah_api;
+GRANT SELECT ON analytics.list_member TO twezah_panel;
+GRANT SELECT ON analytics.list_member TO twezah_worker;
+
 -- One row per member: tier now and balance. No phone, no name.
 -- member_id: Member (pseudonymous).
 -- tier: Tier in force now.
@@ -4174,6 +4403,27 @@ GRANT SELECT ON analytics.member TO analyst;
 GRANT SELECT ON analytics.member TO twezah_api;
 GRANT SELECT ON analytics.member TO twezah_panel;
 GRANT SELECT ON analytics.member TO twezah_worker;
+
+-- What members did beside buying, one row per event: as the loyalty app told it, registrations, and
+-- birthdays.
+-- event_no: Order of entry.
+-- member_id: Member it counts for (pseudonymous).
+-- name: What happened: sign_up, birthday, or a name of the loyalty app.
+-- happened_at: When.
+-- recorded_at: When it became known.
+-- points: Points posted for it; 0: no rule gives any, or it is beyond what a member may have.
+CREATE VIEW analytics.member_event AS
+ SELECT e.event_no, o.owner_id AS member_id, e.name, e.happened_at,
+    e.recorded_at,
+    COALESCE(( SELECT sum(a.points) AS sum
+           FROM loyalty.adjustment a
+          WHERE a.event_no = e.event_no), 0::numeric)::bigint AS points
+   FROM loyalty.member_event e
+     JOIN loyalty.member_owner o USING (member_id);
+GRANT SELECT ON analytics.member_event TO analyst;
+GRANT SELECT ON analytics.member_event TO twezah_api;
+GRANT SELECT ON analytics.member_event TO twezah_panel;
+GRANT SELECT ON analytics.member_event TO twezah_worker;
 
 -- Points of sales that cannot be spent yet, one row per sale and member. They are in the balance.
 -- member_id: Member (pseudonymous).
@@ -4218,7 +4468,8 @@ GRANT SELECT ON analytics.point_value TO twezah_worker;
 --     were spent or reserved.
 -- kind: award, edit, refund, void, moved, referral or duplicate (of a sale); adjustment or
 --     adjustment void; expiry; redemption or redemption reversal. Imported points of an earlier
---     program: opening balance, or opening balance void.
+--     program: opening balance, or opening balance void. Points of an event of the member, named in
+--     reason: event, or event void.
 -- points: What it adds to or takes from the balance.
 -- balance_points: The balance after it.
 -- reason: Why, of an adjustment or a redemption.
@@ -5187,6 +5438,23 @@ BEGIN
         coalesce('member ' || NEW.member_id, 'everybody'),
         jsonb_build_object('hold_no', NEW.hold_no, 'lifts_no', NEW.lifts_no, 'author', NEW.author),
         of_records => 1, of_run_id => NEW.run_id);
+    RETURN NULL;
+END $function$;
+
+-- Records who was put on lists, or taken off; many at once in one entry.
+CREATE FUNCTION audit.on_list()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE many bigint; one bigint; run text; named jsonb;
+BEGIN
+    SELECT count(DISTINCT member_id), min(member_id), min(run_id), jsonb_agg(DISTINCT list)
+    INTO many, one, run, named FROM changed;
+    IF many > 0 THEN
+        PERFORM audit.record('list', 'success',
+            CASE WHEN many = 1 THEN 'member ' || one ELSE 'members' END,
+            jsonb_build_object('lists', named), of_records => many, of_run_id => run);
+    END IF;
     RETURN NULL;
 END $function$;
 

@@ -23,11 +23,13 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 from settings import Settings
-from sql import audit, changes, maintenance, receivers
+from sql import audit, changes, expiry, ledger, maintenance, member_events, receivers
 from sql.db import DbConnection, connect
 from sql.retention import Removed, remove_old
 from sql.sealing import KeyMissingError, keyring, reseal
+from tasks.award.members import award_members
 from tasks.reconcile.points_due import PointsCheck, check_points
+from tasks.run_database import RunDatabase
 
 #: Runs deleted by one maintenance.
 RUNS_MAX: Final = 2_000
@@ -94,6 +96,8 @@ def maintain(config: Settings, run_id: str, *, keep_days: int | None, dry_run: b
         psycopg.Error: Of the database.
     """
     dsn = config.dsn()
+    if not dry_run:
+        _post_birthdays(dsn, run_id)
     with connect(dsn) as connection:
         verdict = audit.verify(connection)
         connection.rollback()
@@ -111,6 +115,17 @@ def maintain(config: Settings, run_id: str, *, keep_days: int | None, dry_run: b
     if config.keep_logs_days is not None:
         logs = old_logs(config.logs, config.keep_logs_days, dry_run=dry_run)
     return Maintained(check_points(dsn), broken, sizes, removed, resealed, unread, runs, logs)
+
+
+def _post_birthdays(dsn: str, run_id: str) -> None:
+    """Points of birthdays that no award step has noticed yet."""
+    run = RunDatabase(dsn, run_id)
+    with run.transaction() as connection:
+        programs, now = ledger.programs(connection), expiry.now(connection)
+        noted = member_events.note_birthdays(connection, programs, now, run_id)
+        run.commit(connection)
+    if noted:
+        award_members(run, None)
 
 
 def _resealed(connection: DbConnection) -> tuple[int, str]:

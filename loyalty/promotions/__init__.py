@@ -1,6 +1,7 @@
 """Promotions: parameters are data (models), kinds are code (rules)."""
 
 from loyalty.policies import PeriodLimit
+from loyalty.promotions.codes import Code
 from loyalty.promotions.kinds import (
     Match,
     ProductBonus,
@@ -21,6 +22,7 @@ from loyalty.promotions.promotion import (
 )
 
 __all__ = [
+    "Code",
     "Hours",
     "Limits",
     "Match",

@@ -11,6 +11,7 @@ from loyalty.inputs import ORDER
 from loyalty.program import Program
 from loyalty.promotions.active import Active
 from loyalty.promotions.promotion import Hours, Streak, When
+from loyalty.promotions.segments import asked, column_of
 from loyalty.schema import NEGATIVE_KINDS
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -24,7 +25,7 @@ def conditions(
     The order is that in which an explanation should ask.
 
     The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the
-    customer's clock is.
+    customer's clock is, and the columns of `loyalty.promotions.segments`.
     """
     when = active.promotion.when
     issued = pl.col("issued_at")
@@ -53,6 +54,7 @@ def conditions(
             for code, n in when.minimum_minor.items()
         ]
         checks["minimum"] = pl.any_horizontal(*least)
+    checks |= {segment: pl.col(column_of(segment, active)) for segment in asked(active)}
     if when.first_purchase:
         checks["first_purchase"] = pl.struct(ORDER[:-1]) == pl.col("first_at")
     checks |= _by_clock(active, programs, zones, partial(_local, when))

@@ -24,6 +24,7 @@ from loyalty.promotions.limits import granted, limited, limited_together
 from loyalty.promotions.products import TOTALS, matched, needs_lines, sold, totals
 from loyalty.promotions.promotion import Promotion
 from loyalty.promotions.referral import rewards
+from loyalty.promotions.segments import with_segments
 from loyalty.promotions.stacking import with_stacking
 from loyalty.returns import Returns
 from loyalty.types import BPS
@@ -73,8 +74,8 @@ _SALE_FACTS: Final = (
 class PromotionInputs:
     """The sales and everything the promotions look at."""
 
-    #: EARNED, with `first_at` where a promotion asks for the first purchase, and `zone` where one
-    #: goes by the customer's clock.
+    #: EARNED, with `first_at` where a promotion asks for the first purchase, `zone` where one goes
+    #: by the customer's clock, and a column for each condition of `loyalty.promotions.segments`.
     frame: pl.DataFrame
     #: The promotions that any of the sales could use, in the order in which they are applied.
     promotions: list[Active]
@@ -120,6 +121,7 @@ class PromotionInputs:
         if needs_lines(actives):
             counted = sold(frame, facts.lines, actives, programs, returns)
             whole = totals(counted, frame)
+        frame = with_segments(frame, actives, facts, counted)
         exact = _exact(frame, whole, actives, programs)
         return cls(exact, actives, programs, facts, zones, counted, whole, returns)
 

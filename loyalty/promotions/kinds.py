@@ -29,10 +29,7 @@ class Match(Frozen):
     @model_validator(mode="after")
     def _something(self) -> "Match":
         if not (self.skus or self.sku_patterns or self.name_patterns or self.categories):
-            message = (
-                "a product bonus must name its products: "
-                "skus, sku_patterns, name_patterns or categories"
-            )
+            message = "it must name products: skus, sku_patterns, name_patterns or categories"
             raise ValueError(message)
         return self
 

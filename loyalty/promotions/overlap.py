@@ -47,11 +47,14 @@ def _conditions(mine: Promotion, theirs: Promotion) -> bool:
             for narrow, wide in (
                 (a.currencies, b.currencies), (a.systems, b.systems), (a.accounts, b.accounts),
                 (a.kinds, b.kinds), (a.tiers, b.tiers), (a.weekdays, b.weekdays),
-                (a.dates, b.dates), (a.hours, b.hours),
+                (a.dates, b.dates), (a.hours, b.hours), (a.lists, b.lists),
             )
         )
         and (a.first_purchase or not b.first_purchase)
         and not b.counts
+        and b.code in (None, a.code)
+        and b.bought_before in (None, a.bought_before)
+        and (a.lapsed_days or 0) >= (b.lapsed_days or 0)
         and _minimum(a, b)
         and (
             not (b.weekdays or b.dates or b.hours)

@@ -1,7 +1,7 @@
 """Which lines of a sale a product bonus means, and how much of the sale they are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import polars as pl
@@ -39,7 +39,10 @@ MATCHED: Final = pl.Schema(
 
 def needs_lines(promotions: Sequence[Active]) -> bool:
     """Whether any of the promotions looks at lines."""
-    return any(isinstance(active.promotion.rule, ProductBonus) for active in promotions)
+    return any(
+        isinstance(active.promotion.rule, ProductBonus) or active.promotion.when.bought_before
+        for active in promotions
+    )
 
 
 def sold(
@@ -51,9 +54,10 @@ def sold(
 ) -> pl.DataFrame:
     """What each sale consists of.
 
-    Columns: `_row`, product, amount_minor, quantity_micro, returned_minor, `m<number>`. The amounts
-    are without what came back; `returned_minor` is what that was. `m<number>` says whether it is a
-    product of the promotion with that number.
+    Columns: `_row`, product, amount_minor, quantity_micro, returned_minor, `m<number>`,
+    `b<number>`. The amounts are without what came back; `returned_minor` is what that was.
+    `m<number>` says whether it is a product of the promotion with that number, `b<number>` whether
+    it is one that must have been bought before.
 
     The lines of one product (same SKU and name) are one: an item given back on the same receipt was
     not bought. A product below zero is a discount and no product itself. It lowers the products
@@ -73,9 +77,9 @@ def sold(
     flags = listed.select(
         "product",
         *(
-            matching(active, programs).alias(f"m{active.number}")
+            matching(match, programs).alias(name)
             for active in promotions
-            if _is_product(active)
+            for name, match in _matches(active)
         ),
     )
     amounts = [
@@ -114,15 +118,17 @@ def _without_returned(products: pl.DataFrame, returns: Returns) -> pl.DataFrame:
     ).drop("_back", "sold_minor", "returned_micro")
 
 
-def _is_product(active: Active) -> bool:
-    return isinstance(active.promotion.rule, ProductBonus)
+def _matches(active: Active) -> Iterator[tuple[str, Match]]:
+    """The products that a promotion asks for, by the column that says which they are."""
+    rule, before = active.promotion.rule, active.promotion.when.bought_before
+    if isinstance(rule, ProductBonus):
+        yield f"m{active.number}", rule.match
+    if before is not None:
+        yield f"b{active.number}", before
 
 
-def matching(active: Active, programs: Sequence[Program]) -> pl.Expr:
-    """Whether a line (sku, name, program_version) is one of the promotion's products."""
-    rule = active.promotion.rule
-    assert isinstance(rule, ProductBonus)
-    match = rule.match
+def matching(match: Match, programs: Sequence[Program]) -> pl.Expr:
+    """Whether a line (sku, name, program_version) is one of these products."""
     sku, name = pl.col("sku").fill_null(""), pl.col("name").fill_null("")
     any_of = [pl.lit(value=False)]
     if match.skus:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from loyalty.policies import Limit, MemberLimits
-from loyalty.promotions.kinds import ProductBonus, ReferralReward, Rule, kinds
-from loyalty.types import BPS, Currency, Frozen, Instant, TierName, Zone
+from loyalty.promotions.codes import Code, Days
+from loyalty.promotions.kinds import Match, ProductBonus, ReferralReward, Rule, kinds
+from loyalty.types import BPS, Currency, Frozen, Instant, ListName, TierName, Zone
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
@@ -71,6 +72,10 @@ class When(Frozen):
     where known.
     `nth_purchase`: every n-th sale of the member that meets all other conditions; validity is one,
         so each version counts from 1.
+    `lists`: the member is on one of these lists at the sale.
+    `code`: the member has entered it before.
+    `lapsed_days`: the member had bought before, and for so many days before the sale nothing.
+    `bought_before`: an earlier sale of the member has such a product, and it did not come back.
     `streak`: the first such sale of a week or month, where it is the n-th in a row with one (then
         the 2n-th); by the same clock.
     """
@@ -90,9 +95,16 @@ class When(Frozen):
     clock: Literal["program", "customer"] = "program"
     nth_purchase: Annotated[int, Field(ge=2, le=1_000)] | None = None
     streak: Streak | None = None
+    lists: Annotated[tuple[ListName, ...], Field(max_length=50)] = ()
+    code: Code | None = None
+    lapsed_days: Days | None = None
+    bought_before: Match | None = None
 
     @model_validator(mode="after")
     def _first_and_later(self) -> "When":
+        if self.first_purchase and (self.lapsed_days is not None or self.bought_before):
+            message = "before a first purchase nothing was bought: it never applies"
+            raise ValueError(message)
         if self.first_purchase and self.counts:
             message = "a first purchase is no n-th one and completes no streak: it never applies"
             raise ValueError(message)

@@ -28,7 +28,7 @@ SELECT adjustment_id, member_id, points, voids_id FROM loyalty.adjustment
 WHERE idempotency_key = %(key)s
 -- name: adjustment
 -- An adjustment, locked: two voids of it wait for each other.
-SELECT member_id, points, voids_id, event_at FROM loyalty.adjustment
+SELECT member_id, points, voids_id, event_at, kind FROM loyalty.adjustment
 WHERE adjustment_id = %(adjustment_id)s FOR NO KEY UPDATE
 -- name: voided_by
 -- The adjustment that takes this one back.

@@ -7,6 +7,7 @@ SELECT coalesce(o.owner_id, a.member_id), (extract(epoch FROM a.event_at) * 1000
        a.points
 FROM loyalty.adjustment a LEFT JOIN loyalty.merged_member o USING (member_id)
 WHERE coalesce(o.owner_id, a.member_id) = ANY(%(members)s)
+  AND (%(events_too)s OR a.kind <> 'event')
 -- name: redemptions
 -- Points that the members spent, or that holds reserve: taken when they were asked for. What was
 -- cancelled, ended or given back was not taken.

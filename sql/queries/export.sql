@@ -42,6 +42,19 @@ WHERE a.kind = 'opening balance' AND a.voids_id IS NULL
   AND (%(member)s::bigint IS NULL OR a.member_id IN (
       SELECT o.member_id FROM loyalty.member_owner o WHERE o.owner_id = %(member)s))
 ORDER BY a.adjustment_id
+-- name: events
+-- What members did beside buying, and the points posted for it.
+SELECT * FROM analytics.member_event
+WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY event_no
+-- name: codes
+-- Codes of promotions that members entered.
+SELECT * FROM analytics.code_entry
+WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY entry_no
+-- name: lists
+-- Who is on which list, as `twezah import lists` reads it.
+SELECT s.member_id, s.list, s.valid_from, s.valid_to FROM loyalty.list_span s
+WHERE (%(member)s::bigint IS NULL OR s.member_id IN (SELECT o.member_id FROM loyalty.member_owner o
+    WHERE o.owner_id = %(member)s)) ORDER BY s.list, s.member_id, s.valid_from
 -- name: referrals
 -- Who referred whom, as entered last, as `twezah import referrals` reads it.
 SELECT friend_id, referrer_id, referred_at, recorded_at FROM (
@@ -60,6 +73,7 @@ WHERE %(member)s::bigint IS NULL OR subject IN (SELECT 'member ' || o.member_id
 -- name: phones
 -- Personal data: only when it is asked for.
 SELECT m.member_id, coalesce(o.owner_id, m.member_id) AS counts_for, m.phone, m.created_at,
-       m.timezone
+       m.timezone, b.month AS birth_month, b.day AS birth_day
 FROM loyalty.member m LEFT JOIN loyalty.merged_member o USING (member_id)
+LEFT JOIN loyalty.member_birthday b USING (member_id)
 WHERE %(member)s::bigint IS NULL OR coalesce(o.owner_id, m.member_id) = %(member)s ORDER BY 1

@@ -50,7 +50,8 @@ ORDER BY member_id, external_id, account, system, entry_no DESC
 SELECT version, CASE WHEN isfinite(valid_from) THEN valid_from END AS valid_from, base_rate_bps,
        tier_rate_bps, entry_tier, rounding,
        basis, award_when, timezone, base_currency, categories, unlinked_credits,
-       discount_lines, tier_policy, expiry, currency, per_full_minor, promotion_limits, pending
+       discount_lines, tier_policy, expiry, currency, per_full_minor, promotion_limits, pending,
+       events
 FROM loyalty.program ORDER BY version
 -- name: promotions
 -- All versions of the promotions.

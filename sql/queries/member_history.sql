@@ -23,6 +23,17 @@ WHERE referrer_id = ANY(%(members)s) OR friend_id = ANY(%(members)s)
 -- Time zones of members who have one of their own.
 SELECT member_id, timezone FROM loyalty.member
 WHERE member_id = ANY(%(members)s) AND timezone IS NOT NULL
+-- name: codes
+-- Codes that the members entered, by who earns for them.
+SELECT o.owner_id, c.code, (extract(epoch FROM c.entered_at) * 1000000)::bigint
+FROM loyalty.member_owner o JOIN loyalty.code_entry c USING (member_id)
+WHERE o.owner_id = ANY(%(members)s)
+-- name: lists
+-- When the members were on lists, by who earns for them.
+SELECT o.owner_id, s.list, (extract(epoch FROM s.valid_from) * 1000000)::bigint,
+       (extract(epoch FROM s.valid_to) * 1000000)::bigint
+FROM loyalty.member_owner o JOIN loyalty.list_span s USING (member_id)
+WHERE o.owner_id = ANY(%(members)s) AND s.list = ANY(%(lists)s)
 -- name: grants
 -- What budgets granted to the members' sales.
 SELECT promotion_id, version, system, account, external_id, member_id, granted

@@ -6,12 +6,13 @@ LOCK TABLE loyalty.program, loyalty.promotion IN SHARE ROW EXCLUSIVE MODE
 INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier,
     rounding, basis, award_when, timezone,
     base_currency, categories, unlinked_credits, discount_lines, tier_policy, expiry, currency,
-    per_full_minor, promotion_limits, pending, created_by)
+    per_full_minor, promotion_limits, pending, events, created_by)
 VALUES (%(version)s, coalesce(%(valid_from)s, '-infinity'::timestamptz), %(base_rate_bps)s,
     %(tier_rate_bps)s, %(entry_tier)s, %(rounding)s,
     %(basis)s, %(award_when)s, %(timezone)s, %(base_currency)s, %(categories)s,
     %(unlinked_credits)s, %(discount_lines)s, %(tier_policy)s, %(expiry)s, %(currency)s,
-    %(per_full_minor)s, %(promotion_limits)s, %(pending)s, %(created_by)s)
+    %(per_full_minor)s, %(promotion_limits)s, %(pending)s, %(events)s,
+    %(created_by)s)
 -- name: add_promotion
 -- Adds a version of a promotion.
 INSERT INTO loyalty.promotion (promotion_id, version, kind, parameters, valid_from, valid_to,
@@ -35,6 +36,10 @@ SELECT member_id FROM (
     SELECT DISTINCT coalesce(o.owner_id, a.member_id)
     FROM loyalty.adjustment a LEFT JOIN loyalty.merged_member o ON o.member_id = a.member_id
     WHERE a.event_at >= coalesce(%(since)s, '-infinity'::timestamptz)
+    UNION
+    SELECT DISTINCT o.owner_id
+    FROM loyalty.member_event e JOIN loyalty.member_owner o USING (member_id)
+    WHERE e.happened_at >= coalesce(%(since)s, '-infinity'::timestamptz)
     UNION
     SELECT r.referrer_id FROM loyalty.referral_owned r
     LEFT JOIN loyalty.merged_member o ON o.owner_id = r.friend_id

@@ -9,6 +9,12 @@ SELECT currency, count(*) FROM billing.invoice WHERE status <> 'void' GROUP BY c
 SELECT tier, count(*) FROM (
     SELECT DISTINCT ON (member_id) tier FROM loyalty.member_tier
     ORDER BY member_id, valid_from DESC, tier_no DESC) latest GROUP BY tier
+-- name: lists
+-- Lists that anybody is on.
+SELECT DISTINCT list FROM loyalty.list_span
+-- name: events
+-- Names of events that became known.
+SELECT DISTINCT name FROM loyalty.member_event
 -- name: skus
 -- Codes of products sold.
 SELECT DISTINCT sku FROM billing.invoice_line WHERE sku IS NOT NULL

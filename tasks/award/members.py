@@ -24,6 +24,7 @@ from sql import (
     duplicates,
     expiry,
     ledger,
+    member_events,
     postings,
     refused,
     store,
@@ -60,6 +61,10 @@ class Awarded:
     rejected: int = 0
     #: Points that expired, less what came back.
     expired: int = 0
+    #: Entries for events of members: registrations, birthdays and what the app told.
+    events: int = 0
+    #: Their points.
+    event_points: int = 0
     #: Documents left out since, because another system's document of the same sale counts.
     left_out: int = 0
     #: Members that another run is working on.
@@ -75,6 +80,8 @@ class Awarded:
             self.points += part.points
             self.rejected += part.rejected
             self.expired += part.expired
+            self.events += part.events
+            self.event_points += part.event_points
             self.left_out += part.left_out
             self.reasons += part.reasons
 
@@ -116,8 +123,10 @@ def award_members(run: RunDatabase, sync_id: int | None) -> Awarded:
     with run.transaction() as connection:
         awarded.waiting = ledger.dirty_members(connection)
         # What a synchronisation posts is in its own entry of the audit log.
-        if sync_id is None and awarded.entries:
+        if sync_id is None and (awarded.entries or awarded.events):
             details = {"entries": awarded.entries, "rejected": awarded.rejected}
+            if awarded.events:
+                details |= {"events": awarded.events, "event_points": awarded.event_points}
             audit.record(
                 connection,
                 "award",
@@ -167,8 +176,10 @@ def _award(run: RunDatabase, sync_id: int | None, awarded: Awarded) -> None:
     """
     with run.transaction() as connection:
         rules = facts.rules(connection)
-        # Points expire without a sale: who has such, or soon will, is marked now.
+        # Points expire without a sale: who has such, or soon will, is marked now. So is whoever has
+        # a birthday.
         now = expiry.now(connection)
+        member_events.note_birthdays(connection, rules.programs, now, run.run_id)
         expired = expiry.newly_expired(connection, rules.programs, now)
         expiring = expiry.newly_expiring(connection, rules.programs, now)
         store.mark_dirty(connection, expired | expiring)
@@ -302,6 +313,8 @@ def _chunk(
         awarded.left_out = duplicates.save_left_out(
             connection, members, stored.left_out, run.run_id
         )
+    done = member_events.post(connection, members, rules.programs, run.run_id)
+    awarded.events, awarded.event_points = done.entries, done.points
     now = expiry.now(connection)
     awarded.expired -= expiry.post(connection, members, due, rules.programs, now, run.run_id)
     expiry.announce(connection, members, due, rules.programs, now, run.run_id)

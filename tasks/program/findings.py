@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from connectors import DESCRIBED, SYSTEMS
 from loyalty.authoring import Rules, placed, read_rules
-from loyalty.findings import Findings, find
+from loyalty.findings import Findings, find, matches_of
 from loyalty.program import Program
 from loyalty.program_diff import plan
-from loyalty.promotions import ProductBonus, Promotion
+from loyalty.promotions import Promotion
 from sql import member_history as facts
 from sql.db import DbConnection
 from sql.rule_names import stored_names
@@ -43,7 +43,7 @@ def find_in(
     connection: DbConnection | None,
 ) -> Findings:
     """The same, where the rules as they would be are known."""
-    matches = [p.rule.match for p in rules.promotions if isinstance(p.rule, ProductBonus)]
+    matches = [match for p in rules.promotions for _, match in matches_of(p)]
     stored = None
     if connection is not None:
         names = any(match.name_patterns for match in matches)

@@ -14,7 +14,7 @@ from loyalty.award import Evaluation, evaluate
 from loyalty.inputs import CLAIMS, GRANTS
 from loyalty.pending import with_pending
 from loyalty.promotions.limits import allocate
-from sql import expiry
+from sql import expiry, member_events
 from sql import member_history as facts
 from sql.db import DbConnection
 from sql.member_history import Rules
@@ -100,14 +100,27 @@ def try_rules(connection: DbConnection, members: Sequence[int], old: Rules, new:
         before, after = (
             _evaluated(connection, chunk, rules, granted[id(rules)]).due for rules in (old, new)
         )
+        events = [member_events.due_moves(connection, chunk, r.programs) for r in (old, new)]
         gone = [
-            expiry.gone(connection, chunk, due, rules.programs, now)
-            for due, rules in ((before, old), (after, new))
+            expiry.gone(connection, chunk, due, rules.programs, now, moves)
+            for due, rules, moves in ((before, old, events[0]), (after, new, events[1]))
         ]
-        _count(trial, before, after, *gone)
+        _count(trial, _with_events(before, events[0]), _with_events(after, events[1]), *gone)
         trial.pending += _pending(after, new, now) - _pending(before, old, now)
         trial.looked_at += len(chunk)
     return trial
+
+
+def _with_events(due: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """_SALE and `due` of sales and of events, which have the system "" and their number as id."""
+    numbered = events.select(
+        pl.lit("").alias("system"),
+        pl.lit("").alias("account"),
+        pl.col("event_no").cast(pl.String).alias("external_id"),
+        "member_id",
+        pl.col("points").alias("due"),
+    )
+    return pl.concat([due.select(*_SALE, "due"), numbered])
 
 
 def _pending(due: pl.DataFrame, rules: Rules, now: datetime) -> int:
@@ -157,7 +170,7 @@ def _count(
 ) -> None:
     """Adds some members to the trial.
 
-    `before` and `after` are their points due (HISTORY plus DUE) by both rules, `expired` and
+    `before` and `after` are their points due (_SALE and `due`) by both rules, `expired` and
     `would_expire` what expired of them by both (member_id, expired).
     """
     both = (
@@ -177,7 +190,7 @@ def _count(
         pl.col("after").fill_null(pl.col("before"))
     )
     changed_sales = sales.filter(pl.col("after") != pl.col("before"))
-    trial.sales += changed_sales.height
+    trial.sales += changed_sales.filter(pl.col("system") != "").height
     left = expired.join(
         would_expire, on="member_id", how="full", coalesce=True, suffix="_after"
     ).select("member_id", *(-pl.col(name).fill_null(0) for name in ("expired", "expired_after")))

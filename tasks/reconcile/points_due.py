@@ -9,7 +9,7 @@ import psycopg
 from loyalty.award import evaluate
 from loyalty.difference import difference
 from settings import settings
-from sql import ledger, store
+from sql import ledger, member_events, store
 from sql import member_history as facts
 from sql.db import connect
 from tasks.award.members import Awarded, award_members
@@ -94,10 +94,11 @@ def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
                 stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts
             ).due
             posted = ledger.posted(connection, settled)
+            events = member_events.changes(connection, settled, rules.programs)
             connection.rollback()
             check.looked_at += len(settled)
             check.waiting += len(waiting)
-            _count(check, difference(due, posted), posted)
+            _count(check, _compared(difference(due, posted), events), posted)
     return check
 
 
@@ -142,6 +143,18 @@ def recompute(
         store.mark_dirty(connection, set(check.members))
         connection.commit()
     return check, award_members(run, None)
+
+
+def _compared(entries: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """What differs, of sales and of events: member_id, due_before, due_after, points."""
+    names = ("member_id", "due_before", "due_after", "points")
+    of_events = events.select(
+        "member_id",
+        pl.col("posted").alias("due_before"),
+        pl.col("due").alias("due_after"),
+        (pl.col("due") - pl.col("posted")).alias("points"),
+    )
+    return pl.concat([entries.select(names), of_events])
 
 
 def _count(check: PointsCheck, entries: pl.DataFrame, posted: pl.DataFrame) -> None:

@@ -26,7 +26,7 @@ def test_names_are_short_and_plain(description: dict[str, Any], office: Office) 
 
 def addresses(description: dict[str, Any], method: str) -> list[str]:
     return [
-        path.format(member_id=1, redemption_id=1, run_id=RUN_ID)
+        path.format(member_id=1, redemption_id=1, run_id=RUN_ID, list_name="vip")
         for path, ways in description["paths"].items()
         if method in ways and "webhooks" not in path
     ]

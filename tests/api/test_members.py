@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from psycopg.types.json import Jsonb
 
 from loyalty.corrections import Decision
 from sql.db import connect
@@ -33,8 +34,9 @@ class App:
     def __init__(self, office: Office) -> None:
         self.office = office
         self.key = office.key(
-            "members:read", "members:write", "members:merge", "tiers:write", "referrals:write"
-        )
+            "members:read", "members:write", "members:merge", "tiers:write", "referrals:write",
+            "events:write", "codes:write", "lists:write",
+        )  # fmt: skip
 
     def ask(self, method: str, path: str, body: Any = None, name: str = "") -> httpx.Response:
         headers = {**self.key, **({"Idempotency-Key": name} if name else {})}
@@ -207,6 +209,123 @@ def test_a_request_counts_once_under_its_name(app: App) -> None:
     assert app.ask("POST", path, {"tier": "lead", **WHY}, "b-name").status_code == 200
 
 
+def test_what_a_member_did_is_told_once(app: App) -> None:
+    made = app.member()
+    path = f"/{made['public_id']}/events"
+    body = {
+        "name": "review", "event_id": f"review-{made['member_id']}",
+        "happened_at": "2026-03-01T12:00:00Z",
+    }  # fmt: skip
+    answers = [app.ask("POST", path, body) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 200]
+    first, again = (answer.json() for answer in answers)
+    assert first == again and (first["name"], first["points"]) == ("review", 0)
+    other = {**body, "name": "visit"}
+    assert problem(app.ask("POST", path, other)) == (409, "event_reused")
+    own = {"name": "birthday", "event_id": "b"}
+    assert problem(app.ask("POST", path, own)) == (422, "own_event")
+    ahead = {"name": "review", "event_id": "later", "happened_at": "2999-01-01T00:00:00Z"}
+    assert problem(app.ask("POST", path, ahead)) == (422, "event_in_future")
+    for wrong in ({"name": "Review!"}, {"event_id": "+244923456789"}, {"event_id": ""}):
+        assert problem(app.ask("POST", path, body | wrong)) == (422, "invalid_request")
+    told = app.ask("GET", path).json()
+    assert [each["name"] for each in told["items"]] == ["review", "sign_up"]
+    assert [each["event_id"] for each in told["items"]] == [body["event_id"], None]
+    page = app.ask("GET", f"{path}?limit=1").json()
+    following = app.ask("GET", f"{path}?limit=1&cursor={page['next_cursor']}").json()
+    assert [*page["items"], *following["items"]] == told["items"]
+    assert following["next_cursor"] is None
+    assert problem(app.ask("GET", "/999999999/events")) == (404, "unknown_member")
+
+
+@pytest.fixture
+def offered(app: App) -> App:
+    """A promotion for whoever entered its code, and one for those on a list."""
+    rule = {"rule": {"points": 50}}
+    code = {"code": "API-2027", "days": 30, "uses": 2}
+    for name, when in (("api-code", {"code": code}), ("api-list", {"lists": ["api-vip"]})):
+        with connect(app.office.dsn) as connection:
+            connection.execute(
+                "INSERT INTO loyalty.promotion (promotion_id, version, kind, parameters, "
+                "valid_from) VALUES (%s, 1, 'purchase_bonus', %s, '2026-01-01') "
+                "ON CONFLICT DO NOTHING",
+                [name, Jsonb({**rule, "when": when})],
+            )
+            connection.commit()
+    return app
+
+
+def test_a_code_is_entered_as_often_as_it_may_be(offered: App) -> None:
+    first, second, third = (offered.member()["public_id"] for _ in range(3))
+
+    def enter(member: str, code: str = "api-2027", name: str = "") -> httpx.Response:
+        return offered.ask("POST", f"/{member}/codes", {"code": code}, name)
+
+    answers = [enter(first, name="once") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    told = answers[0].json()
+    assert told == answers[1].json() and told["code"] == "API-2027"
+    (opened,) = told["promotions"]
+    assert opened["promotion_id"] == "api-code" and opened["counts_until"] > told["entered_at"]
+    assert "with a code" in opened["words"]["en"] and "2027" not in str(opened["words"])
+    assert problem(enter(first)) == (409, "code_used")
+    assert problem(enter(second, "NONE")) == (404, "unknown_code")
+    assert problem(enter(second, "n!")) == (422, "invalid_request")
+    assert enter(second).status_code == 201
+    assert problem(enter(third)) == (409, "code_used_up")
+    listed = offered.ask("GET", f"/{first}/codes").json()
+    assert listed == {
+        "items": [{key: told[key] for key in ("entry_no", "member_id", "code", "entered_at")}],
+        "next_cursor": None,
+    }
+    assert offered.ask("GET", f"/{third}/codes").json()["items"] == []
+
+
+def test_a_member_is_put_on_a_list_and_taken_off(offered: App) -> None:
+    member = offered.member()["public_id"]
+
+    def promoted() -> bool:
+        shown = offered.ask("GET", f"/{member}/balance").json()["promotions"]
+        return "api-list" in [each["promotion_id"] for each in shown]
+
+    path = f"/{member}/lists/api-vip"
+    assert not promoted()
+    times = {"valid_from": "2026-02-01", "valid_to": None}
+    put = offered.ask("PUT", path, {**times, **WHY})
+    assert put.status_code == 200, put.text
+    assert [(each["list"], each["valid_to"]) for each in put.json()["items"]] == [("api-vip", None)]
+    assert put.json() == offered.ask("PUT", path, {**times, **WHY}).json()
+    assert promoted()
+    ended = offered.ask("POST", f"{path}/end", {"valid_to": "2026-03-01", **WHY}).json()
+    assert [each["valid_to"] for each in ended["items"]] == ["2026-03-01T00:00:00Z"]
+    assert offered.ask("GET", f"/{member}/lists").json() == ended
+    assert not promoted()
+    wrong = {"valid_from": "2026-02-01", "valid_to": "2026-01-01", **WHY}
+    assert problem(offered.ask("PUT", path, wrong)) == (422, "wrong_times")
+    assert problem(offered.ask("PUT", f"/{member}/lists/VIP", WHY)) == (422, "invalid_request")
+    assert problem(offered.ask("PUT", path, {})) == (422, "invalid_request")
+
+
+def test_a_birthday_is_entered_corrected_and_removed(app: App) -> None:
+    made = app.member()
+    path = f"/{made['public_id']}/birthday"
+    assert app.ask("GET", path).json()["month"] is None
+    for month, day in ((2, 29), (6, 17), (None, None)):
+        answer = app.ask("PUT", path, {"month": month, "day": day})
+        assert answer.status_code == 200, answer.text
+        assert app.ask("GET", path).json() == answer.json()
+        assert (answer.json()["month"], answer.json()["day"]) == (month, day)
+    assert problem(app.ask("PUT", path, {"month": 4, "day": 31})) == (422, "no_such_day")
+    assert problem(app.ask("PUT", path, {"month": 4, "day": None})) == (422, "invalid_request")
+    assert problem(app.ask("PUT", "/999999999/birthday", {"month": 4, "day": 1})) == (
+        404,
+        "unknown_member",
+    )
+    logged = "SELECT count(*) FROM audit.entry WHERE subject = %s AND details::text LIKE %s"
+    subject = f"member {made['member_id']}"
+    assert app.office.rows(logged, subject, "%17%") == [(0,)]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "scope"),
     [
@@ -217,12 +336,20 @@ def test_a_request_counts_once_under_its_name(app: App) -> None:
         ("PUT", "/1/referral", {"referrer": "2", **WHY}, "referrals:write"),
         ("POST", "/1/merge", {"into": "2", **WHY}, "members:merge"),
         ("POST", "/1/unmerge", WHY, "members:merge"),
+        ("POST", "/1/events", {"name": "review", "event_id": "e"}, "events:write"),
+        ("PUT", "/1/birthday", {"month": 1, "day": 2}, "events:write"),
+        ("POST", "/1/codes", {"code": "VERAO"}, "codes:write"),
+        ("PUT", "/1/lists/vip", WHY, "lists:write"),
+        ("POST", "/1/lists/vip/end", WHY, "lists:write"),
     ],
 )
 def test_each_kind_of_change_has_a_scope_of_its_own(
     office: Office, method: str, path: str, body: Any, scope: str
 ) -> None:
-    scopes = {"members:read", "members:write", "members:merge", "tiers:write", "referrals:write"}
+    scopes = {
+        "members:read", "members:write", "members:merge", "tiers:write", "referrals:write",
+        "events:write", "codes:write", "lists:write",
+    }  # fmt: skip
     others = office.key(*sorted(scopes - {scope}))
     answer = office.http.request(method, f"/api/members{path}", json=body, headers=others)
     assert problem(answer) == (403, "insufficient_scope")

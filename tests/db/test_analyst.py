@@ -15,12 +15,15 @@ VIEWS = [
     "award",
     "award_rule",
     "change",
+    "code_entry",
     "consent",
     "delivery",
     "http_attempt",
     "left_out_sale",
     "liability_month",
+    "list_member",
     "member",
+    "member_event",
     "pending_points",
     "point_value",
     "points_history",
@@ -42,9 +45,9 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "change", "consent", "delivery", "referral", "refused_correction", "reject",
+    "adjustment", "change", "code_entry", "consent", "delivery", "referral", "refused_correction", "reject",
     "http_attempt",
-    "left_out_sale", "liability_month", "sale_note", "sync_attempt",
+    "left_out_sale", "liability_month", "list_member", "member_event", "sale_note", "sync_attempt",
     "tier_history", "webhook", "pending_points", "point_value", "redemption",
     "redemption_value",
 )  # fmt: skip

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from loyalty.authored import write_rules
-from sql import ledger
+from loyalty.member_events import AppEvent
+from sql import ledger, member_events
 from sql.db import connect
 from tasks.program import change as step
 from tasks.program.change import shown
@@ -108,6 +109,21 @@ class TestLooking:
             -1570,
             1570,
         )
+
+    def test_events_are_part_of_it_and_no_sales(self, two: Books) -> None:
+        event = AppEvent(member_id=two.member(), name="review", event_id="r", happened_at=NOON)
+        with two.transaction() as connection:
+            member_events.add(connection, event, "test")
+        text = rules() + "events = { review = { points = 70 } }\n"
+        preview = looked(two, text)
+        trial = preview.trial
+        assert (trial.points, trial.sales, trial.members) == (70, 0, [two.member()])
+        assert any("events.review.points: 70" in told for told in shown(preview, LUANDA))
+        assert applied(two, text, recompute=True).recomputed
+        post(two)
+        assert two.points() == 2320
+        assert looked(two, text).plan.is_empty
+        assert looked(two, rules()).trial.points == -70
 
     def test_points_that_could_not_be_spent_yet_are_told_and_change_no_balance(
         self, two: Books

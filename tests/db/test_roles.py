@@ -59,6 +59,19 @@ BOOKS = (
     "INSERT INTO loyalty.change (kind) VALUES ('merged')",
     "INSERT INTO loyalty.change_pending (kind) VALUES ('merged')",
 )
+#: What members did, and their birthdays, the API and the worker enter.
+BESIDE = (
+    "SELECT month FROM loyalty.member_birthday",
+    (
+        "INSERT INTO loyalty.member_event (member_id, name, event_key, happened_at, recorded_by,"
+        " run_id) VALUES (1, 'x', 'x', now(), 'x', 'x')"
+    ),
+    (
+        "INSERT INTO loyalty.code_entry (member_id, code, recorded_by, run_id)"
+        " VALUES (1, 'XXX', 'x', 'x')"
+    ),
+    "DELETE FROM loyalty.list_member",
+)
 #: The API registers members and spends their points; others only read, or not even that.
 MEMBERS = (
     "INSERT INTO loyalty.member (phone) VALUES ('+244923000009')",
@@ -81,9 +94,13 @@ FORBIDDEN = {
         "DELETE FROM billing.webhook_event",
         "SELECT secret_encrypted FROM loyalty.receiver_secret",
         "UPDATE billing.webhook_event SET state = 'done'",
+        "UPDATE loyalty.member_event SET name = 'x'",
+        "DELETE FROM loyalty.member_event",
+        "DELETE FROM loyalty.code_entry",
+        "UPDATE loyalty.list_member SET valid_to = NULL",
     ),
     "twezah_panel": (
-        *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS, *MEMBERS,
+        *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS, *MEMBERS, *BESIDE,
         "SELECT phone FROM loyalty.member",
         "SELECT phone FROM billing.customer",
         "SELECT headers FROM billing.webhook_event",
@@ -93,7 +110,7 @@ FORBIDDEN = {
         "INSERT INTO billing.http_attempt (method) VALUES ('GET')",
     ),
     "analyst": (
-        *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS, *MEMBERS,
+        *DEFINITIONS, *LOG, *SECRETS, *BODIES, *BOOKS, *MEMBERS, *BESIDE,
         "SELECT phone FROM loyalty.member",
         "SELECT phone FROM billing.customer",
         "SELECT author FROM loyalty.consent",

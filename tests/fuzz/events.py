@@ -100,6 +100,12 @@ class Rule(Event):
     until_paid: bool = False
     #: Every n-th purchase of a customer brings points, by a further version of a bonus.
     nth: int | None = None
+    #: Points of a visit that the app tells, and how many of a customer count; None: none does.
+    visits: tuple[int, int] | None = None
+    #: Sales of whoever entered the code bring points, by a further version of a bonus.
+    coded: bool = False
+    #: So do sales of whoever is on the list.
+    listed: bool = False
 
     def __str__(self) -> str:
         season = (
@@ -108,6 +114,9 @@ class Rule(Event):
         ends = ", points expire" if self.expires else ""
         ends += ", points wait for the payment" if self.until_paid else ""
         ends += f", points for every {self.nth}. purchase" if self.nth else ""
+        ends += f", {self.visits[0]} points for {self.visits[1]} visits" if self.visits else ""
+        ends += ", points with the code" if self.coded else ""
+        ends += ", points on the list" if self.listed else ""
         each = "a unit" if self.full_minor is None else f"per full {self.full_minor}"
         return (
             f"rules from hour {self.hour} on: {self.rate_bps} bps {each}, rounded {self.rounding}, "
@@ -139,6 +148,42 @@ class Adjust(Event):
 
     def __str__(self) -> str:
         return f"customer {self.customer} is given {self.points:+d} points, key {self.key}"
+
+
+@dataclass(frozen=True)
+class Visit(Event):
+    """The loyalty app tells what a customer did at an hour; the same key again is the same."""
+
+    customer: int
+    hour: int
+    key: str
+
+    def __str__(self) -> str:
+        return f"customer {self.customer} visited at hour {self.hour}, key {self.key}"
+
+
+@dataclass(frozen=True)
+class Code(Event):
+    """A customer enters the code at an hour."""
+
+    customer: int
+    hour: int
+
+    def __str__(self) -> str:
+        return f"customer {self.customer} enters the code at hour {self.hour}"
+
+
+@dataclass(frozen=True)
+class Listed(Event):
+    """A customer is on the list from an hour on, for good or until before another."""
+
+    customer: int
+    hour: int
+    until: int | None
+
+    def __str__(self) -> str:
+        end = "" if self.until is None else f", before hour {self.until}"
+        return f"customer {self.customer} is on the list from hour {self.hour} on{end}"
 
 
 @dataclass(frozen=True)
@@ -263,6 +308,7 @@ class _Draw:
     keys: int = 0
     #: Drawn apart, so that it changes nothing of the rest.
     apart: random.Random = field(default_factory=random.Random)
+    beside: random.Random = field(default_factory=random.Random)
 
     def fault(self) -> Fault | None:
         if self.random.random() < 0.55:
@@ -352,9 +398,11 @@ class _Draw:
             rounding = pick(("down", "half_up", "up"))
             hours, full = number(1, 4), pick((None, None, 700, 2_500))
             waits, nth = self.apart.random() < 0.4, self.apart.choice((None, 2, 2, 3))
+            visits = self.beside.choice((None, (40, 1), (25, 2), (11, 3)))
+            coded, listed = self.beside.random() < 0.5, self.beside.random() < 0.5
             return Rule(
-                hour, rate, rounding, tier, season, hours, expires, full, waits, nth,
-                minute=self.minute,
+                hour, rate, rounding, tier, season, hours, expires, full, waits, nth, visits,
+                coded, listed, minute=self.minute,
             )  # fmt: skip
         if what == "merge":
             undo = self.random.random() < 0.4
@@ -399,9 +447,30 @@ def _spending(seed: int, minutes: list[int]) -> list[Event]:
     return found
 
 
+def _beside_buying(seed: int, minutes: list[int]) -> list[Event]:
+    """What customers do beside buying; drawn apart, so that it changes nothing of the rest."""
+    draw = random.Random(f"beside buying {seed}")
+    number, found, keys = draw.randrange, list[Event](), 0
+    for minute in minutes:
+        what, customer, hour = draw.random(), number(CUSTOMERS), number(6)
+        if what < 0.3:
+            keys += draw.random() < 0.8
+            found.append(Visit(customer, hour, f"visit-{keys}", minute=minute))
+        elif what < 0.45:
+            found.append(Code(customer, hour, minute=minute))
+        elif what < 0.6:
+            until = draw.choice((None, hour + 1, hour + 3))
+            found.append(Listed(customer, hour, until, minute=minute))
+    return found
+
+
 def history(seed: int) -> History:
     """The history of a seed: always the same one."""
-    draw = _Draw(random.Random(seed), apart=random.Random(f"apart {seed}"))
+    draw = _Draw(
+        random.Random(seed),
+        apart=random.Random(f"apart {seed}"),
+        beside=random.Random(f"beside {seed}"),
+    )
     events: list[Event] = []
     for _ in range(draw.random.randrange(5, 11)):
         draw.minute += draw.random.randrange(1, 40)
@@ -416,6 +485,7 @@ def history(seed: int) -> History:
             first, second, order = draw.step(), draw.step(), draw.random.randrange(1000)
             events.append(Together(first, second, order, minute=draw.minute))
     spending = _spending(seed, [event.minute for event in events])
-    events = sorted([*events, *spending], key=lambda event: event.minute)
+    beside = _beside_buying(seed, [event.minute for event in events])
+    events = sorted([*events, *spending, *beside], key=lambda event: event.minute)
     events += draw.repaired()
     return tuple(events)

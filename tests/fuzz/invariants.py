@@ -32,6 +32,7 @@ SELECT account, external_id, member_id, entry_no, due_before, due_after, points,
        program_version, tier, currency, net_minor, event_at, posted_at
 FROM loyalty.award_entry ORDER BY account, external_id, member_id, entry_no
 """
+EVENT_ENTRIES = "SELECT * FROM loyalty.adjustment WHERE kind = 'event' ORDER BY adjustment_id"
 BALANCES = "SELECT member_id, balance_points FROM loyalty.member_balance ORDER BY 1"
 BALANCES_UNTIL = """
 SELECT member_id, sum(points)::bigint FROM loyalty.award_entry WHERE posted_at <= %s
@@ -253,14 +254,17 @@ def _recomputed(world: "World") -> None:
 
     Nor do tiers of today, which mark everybody, change anything that was sold before (I07).
     """
-    before = [_rows(world, ENTRIES), _rows(world, "SELECT count(*) FROM loyalty.expiry_entry")]
+    tables = (ENTRIES, "SELECT count(*) FROM loyalty.expiry_entry", EVENT_ENTRIES)
+    before = [_rows(world, table) for table in tables]
     later = BEGINNING + timedelta(hours=100)
     with connect(world.dsn) as connection:
         connection.execute(TIERS_OF_TODAY, [later, world.members])
         connection.commit()
     posted = road.award(world.faults.workers[0])
-    after = [_rows(world, ENTRIES), _rows(world, "SELECT count(*) FROM loyalty.expiry_entry")]
-    assert (posted.entries, posted.expired) == (0, 0), "computing again posts something"
+    after = [_rows(world, table) for table in tables]
+    assert (posted.entries, posted.expired, posted.events) == (0, 0, 0), (
+        "computing again posts something"
+    )
     assert after == before, "computing again changes something"
     assert not _rows(world, "SELECT FROM loyalty.member_dirty"), "members are still waiting"
 
@@ -366,7 +370,7 @@ def _reconciled(world: "World") -> None:
     for row in _rows(world, ENTRIES):
         last[row[:3]] = row
     sums: dict[tuple[str, str], int] = {}
-    back = oracle.came_back(world.truth)
+    back, extra = oracle.came_back(world.truth), oracle.extras(world.truth)
     for row in last.values():
         if row[5]:
             net = row[11]
@@ -376,6 +380,7 @@ def _reconciled(world: "World") -> None:
             if state is not None and net > 0:
                 came = back[row[0], int(row[1][1:])]
                 told = oracle.due_for(world.truth, state, owner, oracle.worth(state) - net)
+                told += extra[row[0], int(row[1][1:])]
                 net = oracle.worth(state) - came if told == row[5] else net
             sums[row[0], row[10]] = sums.get((row[0], row[10]), 0) + net
     expected = {key: amount for key, amount in oracle.sums(world.truth).items() if amount}

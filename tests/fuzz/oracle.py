@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tests.fuzz.events import Rule, State, Tier
+from tests.fuzz.events import Listed, Rule, State, Tier
 from tests.support.brought_home import Document, counted_elsewhere
 
 #: Digits behind the point of each currency.
@@ -13,6 +13,8 @@ TIER_BPS = {"lead": 10_000, "silver": 12_000, "gold": 15_000, "platinum": 20_000
 BPS = 10_000
 #: What an n-th purchase brings.
 NTH_POINTS = 77
+#: What a sale brings with the code, and on the list.
+CODE_POINTS, LIST_POINTS = 31, 13
 TAKES = ("credit_note", "refund")
 #: What the world begins with: ten points a unit, everybody Lead, rounded down.
 INSTALLED = Rule(-1_000_000, 100_000, "down", "lead", minute=0)
@@ -39,6 +41,11 @@ class Truth:
     #: Who earns for a customer who was merged.
     merged: dict[int, int] = field(default_factory=dict)
     adjustments: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: Customer and hour of visits, by key.
+    visits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: Customer and hour of codes that were entered.
+    codes: list[tuple[int, int]] = field(default_factory=list)
+    lists: list[Listed] = field(default_factory=list)
     #: What was spent or held, by key.
     spent: dict[str, Spent] = field(default_factory=dict)
 
@@ -50,7 +57,7 @@ class Truth:
 def points(truth: Truth) -> dict[tuple[str, int, int], int]:
     """Points per account, document and owner; the zeros left out."""
     found = {}
-    back, extra = came_back(truth), nth_purchases(truth)
+    back, extra = came_back(truth), extras(truth)
     for (account, document), state in truth.documents.items():
         if state is None or state.customer is None:
             continue
@@ -69,6 +76,8 @@ def balances(truth: Truth) -> dict[int, int]:
     for customer, adjusted in truth.adjustments.values():
         owner = truth.owner(customer)
         found[owner] = found.get(owner, 0) + adjusted
+    for owner, earned in visits(truth).items():
+        found[owner] = found.get(owner, 0) + earned
     for owner, counted in spent(truth, "redeemed").items():
         found[owner] = found.get(owner, 0) - counted
     return found
@@ -113,6 +122,47 @@ def came_back(truth: Truth) -> dict[tuple[str, int], int]:
             )
         )  # fmt: skip
     return defaultdict(int, counted_elsewhere(documents))
+
+
+def visits(truth: Truth) -> dict[int, int]:
+    """Points per owner for visits: the earliest so many, each by the rules of its hour."""
+    found: dict[int, int] = defaultdict(int)
+    counted: dict[int, int] = defaultdict(int)
+    for hour, _, customer in sorted((hour, key, who) for key, (who, hour) in truth.visits.items()):
+        owner = truth.owner(customer)
+        rule = _last(truth.rules, hour) or INSTALLED
+        if rule.visits is not None and counted[owner] < rule.visits[1]:
+            counted[owner] += 1
+            found[owner] += rule.visits[0]
+    return found
+
+
+def extras(truth: Truth) -> dict[tuple[str, int], int]:
+    """Points per document that bonuses bring: n-th purchases, the code, the list."""
+    found, back = nth_purchases(truth), came_back(truth)
+    coded = [rule for rule in truth.rules if rule.coded]
+    listed = [rule for rule in truth.rules if rule.listed]
+    for (account, document), state in truth.documents.items():
+        if state is None or state.customer is None or state.kind in TAKES:
+            continue
+        if worth(state) - back[account, document] <= 0:
+            continue
+        owner, hour = truth.owner(state.customer), state.hour
+        has_code = any(truth.owner(who) == owner and at <= hour for who, at in truth.codes)
+        if has_code and _last(coded, hour) is not None:
+            found[account, document] += CODE_POINTS
+        if is_listed(truth, owner, hour) and _last(listed, hour) is not None:
+            found[account, document] += LIST_POINTS
+    return found
+
+
+def is_listed(truth: Truth, owner: int, hour: int) -> bool:
+    """Whether any of the owner's customers is on the list: of one beginning the last row counts."""
+    last = {(row.customer, row.hour): row.until for row in truth.lists}
+    return any(
+        truth.owner(customer) == owner and begin <= hour and (until is None or hour < until)
+        for (customer, begin), until in last.items()
+    )
 
 
 def nth_purchases(truth: Truth) -> dict[tuple[str, int], int]:

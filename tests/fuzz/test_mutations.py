@@ -10,9 +10,12 @@ import polars as pl
 import pytest
 
 import loyalty.earning
+import loyalty.member_events
 import loyalty.promotions.chain
 import loyalty.promotions.conditions
+import loyalty.promotions.segments
 import sql.ledger
+import sql.member_events
 import sql.redemptions
 import sql.store
 import tasks.award.members
@@ -23,15 +26,19 @@ from sql.db import DbConnection
 from tasks.job import Job, Policy
 from tests.fuzz import road
 from tests.fuzz.events import (
+    Award,
     Change,
+    Code,
     Fault,
     History,
+    Listed,
     Poll,
     Push,
     Rule,
     Settle,
     Spend,
     State,
+    Visit,
     history,
 )
 from tests.fuzz.run import failure
@@ -157,6 +164,33 @@ def counts_as_they_arrive(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loyalty.promotions.conditions, "ORDER", order)
 
 
+def counts_events_as_they_arrive(patch: pytest.MonkeyPatch) -> None:
+    sound = loyalty.member_events._with_consent
+
+    def by_number(events: pl.DataFrame, withdrawn: pl.DataFrame) -> pl.DataFrame:
+        return sound(events, withdrawn).sort("event_no")
+
+    patch.setattr(loyalty.member_events, "_with_consent", by_number)
+
+
+def takes_no_event_back(patch: pytest.MonkeyPatch) -> None:
+    changes = sql.member_events.changes
+
+    def given(*args: Any) -> pl.DataFrame:
+        return changes(*args).filter(pl.col("due") > pl.col("posted"))
+
+    patch.setattr(sql.member_events, "changes", given)
+
+
+def opens_for_good_and_before(patch: pytest.MonkeyPatch) -> None:
+    """Codes and lists count whenever the sale was."""
+
+    def ever(frame: pl.DataFrame, spans: pl.DataFrame) -> pl.Series:
+        return frame.join(spans, on="member_id", how="semi")["_row"]
+
+    patch.setattr(loyalty.promotions.segments, "_during", ever)
+
+
 #: With the seed to begin with, shortly before one that shows it: to search from 0 takes minutes.
 PLANTS = {
     rounds_up: 0,
@@ -224,6 +258,24 @@ def an_earlier_purchase_arrives_late() -> Iterator[History]:
     yield (rule, *second, *first)
 
 
+def a_visit_is_told_late() -> Iterator[History]:
+    """One visit counts; the earlier one is told after the later one, by the rules of its hour."""
+    rule = Rule(-1, 100_000, "down", "lead", visits=(40, 1), minute=0)
+    raised = Rule(3, 100_000, "down", "lead", visits=(25, 1), minute=1)
+    late = (Award(minute=3), Visit(0, 1, "visit-2", minute=4), Award(minute=5))
+    yield (rule, raised, Visit(0, 4, "visit-1", minute=2), *late)
+
+
+def a_code_comes_after_the_sale() -> Iterator[History]:
+    """A sale before the code was entered, and one once the list has ended."""
+    rule = Rule(-1, 100_000, "down", "lead", coded=True, listed=True, minute=0)
+    sold = (
+        Change("loja-a", 0, SALE, minute=1), Change("loja-a", 1, replace(SALE, hour=5), minute=1),
+    )  # fmt: skip
+    told = (Code(0, 3, minute=2), Listed(0, 1, 3, minute=3))
+    yield (rule, *sold, *told, Poll(None, "loja-a", minute=4))
+
+
 #: Defects that show in one moment only, each with the histories that reach it.
 RARE = (
     (commits_before_the_marks, killed_anywhere),
@@ -232,6 +284,9 @@ RARE = (
     (spends_what_is_held, spent_beside_a_hold),
     (gives_back_twice, given_back),
     (spends_what_is_pending, spent_before_the_payment),
+    (counts_events_as_they_arrive, a_visit_is_told_late),
+    (takes_no_event_back, a_visit_is_told_late),
+    (opens_for_good_and_before, a_code_comes_after_the_sale),
     (counts_as_they_arrive, an_earlier_purchase_arrives_late),
 )
 

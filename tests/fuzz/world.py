@@ -14,15 +14,18 @@ from psycopg import sql as names
 
 from connectors.kit.errors import ConnectorError
 from loyalty.corrections import Adjustment, Decision
-from loyalty.policies import Expiry, Pending
+from loyalty.member_events import AppEvent
+from loyalty.policies import EventRule, Expiry, Pending
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.program_diff import Change as ProgramChange
 from loyalty.program_diff import Plan
+from loyalty.promotions import Code as PromotionCode
 from loyalty.promotions import Promotion, PurchaseBonus, SeasonalMultiplier, When
-from sql import corrections, ledger
+from sql import corrections, ledger, member_events, member_lists, promotion_codes
 from sql import program as programs
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
+from sql.member_events import EventReusedError
 from sql.redemptions import (
     InsufficientPointsError,
     KeyReusedError,
@@ -38,8 +41,10 @@ from tests.fuzz.events import (
     Award,
     Change,
     Clock,
+    Code,
     Event,
     History,
+    Listed,
     Merge,
     Poll,
     Push,
@@ -50,6 +55,7 @@ from tests.fuzz.events import (
     Step,
     Tier,
     Together,
+    Visit,
 )
 from tests.fuzz.faults import Faults, ProcessKilledError, Turns, Worker
 from tests.fuzz.oracle import Spent, Truth
@@ -67,6 +73,8 @@ DO $$ DECLARE one record; BEGIN
     DELETE FROM loyalty.program WHERE version > 1;
 END $$
 """
+#: The code of this world's promotion.
+CODE = "FUZZ"
 ADD_TIER = "INSERT INTO loyalty.member_tier (member_id, tier, valid_from) VALUES (%s, %s, %s)"
 
 
@@ -322,6 +330,12 @@ class World:
                 self._adjust(connection, event)
             elif isinstance(event, Merge):
                 self._merge(connection, event)
+            elif isinstance(event, Visit):
+                self._visit(connection, event)
+            elif isinstance(event, Code):
+                self._enter(connection, event)
+            elif isinstance(event, Listed):
+                self._list(connection, event)
             connection.commit()
 
     def _adjust(self, connection: Any, event: Adjust) -> None:
@@ -349,11 +363,68 @@ class World:
             corrections.merge(connection, member, into, DECIDED, "fuzz")
             merged[event.customer] = event.into
 
-    def _seasons(self) -> int:
-        return sum(1 for rule in self.truth.rules if rule.season_bps)
+    def _visit(self, connection: Any, event: Visit) -> None:
+        known = self.truth.visits.get(event.key)
+        wanted = (event.customer, event.hour)
+        told = AppEvent(
+            member_id=self.members[event.customer], name="visit", event_id=event.key,
+            happened_at=BEGINNING + timedelta(hours=event.hour),
+        )  # fmt: skip
+        try:
+            entered = member_events.add(connection, told, "fuzz")
+        except EventReusedError:
+            assert known not in (None, wanted), "I05: refused for nothing"
+            return
+        assert known in (None, wanted), "I05: one id, two events"
+        assert entered.repeated == (known is not None), "I05: one event counted twice"
+        self.truth.visits[event.key] = wanted
 
-    def _nths(self) -> int:
-        return sum(1 for rule in self.truth.rules if rule.nth)
+    def _enter(self, connection: Any, event: Code) -> None:
+        at = BEGINNING + timedelta(hours=event.hour)
+        member = self.members[event.customer]
+        try:
+            promotion_codes.enter(connection, member, CODE, "fuzz", at=at)
+        except CorrectionRefusedError:
+            return  # there is no such promotion yet, or it was entered often enough
+        self.truth.codes.append((event.customer, event.hour))
+
+    def _list(self, connection: Any, event: Listed) -> None:
+        hours = (event.hour, event.until)
+        begin, end = (None if n is None else BEGINNING + timedelta(hours=n) for n in hours)
+        member = self.members[event.customer]
+        member_lists.put(connection, member, "vip", (begin, end), DECIDED, "fuzz")
+        self.truth.lists.append(event)
+
+    def _versions(self, name: str) -> int:
+        """How many versions of a promotion there are."""
+        return sum(1 for rule in self.truth.rules if getattr(rule, name))
+
+    def _bonuses(self, event: Rule, at: datetime) -> list[Promotion]:
+        """Further versions of the promotions that a rule names."""
+        found = []
+        if event.season_bps:
+            found.append(
+                Promotion(
+                    promotion_id="season", version=self._versions("season_bps") + 1,
+                    valid_from=at, valid_to=at + timedelta(hours=event.season_hours),
+                    rule=SeasonalMultiplier(multiplier_bps=event.season_bps),
+                )
+            )  # fmt: skip
+        coded = When(code=PromotionCode(code=CODE, uses_per_member=2))
+        for name, points, when in (
+            ("nth", oracle.NTH_POINTS, When(nth_purchase=event.nth)),
+            ("coded", oracle.CODE_POINTS, coded),
+            ("listed", oracle.LIST_POINTS, When(lists=("vip",))),
+        ):
+            if getattr(event, name):
+                rule = PurchaseBonus(points=points)
+                version = self._versions(name) + 1
+                found.append(
+                    Promotion(
+                        promotion_id=name, version=version, valid_from=at, rule=rule, when=when
+                    )
+                )
+        return found
 
     def _rule(self, connection: Any, event: Rule) -> None:
         """A further version, applied as `twezah program apply` does, recomputing the past."""
@@ -366,21 +437,11 @@ class World:
             tier_rate_bps=dict(TIER_RATE_BPS), entry_tier=event.entry_tier,
             rounding=event.rounding, expiry=Expiry(months=1) if event.expires else None,
             pending=Pending(until_paid=True) if event.until_paid else None,
+            events={"visit": EventRule(points=event.visits[0], at_most=event.visits[1])}
+            if event.visits
+            else {},
         )  # fmt: skip
-        new = []
-        if event.season_bps:
-            season = Promotion(
-                promotion_id="season", version=self._seasons() + 1,
-                valid_from=at, valid_to=at + timedelta(hours=event.season_hours),
-                rule=SeasonalMultiplier(multiplier_bps=event.season_bps),
-            )  # fmt: skip
-            new = [season]
-        if event.nth:
-            nth = Promotion(
-                promotion_id="nth", version=self._nths() + 1, valid_from=at,
-                rule=PurchaseBonus(points=oracle.NTH_POINTS), when=When(nth_purchase=event.nth),
-            )  # fmt: skip
-            new.append(nth)
+        new = self._bonuses(event, at)
         changes = (ProgramChange("program", "changed", program.version, at, at),)
         plan = Plan((), (), program, tuple(new), changes)
         marks = programs.concerned(connection, None)

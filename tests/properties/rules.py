@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from loyalty.award import Facts
-from loyalty.inputs import LINES, REFERRALS, SETTLED, ZONES
+from loyalty.inputs import CODES, LINES, LISTS, REFERRALS, SETTLED, ZONES
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from tests.support.ledger import DECIMALS, NOON, PROGRAM, history, sale, tiers
@@ -107,6 +107,9 @@ WHEN = st.one_of(
             {"weekdays": ["sun"], "clock": "customer"}, {"nth_purchase": 2},
             {"nth_purchase": 3, "minimum_minor": {"AOA": 300}}, {"streak": {"weeks": 2}},
             {"streak": {"months": 2}, "clock": "customer"},
+            {"lists": ["vip"]}, {"lists": ["vip", "press"], "nth_purchase": 2}, {"lapsed_days": 7},
+            {"code": {"code": "RAIN"}}, {"code": {"code": "RAIN", "days": 3}, "lapsed_days": 1},
+            {"bought_before": {"skus": ["AGUA-5L"]}}, {"bought_before": {"categories": ["water"]}},
         ]
     ),
 )  # fmt: skip
@@ -197,6 +200,13 @@ def programs(draw: st.DrawFn) -> list[Program]:
     return versions
 
 
+LISTED = st.builds(
+    lambda member, name, begin, days: (member, name, begin, days and begin + days * DAY),
+    st.integers(1, MEMBERS), st.sampled_from(["vip", "press"]), MOMENTS,
+    st.sampled_from([None, 1, 30]),
+)  # fmt: skip
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """A world that is small enough to be computed by hand and mean enough to find what a hand would overlook."""
@@ -228,6 +238,13 @@ def worlds(draw: st.DrawFn) -> World:
                 max_size=2,
             )
         ),
+        codes=draw(
+            st.lists(
+                st.tuples(st.integers(1, MEMBERS), st.sampled_from(["RAIN", "SNOW"]), MOMENTS),
+                max_size=3,
+            )
+        ),
+        lists=draw(st.lists(LISTED, max_size=3)),
         settled=draw(
             st.dictionaries(
                 st.sampled_from([s["external_id"] for s in sales]),
@@ -254,5 +271,7 @@ def frames(
         referrals=pl.DataFrame(world.referrals, schema=REFERRALS, orient="row"),
         zones=pl.DataFrame(list(world.zones.items()), schema=ZONES, orient="row"),
         settled=pl.DataFrame(settled, schema=SETTLED, orient="row"),
+        codes=pl.DataFrame(world.codes, schema=CODES, orient="row"),
+        lists=pl.DataFrame(world.lists, schema=LISTS, orient="row"),
     )
     return history(*world.sales), tiers(*world.tiers), world.programs, world.promotions, facts

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from loyalty.policies import TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import (
+    Match,
     ProductBonus,
     Promotion,
     PurchaseBonus,
@@ -41,6 +42,8 @@ class World:
     referrals: list[tuple[int, int, datetime]] = field(default_factory=list)
     zones: dict[int, str] = field(default_factory=dict)
     settled: dict[str, int] = field(default_factory=dict)
+    codes: list[tuple[int, str, datetime]] = field(default_factory=list)
+    lists: list[tuple[int, str, datetime, datetime | None]] = field(default_factory=list)
 
 
 def order(sale: Sale) -> tuple[Any, ...]:
@@ -275,10 +278,38 @@ def fits_when(world: World, one: Promotion, sale: Sale) -> bool:
             not when.tiers or tier_of(world, sale) in when.tiers,
             not when.minimum_minor or amount >= when.minimum_minor.get(sale["currency"], 10**30),
             not when.first_purchase or order(min(mine, key=order)) == order(sale),
+            is_for(world, one, sale, mine),
             not when.dates or local.date() in when.dates,
             not when.weekdays or DAYS[local.weekday()] in when.weekdays,
             in_hours(),
         )
+    )
+
+
+def is_for(world: World, one: Promotion, sale: Sale, mine: Sequence[Sale]) -> bool:
+    """Whether the promotion is for the member; `mine` are their sales that are worth something."""
+    when, at, member = one.when, sale["issued_at"], sale["member_id"]
+    if when.lists and not any(
+        who == member and name in when.lists and begin <= at and (end is None or at < end)
+        for who, name, begin, end in world.lists
+    ):
+        return False
+    if when.code is not None and not any(
+        who == member and name == when.code.code and entered <= at
+        and (when.code.days is None or at < entered + timedelta(days=when.code.days))
+        for who, name, entered in world.codes
+    ):  # fmt: skip
+        return False
+    before = sorted((s for s in mine if order(s) < order(sale)), key=order)
+    if when.lapsed_days is not None and not (
+        before and at - before[-1]["issued_at"] >= timedelta(days=when.lapsed_days)
+    ):
+        return False
+    match = when.bought_before
+    return match is None or any(
+        amount > 0 and matches(match, program_at(world, s["issued_at"]), sku, name)
+        for s in before
+        for (sku, name), (amount, _) in products(world, s).items()
     )
 
 
@@ -292,17 +323,20 @@ def products(world: World, sale: Sale) -> dict[tuple[str | None, str | None], tu
 
 
 def fits(one: Promotion, program: Program, sku: str | None, name: str | None) -> bool:
-    rule = one.rule
-    assert isinstance(rule, ProductBonus)
+    assert isinstance(one.rule, ProductBonus)
+    return matches(one.rule.match, program, sku, name)
+
+
+def matches(match: Match, program: Program, sku: str | None, name: str | None) -> bool:
     text, title = (sku or "").lower(), (name or "").lower()
     globs = [
-        *rule.match.sku_patterns,
-        *(g for c in rule.match.categories for g in program.categories.get(c, ())),
+        *match.sku_patterns,
+        *(g for c in match.categories for g in program.categories.get(c, ())),
     ]
-    hit = (sku or "") in rule.match.skus
+    hit = (sku or "") in match.skus
     hit = hit or any(fnmatch.fnmatchcase(text, g.lower()) for g in globs)
-    hit = hit or any(fnmatch.fnmatchcase(title, g.lower()) for g in rule.match.name_patterns)
-    return hit and (sku or "") not in rule.match.except_skus
+    hit = hit or any(fnmatch.fnmatchcase(title, g.lower()) for g in match.name_patterns)
+    return hit and (sku or "") not in match.except_skus
 
 
 def by_line(world: World, sale: Sale, multipliers: Sequence[Promotion]) -> Fraction:

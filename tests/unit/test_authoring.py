@@ -323,6 +323,51 @@ def test_what_is_no_file_of_rules(text: str) -> None:
     assert problems(text)
 
 
+SOME = """
+[program.events]
+sign_up = { points = 100 }
+review = { points = 20, per_day = 1, at_most = 50 }
+
+[[promotion]]
+id = "some"
+valid_from = 2026-12-01
+kind = "purchase_bonus"
+points = 5
+when = { lists = ["vip"], lapsed_days = 90, bought_before = { skus = ["A"] }, code = { code = "VERAO-2027", valid_to = 2026-12-24, uses = 10 } }
+"""
+
+
+def test_events_and_for_whom_promotions_are() -> None:
+    head = PROGRAM.partition("[program.tier_policy]")[0]
+    rules = read_rules(head + SOME)
+    assert rules.program is not None
+    assert rules.program.events["review"].at_most == 50
+    when = rules.promotions[0].when
+    assert when.code is not None and when.code.valid_to is not None
+    assert when.code.valid_to.isoformat() == "2026-12-23T23:00:00+00:00", "midnight in Luanda"
+    assert read_rules(write_rules(rules.program, rules.promotions)) == rules
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("review =", "Review ="), "program.events.Review: 'Review' is written otherwise: small letters"),
+        (("per_day", "per_week"), "program.events.review.per_week: unknown key; known here: at_most, per_day, points"),
+        (("points = 100", "points = 0"), "program.events.sign_up.points: must be at least 1"),
+        (('"VERAO-2027"', '"verao"'), "promotion 'some'.when.code.code: 'verao' is written otherwise: capital letters"),
+        (("uses = 10", "use = 10"), "promotion 'some'.when.code.use: unknown key; known here: code, days"),
+        (('["vip"]', '["V I P"]'), "promotion 'some'.when.lists.0: 'V I P' is written otherwise: small letters"),
+        (("lapsed_days = 90", "lapsed_days = 0"), "promotion 'some'.when.lapsed_days: must be at least 1"),
+        (('{ skus = ["A"] }', "{}"), "promotion 'some'.when.bought_before: it must name products"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_them_is_named(change: tuple[str, str], told: str) -> None:
+    text = PROGRAM.partition("[program.tier_policy]")[0] + SOME
+    assert change[0] in text
+    found = problems(text.replace(*change, 1))
+    assert any(each.split(": ", 1)[1].startswith(told) for each in found), found
+
+
 def test_stored_ones_are_shown_with_their_own_times() -> None:
     """Without a program beside them, times are written as they are stored."""
     one: Any = Promotion.model_validate(

@@ -256,6 +256,31 @@ def test_what_was_bought_before_counts() -> None:
     assert (raised.tier, raised.due) == ("gold", 2 * 2250 + 10)
 
 
+def test_codes_and_lists_of_a_basket_count() -> None:
+    some = """
+[[promotion]]
+id = "{name}"
+valid_from = 2026-01-01
+kind = "purchase_bonus"
+points = 5
+when = {{ {when} }}
+"""
+    code = 'code = { code = "VERAO", days = 10 }'
+    more = some.format(name="code", when=code) + some.format(name="vip", when='lists = ["vip"]')
+    found = read_rules(RULES + more)
+    assert found.program is not None
+
+    def told(**values: Any) -> tuple[str, str]:
+        basket = Basket.model_validate({"date": DAY, "total": 1} | values)
+        said = outcomes(explain_basket(basket, [found.program], found.promotions))
+        return said["code"], said["vip"]
+
+    assert told() == ("code", "lists")
+    assert told(codes=["VERAO"], lists=["vip"]) == ("applied", "applied")
+    before = {"date": DAY - timedelta(days=11), "total": 1, "codes": ["VERAO"], "lists": ["vip"]}
+    assert told(history=[before]) == ("code", "applied")
+
+
 def test_a_referral_rewards_both_and_says_so() -> None:
     read = read_rules(FRIENDS)
     assert read.program is not None

@@ -57,6 +57,8 @@ MISTAKES = {
     "no points": (bonus("a", 'when = { currencies = ["EUR"] }'), "the program gives no points for EUR; write `EUR = ...`"),
     "disjoint": (bonus("a", 'when = { currencies = ["USD"], minimum = { AOA = 5 } }'), "never applies: `minimum` names none"),
     "accounts": (bonus("a", 'when = { systems = ["wave"], accounts = ["xero/1"] }'), "never applies: its `accounts` are in none"),
+    "bought category": (bonus("a", 'when = { bought_before = { categories = ["small"] } }'), "when.bought_before.categories: the program has no category small"),
+    "late code": (bonus("a", 'valid_to = 2027-01-01\nwhen = { code = { code = "ABC", valid_from = 2027-01-01 } }'), "never applies: its code can be entered only once it has ended"),
     "excepted": (product("a", 'skus = ["X"], except_skus = ["X"]'), "never applies: `except_skus` names all"),
     "nothing": (product("a", 'skus = ["X"]', "percent = 0"), "gives nothing"),
     "once": (product("a", 'skus = ["X"]', "multiplier = 1"), "gives nothing"),
@@ -139,6 +141,21 @@ def test_what_never_occurred_is_a_note() -> None:
         "promotion 'c'.when.minimum: no sale was read so far of the currency USD",
     )
     assert found(text).notes == ()
+
+
+def test_whom_nobody_is_yet_is_a_note() -> None:
+    text = (
+        "events = { sign_up = { points = 5 }, review = { points = 5 }, visit = { points = 5 } }\n"
+        + bonus("a", 'when = { lists = ["vip", "press"] }')
+        + bonus("b", 'when = { bought_before = { skus = ["ATW-19"], categories = ["large"] } }')
+    )
+    stored = replace(STORED, lists=frozenset({"press"}), events=frozenset({"visit"}))
+    assert found(text, stored).mistakes == ()
+    assert found(text, stored).notes == (
+        "promotion 'a'.when.lists: nobody is on the list vip so far",
+        "promotion 'b'.when.bought_before.skus: ATW-19 was never sold so far",
+        "program.events.review: the loyalty app has told no such event so far",
+    )
 
 
 def test_promotions_that_stay_in_force_are_named() -> None:

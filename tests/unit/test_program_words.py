@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from loyalty import program_words
-from loyalty.policies import Expiry, Pending, TierPolicy
+from loyalty.policies import EventRule, Expiry, Pending, TierPolicy
 from loyalty.program_words import Words
 from loyalty.promotions import Promotion
 
@@ -98,6 +98,16 @@ def test_what_promotions_give(rule: dict[str, Any], en: str, pt: str) -> None:
 @pytest.mark.parametrize(
     ("when", "en", "pt"),
     [
+        ({"lists": ["vip"]}, "for invited members", "para membros convidados"),
+        ({"code": {"code": "SECRET"}}, "with a code", "com um código"),
+        (
+            {"lapsed_days": 90}, "when you have not bought for 90 days",
+            "se não comprar há 90 dias",
+        ),
+        (
+            {"bought_before": {"skus": ["A"], "categories": ["large"]}},
+            "when you have bought large or A before", "se já comprou large ou A",
+        ),
         ({"nth_purchase": 22}, "on every 22nd purchase", "em cada 22.ª compra"),
         ({"nth_purchase": 12}, "on every 12th purchase", "em cada 12.ª compra"),
         (
@@ -115,6 +125,31 @@ def test_counted_purchases(when: dict[str, Any], en: str, pt: str) -> None:
     assert words == Words(
         f"50 points extra for a purchase ({en}).", f"Mais 50 pontos por uma compra ({pt})."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "en", "pt"),
+    [
+        ("sign_up", {}, "20 points when you sign up.", "20 pontos quando se regista."),
+        (
+            "birthday", {}, "20 points on your birthday, once a year.",
+            "20 pontos no seu aniversário, uma vez por ano.",
+        ),
+        ("review", {}, "20 points for review.", "20 pontos por review."),
+        ("review", {"at_most": 1}, "20 points for review (once).", "20 pontos por review (uma vez)."),
+        (
+            "review", {"per_day": 1, "at_most": 50},
+            "20 points for review (once a day; 50 times in all at most).",
+            "20 pontos por review (uma vez por dia; no máximo 50 vezes ao todo).",
+        ),
+        (
+            "review", {"per_day": 2}, "20 points for review (2 times a day at most).",
+            "20 pontos por review (no máximo 2 por dia).",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_earned_beside_buying(name: str, rule: dict[str, int], en: str, pt: str) -> None:
+    assert program_words.event(name, EventRule(points=20, **rule)).words == Words(en, pt)
 
 
 def test_every_condition_that_a_customer_can_act_on_is_told() -> None:

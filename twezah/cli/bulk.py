@@ -1,4 +1,4 @@
-"""Commands that import what an earlier program knows of members: balances, tiers, referrals."""
+"""Commands that import what is known of members: balances, tiers, referrals, lists."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 bulk = typer.Typer(
     no_args_is_help=True,
-    help="Import opening balances, tiers and referrals of an earlier program from CSV.",
+    help="Import opening balances, tiers and referrals of an earlier program, or lists, from CSV.",
 )
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="CSV; - is stdin.")]
@@ -30,7 +30,9 @@ Correct = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command, name in ((balances, "balances"), (tiers, "tiers"), (referrals, "referrals")):
+    for command, name in (
+        (balances, "balances"), (tiers, "tiers"), (referrals, "referrals"), (lists, "lists"),
+    ):  # fmt: skip
         bulk.command(
             epilog=(
                 f"Example: `twezah import {name} {name}.csv --reason 'Earlier program' --author "
@@ -78,6 +80,22 @@ def referrals(
     already is corrected by `twezah member referral`.
     """
     _import("referrals", file, reason, author, apply, False, 0, json=json)
+
+
+def lists(
+    file: File,
+    reason: Why,
+    author: Who,
+    apply: Apply = False,
+    correct: Correct = False,
+    json: Json = False,
+) -> None:
+    """Import who is on a list: `member_id` or `phone`, `list`, `valid_from`, and `valid_to`.
+
+    Promotions name the list in their conditions. An empty or missing `valid_to` is for good; to
+    take somebody off, import the line with one, and --correct.
+    """
+    _import("lists", file, reason, author, apply, correct, 0, json=json)
 
 
 def _import(

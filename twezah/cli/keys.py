@@ -54,7 +54,8 @@ def create(
         typer.Option(
             help=(
                 "What it may do, repeatable: transactions:read, members:read, members:write, "
-                "members:merge, tiers:write, referrals:write, status:read, sync:start, "
+                "members:merge, tiers:write, referrals:write, events:write, codes:write, "
+                "lists:write, points:spend, changes:read, status:read, sync:start, "
                 "metrics:read, audit:read."
             )
         ),

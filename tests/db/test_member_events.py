@@ -1,0 +1,278 @@
+"""Points of events, registrations and birthdays follow from what is stored, whatever came when."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import permutations
+from typing import Any
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from loyalty.corrections import Decision
+from loyalty.member_events import AppEvent, Birthday
+from sql import consent, corrections, ledger, member_events, members, merge_preview
+from sql.erasure import erase
+from sql.member_events import EventEntered
+from tasks.award.tier_review import evaluate
+from tasks.reconcile.points_due import check_points
+from tests.db.test_rules import program, recompute
+from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
+from tests.support.two_members import Pair
+
+DAY = timedelta(days=1)
+WHY = Decision(reason="one person", author="Ana")
+REVIEW = {"points": 20, "per_day": 1, "at_most": 3}
+
+
+def rules(books: Books, **events: Any) -> None:
+    program(books, events=Jsonb(events), timezone="Africa/Luanda")
+
+
+def tell(
+    books: Books, member: int, event_id: str, at: datetime = NOON, name: str = "review"
+) -> EventEntered:
+    event = AppEvent(member_id=member, name=name, event_id=event_id, happened_at=at)
+    with books.transaction() as connection:
+        return member_events.add(connection, event, "test")
+
+
+def worth(books: Books) -> dict[str, int]:
+    """Points posted for each event that has any."""
+    rows = books.rows(
+        "SELECT e.event_key, v.points FROM analytics.member_event v "
+        "JOIN loyalty.member_event e USING (event_no) WHERE v.points <> 0"
+    )
+    return {key.removeprefix("app/"): points for key, points in rows}
+
+
+def is_in_step(books: Books) -> bool:
+    """Whether history, balances and the check of points due say the same."""
+    history = books.rows("SELECT member_id, sum(points) FROM analytics.points_history GROUP BY 1")
+    balances = books.rows("SELECT member_id, balance_points FROM loyalty.member_balance")
+    return sorted(history) == sorted(balances) and not check_points(books.dsn).members
+
+
+def test_an_event_is_there_once_and_earns_once(pair: Pair) -> None:
+    books, member, other = pair
+    rules(books, review=REVIEW)
+    first = tell(books, member, "r1")
+    assert (first.repeated, tell(books, member, "r1").repeated) == (False, True)
+    assert books.award().event_points == 20
+    assert books.award().events == 0
+    assert tell(books, member, "r1").points == 20
+    with pytest.raises(member_events.EventReusedError):
+        tell(books, other, "r1")
+    with pytest.raises(member_events.EventReusedError):
+        tell(books, member, "r1", NOON + HOUR)
+    assert books.points() == 20 and is_in_step(books)
+
+
+def test_which_events_count_follows_from_their_own_time(books: Books) -> None:
+    """One a day, three in all: the later ones give way to an earlier one that comes late."""
+    rules(books, review=REVIEW)
+    told = [NOON, NOON + HOUR, NOON + DAY, NOON + 2 * DAY, NOON + 3 * DAY]
+    orders = list(permutations(range(len(told))))
+    with books.transaction() as connection:
+        known = [
+            members.register(connection, f"+2449231{number:05}", "test").member_id
+            for number in range(len(orders))
+        ]
+    for step in range(len(told)):
+        with books.transaction() as connection:
+            for member, order in zip(known, orders, strict=True):
+                event = AppEvent(
+                    member_id=member, name="review", event_id=f"{member}-{order[step]}",
+                    happened_at=told[order[step]],
+                )  # fmt: skip
+                member_events.add(connection, event, "test")
+        # (Posting in between is posting something that is taken back.)
+        books.award()
+    expected = {f"{member}-{number}": 20 for member in known for number in (0, 2, 3)}
+    assert worth(books) == expected and is_in_step(books)
+
+
+def test_a_day_is_that_of_the_program(pair: Pair) -> None:
+    books, member, _ = pair
+    rules(books, review={"points": 5, "per_day": 1})
+    midnight = datetime(2026, 3, 1, 23, tzinfo=UTC)  # of Luanda
+    tell(books, member, "before", midnight - timedelta(minutes=1))
+    tell(books, member, "after", midnight)
+    books.award()
+    assert worth(books) == {"before": 5, "after": 5}
+
+
+def test_what_no_rule_names_is_kept_and_earns_once_one_does(pair: Pair) -> None:
+    books, member, _ = pair
+    tell(books, member, "r1")
+    assert books.award().events == 0
+    rules(books, review={"points": 20})
+    recompute(books)
+    assert books.points() == 20
+    rules(books, review={"points": 35})
+    recompute(books)
+    assert books.points() == 35 and is_in_step(books)
+    rules(books)
+    recompute(books)
+    assert books.points() == 0 and is_in_step(books)
+    kinds = "SELECT kind, reason, points FROM analytics.points_history ORDER BY posted_at, kind"
+    assert books.rows(kinds) == [
+        ("event", "review", 20), ("event", "review", 35), ("event void", "review", -20),
+        ("event void", "review", -35),
+    ]  # fmt: skip
+
+
+def test_a_merge_counts_both_and_its_end_each(pair: Pair) -> None:
+    books, member, other = pair
+    rules(books, review={"points": 20, "at_most": 1}, sign_up={"points": 100})
+    tell(books, member, "r1", NOON + HOUR)
+    tell(books, other, "r2", NOON)
+    books.award()
+    assert (books.points(), books.points(OTHER_PHONE)) == (120, 120)
+    with books.transaction() as connection:
+        shown = merge_preview.preview(connection, other, member, WHY, "test")
+        corrections.merge(connection, other, member, WHY, "test")
+    books.award()
+    assert {c.member_id: c.balance_points_after for c in shown.changes} == {member: 120, other: 0}
+    assert worth(books) == {f"sign_up/{member}": 100, "r2": 20}
+    assert books.points() == 120 and is_in_step(books)
+    with books.transaction() as connection:
+        corrections.unmerge(connection, other, WHY, "test")
+    books.award()
+    assert (books.points(), books.points(OTHER_PHONE)) == (120, 120) and is_in_step(books)
+
+
+def test_points_of_events_expire_by_the_day_of_the_event(pair: Pair) -> None:
+    books, member, _ = pair
+    program(books, events=Jsonb({"review": {"points": 20}}), expiry=Jsonb({"months": 1}))
+    tell(books, member, "old", datetime(2025, 1, 1, tzinfo=UTC))
+    tell(books, member, "new", datetime.now(UTC) - HOUR)
+    books.award()
+    assert books.points() == 20
+    program(books, events=Jsonb({"review": {"points": 50}}), expiry=Jsonb({"months": 1}))
+    recompute(books)
+    assert books.points() == 50 and is_in_step(books)
+
+
+def test_nothing_is_earned_without_consent(pair: Pair) -> None:
+    books, member, _ = pair
+    rules(books, review={"points": 20})
+    with books.transaction() as connection:
+        consent.decide(connection, member, WHY, "test", given=False)
+    tell(books, member, "r1", datetime.now(UTC))
+    tell(books, member, "before", NOON)
+    books.award()
+    assert worth(books) == {"before": 20}
+
+
+def test_a_registration_is_noted_once_also_after_a_first_sale(books: Books) -> None:
+    rules(books, sign_up={"points": 100, "at_most": 5})
+    books.store(invoice())
+    books.award()
+    assert books.points() == 1500
+    for _ in range(2):
+        with books.transaction() as connection:
+            assert members.register(connection, PHONE, "test").repeated
+        books.award()
+    assert books.points() == 1600 and is_in_step(books)
+
+
+class TestBirthdays:
+    """Once a year, whenever somebody looks."""
+
+    def enter(self, books: Books, member: int, month: int, day: int, next_on: date) -> None:
+        """As if it had been entered some time before `next_on`."""
+        with books.transaction() as connection:
+            asked = Birthday(month=month, day=day)
+            member_events.set_birthday(connection, member, asked, "test")
+        books.run(
+            "UPDATE loyalty.member_birthday SET next_on = %(on)s WHERE member_id = %(member)s",
+            on=next_on, member=member,
+        )  # fmt: skip
+
+    def in_march(self, pair: Pair) -> tuple[Books, int]:
+        """A member whose birthday of the first of March 2024 is noted."""
+        books, member, _ = pair
+        rules(books, birthday={"points": 200})
+        self.enter(books, member, 3, 1, date(2024, 3, 1))
+        self.look(books, datetime(2024, 3, 5, tzinfo=UTC))
+        return books, member
+
+    def days(self, books: Books) -> list[str]:
+        rows = books.rows(
+            "SELECT to_char(happened_at AT TIME ZONE 'Africa/Luanda', 'YYYY-MM-DD HH24:MI') "
+            "FROM loyalty.member_event WHERE name = 'birthday' ORDER BY happened_at"
+        )
+        return [row[0] for row in rows]
+
+    def look(self, books: Books, now: datetime) -> int:
+        with books.transaction() as connection:
+            programs = ledger.programs(connection)
+            return member_events.note_birthdays(connection, programs, now, "test")
+
+    def test_each_year_once_however_long_nobody_looked(self, pair: Pair) -> None:
+        books, member, _ = pair
+        rules(books, birthday={"points": 200})
+        self.enter(books, member, 2, 29, date(2023, 2, 28))
+        assert self.look(books, datetime(2023, 2, 27, 22, 59, tzinfo=UTC)) == 0
+        assert self.look(books, datetime(2023, 2, 27, 23, 1, tzinfo=UTC)) == 1
+        assert self.look(books, datetime(2023, 2, 28, 12, tzinfo=UTC)) == 0
+        assert self.look(books, datetime(2025, 3, 9, tzinfo=UTC)) == 1
+        expected = ["2023-02-28 00:00", "2024-02-29 00:00", "2025-02-28 00:00"]
+        assert self.days(books) == expected
+        books.award()
+        assert self.days(books)[:3] == expected
+        assert books.points() == 200 * len(self.days(books)) and is_in_step(books)
+
+    def test_the_daily_look_at_tiers_notices_it_without_a_sale(self, pair: Pair) -> None:
+        books, member, _ = pair
+        rules(books, birthday={"points": 200})
+        yesterday = (datetime.now(UTC) - DAY).date()
+        self.enter(books, member, yesterday.month, yesterday.day, yesterday)
+        assert evaluate(books.dsn, "review").awarded.event_points == 200
+        assert evaluate(books.dsn, "review").awarded.events == 0
+        assert books.points() == 200
+
+    def test_another_day_in_the_same_year_earns_nothing_more(self, pair: Pair) -> None:
+        books, member = self.in_march(pair)
+        self.enter(books, member, 6, 1, date(2024, 6, 1))
+        self.look(books, datetime(2024, 6, 5, tzinfo=UTC))
+        assert self.days(books) == ["2024-03-01 00:00"]
+
+    def test_it_goes_with_the_person_and_its_points_stay(self, pair: Pair) -> None:
+        books, member = self.in_march(pair)
+        with books.transaction() as connection:
+            assert erase(connection, member, WHY, "test", dry_run=True).birthdays == 1
+            erased = erase(connection, member, WHY, "test", dry_run=False)
+        assert "1 birthdays" in erased.to_text()
+        assert books.rows("SELECT count(*) FROM loyalty.member_birthday") == [(0,)]
+        recompute(books)
+        balance = "SELECT balance_points FROM loyalty.member_balance WHERE member_id = %(m)s"
+        assert books.rows(balance, m=member) == [(200,)]
+        with pytest.raises(corrections.MemberErasedError), books.transaction() as connection:
+            member_events.set_birthday(connection, member, Birthday(month=1, day=1), "test")
+
+    def test_there_must_be_such_a_day(self, pair: Pair) -> None:
+        books, member, _ = pair
+        with pytest.raises(member_events.NoBirthdayError), books.transaction() as connection:
+            member_events.set_birthday(connection, member, Birthday(month=4, day=31), "test")
+
+
+def test_an_entry_of_an_event_is_not_taken_back_by_hand(pair: Pair) -> None:
+    books, member, _ = pair
+    rules(books, review={"points": 20})
+    tell(books, member, "r1")
+    books.award()
+    number = books.rows("SELECT adjustment_id FROM loyalty.adjustment")[0][0]
+    refused = pytest.raises(corrections.CorrectionRefusedError, match="event")
+    with refused, books.transaction() as connection:
+        corrections.void_adjustment(connection, number, WHY, "k", "test")
+
+
+def test_the_feed_tells_of_them(pair: Pair) -> None:
+    books, member, _ = pair
+    rules(books, review={"points": 20})
+    tell(books, member, "r1")
+    books.award()
+    with books.transaction() as connection:
+        connection.execute(b"SELECT loyalty.publish_changes()")
+    told = "SELECT data -> 'reasons', balance_points FROM loyalty.change WHERE kind = %(kind)s"
+    assert books.rows(told, kind="points.changed") == [(["event"], 20)]
