@@ -381,6 +381,14 @@ class Books:
         """The id under which the vendor knows a document."""
         return document.id
 
+    def made_at(self, document: Document) -> datetime | None:
+        """When a document was written, if that is when it was made; None: nobody can tell.
+
+        Sage Intacct writes the invoice of a sales document anew whenever that is changed.
+        """
+        re_created = self.system == "sage_intacct" and document.id != document.record_key
+        return None if re_created else document.created_at
+
     def sold_at(self, _document: Document) -> datetime | None:
         """The moment of a sale, where the vendor tells it; None where it tells the day alone."""
         return None

@@ -53,7 +53,7 @@ class Truth:
     skus: tuple[tuple[str | None, int], ...]  # (sku, quantity) per line
     #: The moment of the sale, where the vendor tells it; elsewhere only the day is known.
     sold_at: datetime | None = None
-    #: When the document was written, which some vendors tell beside its day.
+    #: When the document was written, which some vendors tell beside its day; None: not to be told.
     made_at: datetime | None = None
     guest: bool = False  # bought without an account: no record names the customer
 
@@ -102,7 +102,7 @@ def _row(books: Books, document: Document) -> Truth:
         deleted=document.deleted,
         skus=tuple((line.product.sku, line.quantity) for line in document.lines),
         sold_at=books.sold_at(document),
-        made_at=document.created_at,
+        made_at=books.made_at(document),
         guest=is_guest(books.system, document.customer),
     )
 
