@@ -55,6 +55,8 @@ class Truth:
     sold_at: datetime | None = None
     #: When the document was written, which some vendors tell beside its day; None: not to be told.
     made_at: datetime | None = None
+    #: The order of a shop that the document pays or books, by system and id: it is the same sale.
+    order: tuple[str, str] | None = None
     guest: bool = False  # bought without an account: no record names the customer
 
 
@@ -103,6 +105,7 @@ def _row(books: Books, document: Document) -> Truth:
         skus=tuple((line.product.sku, line.quantity) for line in document.lines),
         sold_at=books.sold_at(document),
         made_at=books.made_at(document),
+        order=(document.order.system, document.order.id) if document.order else None,
         guest=is_guest(books.system, document.customer),
     )
 
