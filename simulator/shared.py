@@ -44,7 +44,10 @@ class SharedSales:
         self._count = 0
 
     def sell(self, at: datetime, systems: Collection[str]) -> str:
-        """Makes one, all of whose systems are among these; returns its shop, "" where there is none."""
+        """Makes one whose systems are all among these.
+
+        Returns its shop; "" where no such sale can be.
+        """
         chains = [chain for chain in CHAINS if {name for name, _ in chain} <= {*systems}]
         if not chains or not self._people:
             return ""

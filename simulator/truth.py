@@ -53,7 +53,7 @@ class Truth:
     skus: tuple[tuple[str | None, int], ...]  # (sku, quantity) per line
     #: The moment of the sale, where the vendor tells it; elsewhere only the day is known.
     sold_at: datetime | None = None
-    #: When the document was written, which some vendors tell beside its day; None: not to be told.
+    #: When the document was written, which some vendors tell beside its day; None: nobody can.
     made_at: datetime | None = None
     #: The order of a shop that the document pays or books, by system and id: it is the same sale.
     order: tuple[str, str] | None = None

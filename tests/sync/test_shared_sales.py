@@ -1,4 +1,4 @@
-"""A sale that a shop, its payment service and the books tell earns once, as soon as it is declared."""
+"""A sale that a shop, its payment service and the books tell earns once when it is declared."""
 
 import json
 from collections.abc import Iterator
