@@ -64,7 +64,7 @@ MATCHES: Final = pl.Schema(
 #: What is read of each document.
 _READ: Final = (
     "_row", *SALE, "kind", "status", "invoice_number", "original_external_id", "issued_at",
-    "latest_at", "total_minor", "subtotal_minor", "left_minor",
+    "latest_at", "total_minor", "amount_refunded_minor", "subtotal_minor", "left_minor",
 )  # fmt: skip
 
 
@@ -117,6 +117,8 @@ class _Document:
     #: What its lines are shares of.
     whole: int
     products: list[_Product]
+    #: Of a credit: the billing system counts a part of it at sales, and says nothing of the rest.
+    is_divided: bool
     #: Line amounts that came back, and the money that they are.
     returned: int = 0
     by_product: int = 0
@@ -219,6 +221,7 @@ def _document(row: dict[str, Any], products: list[_Product]) -> _Document:
         row["_row"], (row["system"], row["account"]), takes,
         row["issued_at"], row["latest_at"], row["original_external_id"], total, left,
         max(listed, total if subtotal is None else subtotal, 1), products,
+        takes and (row["amount_refunded_minor"] or 0) > 0,
     )  # fmt: skip
 
 
@@ -333,15 +336,19 @@ class _Customer:
         return customer
 
     def bring_home(self) -> None:
-        """What is named is certain, so it comes first; then the credits in order of time."""
+        """What is named is certain, so it comes first; then the credits in order of time.
+
+        What a billing system left over when it divided a credit among sales is of none of them.
+        """
         for credit in self.credit_notes:
             if (sale := self._named(credit)) is not None:
                 self._counted_by_vendor(credit, sale)
-                self._return(credit, [sale])
+                if not credit.is_divided:
+                    self._return(credit, [sale])
         open_sales: dict[tuple[str, str], _Stacks] = {}
         at = 0
         for credit in sorted(self.credit_notes, key=lambda document: document.latest_at):
-            if credit.left <= 0 or self._named(credit) is not None:
+            if credit.left <= 0 or (self._named(credit) is not None and not credit.is_divided):
                 continue
             while at < len(self.sales) and self.sales[at].issued_at <= credit.latest_at:
                 sale, at = self.sales[at], at + 1

@@ -44,6 +44,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--days", type=float, default=120, help="days of past sales (default: %(default)s)"
     )
     parser.add_argument(
+        "--shared-sales",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="past sales that several systems tell: a shop, its payment service, the books",
+    )
+    parser.add_argument(
         "--faults",
         type=float,
         default=0,

@@ -21,6 +21,7 @@ from simulator.model import (
     Customer,
     Document,
     Line,
+    Order,
     Payment,
     Person,
     Product,
@@ -60,6 +61,7 @@ class Books:
         self.products: dict[str, Product] = {item.id: item for item in self._products()}
         self.documents: dict[str, dict[str, Document]] = {}
         self.payments: dict[str, Payment] = {}
+        self._order: Order | None = None
 
     def _products(self) -> list[Product]:
         if (
@@ -172,9 +174,27 @@ class Books:
             status=status,
             source=source,
             record_key=record_key,
+            order=self._order,
         )
         self.documents.setdefault(entity, {})[key] = document
         return document
+
+    def record_for(
+        self,
+        order: Order | None,
+        entity: str,
+        customer: Customer,
+        amounts: Iterable[tuple[Product, int, int]],
+        at: datetime,
+        *,
+        number: str | None = None,
+    ) -> Document:
+        """Enters what pays or books an order of a shop, if there is one."""
+        self._order = order
+        try:
+            return self.record(entity, customer, amounts, at, number=number)
+        finally:
+            self._order = None
 
     def new_sale(self, draw: float) -> tuple[str, str]:
         """What a new sale is, its entity and status, for a number drawn between 0 and 1."""
@@ -380,6 +400,14 @@ class Books:
     def vendor_id(self, document: Document) -> str:
         """The id under which the vendor knows a document."""
         return document.id
+
+    def made_at(self, document: Document) -> datetime | None:
+        """When a document was written, if that is when it was made; None: nobody can tell.
+
+        Sage Intacct writes the invoice of a sales document anew whenever that is changed.
+        """
+        re_created = self.system == "sage_intacct" and document.id != document.record_key
+        return None if re_created else document.created_at
 
     def sold_at(self, _document: Document) -> datetime | None:
         """The moment of a sale, where the vendor tells it; None where it tells the day alone."""

@@ -115,6 +115,15 @@ class Payment:
         self.cache.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of a shop, as other systems name it."""
+
+    system: str
+    id: str
+    number: str
+
+
 @dataclass(slots=True, eq=False)
 class Document:
     """An invoice, receipt, bill or credit.
@@ -153,6 +162,10 @@ class Document:
     net_minor: int = 0
     tax_minor: int = 0
     cache: dict[str, bytes] = field(default_factory=dict)
+    #: The order of a shop that this document pays or books: all of it is one sale.
+    order: Order | None = None
+    #: Of a shop's order: the id that a payment service gave its payment.
+    payment_id: str = ""
     #: Lines that were swapped for others, where the document keeps them (Shopify).
     removed: list[Line] = field(default_factory=list)
 

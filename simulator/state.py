@@ -31,7 +31,13 @@ class State:
         shape = [arguments.seed, arguments.customers, arguments.invoices, arguments.days]
         if self.values.get("shape") != shape:
             anchor = datetime.now(UTC).replace(microsecond=0).isoformat()
-            self.values = {"shape": shape, "anchor": anchor, "evolved": [], "tokens": {}}
+            self.values = {
+                "shape": shape,
+                "shared_sales": arguments.shared_sales,
+                "anchor": anchor,
+                "evolved": [],
+                "tokens": {},
+            }
         # Who rebuilds the world from the file has to know it as well.
         self.values["sales_max"] = {
             name: system.sales_max
@@ -52,6 +58,7 @@ class State:
             consent=arguments.consent,
             access_token_seconds=None if life is None else dict.fromkeys(SYSTEMS, life),
             sales_max=self.values["sales_max"],
+            shared_sales=self.values.get("shared_sales", 0),
         )
         for event in self.values["evolved"]:
             relive(world, event)

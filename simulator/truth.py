@@ -53,8 +53,10 @@ class Truth:
     skus: tuple[tuple[str | None, int], ...]  # (sku, quantity) per line
     #: The moment of the sale, where the vendor tells it; elsewhere only the day is known.
     sold_at: datetime | None = None
-    #: When the document was written, which some vendors tell beside its day.
+    #: When the document was written, which some vendors tell beside its day; None: nobody can.
     made_at: datetime | None = None
+    #: The order of a shop that the document pays or books, by system and id: it is the same sale.
+    order: tuple[str, str] | None = None
     guest: bool = False  # bought without an account: no record names the customer
 
 
@@ -102,7 +104,8 @@ def _row(books: Books, document: Document) -> Truth:
         deleted=document.deleted,
         skus=tuple((line.product.sku, line.quantity) for line in document.lines),
         sold_at=books.sold_at(document),
-        made_at=document.created_at,
+        made_at=books.made_at(document),
+        order=(document.order.system, document.order.id) if document.order else None,
         guest=is_guest(books.system, document.customer),
     )
 

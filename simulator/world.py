@@ -21,6 +21,7 @@ from simulator.limits import Limits
 from simulator.model import ACCOUNTS, SYSTEMS, Customer, Person
 from simulator.oauth import Grants
 from simulator.registry import books_class
+from simulator.shared import HAPPENED, SharedSales
 from simulator.subscriptions import SubscriptionBook
 from simulator.truth import Truth, truth_of
 
@@ -58,6 +59,8 @@ class World:
         accounts: More accounts per system than the one of `ACCOUNTS`; they show the same books.
         sales_max: Most sales in the past per system, where it should have fewer than `invoices`.
         systems: The systems with a past; the books of the others are empty.
+        shared_sales: Sales of the past that several systems tell (`shared.py`); with any, some of
+            what happens from then on is one as well.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class World:
         accounts: Mapping[str, Sequence[str]] | None = None,
         sales_max: Mapping[str, int] | None = None,
         systems: Collection[str] = SYSTEMS,
+        shared_sales: int = 0,
     ) -> None:
         self.seed, self.now, self.sleep, self.lock = seed, now or system_now, sleep, RLock()
         self.consent: Decision = consent
@@ -109,6 +113,13 @@ class World:
         for name in (name for name in SYSTEMS if name in systems):
             sales = min(invoices, (sales_max or {}).get(name, invoices))
             self._populate(name, customers, sales, min(start, self.anchor), example=example)
+        self._shared = SharedSales(self.books, self._people, seed) if shared_sales else None
+        for _ in range(shared_sales if self._shared else 0):
+            self._sell_shared(self.anchor, systems)
+
+    def _sell_shared(self, at: datetime, systems: Collection[str]) -> str:
+        """Makes a sale that several of these systems tell; "": none does."""
+        return self._shared.sell(at, systems) if self._shared is not None else ""
 
     def _populate(
         self, system: str, customers: int, invoices: int, start: datetime, *, example: bool
@@ -204,6 +215,10 @@ class World:
             ]
             done = []
             for _ in range(steps if living else 0):
+                is_shared = self._shared is not None and self._shared.is_due()
+                if is_shared and (shop := self._sell_shared(instant, living)):
+                    done.append((shop, HAPPENED))
+                    continue
                 system = self._evolving.choice(living)
                 done.append((system, self._activity[system].step(instant)))
             return done

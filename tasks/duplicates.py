@@ -5,7 +5,7 @@ everybody concerned first, and kept with who decided it and why.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime
 from typing import Any
@@ -98,6 +98,18 @@ class DuplicatesPreview:
 
 
 @dataclass(frozen=True)
+class ToldTwice:
+    """Documents of one system that tell sales of another one."""
+
+    system: str
+    #: The system whose document stands first.
+    sale_at: str
+    documents: int
+    #: How they were recognised: payment, id, number, ...
+    recognised_by: str
+
+
+@dataclass(frozen=True)
 class Declared:
     """A precedence that was declared."""
 
@@ -166,6 +178,23 @@ def find(connection: DbConnection, precedence: Precedence | None = None) -> Dupl
     return _with_pairs(connection, members, preview) if precedence.systems else preview
 
 
+def told_twice(connection: DbConnection, precedence: Precedence) -> list[ToldTwice]:
+    """How many documents tell a sale that another system's document tells.
+
+    As `find`, without the points of everybody concerned, which take far longer.
+    """
+    duplicates.fill_references(connection)
+    members = duplicates.concerned(connection)
+    counts = Counter(
+        (row["system"], row["by_system"], row["matched_by"].partition(" ")[0])
+        for row in _left_out(connection, members, precedence)
+    )
+    return [
+        ToldTwice(block_name(system), block_name(by), documents, how)
+        for (system, by, how), documents in sorted(counts.items())
+    ]
+
+
 def declare(
     dsn: str, precedence: Precedence, decision: Decision, run_id: str, *, confirm: int = 0
 ) -> Declared:
@@ -211,19 +240,15 @@ def _with_pairs(
     connection: DbConnection, members: Sequence[int], preview: DuplicatesPreview
 ) -> DuplicatesPreview:
     pairs: list[dict[str, Any]] = []
-    for at in range(0, len(members), MEMBERS_AT_ONCE):
-        chunk = members[at : at + MEMBERS_AT_ONCE]
-        documents = duplicates.documents(connection, chunk)
-        own = left_out(documents, preview.precedence).filter(pl.col("member_id").is_in(chunk))
-        for row in own.iter_rows(named=True):
-            account, by = (
-                f"{row['system']}/{row['account']}",
-                f"{row['by_system']}/{row['by_account']}",
-            )
-            preview.counts[account, by] += 1
-            preview.kinds[row["matched_by"].partition(" ")[0]] += 1
-            if len(pairs) < SHOWN:
-                pairs.append(row)
+    for row in _left_out(connection, members, preview.precedence):
+        account, by = (
+            f"{row['system']}/{row['account']}",
+            f"{row['by_system']}/{row['by_account']}",
+        )
+        preview.counts[account, by] += 1
+        preview.kinds[row["matched_by"].partition(" ")[0]] += 1
+        if len(pairs) < SHOWN:
+            pairs.append(row)
     sales = [(row["system"], row["account"], row["external_id"]) for row in pairs]
     points = duplicates.points_of(connection, sales)
     names = [name.name for name in fields(Pair) if name.name != "points"]
@@ -232,6 +257,17 @@ def _with_pairs(
         for row, posted in zip(pairs, points, strict=True)
     ]
     return replace(preview, pairs=shown_pairs)
+
+
+def _left_out(
+    connection: DbConnection, members: Sequence[int], precedence: Precedence
+) -> Iterator[dict[str, Any]]:
+    """The members' documents of which something counts elsewhere, as rows of LEFT_OUT."""
+    for at in range(0, len(members), MEMBERS_AT_ONCE):
+        chunk = members[at : at + MEMBERS_AT_ONCE]
+        documents = duplicates.documents(connection, chunk)
+        own = left_out(documents, precedence).filter(pl.col("member_id").is_in(chunk))
+        yield from own.iter_rows(named=True)
 
 
 def shown(preview: DuplicatesPreview, zone: ZoneInfo) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from simulator import World
 from simulator.books import Books
+from simulator.shared import systems_of
 from simulator.state import relive
 from simulator.truth import Truth, truth_of
 
@@ -61,12 +62,17 @@ class Oracle:
             seed, customers, invoices, days = values["shape"]
             anchor = datetime.fromisoformat(values["anchor"])
             fewer = values["sales_max"]
-            self._world = World(seed, customers, invoices, until=anchor, days=days, sales_max=fewer)
+            shared = values.get("shared_sales", 0)
+            self._world = World(
+                seed, customers, invoices, until=anchor, days=days, sales_max=fewer,
+                shared_sales=shared,
+            )  # fmt: skip
             for books in self._world.books.values():
                 self._note(books)
         for event in values["evolved"][self._steps :]:
-            for system, _ in relive(self._world, event):
-                self._note(self._world.books[system])
+            for happened in relive(self._world, event):
+                for system in systems_of(*happened):
+                    self._note(self._world.books[system])
             self._steps += 1
         return self._world
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.http.signing import machine_to_machine, token_based
+from connectors.kit.mapping.taking_back import with_sale_of_lines
 from connectors.kit.read.pagination import by_last_id, by_offset
 from connectors.kit.spec import (
     Account,
@@ -51,6 +52,7 @@ from connectors.netsuite.suiteql import (
     signed_lines,
     unit_rate,
 )
+from loyalty.schema import NEGATIVE_KINDS
 
 _PAGE_SIZE = 1000
 _MORE = {"more": "/hasMore"}
@@ -87,7 +89,8 @@ def _of_documents(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest
             "SELECT l.uniquekey AS line, l.transaction AS document, l.item AS item, i.itemid AS "
             "sku, "
             "i.displayname AS name, l.memo AS description, l.quantity AS quantity, l.rate AS rate, "
-            "l.foreignamount AS amount FROM transactionline l LEFT JOIN item i ON i.id = l.item "
+            "l.foreignamount AS amount, l.createdfrom AS made_from FROM transactionline l "
+            "LEFT JOIN item i ON i.id = l.item "
             f"WHERE l.transaction IN ({numbers}) AND l.mainline = 'F' AND NVL(l.taxline, 'F') = "
             "'F' "
             "AND NVL(l.iscogs, 'F') = 'F' ORDER BY l.transaction ASC, l.id ASC",
@@ -206,6 +209,14 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _finished(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """The documents with their tax, and credits with the transaction they were made from.
+
+    That is the sale, or the authorization of a return, which is no sale and finds none.
+    """
+    return _tax(with_sale_of_lines(invoices, lines, "made_from"), lines)
+
+
 _LINES = Lines(
     "/item/items",
     {
@@ -215,6 +226,7 @@ _LINES = Lines(
         "quantity": Field("decimal", ("/quantity",)),
         "unit_price": Field("decimal", ("/rate",), pick=unit_rate),
         "amount_minor": money("/amount", exact=False),
+        "made_from": text("/made_from"),
     },
     adjust=signed_lines,
 )
@@ -237,13 +249,12 @@ def _stream(
 ) -> Stream:
     status = _status(at_once=at_once)
     none = pl.lit(None, dtype=pl.Int64)
+    takes = kind in NEGATIVE_KINDS
     return Stream(
         name,
         kind,
         # The totals of credit memos and refunds are negative in the books.
-        _list(
-            code, "ABS(t.foreigntotal)" if kind in ("credit_note", "refund") else "t.foreigntotal"
-        ),
+        _list(code, "ABS(t.foreigntotal)" if takes else "t.foreigntotal"),
         partial(by_last_id, after=behind_id, more="more"),
         records="/items",
         info=_MORE,
@@ -271,6 +282,7 @@ def _stream(
             "status": computed(status, "/status/id", "/status"),
             # A calendar day of the account.
             "issued_at": day("/trandate", "/tranDate", required=True),
+            **({"original_external_id": text("/createdFrom/id")} if takes else {}),
             # On the account's clock in SuiteQL, UTC in the record API.
             "updated_at": instant("/modified", "/lastModifiedDate", required=True),
         },
@@ -285,7 +297,7 @@ def _stream(
         },
         keep=(pl.col("type") == code).fill_null(value=True),
         lines=_LINES,
-        finish=_tax,
+        finish=_finished,
         details=_DETAILS,
     )
 

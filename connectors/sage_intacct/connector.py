@@ -137,6 +137,8 @@ _STATES = status_map(
 _STATUS = (
     pl.when((pl.col("state") == "noValue") & (_TOTAL == 0)).then(pl.lit("open")).otherwise(_STATES)
 )
+#: When a record was written.
+_WRITTEN_AT = instant(*both_spellings("audit.createdDateTime"), zone="UTC")
 #: Amounts whose sign is turned with that of the document.
 _TURNED = ("total_minor", "amount_paid_minor")
 
@@ -321,7 +323,18 @@ SPEC = ConnectorSpec(
                 total_minor=money("/totalTxnAmount", required=True),
                 issued_at=day("/invoiceDate", required=True),
             ),
-            helpers={"state": text("/state"), "due_minor": money("/totalTxnAmountDue")},
+            helpers={
+                "state": text("/state"),
+                "due_minor": money("/totalTxnAmountDue"),
+                "sales_document": text(*both_spellings(_SALES_DOCUMENT)),
+                "written_at": _WRITTEN_AT,
+                # An edit of the sales document writes its invoice anew: nobody can tell whether
+                # that is the sale's time or the edit's.
+                "made_at": computed(
+                    pl.when(pl.col("sales_document").is_null()).then(pl.col("written_at")),
+                    required=False,
+                ),
+            },
             lines=_lines("txnAmount", subtotal=text("/isSubtotal")),
             details=_details("invoices", _INVOICE, "invoice"),
             finish=_invoice,
@@ -345,9 +358,15 @@ SPEC = ConnectorSpec(
                 currency=currency(*both_spellings("txnCurrency.currency", "baseCurrency.currency")),
                 total_minor=money(*both_spellings("txnCurrency.totalEntered"), required=True),
                 issued_at=day("/createdDate", required=True),
+                # The number of the invoice that was chosen as its reference.
+                original_external_id=computed(
+                    pl.when(_TOTAL < 0).then(pl.col("refers_to")), required=False
+                ),
             ),
             helpers={
                 "state": text("/state"),
+                "refers_to": text("/documentNumber"),
+                "made_at": _WRITTEN_AT,
                 "due_minor": money(*both_spellings("txnCurrency.totalDue")),
             },
             lines=_lines("txnCurrency.amount"),

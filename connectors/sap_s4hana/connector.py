@@ -21,6 +21,7 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected
 from connectors.kit.http.auth import client_credentials, sign_basic
+from connectors.kit.mapping.taking_back import with_sale_of_lines
 from connectors.kit.read.pagination import by_next_link
 from connectors.kit.spec import (
     Account,
@@ -200,6 +201,7 @@ _LINES: Final = Lines(
         "unit_price": decimal(),
         "amount_minor": money("/NetAmount", exact=False),
         "net": decimal("/NetAmount"),
+        "refers_to": text("/ReferenceSDDocument"),
     },
     adjust=_priced,
 )
@@ -275,6 +277,9 @@ SPEC = ConnectorSpec(
                 "more_items": text("/to_Item/__next"),
             },
             lines=_LINES,
+            # A credit memo that was billed by way of a request names the request, which is no
+            # sale: documents of sales and billing never share a number.
+            finish=partial(with_sale_of_lines, name="refers_to"),
             keep=(~_CATEGORY.is_in(_NO_SALES)).fill_null(value=True),
             # Documents without a time of change have only the day of their creation.
             windowed=False,

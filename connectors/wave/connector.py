@@ -227,7 +227,10 @@ def _stream(
         shrinks=True,
         deletions=("invoice_census",),
         fields=_FIELDS,
-        helpers={"state": text("/node/status")},
+        helpers={
+            "state": text("/node/status"),
+            "made_at": instant("/node/createdAt", zone="UTC"),
+        },
         lines=_LINES,
         **more,
     )

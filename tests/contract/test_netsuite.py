@@ -219,6 +219,30 @@ def test_a_customer_refund_is_kept_and_takes_nothing(bench: Any) -> None:
         assert row["amount_refunded_minor"] == row["total_minor"] > 0
 
 
+@pytest.mark.parametrize(
+    ("sources", "link"),
+    [(["71", "71"], "71"), (["71", None], "71"), (["71", "72"], None), ([None], None), ([], None)],
+)
+def test_a_credit_memo_names_the_transaction_that_its_lines_were_made_from(
+    bench: Any, sources: list[str | None], link: str | None
+) -> None:
+    record = {
+        "id": "88", "type": "CustCred", "tranid": "CM1", "trandate": "2026-05-02", "customer": "9",
+        "symbol": "AOA", "total": "20", "status": "A", "isvoided": "F", "isposting": "T",
+        "modified": "2026-05-02T10:00:00",
+    }  # fmt: skip
+    lines = [
+        {"line": str(number), "document": "88", "quantity": "1", "rate": "10", "amount": "10"}
+        | ({"made_from": source} if source else {})
+        for number, source in enumerate(sources)
+    ]
+    body = {"items": [record], "hasMore": False, "details": [{"items": lines, "hasMore": False}]}
+    stream = bench.spec.stream("credit_memos")
+    result = map_page(bench.spec, stream, bench.connection, json.dumps(body).encode(), page_id=1)
+    assert result.problems.is_empty()
+    assert result.invoices["original_external_id"].to_list() == [link]
+
+
 def test_the_record_apis_json_is_the_same_document(bench: Any) -> None:
     """What an operator copies out of the record API maps as the sync maps it; only the currency is named, not coded."""
     api = simulator.client(bench.world, "netsuite")

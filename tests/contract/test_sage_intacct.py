@@ -73,6 +73,36 @@ def mapped(
     )
 
 
+def test_an_invoice_has_the_time_at_which_it_was_written_on_its_day(bench: Any) -> None:
+    """Not that of a sales document, whose invoice is written anew when it is edited."""
+    written = {"audit.createdDateTime": "2026-05-01T10:00:00Z"}
+    of_sales = {"key": "239", "salesDocument.id": "Sales Invoice-7"}
+    later = {"key": "240", "audit.createdDateTime": "2026-05-02T10:00:00Z"}
+    records = (invoice(**written), invoice(**written, **of_sales), invoice(**later))
+    rows = mapped(bench, *records).invoices.to_dicts()
+    midnight = datetime(2026, 4, 30, 23, tzinfo=UTC)
+    assert [(row["issued_at"], row["time_known"]) for row in rows] == [
+        (datetime(2026, 5, 1, 10, tzinfo=UTC), True), (midnight, False), (midnight, False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entered", "link"), [("-114.00", "INV-1001"), ("114.00", None)])
+def test_a_credit_memo_names_the_invoice_that_it_refers_to(
+    bench: Any, entered: str, link: str | None
+) -> None:
+    record = {
+        "key": "77", "adjustmentNumber": "ADJ001", "state": "posted", "createdDate": "2026-05-02",
+        "documentNumber": "INV-1001", "customer.id": "CUST-100", "txnCurrency.currency": "EUR",
+        "txnCurrency.totalEntered": entered, "txnCurrency.totalDue": "0.00",
+        "audit.createdDateTime": "2026-05-02T10:00:00Z",
+        "audit.modifiedDateTime": "2026-05-20T08:30:00Z",
+    }  # fmt: skip
+    result = mapped(bench, record, stream="adjustments")
+    assert result.problems.is_empty()
+    (row,) = result.invoices.to_dicts()
+    assert (row["original_external_id"], row["time_known"]) == (link, True)
+
+
 def test_a_400_that_says_so_renews_the_token(bench: Any) -> None:
     bench.pages("adjustments")
     bench.world.grants["sage_intacct"].expire_access()

@@ -112,6 +112,26 @@ def test_a_cancelled_document_and_the_one_that_cancels_it_are_void() -> None:
     assert one(CancelledBillingDocument="0000000000")["status"] == "open"
 
 
+@pytest.mark.parametrize(
+    ("numbers", "link"),
+    [
+        (["90000001", "90000001"], "90000001"),
+        (["90000001", "90000002"], None),
+        (["90000001", ""], "90000001"),
+        ([""], None),
+        ([None], None),
+        ([], None),
+    ],
+)
+def test_a_credit_memo_names_the_one_document_that_its_items_refer_to(
+    numbers: list[Any], link: str | None
+) -> None:
+    items = {"results": [ITEM | {"ReferenceSDDocument": number} for number in numbers]}
+    assert one(SDDocumentCategory="O", to_Item=items)["original_external_id"] == link
+    # An invoice refers to its delivery or its order.
+    assert one(SDDocumentCategory="M", to_Item=items)["original_external_id"] is None
+
+
 @pytest.mark.parametrize("category", ["U", "3", "4", "5", "6"])
 def test_what_is_no_sale_is_left_out(category: str) -> None:
     result = mapped(DOCUMENT | {"SDDocumentCategory": category})

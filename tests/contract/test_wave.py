@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -79,6 +79,12 @@ def test_an_invoice() -> None:
     assert (row["customer_phone"], row["amount_paid_minor"]) == ("+244923456789", 5000)
     (line,) = row["lines"]
     assert (line["name"], line["amount_minor"], int(line["quantity"])) == ("Água 5L", 10000, 2)
+
+
+def test_an_invoice_that_was_made_on_its_day_has_a_time() -> None:
+    row, earlier = invoice(), invoice(invoiceDate="2026-04-30")
+    assert (row["issued_at"], row["time_known"]) == (datetime(2026, 5, 1, 10, tzinfo=UTC), True)
+    assert (earlier["issued_at"].hour, earlier["time_known"]) == (23, False)  # midnight in Luanda
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from simulator import SYSTEMS
 from tests.support.ports import free_ports
 from twezah.cli.demo import CHANGED_SYSTEMS
+from twezah.stack.commands import SHARED_SALES
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
@@ -144,6 +145,12 @@ def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[
         assert (
             abs(row["points"] - row["base_points"] * float(row["multiplier"])) <= 2 * row["sales"]
         )
+
+    told = {row["system"]: row for row in first["told_twice"]}
+    assert {system: row["sale_at"] for system, row in told.items()} == {
+        "stripe": "shopify", "quickbooks": "shopify", "paypal": "woocommerce",
+    }  # fmt: skip
+    assert sum(row["documents"] for row in told.values()) == 3 * SHARED_SALES // 2
 
     second = json.loads(twezah(environment, "demo", "--json"))
     assert all(run["ok"] for run in second["runs"])

@@ -113,12 +113,14 @@ def came_back(truth: Truth) -> dict[tuple[str, int], int]:
         takes = state.kind in TAKES
         if takes and state.status in ("draft", "void"):
             continue
-        link = None if state.original is None else (account, state.original)
+        # What the vendor left over of a credit that it counts elsewhere in part has no link.
+        is_linked = takes and state.original is not None and not state.refunded
+        link = (account, state.original) if is_linked else None
         at = (state.hour, account, f"D{document}")
         documents.append(
             Document(
                 (account, document), (truth.owner(state.customer), state.currency), account, at,
-                state.hour, state.hour, takes, abs(worth(state)), link if takes else None,
+                state.hour, state.hour, takes, abs(worth(state)), link,
             )
         )  # fmt: skip
     return defaultdict(int, counted_elsewhere(documents))

@@ -1,5 +1,6 @@
 """The parts of `python -m benchmarks.chaos`: who is hit, what is compared, what counts as wrong."""
 
+import json
 import os
 import subprocess
 import sys
@@ -30,7 +31,8 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOME = Path("/state/ours")
 SALE = ("xero", "A")
 FORKSERVER = (sys.executable, "-m", "twezah.worker.forkserver", "7", "prefect")
-
+#: Arguments of a small world.
+SMALL = ["--seed", "3", "--customers", "20", "--invoices", "40", "--days", "30"]
 
 Books = dict[tuple[str, str], Expected]
 Points = dict[tuple[str, str], dict[str, int]]
@@ -100,13 +102,25 @@ def test_points_by_plain_arithmetic(
     assert points_due(kind, status, total, refunded) == points
 
 
+def test_a_world_that_began_without_shared_sales_stays_as_it_is(tmp_path: Path) -> None:
+    """As a release wrote it that knew none: other sales would make it another world."""
+    file = tmp_path / "simulator.json"
+    state = State(file)
+    state.save(state.build(parse_arguments(SMALL)))
+    values = json.loads(file.read_text())
+    del values["shared_sales"]
+    file.write_text(json.dumps(values))
+    state = State(file)
+    world = state.build(parse_arguments([*SMALL, "--shared-sales", "5"]))
+    state.evolve(world, 30)
+    assert not any(row.order for row in world.truth())
+
+
 def test_the_oracle_follows_the_books_and_remembers_earlier_numbers(tmp_path: Path) -> None:
     """The file is the simulator's own: only it knows what its world is made of."""
     file = tmp_path / "simulator.json"
     state = State(file)
-    world = state.build(
-        parse_arguments(["--seed", "3", "--customers", "20", "--invoices", "40", "--days", "30"])
-    )
+    world = state.build(parse_arguments([*SMALL, "--shared-sales", "5"]))
     state.save(world)
     oracle = Oracle(file)
     before = oracle.expected()
@@ -118,6 +132,8 @@ def test_the_oracle_follows_the_books_and_remembers_earlier_numbers(tmp_path: Pa
     after = oracle.expected()
     rows = {(row.system, row.external_id): row for row in world.truth()}
     assert after.keys() == rows.keys() > before.keys()
+    told = {key for key, row in rows.items() if row.order}
+    assert told - before.keys() and told & before.keys(), "some sales are told by several systems"
     for key, row in rows.items():
         points = points_due(row.kind, row.status, row.total, row.refunded)
         assert after[key].points == (0 if row.phone_e164 is None else points)

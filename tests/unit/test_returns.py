@@ -86,6 +86,18 @@ def test_what_the_vendor_had_credited_is_taken_off_the_products_of_the_credit() 
     assert points(sold, promotions=(NO_DEPOSITS,)) == {"D1": 1_000}
 
 
+@pytest.mark.parametrize(("sold_minor", "left"), [(50_000, 3_000), (20_000, 0)])
+def test_what_the_vendor_did_not_allocate_of_a_credit_finds_its_own_sale(
+    sold_minor: int, left: int
+) -> None:
+    """200.00 of 500.00 are allocated to the first sale: the other 300.00 are of no sale's name."""
+    water: Line = ("ATW-18L", None, 1, sold_minor)
+    sold = [doc(1, sold_minor, water, amount_refunded_minor=20_000), doc(2, 50_000, WATER)]
+    back = {"amount_refunded_minor": 20_000, "original_external_id": "D1"}
+    rest = {"D1": left} if left else {}
+    assert points(*sold, credit(3, 50_000, WATER, **back)) == {"D2": 2_000} | rest
+
+
 def test_a_whole_return_leaves_nothing() -> None:
     """Without a link: season and bonus go with the sale."""
     assert points(doc(1, 10_000), promotions=(SEASON, BONUS)) == {"D1": 3_500}

@@ -12,11 +12,14 @@ from twezah.cli.output import print_json, print_table, say
 # For annotations only: following runs imports Prefect's client, which would add seconds to the
 # start of every command.
 if TYPE_CHECKING:
+    from tasks.duplicates import ToldTwice
     from twezah.cli.use_stack import UsableStack
     from twezah.stack.follow_runs import FinishedRun
 
 #: What happens at the simulated systems between the two rounds: enough for each kind of correction.
 STEPS = 120
+#: The systems that tell one sale, those first that know most of it.
+SALE_ORDER = ("shopify", "woocommerce", "stripe", "paypal", "quickbooks")
 #: They happen in so many systems, those with the most sales: a second round in all would show no
 #: other kind of correction.
 CHANGED_SYSTEMS = 6
@@ -49,6 +52,7 @@ def demo(json: Json = False) -> None:
             "second_round": report.posted(stack.dsn, ids),
             "examples": report.examples(stack.dsn, ids),
             "members": report.members(stack.dsn, limit=5),
+            "told_twice": _told_twice(stack.dsn),
         }
     seconds = round(time.monotonic() - begun, 1)
     runs = [*finished, *second]
@@ -103,6 +107,15 @@ def _second_round(stack: "UsableStack") -> tuple[int, "list[FinishedRun]"]:
     return happened, follow(stack, {block_name(system): {} for system in changed})
 
 
+def _told_twice(dsn: str) -> "list[ToldTwice]":
+    """What several systems tell of one sale; no precedence is declared, so all of it counts."""
+    from sql.db import connect
+    from tasks.duplicates import told_twice, wanted_precedence
+
+    with connect(dsn) as connection:
+        return told_twice(connection, wanted_precedence(SALE_ORDER))
+
+
 def _print(shown: dict[str, Any], happened: int) -> None:
     print_table("Sales that became points", shown["systems"], totals=True)
     print_table("Tiers at work: what the sales give now", shown["tiers"])
@@ -111,3 +124,6 @@ def _print(shown: dict[str, Any], happened: int) -> None:
     )
     print_table("One of each", shown["examples"])
     print_table("Members with the most points", shown["members"])
+    print_table("Documents of one sale, which all count: none is declared", shown["told_twice"])
+    if shown["told_twice"]:
+        print(f"Whose points are they?  twezah duplicates find --order {','.join(SALE_ORDER)}")

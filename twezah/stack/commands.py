@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Final
 
 from settings import Settings
 from twezah.stack.acting import acting_for
@@ -54,6 +55,10 @@ def server_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
+#: Sales of the simulated past that a shop, its payment service and the books tell.
+SHARED_SALES: Final = 12
+
+
 def simulator_command(settings: Settings, evolve_every_seconds: float | None = None) -> list[str]:
     """Command line of the simulated billing systems.
 
@@ -68,6 +73,8 @@ def simulator_command(settings: Settings, evolve_every_seconds: float | None = N
         str(settings.simulator_port),
         "--state",
         state,
+        "--shared-sales",
+        str(SHARED_SALES),
     ]
     if evolve_every_seconds is not None:
         command += ["--evolve-every", str(evolve_every_seconds)]

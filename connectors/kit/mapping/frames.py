@@ -176,7 +176,7 @@ def assemble(
     # A computed kind may depend on the sign of the total.
     if kind is None or kind.kind != "computed":
         invoices = without_sign(every, invoices)
-    invoices = computed(plan.fields, invoices)
+    invoices = computed(plan.fields, computed(plan.helpers, invoices))
     raw, invoices = _inside(window, raw, invoices)
     raw, invoices, walk_ins = _of_customers(stream, raw, invoices)
     invoices = _with_times(_known(invoices), account)

@@ -132,3 +132,18 @@ def _any_below_zero(frame: pl.DataFrame, names: Sequence[str]) -> bool:
     if not columns or frame.is_empty():
         return False
     return any(frame.select((pl.col(name) < 0).any() for name in columns).row(0))
+
+
+def with_sale_of_lines(invoices: pl.DataFrame, lines: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Gives credits that name no sale themselves the one that their lines name.
+
+    Args:
+        invoices: With `kind` and `original_external_id`, in the order of the lines' `row`.
+        lines: With `row`, and the id or number of a sale.
+        name: The column with it. Where the lines of a credit name several, it has none.
+    """
+    sales = lines.select("row", pl.col(name).alias("_sale")).drop_nulls().unique()
+    sales = sales.filter(pl.len().over("row") == 1)
+    joined = invoices.with_row_index("row").join(sales, on="row", how="left", maintain_order="left")
+    original = pl.coalesce("original_external_id", pl.when(_TAKES).then("_sale"))
+    return joined.with_columns(original.alias("original_external_id")).drop("row", "_sale")

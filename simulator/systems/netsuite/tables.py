@@ -37,7 +37,7 @@ _TRANSACTION: Final = _columns(
     "id tranid type trandate duedate entity currency exchangerate foreigntotal status voided createddate lastmodifieddate posting"
 )
 _LINE: Final = _columns(
-    "uniquekey id linesequencenumber transaction item memo quantity rate foreignamount mainline taxline iscogs linelastmodifieddate"
+    "uniquekey id linesequencenumber transaction createdfrom item memo quantity rate foreignamount mainline taxline iscogs linelastmodifieddate"
 )
 _CUSTOMER: Final = _columns(
     "id entityid companyname email phone altphone mobilephone isinactive lastmodifieddate"
@@ -139,6 +139,7 @@ def _lines(books: Books, keys: frozenset[str] | None) -> Iterator[Row]:
                     "id": line_no,
                     "linesequencenumber": line_no,
                     "transaction": int(document.id),
+                    "createdfrom": int(document.source.id) if document.source else None,
                     "mainline": "F",
                     "taxline": "F",
                     "iscogs": "F",

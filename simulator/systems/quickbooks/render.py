@@ -117,6 +117,8 @@ def document_json(document: Document) -> dict[str, Any]:
     else:
         body |= {"Balance": 0, "PaymentMethodRef": {"value": "1", "name": "Cash"}}
         body["DepositToAccountRef"] = {"value": "35", "name": "Caixa"}
+    if document.order:
+        body["PrivateNote"] = f"Order {document.order.number}"
     if void:
         body["PrivateNote"] = "Voided"
     return body

@@ -112,7 +112,9 @@ def _item_json(document: Document, line: Line, number: int) -> dict[str, Any]:
         "GrossAmount": amount(net + tax),
         "TaxAmount": amount(tax),
         "SalesDocument": "",
-        "ReferenceSDDocument": "",
+        "ReferenceSDDocument": document.source.id
+        if document.source is not None and not cancels(document)
+        else "",
         "to_PricingElement": _deferred(f"{path}/to_PricingElement"),
     }
 

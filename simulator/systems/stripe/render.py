@@ -196,7 +196,7 @@ def invoice_json(document: Document, facts: Facts, version: str) -> dict[str, An
 def charge_json(document: Document, facts: Facts, version: str) -> dict[str, Any]:
     """A Charge: a sale of its own, or what paid an invoice."""
     of_invoice = document.entity == "Invoice"
-    amount = document.paid_minor
+    amount, order = document.paid_minor, document.order
     at = facts.times["paid_at"] if of_invoice else document.created_at
     body: dict[str, Any] = {
         "id": facts.charge_id if of_invoice else document.id,
@@ -214,10 +214,10 @@ def charge_json(document: Document, facts: Facts, version: str) -> dict[str, Any
         "created": seconds(at),
         "currency": _CURRENCY,
         "customer": document.customer.id,
-        "description": None,
+        "description": f"Order {order.number}" if order else None,
         "disputed": False,
         "livemode": True,
-        "metadata": {},
+        "metadata": {"order_id": order.id} if order else {},
         "paid": True,
         "payment_intent": f"pi_{(facts.charge_id or document.id)[3:]}",
         "receipt_number": None if of_invoice else document.number,

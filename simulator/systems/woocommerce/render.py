@@ -58,6 +58,12 @@ def paid_at(order: Document) -> datetime | None:
     return max(payment.created_at for payment in order.payments if not payment.deleted)
 
 
+def _payment_method(order: Document) -> str:
+    if order.payment_id:
+        return "ppcp-gateway"
+    return "bacs" if order.settled else "cod"
+
+
 def order_json(order: Document, decimals: int = 2) -> dict[str, Any]:
     """An order, as the list, the single call and webhooks have it."""
     discount = order.gross_minor - order.net_minor
@@ -85,9 +91,9 @@ def order_json(order: Document, decimals: int = 2) -> dict[str, Any]:
         "customer_note": "",
         "billing": _billing(order.customer, by_staff=not int(order.id) % 2),
         "shipping": {},
-        "payment_method": "bacs" if order.settled else "cod",
+        "payment_method": _payment_method(order),
         "payment_method_title": "",
-        "transaction_id": "",
+        "transaction_id": order.payment_id,
         **times("date_paid", paid_at(order)),
         **times("date_completed", order.updated_at if status == "completed" else None),
         "meta_data": [{"id": 13106, "key": "_order_stock_reduced", "value": "yes"}],
