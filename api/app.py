@@ -16,6 +16,7 @@ from api import (
     changes,
     docs_page,
     explain,
+    front_page,
     health,
     member_writes,
     members,
@@ -73,7 +74,17 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
     app.state.endpoints = webhooks.Endpoints()
     problems.install(app)
     members_parts = (members, member_writes, program, redemptions, changes)
-    for part in (webhooks, billing, explain, sync, *members_parts, audit, health, docs_page):
+    for part in (
+        webhooks,
+        billing,
+        explain,
+        sync,
+        *members_parts,
+        audit,
+        health,
+        docs_page,
+        front_page,
+    ):
         app.include_router(part.router)
     openapi.describe(app)
     app.add_middleware(Guard, state=state)
