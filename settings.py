@@ -366,6 +366,11 @@ class Settings(BaseSettings):
         return _read_or_make(self.prefect_auth_file, _new_auth_string).decode()
 
     @property
+    def has_front_page(self) -> bool:
+        """True when the API has a page for operators: its password is that of Prefect's pages."""
+        return self.prefect_auth_string() is not None
+
+    @property
     def prefect_auth_file(self) -> Path:
         """Where the `user:password` of our own Prefect server is kept."""
         return self.home / "prefect.password"

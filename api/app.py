@@ -16,6 +16,7 @@ from api import (
     changes,
     docs_page,
     explain,
+    front_page,
     health,
     member_events,
     member_segments,
@@ -83,7 +84,17 @@ def create_app(config: Config, runs: Runs | None = None) -> FastAPI:
         redemptions,
         changes,
     )
-    for part in (webhooks, billing, explain, sync, *members_parts, audit, health, docs_page):
+    for part in (
+        webhooks,
+        billing,
+        explain,
+        sync,
+        *members_parts,
+        audit,
+        health,
+        docs_page,
+        front_page,
+    ):
         app.include_router(part.router)
     openapi.describe(app)
     app.add_middleware(Guard, state=state)

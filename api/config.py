@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from settings import Settings
 
@@ -22,6 +23,11 @@ class Config:
     region: str
     #: Address under which others reach the API.
     public_url: str
+    #: `user:password` of the front page, which is that of Prefect's pages; None: there is no such
+    #: page.
+    front_login: str | None = field(default=None, repr=False)
+    #: Names under which browsers may open the front page, besides addresses.
+    front_names: frozenset[str] = frozenset()
     #: Whether plain HTTP from other machines is answered.
     plain_http: bool = False
     #: Requests of one client address per minute.
@@ -43,7 +49,14 @@ class Config:
             ui_url=settings.ui_url,
             region=settings.region,
             public_url=settings.http_url,
+            front_login=settings.prefect_auth_string(),
+            front_names=_own_names(settings),
             plain_http=settings.api_plain_http,
             source_per_minute=settings.api_source_per_minute,
             attempt_months=settings.api_attempt_months,
         )
+
+
+def _own_names(settings: Settings) -> frozenset[str]:
+    names = ("localhost", settings.api_host, urlsplit(settings.http_url).hostname)
+    return frozenset(name.lower() for name in names if name)

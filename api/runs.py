@@ -1,6 +1,6 @@
-"""Starts runs of deployments at the Prefect server.
+"""Starts runs of deployments at the Prefect server, and reads what they wrote.
 
-Either a synchronisation that a client asked for, or the run that awards stored events.
+It starts a synchronisation that a client asked for, or the run that awards stored events.
 """
 
 import asyncio
@@ -58,6 +58,14 @@ class RunState:
 
 
 @dataclass(frozen=True)
+class PublishedPage:
+    """A page of the panel, as the runs wrote it last."""
+
+    markdown: str
+    renewed_at: datetime
+
+
+@dataclass(frozen=True)
 class Deployment:
     """A deployment that synchronises a connection.
 
@@ -72,7 +80,7 @@ class Deployment:
 
 
 class Runs:
-    """Starts runs through Prefect's client.
+    """Starts runs, and reads runs and pages, through Prefect's client.
 
     The client is imported at its first use: that takes seconds, and webhooks need none of it.
     """
@@ -140,6 +148,16 @@ class Runs:
             started_at=run.start_time,
             ended_at=run.end_time,
         )
+
+    async def page(self, key: str) -> PublishedPage | None:
+        """The page that is published under a key, None if there is none. Raises PrefectAwayError."""
+        wanted = {"artifacts": {"key": {"any_": [key]}}, "limit": 1}
+        async with _client() as client:
+            answer = await client.request("POST", "/artifacts/latest/filter", json=wanted)
+            rows = answer.json()
+        if not rows:
+            return None
+        return PublishedPage(str(rows[0]["data"]), datetime.fromisoformat(rows[0]["updated"]))
 
     async def connections(self) -> list[Deployment]:
         """The deployments that synchronise. Raises PrefectAwayError."""

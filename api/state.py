@@ -9,7 +9,7 @@ from api.database import Pool
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
-from api.runs import Runs
+from api.runs import PublishedPage, Runs
 from api.wake_worker import Nudge
 from connectors.kit.webhooks.certificates import Certificates
 
@@ -35,6 +35,8 @@ class State:
     nudge: Nudge
     #: Certificates that some systems sign their webhooks with.
     certificates: Certificates = field(default_factory=Certificates)
+    #: The front page as Prefect had it last, for when Prefect does not answer.
+    last_page: PublishedPage | None = None
 
 
 def state_of(request: Request) -> State:

@@ -23,13 +23,15 @@ from playwright.sync_api import TimeoutError as NotInTime
 from playwright.sync_api import expect
 
 from settings import PROJECT_ROOT
-from tests.support.desk import Desk, browsing
+from tests.support.desk import Desk, browsing, open_front_page
 from tests.support.served import served
 
 WIDTH, HEIGHT = 1400, 1000
 BYTES_MAX = 200000
 #: An alert goes to a new block within half a minute.
 ALERTS_SECONDS_MAX = 60
+#: New connections are synchronised at once, one after the other.
+FIRST_RUNS_SECONDS_MAX = 600
 #: A page fills in and fades in; its picture is taken once its text and its animations have been at
 #: rest for a second, or after 15 s.
 AT_REST = """() => new Promise(done => {
@@ -113,7 +115,12 @@ WALKS = {
     "failed": failed,
     "automations": automations,
 }
-NAMES = (*WALKS, *PAGES, *REPORTS)
+#: The front page, by the width and height of the screen.
+FRONT = {
+    "front-page": (WIDTH, HEIGHT),
+    "front-page-phone": (390, 844),
+}
+NAMES = (*WALKS, *PAGES, *REPORTS, *FRONT)
 
 
 def ask(desk, path, body):
@@ -151,13 +158,29 @@ def show(desk, name):
         desk.open(PAGES[name])
     else:
         desk.open(report_page(desk, *REPORTS[name]))
-
-
-def take(desk, target):
-    """Writes the page as a PNG, once it has come to rest and without the notices in its corner."""
+    # without the notices in its corner
     desk.page.add_style_tag(content="#prefect-design-toast-app { display: none }")
-    desk.page.evaluate(AT_REST)
-    desk.page.screenshot(path=target)
+
+
+def take_front_page(desk, settings, size, target):
+    """Writes the front page as a PNG, once each connection has been synchronised."""
+    page = desk.page.context.new_page()
+    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    open_front_page(page, settings)
+    deadline = time.monotonic() + FIRST_RUNS_SECONDS_MAX
+    while page.locator('td[data-label="Last success"]', has_not_text="ago").count():
+        if time.monotonic() > deadline:
+            raise RuntimeError("not every connection has been synchronised")
+        time.sleep(2)
+        page.reload()
+    take(page, target)
+    page.close()
+
+
+def take(page, target):
+    """Writes the page as a PNG, once it has come to rest."""
+    page.evaluate(AT_REST)
+    page.screenshot(path=target)
     if shutil.which("pngquant"):
         command = [
             "pngquant",
@@ -195,10 +218,14 @@ def main(arguments=None):
                 desk = Desk(page, settings.ui_url, pictures, settings.prefect_auth_string({}))
                 desk.log_in()
                 for name in [name for name in NAMES if name in (options.only or NAMES)]:
+                    target = options.folder / f"{name}.png"
                     with desk.step("taking %s" % name):
-                        show(desk, name)
-                        take(desk, options.folder / f"{name}.png")
-                    print(options.folder / f"{name}.png", flush=True)
+                        if name in FRONT:
+                            take_front_page(desk, settings, FRONT[name], target)
+                        else:
+                            show(desk, name)
+                            take(desk.page, target)
+                    print(target, flush=True)
         except (RuntimeError, BrowserError, NotInTime, AssertionError) as error:
             notes = "\n".join(getattr(error, "__notes__", ()))
             print(f"screenshots: {error}\n{notes}", file=sys.stderr)

@@ -46,7 +46,8 @@ _DEPLOYMENT: Final = """\
 **Brings the sales of {title} into the points ledger**, every 5 minutes once connected.
 
 - **Connect**: create a *{block}* block named `{name}` \
-([new block](/blocks/catalog/{slug}/create)). Its schedule starts by itself within half a minute.
+([new block](/blocks/catalog/{slug}/create)). Its first run and its schedule start by themselves \
+within half a minute.
 - **How often**: edit the schedule on the right, from 1 to 60 minutes. Your setting survives \
 restarts.
 - **What happened**: the [reports](/artifacts/key/sync-{name}), newest on top: fetched, changed, \
@@ -75,8 +76,8 @@ form marks as needed. Name it after the system (`xero`), a further account as yo
       3. *Run, Custom run* with the block's name. Open the link in the run's artifact and allow \
 access, in a browser on the machine that runs this.
 
-      The run ends with the account found and the result of [the test](/deployments). Its schedule \
-then starts by itself within half a minute.
+      The run ends with the account found and the result of [the test](/deployments). The first \
+synchronisation and the schedule then start by themselves within half a minute.
 
       **A run failed**: its message says what to correct, and where; then press **Retry**. \
 *Refused*: nothing was changed; start another run with other values.

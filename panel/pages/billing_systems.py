@@ -1,9 +1,11 @@
 """The page "Billing systems": the state of every connection, and what needs somebody."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import quote
 
 from panel.alerts import reach
 from panel.alerts.reach import AlertReach
@@ -25,6 +27,18 @@ _ERROR_MAX: Final = 600
 _INTERVALS, _BEHIND_MIN = 3, timedelta(minutes=30)
 #: An account that the ledger does not know yet.
 _NOTHING = AccountState(None, None, 0)
+#: Headings of the table of connections.
+_HEAD: Final = (
+    "Connection",
+    "State",
+    "Last success",
+    "Lag",
+    "Backlog",
+    "Rejects",
+    "Next run",
+    "Open",
+    "Do",
+)
 
 
 @dataclass(frozen=True)
@@ -177,7 +191,7 @@ def markdown(
         ),
         links,
         _needs(rows_shown, ledger),
-        _table(rows_shown, now),
+        _table(rows_shown, now, overview, alerts),
         _computing(ledger.members_waiting),
         reach.markdown(alerts, _deployment_link(overview, reach.TEST)) if alerts else "",
         _webhooks(ledger, overview, now, http_url),
@@ -229,7 +243,12 @@ def _corrections(row: Row) -> str:
     )
 
 
-def _table(rows_shown: Sequence[Row], now: datetime) -> str:
+def _table(
+    rows_shown: Sequence[Row],
+    now: datetime,
+    overview: ConnectionOverview,
+    alerts: AlertReach | None,
+) -> str:
     if not rows_shown:
         return ""
     lines = [
@@ -242,11 +261,39 @@ def _table(rows_shown: Sequence[Row], now: datetime) -> str:
             row.account.open_rejects,
             _next(row.connection, now),
             f"[reports](/artifacts/key/sync-{row.connection.name}) · {_block_link(row.connection)}",
+            _doing(row.connection, overview, alerts),
         ]
         for row in rows_shown
     ]
-    head = ["Connection", "State", "Last success", "Lag", "Backlog", "Rejects", "Next run", "Open"]
-    return f"## Connections\n\n{table(head, lines)}"
+    return f"## Connections\n\n{table(_HEAD, lines)}"
+
+
+def _doing(
+    connection: ConnectionStatus, overview: ConnectionOverview, alerts: AlertReach | None
+) -> str:
+    """Links to the places where something is done with a connection."""
+    deployment = f"/deployments/deployment/{connection.deployment_id}"
+    links = [("sync now", f"{deployment}/run"), ("schedule", deployment)]
+    if connection.pushed_only or not connection.deployment_id:
+        links = []
+    links.append(("edit", f"/blocks/block/{connection.block_id}/edit"))
+    links.append(("test", _form(overview, "test-connection", connection)))
+    if can_announce(connection.system):
+        links.append(("webhooks", _form(overview, "webhook-address", connection)))
+    if alerts is not None:
+        links.append(
+            ("alerts are on", "/automations") if alerts.block_id else ("alerts are off", reach.FORM)
+        )
+    return " · ".join(f"[{words}]({path})" for words, path in links if path)
+
+
+def _form(overview: ConnectionOverview, deployment: str, connection: ConnectionStatus) -> str:
+    """The path of the form of a run, with the connection filled in; "" without the deployment."""
+    deployment_id = overview.others.get(deployment)
+    values = quote(json.dumps({"connection": connection.name}))
+    return (
+        f"/deployments/deployment/{deployment_id}/run?parameters={values}" if deployment_id else ""
+    )
 
 
 def _computing(members: int) -> str:

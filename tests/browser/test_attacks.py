@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 
 from settings import Settings
 from tests.browser.test_operator import call
-from tests.support.desk import WAIT_SECONDS, Desk, browsing
+from tests.support.desk import WAIT_SECONDS, Desk, browsing, open_front_page
 from tests.support.prefect_login import auth_string
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -36,6 +36,7 @@ PREFECT_PATHS = [
     ("GET", "/docs"),
 ]
 API_PATHS = [
+    ("GET", "/"),
     ("GET", "/api/billing/status"),
     ("GET", "/api/billing/transactions"),
     ("POST", "/api/billing/sync"),
@@ -45,7 +46,7 @@ API_PATHS = [
 SOCKETS = ["/api/events/out", "/api/events/in", "/api/logs/out"]
 #: What each way of asking brought: a text that could be read, or why there is none.
 ASK = """async ([url, method, mode, type, body]) => {
-    const options = {method, mode, headers: {'content-type': type}}
+    const options = {method, mode, headers: {'content-type': type}, credentials: 'include'}
     if (method !== 'GET') options.body = body
     try {
         const answer = await fetch(url, options)
@@ -78,6 +79,9 @@ def page(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with browsing(1200, 900, rules, unasked) as own:
         pictures = tmp_path_factory.getbasetemp() / "pictures"
         Desk(own, stack.ui_url, pictures, auth_string(stack.home)).log_in()
+        front = own.context.new_page()
+        open_front_page(front, stack)  # the browser sends its password by itself from now on
+        expect(front.get_by_role("heading", name="Billing systems", exact=True)).to_be_visible()
         yield own.context.new_page()
 
 
@@ -89,8 +93,11 @@ def unprotected() -> Iterator[str]:
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             self.send_response(200)
-            for name in ("Origin", "Methods", "Headers"):
-                self.send_header(f"access-control-allow-{name.lower()}", "*")
+            # Also for requests with which the browser sends a password (then `*` would not do).
+            allowed = {"origin": self.headers.get("origin", "*"), "credentials": "true"}
+            allowed |= {"methods": "GET, POST", "headers": "content-type"}
+            for name, value in allowed.items():
+                self.send_header(f"access-control-allow-{name}", value)
             self.send_header("content-type", "text/html")
             self.end_headers()
             self.wfile.write(JEWELS.encode())
@@ -201,10 +208,12 @@ def test_a_websocket_hears_nothing(page: Page, stack: Settings, evil: str) -> No
 def test_ours_is_not_shown_in_a_frame(page: Page, stack: Settings, evil: str) -> None:
     """Or an operator could be made to press its buttons."""
     page.goto(evil.replace("127.0.0.1", "evil.test"))
-    page.set_content(f'<iframe src="{stack.ui_url}/runs"></iframe>')
-    page.wait_for_timeout(1_500)
-    framed = page.frames[1]
-    assert framed.url.startswith("chrome-error:") or framed.content().count("<div") == 0
+    for url in (f"{stack.ui_url}/runs", f"{stack.http_url}/"):
+        page.set_content(f'<iframe src="{url}"></iframe>')
+        page.wait_for_timeout(1_500)
+        framed = page.frames[1]
+        text = "" if framed.url.startswith("chrome-error:") else framed.content()
+        assert "<div" not in text and "<main" not in text
 
 
 @pytest.mark.parametrize(

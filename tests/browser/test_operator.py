@@ -15,7 +15,7 @@ from settings import Settings
 from tests.browser.conftest import Inbox, Vendor
 from tests.support import waiting
 from tests.support.database import with_older_rules
-from tests.support.desk import Desk
+from tests.support.desk import Desk, open_front_page
 from tests.support.prefect_login import login_headers
 from tests.sync.conftest import expected
 
@@ -35,12 +35,14 @@ def test_connect_run_read_break_be_told_repair_and_retry(
     with desk.step("create the block that alerts go to"):
         alerts = desk.create_alerts(inbox.url)
     block = connect(desk, vendor)
-    report = synchronise(desk)
+    report = first_report(desk, stack)
     assert points(stack) == expected(vendor.world, "custom")
     assert f"+{sum(points(stack).values()):,} points".replace(",", " ") in re.sub(
         r"\s", " ", report
     )
     assert shown(vendor, report) == []
+
+    read_front_page(desk, stack)
 
     await_automations(stack, alerts)
     before = entries(stack)
@@ -85,12 +87,49 @@ def connect(desk: Desk, vendor: Vendor) -> str:
     return block
 
 
-def synchronise(desk: Desk) -> str:
-    """A run, followed to its end; returns its report."""
-    with desk.step("synchronise, watch it finish, read the report"):
-        desk.quick_run("sync-custom")
+def first_report(desk: Desk, stack: Settings) -> str:
+    """What the run says that a new connection starts by itself."""
+    with desk.step("see the first run finish, read the report"):
+        (run,) = eventually(lambda: started_runs(stack))
+        desk.open(f"/runs/flow-run/{run}")
         desk.await_state("Completed")
         return desk.read_report()
+
+
+def started_runs(stack: Settings) -> list[str]:
+    """Ids of the runs of the connection that its schedule did not start."""
+    wanted = {"deployments": {"name": {"any_": ["sync-custom"]}}}
+    runs = call(stack, "POST", "/flow_runs/filter", wanted)
+    return [run["id"] for run in runs if not run["auto_scheduled"]]
+
+
+def read_front_page(desk: Desk, stack: Settings) -> None:
+    """The connection on the front page, on a desk and on a phone, and where it leads."""
+    with desk.step("read the front page"):
+        front = desk.page.context.new_page()
+        open_front_page(front, stack)
+
+        def is_fine() -> bool:
+            front.reload()
+            state = front.locator("tr", has_text="custom").locator('td[data-label="State"]')
+            return state.all_inner_texts() == ["fine"]
+
+        eventually(is_fine)
+        card = front.locator("tr", has=front.get_by_role("link", name="custom", exact=True))
+        expect(card.locator('td[data-label="Last success"]')).to_contain_text("ago")
+        front.set_viewport_size({"width": 390, "height": 844})
+        assert front.evaluate("document.documentElement.scrollWidth") <= 390
+        for cell in card.locator("td").all():  # each value, and its heading, is on the screen
+            box = cell.bounding_box()
+            assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+            heading = "element => getComputedStyle(element, '::before').content"
+            assert str(cell.get_attribute("data-label")) in cell.evaluate(heading)
+    with desk.step("follow a link to a form that is filled in"):
+        card.get_by_role("link", name="test", exact=True).click()
+        expect(front.locator("input, textarea").first).to_be_visible()
+        values = "() => [...document.querySelectorAll('input, textarea')].map(one => one.value)"
+        front.wait_for_function(f"({values})().includes('custom')")
+        front.close()
 
 
 def break_credentials(desk: Desk, block: str) -> str:

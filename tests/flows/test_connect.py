@@ -38,6 +38,7 @@ from panel.blocks.simulated import simulated_values
 from panel.connect.check import Check, CheckReport, check_connection
 from settings import settings
 from simulator.server import Application
+from sql.actor import LABEL
 from sql.db import connect as database
 from tests.flows.worker_fixtures import eventually
 from tests.support.database import databases, dsn
@@ -516,6 +517,10 @@ def test_a_further_account_gets_a_deployment_of_its_own(
     block.save("xero-lisboa", overwrite=True)
     assert provision.activate_connected() == ["xero-lisboa"]
     assert provision.activate_connected() == []
+    for _ in range(2):
+        provision.start_first_runs(["xero-lisboa"])
+    assert [run["auto_scheduled"] for run in runs_of("sync-xero-lisboa")] == [False]
+    assert runs_of("sync-xero-lisboa")[0]["labels"][LABEL] == "twezah"
     with get_client(sync_client=True) as client:
         made, model = (
             provision.find(client, "sync-xero-lisboa"),
@@ -539,6 +544,23 @@ def test_a_further_account_gets_a_deployment_of_its_own(
         assert again is not None and [schedule.active for schedule in again.schedules] == [False]
         for name in ("connect", "test-connection"):
             assert provision.find(client, name) is not None, name
+
+
+def runs_of(deployment: str) -> list[dict[str, Any]]:
+    """The runs of a deployment that are due."""
+    wanted = {
+        "deployments": {"name": {"any_": [deployment]}},
+        "flow_runs": {"expected_start_time": {"before_": datetime.now(UTC).isoformat()}},
+    }
+    with get_client(sync_client=True) as client:
+        rows: list[dict[str, Any]] = client.request("POST", "/flow_runs/filter", json=wanted).json()
+    return rows
+
+
+def test_no_connection_that_only_sends_is_run(provisioning: None) -> None:
+    provision.provision(None, describe())
+    provision.start_first_runs(["push", "nowhere"])
+    assert runs_of("sync-push") == []
 
 
 def test_the_flows_are_found_where_prefect_yaml_says() -> None:

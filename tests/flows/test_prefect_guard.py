@@ -20,6 +20,7 @@ import pytest
 import uvicorn
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.clients import PrefectEventsClient
+from prefect.server.api.server import UI_VERSION_COOKIE_NAME
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -35,6 +36,7 @@ from websockets.typing import Subprotocol
 from settings import Settings
 from twezah.stack import commands as services
 from twezah.stack.prefect_guard import guarded, hosts, needs_password, ui_origin
+from twezah.stack.prefect_interface import COOKIE
 
 PASSWORD = "admin:s3cret-of-this-test"
 #: What anybody may ask: whether the server lives, and the files of the user interface.
@@ -139,6 +141,23 @@ def test_every_websocket_asks_for_the_password(app: Any, browser: httpx.Client) 
     login = {"type": "auth", "token": PASSWORD}
     known = websocket_answer(browser, "/api/events/out", login, subprotocols=prefect)
     assert "auth_success" in known
+
+
+def test_links_of_ours_lead_to_the_interface_that_the_browser_is_in(
+    browser: httpx.Client, tmp_path: Path
+) -> None:
+    """The installed Prefect still has both, and the old one, which `twezah up` opens, at `/`."""
+    page = {"accept": "text/html", "sec-fetch-mode": "navigate"}
+    old = browser.get("/runs", headers=page)
+    assert old.status_code == 200 and 'id="app"' in old.text
+    new = browser.get("/runs?a=b", headers=page | {"cookie": f"{COOKIE}=v2"})
+    assert (new.status_code, new.headers["location"]) == (307, "/v2/runs?a=b")
+    assert browser.get("/v2/runs", headers=page).status_code == 200
+    assert UI_VERSION_COOKIE_NAME == COOKIE
+    (tmp_path / "postgres.json").write_text('{"socket_dir": "/x", "port": 1, "user": "u"}')
+    environment = services.server_environment(Settings(home=tmp_path))
+    assert environment["PREFECT_SERVER_UI_V2_ENABLED"] == "false"
+    assert environment["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] == "false"
 
 
 @pytest.mark.parametrize("origin", FOREIGN)

@@ -11,6 +11,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
+from settings import Settings
+from tests.support.prefect_login import auth_string
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 #: `required`: a machine without a browser fails the tests that need one. Otherwise they are skipped
 #:     there.
@@ -73,6 +76,13 @@ def browsing(width: int, height: int, *arguments: str) -> Iterator[Page]:
             yield context.new_page()
         finally:
             browser.close()
+
+
+def open_front_page(page: Page, stack: Settings) -> None:
+    """Opens the front page of a stack and logs in there."""
+    user, _, password = auth_string(stack.home).partition(":")
+    login = f"{user}:{password}@"
+    page.goto(f"{stack.http_url.replace('://', f'://{login}')}/")
 
 
 class Desk:

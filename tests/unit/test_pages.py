@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from flows.sync import _told
+from panel.alerts.reach import AlertReach
 from panel.markdown import age, plain, share, shortened, span
 from panel.pages import billing_systems as systems
 from panel.pages import charts, publish, refresh
@@ -28,6 +29,9 @@ NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 #: The longest text that an artifact may hold without the UI becoming slow.
 PAGE_BYTES_MAX = 400_000
+#: The form of a run with the connection `xero` filled in.
+FILLED_IN = "parameters=%7B%22connection%22%3A%20%22xero%22%7D"
+NO_ALERTS = AlertReach()
 
 
 def desk(name: str = "xero", **changes: Any) -> ConnectionStatus:
@@ -43,7 +47,11 @@ def desks(*some: ConnectionStatus) -> ConnectionOverview:
     """These, and nothing else."""
     return ConnectionOverview(
         {one.name: one for one in some},
-        {"webhook-address": "d-webhook-address", "connect": "d-connect"},
+        {
+            "webhook-address": "d-webhook-address",
+            "connect": "d-connect",
+            "test-connection": "d-test-connection",
+        },
     )
 
 
@@ -57,8 +65,8 @@ def ledger(*names: str, last: LastAttempt | None = None, **changes: Any) -> Ledg
     return Ledger(**values | changes)
 
 
-def page(of: ConnectionOverview, known: Ledger) -> str:
-    return systems.markdown(of, known, NOW, "https://points.example.com", "LINKS")
+def page(of: ConnectionOverview, known: Ledger, alerts: AlertReach | None = NO_ALERTS) -> str:
+    return systems.markdown(of, known, NOW, "https://points.example.com", "LINKS", alerts)
 
 
 def cells(text: str, name: str) -> dict[str, str]:
@@ -86,7 +94,24 @@ class TestBillingSystems:
         assert cells(text, "xero") == {
             "Connection": "[xero](/deployments/deployment/d-xero)", "State": "fine", "Last success": "60 s ago", "Lag": "2 min", "Backlog": "-",
             "Rejects": "0", "Next run": "in 4 min, every 5 min", "Open": "[reports](/artifacts/key/sync-xero) · [block](/blocks/block/b-xero)",
+            "Do": f"[sync now](/deployments/deployment/d-xero/run) · [schedule](/deployments/deployment/d-xero) · [edit](/blocks/block/b-xero/edit) · [test](/deployments/deployment/d-test-connection/run?{FILLED_IN}) · [webhooks](/deployments/deployment/d-webhook-address/run?{FILLED_IN}) · [alerts are off](/blocks/catalog/alerts/create)",
         }  # fmt: skip
+
+    def test_alerts_that_reach_somebody_are_on(self) -> None:
+        text = page(desks(desk()), ledger("xero"), AlertReach("b-alerts", "Alerts"))
+        assert cells(text, "xero")["Do"].endswith(" · [alerts are on](/automations)")
+
+    def test_one_that_only_sends_is_not_synchronised(self) -> None:
+        only = desk("push", system="push", pushed_only=True, scheduled=False)
+        doing = cells(page(desks(only), ledger()), "push")["Do"]
+        assert "sync now" not in doing and "schedule" not in doing
+        assert "[webhooks](/deployments/deployment/d-webhook-address/run?" in doing
+
+    def test_no_link_leads_to_a_form_that_is_not_there(self) -> None:
+        doing = cells(page(ConnectionOverview({"xero": desk()}), ledger("xero"), None), "xero")[
+            "Do"
+        ]
+        assert doing.endswith(" · [edit](/blocks/block/b-xero/edit)")
 
     def test_one_that_was_never_run_says_so(self) -> None:
         text = page(desks(desk()), ledger())

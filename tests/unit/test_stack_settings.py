@@ -45,6 +45,7 @@ def test_another_prefect_and_another_database(clean_environment: pytest.MonkeyPa
     clean_environment.setenv("TWEZAH_DATABASE_URL", "postgresql://app:hunter2@db.example/ledger")
     found = Settings()
     assert not found.starts_prefect and found.ui_url == "https://prefect.example"
+    assert not found.has_front_page  # its password is not known here
     assert found.dsn() == "postgresql://app:hunter2@db.example/ledger"
     assert "hunter2" not in repr(found)
 

@@ -41,7 +41,9 @@ def up(
                 settings(), simulator=simulator, evolve_every_seconds=evolve_every, api=True,
                 give_up_seconds=None, say=say,
             ) as stack:  # fmt: skip
-                print(f"Operate  {settings().ui_url}", flush=True)
+                if settings().has_front_page:
+                    print(f"Open     {settings().http_url}/ (billing systems)", flush=True)
+                print(f"Operate  {settings().ui_url} (Prefect)", flush=True)
                 if settings().is_own_prefect:
                     print("Password twezah password   (the pages ask once)", flush=True)
                 print(

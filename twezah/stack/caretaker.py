@@ -111,7 +111,7 @@ class Caretaker:
             if state is None:
                 self._report(tidied=settled)
         self._record_changes(OPERATOR, begin=False)  # made while nobody looked
-        connected = insist("Applying the deployments", self._provision, say)
+        provisioned = insist("Applying the deployments", self._provision, say)
         with suppress(psycopg.Error, DatabaseNotRunning):  # `wait` tries again
             self._notices.listen()
         self._record_changes(ACTOR)
@@ -119,10 +119,12 @@ class Caretaker:
             insist("Pausing the deployments", lambda: self._follow_standby(state), say)
             self._report(tidied=settled)
             say(state.to_text())
-        self._report(ready=connected)
+        self._renew_pages()  # whoever is told that all is ready opens one of them
+        self._report(ready=provisioned["connected"])
         if state is None:
             insist("Continuing the deployments", lambda: self._follow_standby(None), say)
-        self._renew_pages()
+            activated = provisioned["activated"]
+            insist("Starting first runs", lambda: self._start_first_runs(activated), say)
         while True:
             self._round()
             self._follow_changes(time.monotonic() + ROUND_SECONDS)
@@ -156,6 +158,7 @@ class Caretaker:
         activated = activate_connected()
         for name in activated:
             self._report.say(f"{name} is connected: its schedule is active now.")
+        self._start_first_runs(activated)
         return activated
 
     def _preload(self) -> None:
@@ -217,10 +220,17 @@ class Caretaker:
                 client, present.values(), started_at, catch_up=catch_up
             )
 
-    def _provision(self) -> list[str]:
+    def _provision(self) -> dict[str, list[str]]:
         from twezah.stack.provision import provision
 
-        return provision(self._options.simulator_url)["connected"]
+        return provision(self._options.simulator_url)
+
+    def _start_first_runs(self, names: Sequence[str]) -> None:
+        """Not in a stack that a command starts for its own use: it would end before they do."""
+        from twezah.stack.provision import start_first_runs
+
+        if self._options.catch_up:
+            start_first_runs(names)
 
     def _renew_pages(self) -> None:
         from twezah.stack.provision import renew_pages
@@ -270,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--drop-missed",
         dest="catch_up",
         action="store_false",
-        help="with --tidy: do not make up for missed scheduled runs",
+        help="do not make up for missed scheduled runs, and leave first runs to the schedules",
     )
     parser.add_argument(
         "--announce", action="store_true", help="tell the simulator where webhooks go"

@@ -49,6 +49,10 @@ def server_environment(settings: Settings) -> dict[str, str]:
     )
     environment.setdefault("PREFECT_UI_STATIC_DIRECTORY", str(settings.home / "prefect" / "ui"))
     environment.setdefault("PREFECT_UI_API_URL", "/api")
+    # The interface that guides, pictures and tests know; docs/decisions.md says why it is this one.
+    environment.setdefault("PREFECT_SERVER_UI_V2_ENABLED", "false")
+    # No buttons that advertise another product.
+    environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
     # A run that finds another run of its system waits this long before it looks again (30 s by
     # default).
     environment.setdefault("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "5")
@@ -116,7 +120,8 @@ def caretaker_command(
     Args:
         simulator_url: Connect systems that have no block to the simulator there.
         tidy: First settle the runs that the last stop left; only for a server of our own.
-        catch_up: Start one run for each deployment whose scheduled runs were missed.
+        catch_up: Start one run for each deployment whose scheduled runs were missed, and for each
+            new connection.
         announce: Tell the simulator where webhooks go.
     """
     command = [sys.executable, "-m", "twezah.stack.caretaker"]

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from settings import Settings
+from twezah.stack.prefect_interface import OneInterface
 from twezah.stack.settings_watch import SettingsWatch, notifier
 
 #: Everything below this path needs the password.
@@ -102,13 +103,19 @@ def needs_password(path: str, method: str) -> bool:
 
 
 def guarded(
-    app: ASGIApp, settings: Settings, auth_string: str, origins: Collection[str]
+    app: ASGIApp,
+    settings: Settings,
+    auth_string: str,
+    origins: Collection[str],
+    interface: str = "v1",
 ) -> ASGIApp:
     """Prefect's server behind the guard, for the names that lead to it.
 
-    Changes of settings that the guard lets through are told of.
+    Changes of settings that the guard lets through are told of. `interface` is the one of a browser
+    in which nobody chose one, `v1` or `v2`.
     """
-    watched = SettingsWatch(app, notifier(settings), behind_proxy=bool(settings.prefect_proxies))
+    one = OneInterface(app, interface)
+    watched = SettingsWatch(one, notifier(settings), behind_proxy=bool(settings.prefect_proxies))
     inner = PrefectGuard(watched, auth_string, [*origins, ui_origin(settings)])
     return TrustedHostMiddleware(inner, allowed_hosts=hosts(settings), www_redirect=False)
 

@@ -45,9 +45,12 @@ def server_config(installation: Settings, host: str, port: int) -> uvicorn.Confi
             "PREFECT_SERVER_API_AUTH_STRING is not set: Prefect's server would answer anybody."
         )
     origins = [part.strip() for part in server.api.cors_allowed_origins.split(",") if part.strip()]
+    interface = "v2" if server.ui.v2_enabled else "v1"
     certificate, key = installation.prefect_tls_certificate, installation.prefect_tls_key
     return uvicorn.Config(
-        guarded(create_app(final=True), installation, secret.get_secret_value(), origins),
+        guarded(
+            create_app(final=True), installation, secret.get_secret_value(), origins, interface
+        ),
         host=host,
         port=port,
         timeout_keep_alive=server.api.keepalive_timeout,

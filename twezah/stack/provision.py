@@ -5,7 +5,7 @@ A deployment that exists keeps its schedules, its parameters and any tags an ope
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from connectors.kit.errors import block_name
 from settings import PROJECT_ROOT, settings
+from sql.actor import LABEL, actor
 from twezah.stack import roles
 from twezah.stack.flow_descriptions import (
     Descriptions,
@@ -254,6 +255,26 @@ def activate_connected(
     return activated
 
 
+def start_first_runs(names: Iterable[str]) -> None:
+    """Starts a run of connections whose schedule was switched on now, once each.
+
+    Without this the first one would come with the schedule, minutes later. A connection whose sales
+    arrive by webhook alone has no schedule, and nothing to run. May be repeated after a failure.
+    """
+    wanted = {SYNC + name for name in names}
+    if not wanted:
+        return
+    with get_client(sync_client=True) as client:
+        for name, deployment in present_deployments(client).items():
+            if name in wanted and deployment["schedules"]:
+                deployment_id = UUID(deployment["id"])
+                client.create_flow_run_from_deployment(
+                    deployment_id,
+                    idempotency_key=f"first-run-{deployment_id}",
+                    labels={LABEL: actor("twezah")},
+                )
+
+
 def make_address(name: str) -> None:
     """Makes the address of a connection whose sales arrive by webhook alone.
 
@@ -357,4 +378,5 @@ __all__: Sequence[str] = [
     "provision",
     "registered",
     "renew_pages",
+    "start_first_runs",
 ]

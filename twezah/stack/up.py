@@ -55,7 +55,8 @@ class Stack:
             settings: This installation.
             simulator: With the simulated billing systems, connected where nothing else is.
             evolve_every_seconds: How often something happens there; None: never by itself.
-            catch_up: Start one run per system whose scheduled runs were missed.
+            catch_up: Start one run per system whose scheduled runs were missed, and per connection
+                that is new.
             api: With the HTTP API.
             give_up_seconds: How long a start may take, and a part may keep failing afterwards,
                 before that is an error; None: it is tried for ever.
