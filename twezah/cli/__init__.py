@@ -27,6 +27,7 @@ from twezah.cli import (
     keys,
     mapping,
     member,
+    part,
     password,
     points,
     privacy,
@@ -56,6 +57,7 @@ app = typer.Typer(
     ),
 )
 up.register(app)
+part.register(app)
 sync.register(app)
 password.register(app)
 connect.register(app)
@@ -66,6 +68,7 @@ psql.register(app)
 analyst.register(app)
 mapping.register(app)
 backup.register(app)
+part.register(app)
 keys.register(app)
 webhooks.register(app)
 receivers.register(app)
