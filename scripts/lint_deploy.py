@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import yaml
@@ -276,11 +277,14 @@ def variables(file: Path) -> dict[str, str]:
 
 
 @contextmanager
-def folder_with_certificate() -> Iterator[Path]:
-    """A folder with a certificate that signs itself, its key, and both in one file."""
+def folder_with_certificate(*addresses: str) -> Iterator[Path]:
+    """A folder with a certificate that signs itself, its key, and both in one file.
+
+    `addresses`: what it is for besides localhost.
+    """
     with tempfile.TemporaryDirectory(prefix="twezah-lint-") as name:
         folder = Path(name)
-        certificate, key = self_signed()
+        certificate, key = self_signed(*addresses)
         (folder / "tls.crt").write_bytes(certificate)
         (folder / "ca.crt").write_bytes(certificate)
         (folder / "tls.key").write_bytes(key)
@@ -288,20 +292,21 @@ def folder_with_certificate() -> Iterator[Path]:
         yield folder
 
 
-def self_signed() -> tuple[bytes, bytes]:
-    """A certificate of localhost for an hour, and its key, as PEM."""
+def self_signed(*addresses: str) -> tuple[bytes, bytes]:
+    """A certificate of localhost and these addresses for an hour, and its key, as PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    names = [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(ip)) for ip in addresses)]
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -6,7 +6,6 @@ Each has a state folder and a process of its own; nothing starts them but their 
 import base64
 import json
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -26,6 +25,7 @@ from scripts.lint_deploy import DEPLOY, folder_with_certificate
 from settings import Settings
 from tests.support import waiting
 from tests.support.database import Databases, databases
+from tests.support.deploy_tools import found
 from tests.support.ports import free_ports
 from twezah.stack.leftover_processes import end_marked, marked
 from twezah.stack.prefect_health import is_healthy
@@ -200,16 +200,6 @@ def test_parts_alone_make_points_and_a_second_caretaker_takes_over(machines: Mac
         assert part.end() == 0, part.lines[-20:]
         assert marked(part.home) == []
     tell_no_secret(machines)
-
-
-def found(name: str) -> str:
-    """A program that deploy/ needs."""
-    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if path is None:
-        if os.environ.get("TWEZAH_DEPLOY_TOOLS") == "required":
-            pytest.fail(f"there is no {name}: .ci/deploy-tools installs it")
-        pytest.skip(f"there is no {name} on this machine")
-    return path
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import yaml
 from scripts import lint_deploy
 from scripts.lint_deploy import CHECKS, DEPLOY, folder_with_certificate, variables
 from settings import Settings
+from tests.support.deploy_tools import WANTED
 from twezah.stack.part_settings import Name, require_shared
 
-#: Set where the programs must be there.
-WANTED = "TWEZAH_DEPLOY_TOOLS"
 PARTS: tuple[Name, ...] = get_args(Name)
 
 
