@@ -217,7 +217,7 @@ def eventually(attempt: Callable[[], bool]) -> None:
 
 
 def test_the_standby_takes_over_and_nothing_is_lost(boxes: Boxes) -> None:
-    """What was committed is there; who held a lock knows that it is gone; the dead box joins again."""
+    """What was committed is there, a lock of the dead box is gone, and that box joins again."""
     boxes.start_database("box1")
     wait_until(lambda: boxes.primary() == "box1", boxes.log_end("box1"))
     boxes.start_database("box2")
