@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 KILLS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test fuzz lint format bench chaos screenshots sbom audit clean
+.PHONY: help setup demo up test fuzz lint lint-deploy format bench chaos screenshots sbom audit clean
 
 help: ## What there is
 	@echo "make demo    simulated billing systems become points, end to end; a summary; stop"
@@ -14,6 +14,7 @@ help: ## What there is
 	@echo "make test    linters, types, import contracts, tests"
 	@echo "make fuzz    random histories against the ledger's invariants (SEEDS=1000, or SEED=123 alone)"
 	@echo "make lint    linters, types, import contracts only"
+	@echo "make lint-deploy  the files of deploy/, by the programs that read them; says what it could not check"
 	@echo "make format  let the formatter and the linter's safe fixes change the files"
 	@echo "make bench   benchmarks (minutes)"
 	@echo "make chaos   kills and other faults under the simulator, and the ledger compared (KILLS=200)"
@@ -37,6 +38,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-deploy: setup
+	@$(BIN)/python -m scripts.lint_deploy $(ARGS)
 
 test: lint
 	$(BIN)/pytest -n 4 --no-loadscope-reorder $(PYTEST_ARGS)

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     prefect_trusted_proxies: str = ""
     #: Allows plain HTTP to other machines, password included.
     prefect_plain_http: bool = False
+    #: Redis through which several Prefect servers and one set of services work together:
+    #: rediss://user:password@host:6379/0. Unset: one server does all.
+    prefect_redis_url: SecretStr | None = None
     #: Port of the simulated billing systems on this machine.
     simulator_port: Port = 8765
     #: Where the HTTP API listens. Beyond this machine only with a certificate, behind trusted
@@ -170,6 +173,14 @@ class Settings(BaseSettings):
             ("postgresql://", "postgres://")
         ):
             raise ValueError("must be a postgresql:// URL")
+        return url
+
+    @field_validator("prefect_redis_url")
+    @classmethod
+    def _redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://")
+        if url is not None and not url.get_secret_value().startswith(schemes):
+            raise ValueError(f"must begin with one of {', '.join(schemes)}")
         return url
 
     @field_validator("api_trusted_proxies", "prefect_trusted_proxies", "webhook_receiver_networks")

@@ -145,6 +145,8 @@ def test_a_run_that_died_unseen_is_ended(client: SyncPrefectClient, deployment_i
         tidy.end_dead_runs(client, soon + timedelta(minutes=3), HOUR)
         assert state_of(client, unknown) != "Pending"
         assert state_of(client, living) == "Running", "its process is there"
+        tidy.end_dead_runs(client, soon + timedelta(minutes=3), HOUR, on_this_machine=False)
+        assert state_of(client, living) != "Running", "on another machine that number is a stranger"
     finally:
         for process in (alive, stranger):
             process.kill()

@@ -10,6 +10,7 @@ import pytest
 
 COMMANDS = [
     ["up"],
+    ["part"],
     ["demo"],
     ["sync"],
     ["replay"],
@@ -124,6 +125,9 @@ def test_help_is_quick() -> None:
         (["points", "adjust", "1", "0", "--reason", "r", "--author", "a"], {}, 2, "must not be 0"),
         (["up", "--evolve-every", "5"], {}, 2, "needs --simulator"),
         (["up", "--simulator", "--evolve-every", "0"], {}, 2, "--evolve-every"),
+        (["part", "worker"], {}, 2, "TWEZAH_SECRET_KEY"),
+        (["part", "database"], {}, 2, "caretaker"),
+        (["part", "api", "--simulator-url", "http://127.0.0.1:9"], {}, 2, "caretaker"),
         (["status"], {"TWEZAH_PREFECT_PORT": "many"}, 2, "TWEZAH_PREFECT_PORT"),
         (
             ["status"],
@@ -142,6 +146,9 @@ def test_help_is_quick() -> None:
         "no points",
         "nothing to evolve",
         "never",
+        "part without settings",
+        "no part",
+        "no caretaker",
         "bad port",
         "no database",
         "no home",

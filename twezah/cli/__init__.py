@@ -26,6 +26,7 @@ from twezah.cli import (
     keys,
     mapping,
     member,
+    part,
     password,
     points,
     privacy,
@@ -55,6 +56,7 @@ app = typer.Typer(
     ),
 )
 up.register(app)
+part.register(app)
 sync.register(app)
 password.register(app)
 connect.register(app)
@@ -65,6 +67,7 @@ psql.register(app)
 analyst.register(app)
 mapping.register(app)
 backup.register(app)
+part.register(app)
 keys.register(app)
 webhooks.register(app)
 receivers.register(app)

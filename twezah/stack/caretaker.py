@@ -246,7 +246,8 @@ class Caretaker:
             if not self._is_standby and self._switch_on():
                 self._renew_pages()
             listening_for = timedelta(seconds=time.monotonic() - self._listening_since)
-            for name in run_cleanup.tend_runs(listening_for):
+            is_here = not self._options.workers_elsewhere
+            for name in run_cleanup.tend_runs(listening_for, on_this_machine=is_here):
                 self._report.say(f"The run {name} had died unnoticed; it goes on by itself.")
         except Exception as error:  # noqa: BLE001 - the server may be restarting
             self._listening_since = time.monotonic()
@@ -284,6 +285,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--announce", action="store_true", help="tell the simulator where webhooks go"
+    )
+    parser.add_argument(
+        "--workers-elsewhere",
+        action="store_true",
+        help="the processes of runs are on other machines",
     )
     parser.add_argument("--report-fd", type=int, help="pipe for what it has to say")
     options = parser.parse_args(arguments)

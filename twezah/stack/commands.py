@@ -17,10 +17,37 @@ _CORS_ORIGINS = (
 )
 
 
-def server_command(settings: Settings) -> list[str]:
-    """Prefect's server with its user interface, behind our guard."""
+#: Prefect's seams that several of its processes share by Redis; by default each has its own.
+_BY_REDIS = {
+    "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+    "PREFECT_MESSAGING_CACHE": "prefect_redis.messaging",
+    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
+    "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",
+}
+#: The variables that tell Prefect where Redis is.
+_REDIS_URLS = (
+    "PREFECT_REDIS_MESSAGING_URL",
+    "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL",
+    "PREFECT_SERVER_DOCKET_URL",
+)
+
+
+def server_command(settings: Settings, *, web_only: bool = False) -> list[str]:
+    """Prefect's server with its user interface, behind our guard.
+
+    Args:
+        settings: This installation.
+        web_only: Without the services (schedules, automations, alerts), which run elsewhere.
+    """
     command = [sys.executable, "-m", "twezah.stack.prefect_server"]
-    return [*command, "--host", settings.prefect_host, "--port", str(settings.prefect_port)]
+    command += ["--host", settings.prefect_host, "--port", str(settings.prefect_port)]
+    return [*command, "--web-only"] if web_only else command
+
+
+def services_command() -> list[str]:
+    """Prefect's services alone: schedules, automations, alerts, what is written of events."""
+    return [sys.executable, "-m", "twezah.stack.prefect_services"]
 
 
 def server_environment(settings: Settings) -> dict[str, str]:
@@ -41,7 +68,12 @@ def server_environment(settings: Settings) -> dict[str, str]:
     # Prefect's default lets pages of every origin read its answers. Only our own pages need them.
     if not set(_CORS_ORIGINS) & set(environment):
         environment[_CORS_ORIGINS[0]] = ui_origin(starting_prefect)
-    environment.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", asyncpg_url(settings.home))
+    if not environment.get("PREFECT_API_DATABASE_CONNECTION_URL"):
+        environment["PREFECT_API_DATABASE_CONNECTION_URL"] = asyncpg_url(settings.home)
+    if settings.prefect_redis_url is not None:
+        url = settings.prefect_redis_url.get_secret_value()
+        for name, value in (_BY_REDIS | dict.fromkeys(_REDIS_URLS, url)).items():
+            environment.setdefault(name, value)
     # Kept on disk, so that a restarted server still frees the slot of a run that died meanwhile.
     environment.setdefault(
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
@@ -113,7 +145,12 @@ def worker_environment(settings: Settings) -> dict[str, str]:
 
 
 def caretaker_command(
-    simulator_url: str | None, *, tidy: bool, catch_up: bool, announce: bool
+    simulator_url: str | None,
+    *,
+    tidy: bool,
+    catch_up: bool,
+    announce: bool,
+    workers_elsewhere: bool = False,
 ) -> list[str]:
     """Command line of the caretaker, which looks after the server.
 
@@ -123,11 +160,17 @@ def caretaker_command(
         catch_up: Start one run for each deployment whose scheduled runs were missed, and for each
             new connection.
         announce: Tell the simulator where webhooks go.
+        workers_elsewhere: Runs have their processes on other machines.
     """
     command = [sys.executable, "-m", "twezah.stack.caretaker"]
     if simulator_url is not None:
         command += ["--simulator-url", simulator_url]
-    flags = {"--tidy": tidy, "--drop-missed": not catch_up, "--announce": announce}
+    flags = {
+        "--tidy": tidy,
+        "--drop-missed": not catch_up,
+        "--announce": announce,
+        "--workers-elsewhere": workers_elsewhere,
+    }
     return command + [flag for flag, wanted in flags.items() if wanted]
 
 

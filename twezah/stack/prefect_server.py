@@ -31,8 +31,10 @@ def remember_timezones() -> None:
     )
 
 
-def server_config(installation: Settings, host: str, port: int) -> uvicorn.Config:
-    """How the server behaves.
+def server_config(
+    installation: Settings, host: str, port: int, *, web_only: bool = False
+) -> uvicorn.Config:
+    """How the server behaves; `web_only`: its services run elsewhere.
 
     Raises:
         RuntimeError: there is no password.
@@ -47,10 +49,9 @@ def server_config(installation: Settings, host: str, port: int) -> uvicorn.Confi
     origins = [part.strip() for part in server.api.cors_allowed_origins.split(",") if part.strip()]
     interface = "v2" if server.ui.v2_enabled else "v1"
     certificate, key = installation.prefect_tls_certificate, installation.prefect_tls_key
+    app = create_app(final=True, webserver_only=web_only)
     return uvicorn.Config(
-        guarded(
-            create_app(final=True), installation, secret.get_secret_value(), origins, interface
-        ),
+        guarded(app, installation, secret.get_secret_value(), origins, interface),
         host=host,
         port=port,
         timeout_keep_alive=server.api.keepalive_timeout,
@@ -71,10 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--web-only", action="store_true", help="its services run elsewhere")
     options = parser.parse_args(arguments)
     os.umask(UMASK)
     remember_timezones()
-    uvicorn.Server(server_config(settings(), options.host, options.port)).run()
+    config = server_config(settings(), options.host, options.port, web_only=options.web_only)
+    uvicorn.Server(config).run()
     return 0
 
 

@@ -11,10 +11,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from settings import PROJECT_ROOT
 from twezah.stack.errors import PortTaken
@@ -106,7 +106,7 @@ def status_words(status: int) -> str:
 
 @dataclass
 class Child:
-    """One supervised program. Its output goes to `log`; `stop` ends it and whatever it started.
+    """One supervised program. `stop` ends it and whatever it started.
 
     It is restarted for ever, at most every PAUSE_SECONDS_MAX: what it needs may come back.
     """
@@ -117,8 +117,8 @@ class Child:
     command: Sequence[str]
     #: All environment variables.
     environment: Mapping[str, str]
-    #: File that its output is appended to.
-    log: Path
+    #: File that its output is appended to; None: it goes where our own goes.
+    log: Path | None
     #: It gets `--report-fd N` as last arguments, and writes JSON lines there.
     reports: bool = False
     #: Whether it answers; one that runs and does not for HUNG_SECONDS is ended and started again.
@@ -152,9 +152,6 @@ class Child:
             OSError: the log cannot be written, or the machine has no room for another process.
 
         """
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
-            self.log.replace(self.log.with_suffix(".log.1"))
         command, passed = list(self.command), []
         if self.reports:
             self._close_pipe()
@@ -163,12 +160,11 @@ class Child:
             command += ["--report-fd", str(theirs)]
             passed = [theirs]
         try:
-            with self.log.open("ab") as log:
-                self._log_begin = log.tell()
+            with self._open_log() as log:
                 self.process = subprocess.Popen(
                     command, env=dict(self.environment), cwd=PROJECT_ROOT, pass_fds=passed,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=None if log is None else subprocess.STDOUT, start_new_session=True,
                 )  # fmt: skip
         finally:
             for descriptor in passed:
@@ -176,6 +172,19 @@ class Child:
         self.started_at = time.monotonic()
         self.asked = False
         self.restart_at = None
+
+    @contextlib.contextmanager
+    def _open_log(self) -> Iterator[IO[bytes] | None]:
+        """The log, to be appended to; an overlong one is moved aside."""
+        if self.log is None:
+            yield None
+            return
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as log:
+            self._log_begin = log.tell()
+            yield log
 
     def tend(self, say: Callable[[str], None]) -> None:
         """Start the program again if it has ended, each time a little later; never gives up."""
@@ -195,7 +204,7 @@ class Child:
         self.reap()
         if now - self.started_at > STABLE_SECONDS:
             self.failures = 0
-        self._failed(say, f"ended ({status_words(status)})", self.log_end() or "it wrote nothing")
+        self._failed(say, f"ended ({status_words(status)})", self._last_words())
 
     def _look_whether_hung(self, say: Callable[[str], None]) -> None:
         now = time.monotonic()
@@ -207,7 +216,7 @@ class Child:
         if now - since > HUNG_SECONDS:
             say(f"The {self.name} has not answered for {now - since:.0f} s: it is ended.")
             self.reap()
-            self._failed(say, "did not answer", self.log_end() or "it wrote nothing")
+            self._failed(say, "did not answer", self._last_words())
         self._look_at = time.monotonic() + LOOK_SECONDS
 
     def _try_start(self, say: Callable[[str], None]) -> None:
@@ -229,7 +238,7 @@ class Child:
                 f"{self.failures} times in a row: SOMETHING IS WRONG WITH IT. "
                 f"The other parts stay up, and it is tried again every {delay_seconds:.0f} s."
             )
-        say(f"{self.last_reason} - {again} See {self.log}.")
+        say(f"{self.last_reason} - {again}{'' if self.log is None else f' See {self.log}.'}")
 
     def read_reports(self) -> list[dict[str, Any]]:
         """What the program has reported since the last look; broken lines are left out."""
@@ -257,12 +266,11 @@ class Child:
         SIGKILL to its group follows if that takes too long or leaves something behind.
         """
         self.restart_at = None
-        if self.process is None:
-            return
-        self.ask_to_stop()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(self.stop_seconds_max)
-        self.reap()
+        if self.process is not None:
+            self.ask_to_stop()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(self.stop_seconds_max)
+            self.reap()
         self._close_pipe()
 
     def reap(self) -> None:
@@ -279,8 +287,15 @@ class Child:
             os.close(self._pipe)
         self._pipe, self._unread = None, b""
 
+    def _last_words(self) -> str:
+        if self.log is None:
+            return "what it wrote stands above"
+        return self.log_end() or "it wrote nothing"
+
     def log_end(self) -> str:
         """The last line that the program wrote since this start: of a traceback, the error."""
+        if self.log is None:
+            return ""
         try:
             with self.log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)

@@ -53,11 +53,13 @@ STOPPED = (
 )
 
 
-def tend_runs(listening_for: timedelta) -> list[str]:
+def tend_runs(listening_for: timedelta, *, on_this_machine: bool = True) -> list[str]:
     """One round of looking after runs; every half minute is enough.
 
     Args:
         listening_for: How long the server has answered without a break.
+        on_this_machine: A run with a living process here lives; on another machine the same
+            number is another process.
 
     Returns:
         The names of runs that had died without anybody noticing.
@@ -65,7 +67,8 @@ def tend_runs(listening_for: timedelta) -> list[str]:
     ensure_automations(registered=True)
     with get_client(sync_client=True) as client:
         collapse_waiting(client, datetime.now(UTC) - OVERDUE)
-        return end_dead_runs(client, datetime.now(UTC), listening_for)
+        now = datetime.now(UTC)
+        return end_dead_runs(client, now, listening_for, on_this_machine=on_this_machine)
 
 
 def clear_leftovers(
@@ -215,7 +218,13 @@ def collapse_waiting(client: SyncPrefectClient, due_before: datetime) -> int:
     return len(surplus)
 
 
-def end_dead_runs(client: SyncPrefectClient, now: datetime, listening_for: timedelta) -> list[str]:
+def end_dead_runs(
+    client: SyncPrefectClient,
+    now: datetime,
+    listening_for: timedelta,
+    *,
+    on_this_machine: bool = True,
+) -> list[str]:
     """Ends runs that stand as Running or Pending and are dead; returns their names.
 
     Prefect's automations do the same, but they need events. They do not know of a run that died
@@ -230,7 +239,7 @@ def end_dead_runs(client: SyncPrefectClient, now: datetime, listening_for: timed
     without_sign = {
         run.id: run
         for run in _runs(client, deployments, StateType.RUNNING, StateType.PENDING)
-        if _is_old(run, now) and not _is_alive_here(run)
+        if _is_old(run, now) and not (on_this_machine and _is_alive_here(run))
     }
     if not without_sign:
         return []

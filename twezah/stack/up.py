@@ -14,14 +14,15 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from settings import DatabaseNotRunning, Settings
+from settings import Settings
 from twezah.stack import commands, leftover_processes, postgres, roles, systemd_unit
-from twezah.stack.errors import PERMANENT_ERRNOS, AlreadyUp, DatabaseFailed, StackError
+from twezah.stack.errors import AlreadyUp, DatabaseFailed, StackError
 from twezah.stack.exposure import require_prefect_safe
 from twezah.stack.locks import FileLock
 from twezah.stack.prefect_health import is_healthy
 from twezah.stack.private_files import keep_private
 from twezah.stack.processes import Child, Watchdog, pause_seconds, reason, require_free
+from twezah.stack.retrying import insist
 
 T = TypeVar("T")
 
@@ -348,25 +349,9 @@ class Stack:
             StackError: it cannot pass by itself, or took longer than `give_up_seconds`.
 
         """
-        from psycopg import OperationalError
-
-        begun, failures = time.monotonic(), 0
-        while True:
-            try:
-                return action()
-            except (DatabaseFailed, DatabaseNotRunning, OperationalError, OSError) as error:
-                if _is_permanent(error):
-                    raise
-                failures += 1
-                elapsed = time.monotonic() - begun
-                if self.give_up_seconds is not None and elapsed > self.give_up_seconds:
-                    raise StackError(
-                        f"{what} failed for {elapsed:.0f} s: {reason(error)}"
-                    ) from error
-                delay_seconds = pause_seconds(failures)
-                again = f"trying again in {delay_seconds:.0f} s."
-                self.say(f"{what} failed: {reason(error)} - {again}")
-                self._pause(delay_seconds)
+        return insist(
+            what, action, say=self.say, pause=self._pause, give_up_seconds=self.give_up_seconds
+        )
 
     def _pause(self, seconds: float) -> None:
         """Wait, and look after what runs already: what is waited for may be one of these."""
@@ -449,13 +434,6 @@ class Stack:
         while True:
             self.tend()
             time.sleep(1)
-
-
-def _is_permanent(error: BaseException) -> bool:
-    """True when somebody must act before another attempt can succeed."""
-    if isinstance(error, DatabaseFailed):
-        return error.permanent
-    return isinstance(error, OSError) and error.errno in PERMANENT_ERRNOS
 
 
 def shared_use_lock(settings: Settings) -> FileLock:
