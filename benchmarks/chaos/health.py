@@ -28,8 +28,15 @@ OVERDUE: Final = timedelta(seconds=120)
 _UNDER_WAY: Final = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LIMIT: Final = 200
 SYNC: Final = "sync-"
-#: Fields of connections: how often it is looked for what the vendor does not tell of; 0: always.
-_LOOKS: Final = ("deletions_hours", "look_back_hours")
+#: Fields of connections: how often it is looked for what the vendor does not tell of (0: always),
+#: and how many days back. The simulated sales are of the last months.
+_LOOKS: Final = {
+    "deletions_hours": 0,
+    "look_back_hours": 0,
+    "look_back_days": 400,
+    "reread_days": 400,
+    "recheck_days": 400,
+}
 
 
 @dataclass(frozen=True)
@@ -163,12 +170,12 @@ def _runs(client: SyncPrefectClient, states: list[StateType]) -> list[FlowRun]:
 
 
 def look_back_in_every_run() -> None:
-    """Deletions that leave no trace are looked for at once; with the defaults it takes hours."""
+    """What leaves no trace at the vendor is looked for at once; with the defaults it takes hours."""
     from panel.blocks.connected import connected_blocks
 
     for name, block in connected_blocks().items():
-        looks = [field for field in _LOOKS if field in type(block).model_fields]
+        looks = _LOOKS.keys() & type(block).model_fields.keys()
         for field in looks:
-            setattr(block, field, 0)
+            setattr(block, field, _LOOKS[field])
         if looks:
             block.save(name, overwrite=True)
