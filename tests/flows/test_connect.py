@@ -539,6 +539,14 @@ def test_a_further_account_gets_a_deployment_of_its_own(
             made.description
         ) and "/artifacts/key/sync-xero-lisboa" in str(made.description)
         client.update_deployment_schedule(made.id, made.schedules[0].id, active=False)
+        switched_off = provision.find(client, "sync-freshbooks")
+        assert switched_off is not None
+        client.update_deployment_schedule(
+            switched_off.id, switched_off.schedules[0].id, active=False
+        )
+        client.pause_deployment(model.id)
+        provision.start_first_runs(["xero", "freshbooks"])
+        assert runs_of("sync-xero") == runs_of("sync-freshbooks") == [], "nobody wants them now"
         provision.provision(None, describe())
         again = provision.find(client, "sync-xero-lisboa")
         assert again is not None and [schedule.active for schedule in again.schedules] == [False]

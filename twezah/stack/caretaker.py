@@ -96,6 +96,8 @@ class Caretaker:
         self._notices = Notices(installation)
         self._listening_since = time.monotonic()
         self._is_standby = False
+        #: Switched on, and not run yet because Prefect's server was away.
+        self._awaiting_first_run: set[str] = set()
 
     def serve(self) -> None:
         """Until the process is ended."""
@@ -230,7 +232,9 @@ class Caretaker:
         from twezah.stack.provision import start_first_runs
 
         if self._options.catch_up:
-            start_first_runs(names)
+            self._awaiting_first_run.update(names)
+            start_first_runs(self._awaiting_first_run)
+        self._awaiting_first_run.clear()
 
     def _renew_pages(self) -> None:
         from twezah.stack.provision import renew_pages

@@ -259,14 +259,16 @@ def start_first_runs(names: Iterable[str]) -> None:
     """Starts a run of connections whose schedule was switched on now, once each.
 
     Without this the first one would come with the schedule, minutes later. A connection whose sales
-    arrive by webhook alone has no schedule, and nothing to run. May be repeated after a failure.
+    arrive by webhook alone has no schedule, and nothing to run; what somebody paused stays so. May
+    be repeated after a failure.
     """
     wanted = {SYNC + name for name in names}
     if not wanted:
         return
     with get_client(sync_client=True) as client:
         for name, deployment in present_deployments(client).items():
-            if name in wanted and deployment["schedules"]:
+            is_active = any(schedule["active"] for schedule in deployment["schedules"])
+            if name in wanted and is_active and not deployment["paused"]:
                 deployment_id = UUID(deployment["id"])
                 client.create_flow_run_from_deployment(
                     deployment_id,
