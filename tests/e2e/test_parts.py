@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -157,11 +158,18 @@ def points_of(machines: Machines, system: str) -> int:
 
 
 def sales_become_points(machines: Machines, system: str) -> None:
-    """An operator runs a system's deployment; the worker takes it."""
-    assert points_of(machines, system) == 0
+    """Something happens at a billing system; an operator runs its deployment, the worker takes it."""
+    synchronised(machines, system)
+    before = points_of(machines, system)
+    url = f"http://127.0.0.1:{machines.environment['TWEZAH_SIMULATOR_PORT']}/evolve"
+    httpx.post(url, params={"steps": 20, "systems": system}).raise_for_status()
+    synchronised(machines, system)
+    assert points_of(machines, system) > before > 0
+
+
+def synchronised(machines: Machines, system: str) -> None:
     code, text = machines.twezah("sync", system)
     assert code == 0, text
-    assert points_of(machines, system) > 0
 
 
 def tell_no_secret(machines: Machines, *secrets: str) -> None:
