@@ -13,7 +13,7 @@ from scripts import lint_deploy
 from scripts.lint_deploy import CHECKS, DEPLOY, folder_with_certificate, variables
 from settings import Settings
 from tests.support.deploy_tools import WANTED
-from twezah.stack.part_settings import Name, require_shared
+from twezah.stack.part_settings import Name, SettingsMissing, require_shared
 
 PARTS: tuple[Name, ...] = get_args(Name)
 
@@ -87,6 +87,11 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> Setti
 
 
 def are_enough_for_every_part(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
+    assert "change-me" in given["PREFECT_API_AUTH_STRING"]
+    with pytest.raises(SettingsMissing, match="change-me") as refused:
+        require_shared(settings_of(monkeypatch, given), "prefect", given)
+    assert "TWEZAH_SECRET_KEY" in str(refused.value)
+    given = {name: value.replace("change-me", "our-own") for name, value in given.items()}
     settings = settings_of(monkeypatch, given)
     for part in PARTS:
         require_shared(settings, part, given)
