@@ -9,6 +9,8 @@ import psycopg
 import pytest
 
 from settings import Settings
+from sql import standby
+from sql.db import connect
 from tests.support import waiting
 from twezah.stack.leftover_processes import marked
 from twezah.stack.part import Part, Program
@@ -93,6 +95,38 @@ def test_a_lost_lock_ends_the_program(
     assert any("lock is lost" in line for line in first.lines)
     taken = [line for part in (first, second) for line in part.lines if "turn" in line]
     assert len(taken) == 2
+
+
+class Worker(Part):
+    """One that asks without a pause."""
+
+    def _rest(self, seconds: float) -> None:
+        pass
+
+
+@pytest.mark.timeout(900)
+def test_the_worker_of_a_copy_begins_when_all_is_paused_or_it_goes_live(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect's server that it asks is not there: nobody knows whether its deployments wait."""
+    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
+    settings = Settings(
+        home=tmp_path, database_url=dsn, prefect_api_url="http://127.0.0.1:9/api",
+        secret_key="key", data_key="key",
+    )  # fmt: skip
+    worker = Worker(settings, "worker")
+    assert worker._may_take_runs()
+    with connect(dsn) as connection:
+        standby.begin(connection)
+        connection.commit()
+    assert not worker._may_take_runs()
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "_has_paused", lambda: True)
+        assert worker._may_take_runs()
+    with connect(dsn) as connection:
+        assert standby.end(connection)
+        connection.commit()
+    assert worker._may_take_runs()
 
 
 class Sick(Sleeper):
