@@ -38,9 +38,9 @@ WAITING_SECONDS: Final = 300.0
 #: How long a part may take to end: a run under way is asked to end first.
 STOP_SECONDS_MAX: Final = 30.0
 #: A part that runs once only gives its lock up when its program ended `FAILURES_LOUD` times within
-#: so long, or did not become ready for so long: on another machine it may be well.
+#: so long, or did not become ready for so long (a busy machine is slow, not sick).
 SICK_SECONDS: Final = 1800.0
-READY_SECONDS_MAX: Final = 600.0
+READY_SECONDS_MAX: Final = 1800.0
 #: Then it asks for the lock no sooner than this: a part that stands by asks more often.
 GIVEN_UP_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10
