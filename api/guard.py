@@ -32,6 +32,9 @@ BODY_BYTES_MAX: Final = 65_536
 #: not read is reset, and the answer with it (RFC 9112, section 9.6).
 LINGER_SECONDS_MAX: Final = 5.0
 LINGER_BYTES_MAX: Final = 67_108_864
+#: Answered without HTTPS too: they say nothing private, and who watches the process asks its
+#: address, where the proxy that speaks HTTPS is not.
+_PLAIN_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
 _HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
@@ -110,6 +113,7 @@ class _Guarded:
             self._scope["scheme"] != "https"
             and not self.attempt.source.is_loopback
             and not config.plain_http
+            and self._scope["path"] not in _PLAIN_PATHS
         ):
             raise Problem(403, "https_required", "Only HTTPS is answered from other machines.")
         length = _declared_length(self._scope)

@@ -32,6 +32,10 @@ WORD = "of-this-check"
 #: What Patroni's check says of addresses of other machines, and of a section that newer versions
 #: have no more: pg_hba stands under postgresql.
 PATRONI_LOOKS = ("is not reachable", "must not contain", "bootstrap.pg_hba")
+#: The one folder that Debian's service of Redis may write into.
+REDIS_DATA = "/var/lib/redis"
+#: What no image may have in it: keys and passwords, and what only this machine needs.
+KEPT_OUT = ("*", "deploy/secrets", "**/.twezah", "**/.git", "**/.venv")
 
 
 @dataclass
@@ -166,6 +170,20 @@ def check_image(folder: Path) -> Iterator[Result]:
     del folder
     file = DEPLOY / "Containerfile"
     yield by_program(file, "hadolint", ["--no-color", str(file)])
+    yield compared_lists()
+
+
+def compared_lists() -> Result:
+    """What stays out of the image: Podman and Docker each read a list of their own."""
+    podman = DEPLOY / "Containerfile.containerignore"
+    docker = DEPLOY / "Containerfile.dockerignore"
+    result = Result(name_of(docker), f"a comparison with {podman.name}")
+    lists = [file.read_text() if file.exists() else "" for file in (podman, docker)]
+    if lists[0] != lists[1]:
+        result.problems.append("the two lists differ: what one keeps out, the other takes in")
+    lines = lists[1].splitlines()
+    result.problems += [f"{name} would go into the image" for name in KEPT_OUT if name not in lines]
+    return result
 
 
 def check_redis(folder: Path) -> Iterator[Result]:
@@ -182,9 +200,11 @@ def check_redis(folder: Path) -> Iterator[Result]:
 
 def local(file: Path, folder: Path, *, port: str) -> str:
     """The text of a Redis file with the files made here, and a socket in place of its port."""
-    text = file.read_text().replace("/etc/twezah", str(folder)).replace("/etc/redis", str(folder))
+    text = file.read_text()
+    for place in ("/etc/twezah", "/etc/redis", REDIS_DATA):
+        text = text.replace(place, str(folder))
     lines = [line for line in text.splitlines() if not line.startswith("tls-port")]
-    socket = ["tls-port 0", f"unixsocket {folder}/redis.sock", f"dir {folder}"]
+    socket = ["tls-port 0", f"unixsocket {folder}/redis.sock"]
     return "\n".join([*lines, *socket, port, ""])
 
 
@@ -195,12 +215,14 @@ def started_redis(file: Path, folder: Path, text: str, question: str, *options: 
         return Result(name_of(file), missing="there is no redis-server on this machine")
     import redis
 
-    copy, socket = folder / file.name, folder / "redis.sock"
+    copy, socket, elsewhere = folder / file.name, folder / "redis.sock", folder / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
     copy.write_text(text)
     result = Result(name_of(file), "redis-server, which started with it and answered")
     with subprocess.Popen(
-        [path, str(copy), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+        [path, str(copy), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=elsewhere,
+    ) as process:  # fmt: skip
         client = redis.Redis(unix_socket_path=str(socket), password=WORD)
         deadline = time.monotonic() + SECONDS_MAX
         while process.poll() is None and time.monotonic() < deadline:
@@ -214,6 +236,8 @@ def started_redis(file: Path, folder: Path, text: str, question: str, *options: 
         client.close()
         process.terminate()
         output = process.communicate(timeout=SECONDS_MAX)[0]
+    if any(elsewhere.iterdir()) or f"dir {folder}" not in text.splitlines():
+        result.problems.append(f"it writes where it was started, not into {REDIS_DATA}")
     if result.problems:
         result.problems += output.strip().splitlines()[-5:]
     socket.unlink(missing_ok=True)

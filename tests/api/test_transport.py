@@ -103,11 +103,28 @@ def test_a_trusted_proxy_says_who_asks_and_how(office: Office, tmp_path: Path) -
         assert post() == 403, "the proxy itself is not in the list"
         for nobody in ("unknown", "203.0.113.7 ; drop", "_hidden"):
             answer = http.get(
-                "/health", headers={"x-forwarded-for": nobody, "x-forwarded-proto": "http"}
+                "/metrics", headers={"x-forwarded-for": nobody, "x-forwarded-proto": "http"}
             )
-            assert answer.status_code == 403, (
+            assert answer.json()["type"].endswith(":https_required"), (
                 "who has no address that can be read is not this machine"
             )
+
+
+def test_only_its_health_is_told_without_https(office: Office, tmp_path: Path) -> None:
+    """As the probes of Kubernetes ask: from another machine, past the proxy that speaks HTTPS."""
+    plain = {"x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "http"}
+    with (
+        another(office, tmp_path, api_trusted_proxies="127.0.0.1") as url,
+        httpx.Client(base_url=url, headers=plain) as http,
+    ):
+        for path in ("/health", "/health/live", "/health/ready"):
+            answer = http.get(path)
+            assert answer.status_code == 200, path
+            assert set(answer.json()) <= {"status", "database"}, "nothing private"
+        for path in ("/metrics", "/health/", "/health/ready/x", "/", "/api/members/m", "/docs"):
+            answer = http.get(path)
+            assert answer.status_code == 403, path
+            assert answer.json()["type"].endswith(":https_required"), path
 
 
 def test_nobody_else_says_so(office: Office) -> None:

@@ -221,10 +221,10 @@ def start_redis(machines: Machines, folder: Path, port: str) -> None:
     """With the file of deploy/: TLS, and a password."""
     (folder / "passwords.conf").write_text(f"requirepass {PASSWORD}\nmasterauth {PASSWORD}\n")
     text = (DEPLOY / "redis.conf").read_text()
-    for place in ("/etc/twezah", "/etc/redis"):
+    for place in ("/etc/twezah", "/etc/redis", "/var/lib/redis"):
         text = text.replace(place, str(folder))
     text = text.replace("tls-port 6379", f"tls-port {port}")
-    (folder / "redis.conf").write_text(f"{text}\nbind 127.0.0.1\ndir {folder}\n")
+    (folder / "redis.conf").write_text(f"{text}\nbind 127.0.0.1\n")
     redis = machines.other([found("redis-server"), str(folder / "redis.conf")])
     wait_until(lambda: redis.has_said("Ready to accept connections"))
     machines.environment["TWEZAH_PREFECT_REDIS_URL"] = (

@@ -1,5 +1,8 @@
 """A part alone: which settings it needs, which parts run once, how they are started."""
 
+import argparse
+import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -7,11 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from settings import Settings
+from sql.standby import Standby
+from twezah.stack.caretaker import Caretaker, Report
 from twezah.stack.commands import server_command, server_environment
 from twezah.stack.errors import AlreadyUp
 from twezah.stack.locks import FileLock
 from twezah.stack.part import Part, runs_once
 from twezah.stack.part_settings import Name, SettingsMissing, require_shared
+from twezah.stack.standby_pause import are_paused
+from twezah.stack.systemd_unit import kept_alive
 
 NAMES = get_args(Name)
 PREFECT = {
@@ -60,6 +67,63 @@ def test_what_machines_share_is_asked_for_by_name(
         require_shared(settings_with(tmp_path, **given), part, PREFECT)
     assert told in str(caught.value) and "hunter2" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [], "nothing was made"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_safe"),
+    [
+        ("rediss://:hunter2@redis.example.com/0", True),
+        ("rediss+sentinel://:hunter2@box1:26379,box2:26379/twezah/0", True),
+        ("redis://:hunter2@localhost:6379/0", True),
+        ("redis://127.0.0.1", True),
+        ("redis://:hunter2@[::1]:6379/0", True),
+        ("redis://:hunter2@redis.example.com/0", False),
+        ("redis://10.0.0.11:6379/0", False),
+        ("redis://localhost@redis.example.com/0", False),
+        ("redis+sentinel://:hunter2@localhost:26379,box2:26379/twezah/0", False),
+        ("redis://", False),
+    ],
+)
+def test_redis_on_other_machines_needs_tls(tmp_path: Path, url: str, *, is_safe: bool) -> None:
+    settings = settings_with(tmp_path, prefect_redis_url=url)
+    if is_safe:
+        require_shared(settings, "prefect", PREFECT)
+        return
+    with pytest.raises(SettingsMissing, match="without TLS") as caught:
+        require_shared(settings, "prefect", PREFECT)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("paused", "may_begin"), [([], False), ([True, False], False), ([True, True], True)]
+)
+def test_a_copys_worker_waits_until_all_is_paused(paused: list[bool], *, may_begin: bool) -> None:
+    rows = [{"name": str(n), "tags": ["billing"], "paused": one} for n, one in enumerate(paused)]
+    others = {"name": "of somebody else", "tags": [], "paused": False}
+    assert are_paused([*rows, others]) is may_begin
+
+
+def test_a_copy_stands_by_whoever_started_prefects_server(tmp_path: Path) -> None:
+    """Another's deployments are not paused, but no schedule of it is switched on either."""
+    settings = settings_with(tmp_path, prefect_api_url="http://127.0.0.1:9/api")
+    caretaker = Caretaker(settings, argparse.Namespace(), Report(None))
+    caretaker._follow_standby(Standby(datetime.now(UTC), "restored from a backup"))
+    assert caretaker._is_standby
+    caretaker._follow_standby(None)
+    assert not caretaker._is_standby
+
+
+def test_systemd_hears_of_a_part_while_it_works_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(address)
+        heard.settimeout(60)
+        with kept_alive("Preparing", every_seconds=0.01):
+            for _ in range(3):
+                assert heard.recv(200) == b"WATCHDOG=1\nSTATUS=Preparing"
 
 
 @pytest.mark.parametrize("part", NAMES)

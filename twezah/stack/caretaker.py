@@ -195,9 +195,9 @@ class Caretaker:
         from twezah.stack import run_cleanup
         from twezah.stack.provision import present_deployments
 
+        self._is_standby = state is not None
         if not self._is_own_server():  # it may be the original's
             return
-        self._is_standby = state is not None
         with get_client(sync_client=True) as client:
             present = list(present_deployments(client).values())
             if state is not None:

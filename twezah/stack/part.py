@@ -6,6 +6,8 @@ hold a lock in the ledger database; a second one waits and takes over.
 """
 
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +17,8 @@ from typing import Final
 import psycopg
 
 from api.exposure_check import require_safe
-from settings import Settings
+from settings import PROJECT_ROOT, Settings
+from sql import standby
 from sql.migrate import is_current, migrate
 from sql.part_lock import PartLock
 from twezah.stack import commands, leftover_processes, roles, systemd_unit
@@ -25,7 +28,7 @@ from twezah.stack.locks import FileLock
 from twezah.stack.part_settings import Name, require_shared
 from twezah.stack.prefect_health import is_healthy
 from twezah.stack.private_files import keep_private
-from twezah.stack.processes import Child, Watchdog, require_free
+from twezah.stack.processes import FAILURES_LOUD, Child, Watchdog, require_free
 from twezah.stack.retrying import insist
 
 #: How often it looks whether the part lives, and whether it still holds its lock.
@@ -34,7 +37,20 @@ LOOK_SECONDS: Final = 0.5
 WAITING_SECONDS: Final = 300.0
 #: How long a part may take to end: a run under way is asked to end first.
 STOP_SECONDS_MAX: Final = 30.0
+#: A part that runs once only gives its lock up when its program ended `FAILURES_LOUD` times within
+#: so long, or did not become ready for so long (a busy machine is slow, not sick).
+SICK_SECONDS: Final = 1800.0
+READY_SECONDS_MAX: Final = 1800.0
+#: Then it asks for the lock no sooner than this: a part that stands by asks more often.
+GIVEN_UP_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10
+#: How often a worker of a restored copy asks whether its deployments are paused, and for how long.
+_PAUSED_SECONDS: Final = 10.0
+_PAUSED_SECONDS_MAX: Final = 120.0
+_STANDS_BY: Final = (
+    "Waiting: this installation is a copy on standby, and its deployments are not paused. The "
+    "worker begins when the caretaker has paused them, or after `twezah go-live`"
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,26 @@ def runs_once(settings: Settings, part: Name) -> bool:
     """Whether of all machines only one may run this part at a time."""
     alone = settings.prefect_redis_url is None  # then Prefect's server does everything itself
     return part in ("services", "caretaker") or (part == "prefect" and alone)
+
+
+class Health:
+    """What became of a part's program since it was first started here."""
+
+    def __init__(self) -> None:
+        """Begins now."""
+        self._began = time.monotonic()
+        self._ends: list[float] = []
+        self._is_down = False
+
+    def is_sick(self, child: Child, *, is_ready: bool) -> bool:
+        """Whether it ends again and again, or does not become ready; asked all the time."""
+        now = time.monotonic()
+        if child.restart_at is not None and not self._is_down:
+            self._ends.append(now)
+        self._is_down = child.restart_at is not None
+        self._ends = [end for end in self._ends if now - end < SICK_SECONDS]
+        is_late = not is_ready and now - self._began > READY_SECONDS_MAX
+        return is_late or len(self._ends) >= FAILURES_LOUD
 
 
 class Part:
@@ -109,7 +145,10 @@ class Part:
             while True:
                 self._take_lock()
                 self._work()
-                self._say(f"{self._name}: the lock is lost, so the part was ended.")
+                if self._may_work():
+                    self._give_up()
+                else:
+                    self._say(f"{self._name}: the lock is lost, so the part was ended.")
 
     def _require_settings(self) -> None:
         settings = self._settings
@@ -141,27 +180,44 @@ class Part:
         lock = self._lock
         if lock is None:
             return
-        lock.release()
-        self._await(
-            lock.acquire,
-            "Asking for the lock",
-            f"Standing by: the {self._name} runs on another machine",
-            stands_by=True,
-        )
+        while True:  # who cannot work must not keep the other from it
+            lock.release()
+            self._await_prefect()
+            self._await(
+                lock.acquire,
+                "Asking for the lock",
+                f"Standing by: the {self._name} runs on another machine",
+                stands_by=True,
+            )
+            if self._reaches_prefect():  # still, after it stood by for long
+                break
         self._say(f"{self._name}: this machine's turn.")
 
+    def _give_up(self) -> None:
+        """Lets another machine run the part, which does not get well here."""
+        if self._lock is None:
+            return
+        self._lock.release()
+        self._status = f"The {self._name} does not get well here: another machine may run it"
+        self._say(
+            f"{self._status}. This one asks again in {GIVEN_UP_SECONDS:.0f} s at the soonest."
+        )
+        self._rest(GIVEN_UP_SECONDS)
+
     def _work(self) -> None:
-        """Runs the part until it may no longer."""
+        """Runs the part until it may no longer, or gives it up."""
         if not self._prepare():
             return
         child = self._new_child()
         child.start()
         self._status = "Serving"
         try:
-            is_ready = False
+            is_ready, health = False, Health()
             while self._may_work():
                 child.tend(self._say)
                 is_ready = self._tell(child, is_ready=is_ready)
+                if self._lock is not None and health.is_sick(child, is_ready=is_ready):
+                    break
                 self._rest(LOOK_SECONDS)
             child.reap()  # at once: another machine may begin
         finally:
@@ -199,15 +255,46 @@ class Part:
         if self._name in ("api", "worker"):
             waiting = "Waiting for the caretaker, which brings the ledger database up to date"
             self._await(self._has_schema, "Looking at the ledger database", waiting)
-        if self._name in ("services", "worker"):
-            waiting = "Waiting for Prefect's server, which does not answer at PREFECT_API_URL"
-            self._await(lambda: is_healthy(settings.api_url), "Asking Prefect", waiting)
+        if self._name == "worker":
+            self._await_prefect()
+            self._await(self._may_take_runs, "Looking at the ledger database", _STANDS_BY)
         return self._may_work()
 
+    def _await_prefect(self) -> None:
+        waiting = "Waiting for Prefect's server, which does not answer at PREFECT_API_URL"
+        self._await(self._reaches_prefect, "Asking Prefect", waiting)
+
+    def _reaches_prefect(self) -> bool:
+        """Also true for parts that begin without its server."""
+        needs_it = self._name in ("services", "worker")
+        return not needs_it or is_healthy(self._settings.api_url)
+
     def _migrate(self) -> bool:
-        migrate(self._settings.dsn())
-        roles.prepare(self._settings, self._settings.dsn())
+        with systemd_unit.kept_alive("Preparing the ledger database"):
+            migrate(self._settings.dsn())
+            roles.prepare(self._settings, self._settings.dsn())
         return True
+
+    def _may_take_runs(self) -> bool:
+        """A worker of a restored copy takes no run that is due by itself."""
+        with psycopg.connect(self._settings.dsn(), connect_timeout=_CONNECT_SECONDS) as connection:
+            if standby.read(connection) is None:
+                return True
+        if self._has_paused():
+            return True
+        self._rest(_PAUSED_SECONDS)
+        return False
+
+    def _has_paused(self) -> bool:
+        try:
+            result = subprocess.run(
+                [sys.executable, "-m", "twezah.stack.standby_pause"], check=False,
+                env=self._settings.child_environment(), timeout=_PAUSED_SECONDS_MAX, cwd=PROJECT_ROOT,
+                stdin=subprocess.DEVNULL, capture_output=True,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return False
+        return result.returncode == 0
 
     def _has_schema(self) -> bool:
         # Not with the part's role: the migrations make it.

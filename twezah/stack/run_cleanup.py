@@ -133,13 +133,18 @@ def _end_interrupted_run(client: SyncPrefectClient, run: FlowRun, *, catch_up: b
         client.set_flow_run_state(run.id, again, force=True)
 
 
+def is_ours(row: Present) -> bool:
+    """Whether the deployment is one of prefect.yaml."""
+    return _TAG in row["tags"]
+
+
 def pause_deployments(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
     """Pauses the deployments of a restored copy and cancels what waits; returns their names.
 
     A tag marks them, so that `resume_deployments` continues only what was paused here.
     """
     paused = []
-    ours = [row for row in present if _TAG in row["tags"]]
+    ours = [row for row in present if is_ours(row)]
     for row in ours:
         if not row["paused"]:
             tags = list(dict.fromkeys([*row["tags"], STANDBY_TAG]))

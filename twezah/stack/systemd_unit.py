@@ -3,7 +3,9 @@
 import os
 import socket
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from settings import PROJECT_ROOT, Settings
@@ -106,3 +108,27 @@ def notify(text: str) -> None:
         channel.settimeout(0)  # a reader that is stuck must not stop the supervision
         channel.connect("\0" + address[1:] if address.startswith("@") else address)
         channel.send(text.encode())
+
+
+@contextmanager
+def kept_alive(status: str, every_seconds: float = 30.0) -> Iterator[None]:
+    """Tells systemd that all is well while something works that may take hours.
+
+    Args:
+        status: What is being done, for `systemctl status`.
+        every_seconds: How often; less than the unit's WatchdogSec.
+    """
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.is_set():
+            notify(f"WATCHDOG=1\nSTATUS={status}")
+            ended.wait(every_seconds)
+
+    thread = threading.Thread(target=tell, name="systemd watchdog", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
