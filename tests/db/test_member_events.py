@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from loyalty.corrections import Decision
+from loyalty.corrections import Adjustment, Decision
 from loyalty.member_events import AppEvent, Birthday
-from sql import consent, corrections, ledger, member_events, members, merge_preview
+from sql import consent, corrections, expiry, ledger, member_events, members, merge_preview
 from sql.erasure import erase
 from sql.member_events import EventEntered
 from tasks.award.tier_review import evaluate
@@ -150,6 +150,30 @@ def test_points_of_events_expire_by_the_day_of_the_event(pair: Pair) -> None:
     program(books, events=Jsonb({"review": {"points": 50}}), expiry=Jsonb({"months": 1}))
     recompute(books)
     assert books.points() == 50 and is_in_step(books)
+
+
+def test_what_is_taken_back_of_an_event_does_not_keep_other_points(pair: Pair) -> None:
+    """An event that gave way to an earlier one took nothing: a month's points all expire."""
+    books, member, _ = pair
+    program(books, events=Jsonb({"review": REVIEW}), expiry=Jsonb({"months": 12}))
+    now = datetime.now(UTC)
+    first, later = now - timedelta(days=400), now - timedelta(days=200)
+    earned = Adjustment(
+        member_id=member, points=100, reason="moved", author="Ana", event_at=first, key="k"
+    )
+    with books.transaction() as connection:
+        corrections.adjust(connection, earned, "test")
+    noon = later.replace(hour=12, minute=0, second=0, microsecond=0)
+    tell(books, member, "late", noon)
+    books.award()
+    tell(books, member, "early", noon - 3 * HOUR)
+    books.award()
+    assert worth(books) == {"early": 20}
+    assert books.rows("SELECT sum(points) FROM loyalty.expiry_entry") == [(-100,)]
+    assert books.points() == 20 and is_in_step(books)
+    with books.transaction() as connection:
+        outlook = expiry.outlook(connection, member)
+    assert (outlook.overdue_points, outlook.next_points) == (0, 20)
 
 
 def test_nothing_is_earned_without_consent(pair: Pair) -> None:
