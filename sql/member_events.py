@@ -189,6 +189,8 @@ def set_birthday(
     Raises CorrectionRefusedError: there is no such member, their personal data was removed, or
     there is no such day.
     """
+    # (An erasure that is under way is waited for: it would not see the row.)
+    connection.execute(query("members", "lock"), {"member_id": member_id})
     before = birthday(connection, member_id)
     if before.birthday == asked:
         return before
