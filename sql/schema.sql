@@ -2605,7 +2605,8 @@ CREATE TABLE loyalty.member_event (
     CONSTRAINT member_event_event_key_key UNIQUE (event_key),
     CONSTRAINT member_event_event_key_check CHECK (length(event_key) >= 1
         AND length(event_key) <= 220),
-    CONSTRAINT member_event_happened_at_check CHECK (isfinite(happened_at)),
+    CONSTRAINT member_event_happened_at_check CHECK (isfinite(happened_at)
+        AND happened_at >= '2000-01-01 00:00:00+00'::timestamptz),
     CONSTRAINT member_event_name_check CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
     CONSTRAINT member_event_recorded_by_check CHECK (btrim(recorded_by) <> ''
         AND length(recorded_by) <= 200),

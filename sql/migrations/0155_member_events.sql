@@ -12,7 +12,8 @@ CREATE TABLE loyalty.member_event (
     member_id   bigint NOT NULL REFERENCES loyalty.member,
     name        text COLLATE "C" NOT NULL CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
     event_key   text COLLATE "C" NOT NULL UNIQUE CHECK (length(event_key) BETWEEN 1 AND 220),
-    happened_at timestamptz NOT NULL CHECK (isfinite(happened_at)),
+    happened_at timestamptz NOT NULL
+        CHECK (isfinite(happened_at) AND happened_at >= '2000-01-01 00:00:00+00'),
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     recorded_by text NOT NULL CHECK (btrim(recorded_by) <> '' AND length(recorded_by) <= 200),
     run_id      text NOT NULL
