@@ -2620,8 +2620,8 @@ CREATE TRIGGER member_event_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON l
 CREATE TRIGGER member_event_marks AFTER INSERT ON loyalty.member_event REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_named();
 GRANT INSERT, SELECT ON loyalty.member_event TO twezah_api;
-GRANT SELECT ON loyalty.member_event TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_event TO twezah_worker;
+GRANT SELECT (event_no, member_id, name) ON loyalty.member_event TO twezah_panel;
 
 -- Birthdays of members, without the year. Not kept for good: an erasure, or the member, removes the
 -- row.

@@ -40,6 +40,17 @@ COMMENT ON INDEX loyalty.member_event_member IS 'What a member did.';
 CREATE TRIGGER member_event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON loyalty.member_event
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
 
+-- Whoever is a member so far signed up when they were registered, or else became a member: no later
+-- registration of theirs is a new one. (No rule names events yet, so that nobody is marked.)
+INSERT INTO loyalty.member_event (member_id, name, event_key, happened_at, recorded_by, run_id)
+SELECT m.member_id, 'sign_up', 'sign_up/' || m.member_id,
+       greatest(coalesce(r.at, m.created_at), '2000-01-01 00:00:00+00'), 'twezah', 'migration 0155'
+FROM loyalty.member m LEFT JOIN (
+    SELECT e.subject, min(e.at) AS at FROM audit.entry e
+    WHERE e.operation = 'member.register' AND e.status = 'success' GROUP BY e.subject
+) r ON r.subject = 'member ' || m.member_id
+ORDER BY m.member_id;
+
 CREATE FUNCTION loyalty.mark_named() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM loyalty.mark_dirty(ARRAY(SELECT DISTINCT member_id FROM changed));
@@ -166,20 +177,15 @@ COMMENT ON COLUMN analytics.member_event.event_no IS 'Order of entry.';
 COMMENT ON COLUMN analytics.member_event.member_id IS 'Member it counts for (pseudonymous).';
 COMMENT ON COLUMN analytics.member_event.name IS
     'What happened: sign_up, birthday, or a name of the loyalty app.';
-COMMENT ON COLUMN analytics.member_event.happened_at IS 'When.';
-COMMENT ON COLUMN analytics.member_event.recorded_at IS 'When it became known.';
+COMMENT ON COLUMN analytics.member_event.happened_at IS
+    'When. Of a birthday analysts see the year''s first day.';
+COMMENT ON COLUMN analytics.member_event.recorded_at IS
+    'When it became known. Of a birthday analysts see the year''s first day.';
 COMMENT ON COLUMN analytics.member_event.points IS
     'Points posted for it; 0: no rule gives any, or it is beyond what a member may have.';
 
--- Whoever was registered so far signed up then.
-INSERT INTO loyalty.member_event (member_id, name, event_key, happened_at, recorded_by, run_id)
-SELECT m.member_id, 'sign_up', 'sign_up/' || m.member_id, min(e.at), 'twezah', 'migration 0155'
-FROM audit.entry e JOIN loyalty.member m ON e.subject = 'member ' || m.member_id
-WHERE e.operation = 'member.register' AND e.status = 'success'
-GROUP BY m.member_id;
-
 GRANT SELECT, INSERT ON loyalty.member_event TO twezah_api;
-GRANT SELECT ON loyalty.member_event TO twezah_panel;
+GRANT SELECT (event_no, member_id, name) ON loyalty.member_event TO twezah_panel;
 GRANT SELECT, INSERT, UPDATE, DELETE ON loyalty.member_event, loyalty.member_birthday
     TO twezah_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON loyalty.member_birthday TO twezah_api;
