@@ -77,7 +77,10 @@ async def add_event(
 async def list_events(
     request: Request, member_id: MemberId, wanted: Annotated[PageFilter, Query()]
 ) -> MemberEvents:
-    """The last told first; also of members who were merged into this one."""
+    """The last told first; also of members who were merged into this one.
+
+    The times of a birthday are the first day of its year: the day is personal data.
+    """
     page, cursor = await member_page(request, member_id, wanted, "member_events", "of_member")
     return MemberEvents(items=[_shown(EventEntered(*each)) for each in page], next_cursor=cursor)
 

@@ -1810,7 +1810,8 @@ CREATE TABLE loyalty.adjustment (
     reason text NOT NULL,
     -- Personal data of staff. Who decided it.
     author text NOT NULL,
-    -- From when on the points count, for what depends on dates (expiry).
+    -- Personal data where a birthday is the reason. From when on the points count, for what depends
+    -- on dates (expiry).
     event_at timestamptz NOT NULL DEFAULT now(),
     -- When it was entered.
     posted_at timestamptz NOT NULL DEFAULT now(),
@@ -2593,7 +2594,8 @@ CREATE TABLE loyalty.member_event (
     -- The same event is here once: app/ and the app's own id of it, sign_up/ and the member,
     -- birthday/ with member and year. No names and no phone numbers.
     event_key text COLLATE "C" NOT NULL,
-    -- When: decides the rule, and from when on its points expire.
+    -- Personal data where the name is birthday. When: decides the rule, and from when on its points
+    -- expire.
     happened_at timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -3943,7 +3945,7 @@ GRANT USAGE ON SCHEMA analytics TO twezah_worker;
 -- voids_id: The adjustment that it takes back; null: none.
 -- voided: Whether another one took it back.
 -- reason: Why.
--- event_at: From when on it counts.
+-- event_at: From when on it counts. Of a birthday analysts see the year's first day.
 -- posted_at: When it was entered.
 -- run_id: Run or command that entered it.
 -- kind: adjustment; opening balance: points of an earlier program; event: points that a rule gives
@@ -3957,15 +3959,19 @@ CREATE VIEW analytics.adjustment AS
               WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
             ELSE NULL
         END AS reason,
-    event_at, posted_at, run_id, kind
-   FROM ( SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
-            a.points, a.voids_id,
+        CASE
+            WHEN kind = 'event' AND reason = 'birthday' AND NOT ( SELECT billing.sees_persons()
+                AS sees_persons) THEN date_trunc('year', event_at + '12:00:00'::interval, 'UTC')
+            ELSE event_at
+        END AS event_at,
+    posted_at, run_id, kind
+   FROM ( SELECT a.adjustment_id, o.owner_id AS member_id, a.points, a.voids_id,
             (EXISTS ( SELECT
                    FROM loyalty.adjustment v
                   WHERE v.voids_id = a.adjustment_id)) AS voided,
             a.reason, a.event_at, a.posted_at, a.run_id, a.kind
            FROM loyalty.adjustment a
-             LEFT JOIN loyalty.merged_member o USING (member_id)) t;
+             JOIN loyalty.member_owner o USING (member_id)) t;
 GRANT SELECT ON analytics.adjustment TO analyst;
 GRANT SELECT ON analytics.adjustment TO twezah_api;
 GRANT SELECT ON analytics.adjustment TO twezah_panel;
@@ -4410,17 +4416,27 @@ GRANT SELECT ON analytics.member TO twezah_worker;
 -- event_no: Order of entry.
 -- member_id: Member it counts for (pseudonymous).
 -- name: What happened: sign_up, birthday, or a name of the loyalty app.
--- happened_at: When.
--- recorded_at: When it became known.
+-- happened_at: When. Of a birthday analysts see the year's first day.
+-- recorded_at: When it became known. Of a birthday analysts see the year's first day.
 -- points: Points posted for it; 0: no rule gives any, or it is beyond what a member may have.
 CREATE VIEW analytics.member_event AS
- SELECT e.event_no, o.owner_id AS member_id, e.name, e.happened_at,
-    e.recorded_at,
+ SELECT event_no, owner_id AS member_id, name,
+        CASE
+            WHEN hidden THEN date_trunc('year', happened_at + '12:00:00'::interval, 'UTC')
+            ELSE happened_at
+        END AS happened_at,
+        CASE
+            WHEN hidden THEN date_trunc('year', recorded_at, 'UTC')
+            ELSE recorded_at
+        END AS recorded_at,
     COALESCE(( SELECT sum(a.points) AS sum
            FROM loyalty.adjustment a
-          WHERE a.event_no = e.event_no), 0::numeric)::bigint AS points
-   FROM loyalty.member_event e
-     JOIN loyalty.member_owner o USING (member_id);
+          WHERE a.event_no = t.event_no), 0::numeric)::bigint AS points
+   FROM ( SELECT e.event_no, e.member_id, e.name, e.event_key, e.happened_at,
+            e.recorded_at, e.recorded_by, e.run_id, o.owner_id,
+            e.name = 'birthday' AND NOT ( SELECT billing.sees_persons() AS sees_persons) AS hidden
+           FROM loyalty.member_event e
+             JOIN loyalty.member_owner o USING (member_id)) t;
 GRANT SELECT ON analytics.member_event TO analyst;
 GRANT SELECT ON analytics.member_event TO twezah_api;
 GRANT SELECT ON analytics.member_event TO twezah_panel;

@@ -29,7 +29,7 @@ COMMENT ON COLUMN loyalty.member_event.event_key IS
     'The same event is here once: app/ and the app''s own id of it, sign_up/ and the member, '
     'birthday/ with member and year. No names and no phone numbers.';
 COMMENT ON COLUMN loyalty.member_event.happened_at IS
-    'When: decides the rule, and from when on its points expire.';
+    'Personal data where the name is birthday. When: decides the rule, and from when on its points expire.';
 COMMENT ON COLUMN loyalty.member_event.recorded_at IS 'When it was entered.';
 COMMENT ON COLUMN loyalty.member_event.recorded_by IS
     'Personal data of staff. Who entered it, as a rule an API key''s prefix.';
@@ -94,6 +94,9 @@ ALTER TABLE loyalty.adjustment
 COMMENT ON COLUMN loyalty.adjustment.kind IS
     'adjustment: decided by hand; opening balance: points of an earlier program, imported; event: '
     'points that a rule gives for what a member did. A void has the kind of what it takes back.';
+COMMENT ON COLUMN loyalty.adjustment.event_at IS
+    'Personal data where a birthday is the reason. From when on the points count, for what depends '
+    'on dates (expiry).';
 COMMENT ON COLUMN loyalty.adjustment.event_no IS 'Of the kind event: which event; else null.';
 CREATE INDEX adjustment_event ON loyalty.adjustment (event_no) WHERE event_no IS NOT NULL;
 COMMENT ON INDEX loyalty.adjustment_event IS 'What is posted for an event.';
@@ -131,6 +134,26 @@ CREATE TRIGGER adjustment_audited AFTER INSERT ON loyalty.adjustment FOR EACH RO
     WHEN (NEW.kind = 'adjustment' OR (NEW.kind = 'opening balance' AND NEW.voids_id IS NOT NULL))
     EXECUTE FUNCTION audit.on_adjustment();
 
+-- An owner of every member is named: the entries of one are found by their index. The day of a
+-- birthday is for nobody who may not read of persons; the year stays (half a day later, so that it
+-- is that of the program's zone).
+CREATE OR REPLACE VIEW analytics.adjustment AS
+SELECT adjustment_id, member_id, points, voids_id, voided,
+       CASE WHEN (SELECT billing.sees_persons()) THEN reason
+            WHEN EXISTS (SELECT FROM billing.common_text c WHERE c.digest = md5(t.reason)::uuid)
+                THEN billing.without_contacts(reason) END AS reason,
+       CASE WHEN kind = 'event' AND reason = 'birthday' AND NOT (SELECT billing.sees_persons())
+            THEN date_trunc('year', event_at + interval '12 hours', 'UTC')
+            ELSE event_at END AS event_at,
+       posted_at, run_id, kind
+FROM (
+    SELECT a.adjustment_id, o.owner_id AS member_id, a.points, a.voids_id,
+           EXISTS (SELECT FROM loyalty.adjustment v WHERE v.voids_id = a.adjustment_id) AS voided,
+           a.reason, a.event_at, a.posted_at, a.run_id, a.kind
+    FROM loyalty.adjustment a JOIN loyalty.member_owner o USING (member_id)
+) t;
+COMMENT ON COLUMN analytics.adjustment.event_at IS
+    'From when on it counts. Of a birthday analysts see the year''s first day.';
 COMMENT ON VIEW analytics.adjustment IS
     'One row per adjustment by hand, opening balance, or points of an event.';
 COMMENT ON COLUMN analytics.adjustment.kind IS
@@ -165,11 +188,18 @@ SELECT kind, added_line, taken_line FROM (VALUES
 ) AS kinds(kind, added_line, taken_line);
 
 CREATE VIEW analytics.member_event AS
-SELECT e.event_no, o.owner_id AS member_id, e.name, e.happened_at, e.recorded_at,
+SELECT t.event_no, t.owner_id AS member_id, t.name,
+       CASE WHEN t.hidden THEN date_trunc('year', t.happened_at + interval '12 hours', 'UTC')
+            ELSE t.happened_at END AS happened_at,
+       CASE WHEN t.hidden THEN date_trunc('year', t.recorded_at, 'UTC')
+            ELSE t.recorded_at END AS recorded_at,
        coalesce((
-           SELECT sum(a.points) FROM loyalty.adjustment a WHERE a.event_no = e.event_no
+           SELECT sum(a.points) FROM loyalty.adjustment a WHERE a.event_no = t.event_no
        ), 0)::bigint AS points
-FROM loyalty.member_event e JOIN loyalty.member_owner o USING (member_id);
+FROM (
+    SELECT e.*, o.owner_id, e.name = 'birthday' AND NOT (SELECT billing.sees_persons()) AS hidden
+    FROM loyalty.member_event e JOIN loyalty.member_owner o USING (member_id)
+) t;
 COMMENT ON VIEW analytics.member_event IS
     'What members did beside buying, one row per event: as the loyalty app told it, registrations, '
     'and birthdays.';
