@@ -3549,11 +3549,10 @@ CREATE VIEW loyalty.member_balance AS
             0::bigint AS held, 0::bigint AS pending, award_entry.posted_at
            FROM loyalty.award_entry
         UNION ALL
-         SELECT COALESCE(o.owner_id, a.member_id) AS member_id, a.points,
-            0::bigint AS spent, 0::bigint AS held, 0::bigint AS pending,
-            a.posted_at
+         SELECT o.owner_id AS member_id, a.points, 0::bigint AS spent,
+            0::bigint AS held, 0::bigint AS pending, a.posted_at
            FROM loyalty.adjustment a
-             LEFT JOIN loyalty.merged_member o USING (member_id)
+             JOIN loyalty.member_owner o USING (member_id)
         UNION ALL
          SELECT expiry_entry.member_id, expiry_entry.points, 0::bigint AS spent,
             0::bigint AS held, 0::bigint AS pending, expiry_entry.posted_at
