@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.billing import utc
 from api.database import answering, row
-from api.idempotency import IdempotencyKey
 from api.keys import require
 from api.member_models import (
     BirthdayBody,
@@ -77,7 +76,10 @@ async def add_event(
 async def list_events(
     request: Request, member_id: MemberId, wanted: Annotated[PageFilter, Query()]
 ) -> MemberEvents:
-    """The last told first; also of members who were merged into this one."""
+    """The last told first; also of members who were merged into this one.
+
+    The times of a birthday are the first day of its year: the day is personal data.
+    """
     page, cursor = await member_page(request, member_id, wanted, "member_events", "of_member")
     return MemberEvents(items=[_shown(EventEntered(*each)) for each in page], next_cursor=cursor)
 
@@ -108,11 +110,11 @@ async def set_birthday(
     key: Teller,
     member_id: MemberId,
     body: BirthdayBody,
-    name: IdempotencyKey = None,
 ) -> MemberBirthday:
     """Month and day, never the year. What the rules give for it comes on the day, once a year.
 
-    Nulls remove it. Points that it gave stay.
+    Nulls remove it. Points that it gave stay. Sent again it changes nothing: it takes no
+    `Idempotency-Key`, and no answer is kept.
     """
     asked = (
         None if body.month is None or body.day is None else Birthday(month=body.month, day=body.day)
@@ -122,7 +124,7 @@ async def set_birthday(
         member_events.set_birthday(connection, member_id, asked, run_id)
         return MemberBirthday(member_id=member_id, month=body.month, day=body.day)
 
-    return await change_member(request, response, key, name, body, MemberBirthday, act)
+    return await change_member(request, response, key, None, body, MemberBirthday, act)
 
 
 def _shown(stored: EventEntered) -> MemberEvent:

@@ -49,6 +49,7 @@ from sql.keys import ApiKey
 from sql.member_events import (
     EventInFutureError,
     EventReusedError,
+    EventTooOldError,
     NoBirthdayError,
     OwnEventError,
 )
@@ -353,6 +354,7 @@ _PROBLEMS: Final[dict[type[CorrectionRefusedError], tuple[int, str]]] = {
     ReferralCircleError: (409, "referral_circle"),
     OwnEventError: (422, "own_event"),
     EventInFutureError: (422, "event_in_future"),
+    EventTooOldError: (422, "event_too_old"),
     EventReusedError: (409, "event_reused"),
     NoBirthdayError: (422, "no_such_day"),
     UnknownCodeError: (404, "unknown_code"),

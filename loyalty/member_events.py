@@ -31,6 +31,8 @@ EventId = Annotated[
     StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$"),
     AfterValidator(no_phone),
 ]
+#: No event is older. (The first day of all has none before it in zones west of UTC.)
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 #: An event may be told by a clock that is so far ahead.
 AHEAD_MAX: Final = timedelta(minutes=5)
 #: One row per event of some members.

@@ -25,6 +25,8 @@ ENDS = {
     "billing.reject": "an erasure cleans it",
     "loyalty.member": "an erasure removes the phone; the number stays",
     "loyalty.member_birthday": "an erasure, or the member, deletes the row",
+    "loyalty.member_event": f"{_KEPT} evidence",
+    "loyalty.adjustment": f"{_KEPT} evidence",
     "audit.entry": "kept for good: it is the proof of who did what",
 }
 

@@ -16,6 +16,7 @@ from loyalty.expiry import MOVES
 from loyalty.member_events import (
     AHEAD_MAX,
     BIRTHDAY,
+    EARLIEST,
     EVENTS,
     OWN,
     SIGN_UP,
@@ -46,6 +47,7 @@ __all__ = [
     "EventInFutureError",
     "EventName",
     "EventReusedError",
+    "EventTooOldError",
     "NoBirthdayError",
     "OwnEventError",
     "add",
@@ -84,6 +86,10 @@ class OwnEventError(CorrectionRefusedError):
 
 class EventInFutureError(CorrectionRefusedError):
     """The event has not happened yet."""
+
+
+class EventTooOldError(CorrectionRefusedError):
+    """The event is said to have happened before there was any program."""
 
 
 class EventReusedError(CorrectionRefusedError):
@@ -132,7 +138,8 @@ def add(connection: DbConnection, event: AppEvent, run_id: str) -> EventEntered:
     """Enters what the loyalty app tells, once for each id.
 
     Raises CorrectionRefusedError: there is no such member, their personal data was removed, the
-    event is the program's own or has not happened yet, or the id was used for another one.
+    event is the program's own, has not happened yet or is too old, or the id was used for another
+    one.
     """
     owner = find_member(connection, event.member_id).owner_id
     refuse_erased(connection, [owner, event.member_id], "nothing they did can be entered")
@@ -142,6 +149,9 @@ def add(connection: DbConnection, event: AppEvent, run_id: str) -> EventEntered:
     if event.happened_at is not None and event.happened_at > _clock(connection) + AHEAD_MAX:
         message = "the event has not happened yet; send it once it has"
         raise EventInFutureError(message)
+    if event.happened_at is not None and event.happened_at < EARLIEST:
+        message = f"events are kept from {EARLIEST:%Y-%m-%d} on; correct happened_at"
+        raise EventTooOldError(message)
     key = f"app/{event.event_id}"
     new = _enter(connection, event.member_id, event.name, key, event.happened_at, run_id)
     row = connection.execute(query("member_events", "of_key"), {"event_key": key}).fetchone()
@@ -189,6 +199,8 @@ def set_birthday(
     Raises CorrectionRefusedError: there is no such member, their personal data was removed, or
     there is no such day.
     """
+    # (An erasure that is under way is waited for: it would not see the row.)
+    connection.execute(query("members", "lock"), {"member_id": member_id})
     before = birthday(connection, member_id)
     if before.birthday == asked:
         return before

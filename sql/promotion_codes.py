@@ -8,7 +8,7 @@ commits.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from loyalty import program_words
 from loyalty.program_words import PromotionWords
@@ -91,14 +91,14 @@ def enter(
     code = code.upper()
     owner = find_member(connection, member_id).owner_id
     refuse_erased(connection, [owner, member_id], "no code can be entered for them")
+    # What adding the entry would do at the end: whoever waits for an award step holds no code.
+    connection.execute(query("promotion_codes", "mark"), {"member_id": member_id})
     connection.execute(query("promotion_codes", "lock"), {"code": code})
     entered_at = at or _clock(connection)
     promotions = _open_to(ledger.promotions(connection), code, entered_at)
-    which = {"code": code, "owner_id": owner}
-    used = connection.execute(query("promotion_codes", "used"), which).fetchone()
-    assert used is not None
     for promotion in promotions:
-        _refuse_used(promotion.when.code, *used)
+        assert promotion.when.code is not None
+        _refuse_used(connection, promotion.when.code, owner)
     values = {
         "member_id": member_id, "code": code, "at": entered_at, "by": actor(), "run_id": run_id,
     }  # fmt: skip
@@ -158,15 +158,23 @@ def _counts_until(promotion: Promotion, at: datetime) -> datetime | None:
     return min(ends, default=None)
 
 
-def _refuse_used(code: Code | None, by_all: int, by_member: int) -> None:
-    assert code is not None
-    if by_member >= code.uses_per_member:
+def _refuse_used(connection: DbConnection, code: Code, owner_id: int) -> None:
+    which = {"code": code.code, "owner_id": owner_id}
+    if _count(connection, "used_by_member", which) >= code.uses_per_member:
         often = "" if code.uses_per_member == 1 else f" {code.uses_per_member} times"
         message = f"the member has entered this code{often} already, and may not again"
         raise CodeUsedError(message)
-    if code.uses is not None and by_all >= code.uses:
+    if code.uses is None:
+        return
+    if _count(connection, "used_by_all", {"code": code.code, "at_most": code.uses}) >= code.uses:
         message = "this code is used up: it was entered as often as it may be"
         raise CodeUsedUpError(message)
+
+
+def _count(connection: DbConnection, name: str, which: dict[str, Any]) -> int:
+    row = connection.execute(query("promotion_codes", name), which).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _clock(connection: DbConnection) -> datetime:

@@ -1810,7 +1810,8 @@ CREATE TABLE loyalty.adjustment (
     reason text NOT NULL,
     -- Personal data of staff. Who decided it.
     author text NOT NULL,
-    -- From when on the points count, for what depends on dates (expiry).
+    -- Personal data where a birthday is the reason. From when on the points count, for what depends
+    -- on dates (expiry).
     event_at timestamptz NOT NULL DEFAULT now(),
     -- When it was entered.
     posted_at timestamptz NOT NULL DEFAULT now(),
@@ -2593,7 +2594,8 @@ CREATE TABLE loyalty.member_event (
     -- The same event is here once: app/ and the app's own id of it, sign_up/ and the member,
     -- birthday/ with member and year. No names and no phone numbers.
     event_key text COLLATE "C" NOT NULL,
-    -- When: decides the rule, and from when on its points expire.
+    -- Personal data where the name is birthday. When: decides the rule, and from when on its points
+    -- expire.
     happened_at timestamptz NOT NULL,
     -- When it was entered.
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -2605,7 +2607,8 @@ CREATE TABLE loyalty.member_event (
     CONSTRAINT member_event_event_key_key UNIQUE (event_key),
     CONSTRAINT member_event_event_key_check CHECK (length(event_key) >= 1
         AND length(event_key) <= 220),
-    CONSTRAINT member_event_happened_at_check CHECK (isfinite(happened_at)),
+    CONSTRAINT member_event_happened_at_check CHECK (isfinite(happened_at)
+        AND happened_at >= '2000-01-01 00:00:00+00'::timestamptz),
     CONSTRAINT member_event_name_check CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
     CONSTRAINT member_event_recorded_by_check CHECK (btrim(recorded_by) <> ''
         AND length(recorded_by) <= 200),
@@ -2619,8 +2622,8 @@ CREATE TRIGGER member_event_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON l
 CREATE TRIGGER member_event_marks AFTER INSERT ON loyalty.member_event REFERENCING NEW TABLE
     AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_named();
 GRANT INSERT, SELECT ON loyalty.member_event TO twezah_api;
-GRANT SELECT ON loyalty.member_event TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.member_event TO twezah_worker;
+GRANT SELECT (event_no, member_id, name) ON loyalty.member_event TO twezah_panel;
 
 -- Birthdays of members, without the year. Not kept for good: an erasure, or the member, removes the
 -- row.
@@ -3546,11 +3549,10 @@ CREATE VIEW loyalty.member_balance AS
             0::bigint AS held, 0::bigint AS pending, award_entry.posted_at
            FROM loyalty.award_entry
         UNION ALL
-         SELECT COALESCE(o.owner_id, a.member_id) AS member_id, a.points,
-            0::bigint AS spent, 0::bigint AS held, 0::bigint AS pending,
-            a.posted_at
+         SELECT o.owner_id AS member_id, a.points, 0::bigint AS spent,
+            0::bigint AS held, 0::bigint AS pending, a.posted_at
            FROM loyalty.adjustment a
-             LEFT JOIN loyalty.merged_member o USING (member_id)
+             JOIN loyalty.member_owner o USING (member_id)
         UNION ALL
          SELECT expiry_entry.member_id, expiry_entry.points, 0::bigint AS spent,
             0::bigint AS held, 0::bigint AS pending, expiry_entry.posted_at
@@ -3942,7 +3944,7 @@ GRANT USAGE ON SCHEMA analytics TO twezah_worker;
 -- voids_id: The adjustment that it takes back; null: none.
 -- voided: Whether another one took it back.
 -- reason: Why.
--- event_at: From when on it counts.
+-- event_at: From when on it counts. Of a birthday analysts see the year's first day.
 -- posted_at: When it was entered.
 -- run_id: Run or command that entered it.
 -- kind: adjustment; opening balance: points of an earlier program; event: points that a rule gives
@@ -3956,15 +3958,19 @@ CREATE VIEW analytics.adjustment AS
               WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
             ELSE NULL
         END AS reason,
-    event_at, posted_at, run_id, kind
-   FROM ( SELECT a.adjustment_id, COALESCE(o.owner_id, a.member_id) AS member_id,
-            a.points, a.voids_id,
+        CASE
+            WHEN kind = 'event' AND reason = 'birthday' AND NOT ( SELECT billing.sees_persons()
+                AS sees_persons) THEN date_trunc('year', event_at + '12:00:00'::interval, 'UTC')
+            ELSE event_at
+        END AS event_at,
+    posted_at, run_id, kind
+   FROM ( SELECT a.adjustment_id, o.owner_id AS member_id, a.points, a.voids_id,
             (EXISTS ( SELECT
                    FROM loyalty.adjustment v
                   WHERE v.voids_id = a.adjustment_id)) AS voided,
             a.reason, a.event_at, a.posted_at, a.run_id, a.kind
            FROM loyalty.adjustment a
-             LEFT JOIN loyalty.merged_member o USING (member_id)) t;
+             JOIN loyalty.member_owner o USING (member_id)) t;
 GRANT SELECT ON analytics.adjustment TO analyst;
 GRANT SELECT ON analytics.adjustment TO twezah_api;
 GRANT SELECT ON analytics.adjustment TO twezah_panel;
@@ -4409,17 +4415,27 @@ GRANT SELECT ON analytics.member TO twezah_worker;
 -- event_no: Order of entry.
 -- member_id: Member it counts for (pseudonymous).
 -- name: What happened: sign_up, birthday, or a name of the loyalty app.
--- happened_at: When.
--- recorded_at: When it became known.
+-- happened_at: When. Of a birthday analysts see the year's first day.
+-- recorded_at: When it became known. Of a birthday analysts see the year's first day.
 -- points: Points posted for it; 0: no rule gives any, or it is beyond what a member may have.
 CREATE VIEW analytics.member_event AS
- SELECT e.event_no, o.owner_id AS member_id, e.name, e.happened_at,
-    e.recorded_at,
+ SELECT event_no, owner_id AS member_id, name,
+        CASE
+            WHEN hidden THEN date_trunc('year', happened_at + '12:00:00'::interval, 'UTC')
+            ELSE happened_at
+        END AS happened_at,
+        CASE
+            WHEN hidden THEN date_trunc('year', recorded_at, 'UTC')
+            ELSE recorded_at
+        END AS recorded_at,
     COALESCE(( SELECT sum(a.points) AS sum
            FROM loyalty.adjustment a
-          WHERE a.event_no = e.event_no), 0::numeric)::bigint AS points
-   FROM loyalty.member_event e
-     JOIN loyalty.member_owner o USING (member_id);
+          WHERE a.event_no = t.event_no), 0::numeric)::bigint AS points
+   FROM ( SELECT e.event_no, e.member_id, e.name, e.event_key, e.happened_at,
+            e.recorded_at, e.recorded_by, e.run_id, o.owner_id,
+            e.name = 'birthday' AND NOT ( SELECT billing.sees_persons() AS sees_persons) AS hidden
+           FROM loyalty.member_event e
+             JOIN loyalty.member_owner o USING (member_id)) t;
 GRANT SELECT ON analytics.member_event TO analyst;
 GRANT SELECT ON analytics.member_event TO twezah_api;
 GRANT SELECT ON analytics.member_event TO twezah_panel;

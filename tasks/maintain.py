@@ -23,10 +23,11 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 from settings import Settings
-from sql import audit, changes, expiry, ledger, maintenance, member_events, receivers
+from sql import audit, changes, maintenance, receivers
 from sql.db import DbConnection, connect
 from sql.retention import Removed, remove_old
 from sql.sealing import KeyMissingError, keyring, reseal
+from tasks.award.birthdays import note_birthdays
 from tasks.award.members import award_members
 from tasks.reconcile.points_due import PointsCheck, check_points
 from tasks.run_database import RunDatabase
@@ -120,11 +121,7 @@ def maintain(config: Settings, run_id: str, *, keep_days: int | None, dry_run: b
 def _post_birthdays(dsn: str, run_id: str) -> None:
     """Points of birthdays that no award step has noticed yet."""
     run = RunDatabase(dsn, run_id)
-    with run.transaction() as connection:
-        programs, now = ledger.programs(connection), expiry.now(connection)
-        noted = member_events.note_birthdays(connection, programs, now, run_id)
-        run.commit(connection)
-    if noted:
+    if note_birthdays(run):
         award_members(run, None)
 
 

@@ -12,7 +12,8 @@ CREATE TABLE loyalty.member_event (
     member_id   bigint NOT NULL REFERENCES loyalty.member,
     name        text COLLATE "C" NOT NULL CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
     event_key   text COLLATE "C" NOT NULL UNIQUE CHECK (length(event_key) BETWEEN 1 AND 220),
-    happened_at timestamptz NOT NULL CHECK (isfinite(happened_at)),
+    happened_at timestamptz NOT NULL
+        CHECK (isfinite(happened_at) AND happened_at >= '2000-01-01 00:00:00+00'),
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     recorded_by text NOT NULL CHECK (btrim(recorded_by) <> '' AND length(recorded_by) <= 200),
     run_id      text NOT NULL
@@ -28,7 +29,7 @@ COMMENT ON COLUMN loyalty.member_event.event_key IS
     'The same event is here once: app/ and the app''s own id of it, sign_up/ and the member, '
     'birthday/ with member and year. No names and no phone numbers.';
 COMMENT ON COLUMN loyalty.member_event.happened_at IS
-    'When: decides the rule, and from when on its points expire.';
+    'Personal data where the name is birthday. When: decides the rule, and from when on its points expire.';
 COMMENT ON COLUMN loyalty.member_event.recorded_at IS 'When it was entered.';
 COMMENT ON COLUMN loyalty.member_event.recorded_by IS
     'Personal data of staff. Who entered it, as a rule an API key''s prefix.';
@@ -38,6 +39,17 @@ CREATE INDEX member_event_member ON loyalty.member_event (member_id, happened_at
 COMMENT ON INDEX loyalty.member_event_member IS 'What a member did.';
 CREATE TRIGGER member_event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON loyalty.member_event
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+
+-- Whoever is a member so far signed up when they were registered, or else became a member: no later
+-- registration of theirs is a new one. (No rule names events yet, so that nobody is marked.)
+INSERT INTO loyalty.member_event (member_id, name, event_key, happened_at, recorded_by, run_id)
+SELECT m.member_id, 'sign_up', 'sign_up/' || m.member_id,
+       greatest(coalesce(r.at, m.created_at), '2000-01-01 00:00:00+00'), 'twezah', 'migration 0155'
+FROM loyalty.member m LEFT JOIN (
+    SELECT e.subject, min(e.at) AS at FROM audit.entry e
+    WHERE e.operation = 'member.register' AND e.status = 'success' GROUP BY e.subject
+) r ON r.subject = 'member ' || m.member_id
+ORDER BY m.member_id;
 
 CREATE FUNCTION loyalty.mark_named() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -82,6 +94,9 @@ ALTER TABLE loyalty.adjustment
 COMMENT ON COLUMN loyalty.adjustment.kind IS
     'adjustment: decided by hand; opening balance: points of an earlier program, imported; event: '
     'points that a rule gives for what a member did. A void has the kind of what it takes back.';
+COMMENT ON COLUMN loyalty.adjustment.event_at IS
+    'Personal data where a birthday is the reason. From when on the points count, for what depends '
+    'on dates (expiry).';
 COMMENT ON COLUMN loyalty.adjustment.event_no IS 'Of the kind event: which event; else null.';
 CREATE INDEX adjustment_event ON loyalty.adjustment (event_no) WHERE event_no IS NOT NULL;
 COMMENT ON INDEX loyalty.adjustment_event IS 'What is posted for an event.';
@@ -119,6 +134,26 @@ CREATE TRIGGER adjustment_audited AFTER INSERT ON loyalty.adjustment FOR EACH RO
     WHEN (NEW.kind = 'adjustment' OR (NEW.kind = 'opening balance' AND NEW.voids_id IS NOT NULL))
     EXECUTE FUNCTION audit.on_adjustment();
 
+-- An owner of every member is named: the entries of one are found by their index. The day of a
+-- birthday is for nobody who may not read of persons; the year stays (half a day later, so that it
+-- is that of the program's zone).
+CREATE OR REPLACE VIEW analytics.adjustment AS
+SELECT adjustment_id, member_id, points, voids_id, voided,
+       CASE WHEN (SELECT billing.sees_persons()) THEN reason
+            WHEN EXISTS (SELECT FROM billing.common_text c WHERE c.digest = md5(t.reason)::uuid)
+                THEN billing.without_contacts(reason) END AS reason,
+       CASE WHEN kind = 'event' AND reason = 'birthday' AND NOT (SELECT billing.sees_persons())
+            THEN date_trunc('year', event_at + interval '12 hours', 'UTC')
+            ELSE event_at END AS event_at,
+       posted_at, run_id, kind
+FROM (
+    SELECT a.adjustment_id, o.owner_id AS member_id, a.points, a.voids_id,
+           EXISTS (SELECT FROM loyalty.adjustment v WHERE v.voids_id = a.adjustment_id) AS voided,
+           a.reason, a.event_at, a.posted_at, a.run_id, a.kind
+    FROM loyalty.adjustment a JOIN loyalty.member_owner o USING (member_id)
+) t;
+COMMENT ON COLUMN analytics.adjustment.event_at IS
+    'From when on it counts. Of a birthday analysts see the year''s first day.';
 COMMENT ON VIEW analytics.adjustment IS
     'One row per adjustment by hand, opening balance, or points of an event.';
 COMMENT ON COLUMN analytics.adjustment.kind IS
@@ -153,11 +188,18 @@ SELECT kind, added_line, taken_line FROM (VALUES
 ) AS kinds(kind, added_line, taken_line);
 
 CREATE VIEW analytics.member_event AS
-SELECT e.event_no, o.owner_id AS member_id, e.name, e.happened_at, e.recorded_at,
+SELECT t.event_no, t.owner_id AS member_id, t.name,
+       CASE WHEN t.hidden THEN date_trunc('year', t.happened_at + interval '12 hours', 'UTC')
+            ELSE t.happened_at END AS happened_at,
+       CASE WHEN t.hidden THEN date_trunc('year', t.recorded_at, 'UTC')
+            ELSE t.recorded_at END AS recorded_at,
        coalesce((
-           SELECT sum(a.points) FROM loyalty.adjustment a WHERE a.event_no = e.event_no
+           SELECT sum(a.points) FROM loyalty.adjustment a WHERE a.event_no = t.event_no
        ), 0)::bigint AS points
-FROM loyalty.member_event e JOIN loyalty.member_owner o USING (member_id);
+FROM (
+    SELECT e.*, o.owner_id, e.name = 'birthday' AND NOT (SELECT billing.sees_persons()) AS hidden
+    FROM loyalty.member_event e JOIN loyalty.member_owner o USING (member_id)
+) t;
 COMMENT ON VIEW analytics.member_event IS
     'What members did beside buying, one row per event: as the loyalty app told it, registrations, '
     'and birthdays.';
@@ -165,20 +207,15 @@ COMMENT ON COLUMN analytics.member_event.event_no IS 'Order of entry.';
 COMMENT ON COLUMN analytics.member_event.member_id IS 'Member it counts for (pseudonymous).';
 COMMENT ON COLUMN analytics.member_event.name IS
     'What happened: sign_up, birthday, or a name of the loyalty app.';
-COMMENT ON COLUMN analytics.member_event.happened_at IS 'When.';
-COMMENT ON COLUMN analytics.member_event.recorded_at IS 'When it became known.';
+COMMENT ON COLUMN analytics.member_event.happened_at IS
+    'When. Of a birthday analysts see the year''s first day.';
+COMMENT ON COLUMN analytics.member_event.recorded_at IS
+    'When it became known. Of a birthday analysts see the year''s first day.';
 COMMENT ON COLUMN analytics.member_event.points IS
     'Points posted for it; 0: no rule gives any, or it is beyond what a member may have.';
 
--- Whoever was registered so far signed up then.
-INSERT INTO loyalty.member_event (member_id, name, event_key, happened_at, recorded_by, run_id)
-SELECT m.member_id, 'sign_up', 'sign_up/' || m.member_id, min(e.at), 'twezah', 'migration 0155'
-FROM audit.entry e JOIN loyalty.member m ON e.subject = 'member ' || m.member_id
-WHERE e.operation = 'member.register' AND e.status = 'success'
-GROUP BY m.member_id;
-
 GRANT SELECT, INSERT ON loyalty.member_event TO twezah_api;
-GRANT SELECT ON loyalty.member_event TO twezah_panel;
+GRANT SELECT (event_no, member_id, name) ON loyalty.member_event TO twezah_panel;
 GRANT SELECT, INSERT, UPDATE, DELETE ON loyalty.member_event, loyalty.member_birthday
     TO twezah_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON loyalty.member_birthday TO twezah_api;

@@ -99,14 +99,20 @@ ORDER BY i.issued_at DESC, i.external_id DESC, i.account DESC, i.system DESC
 SELECT coalesce(o.owner_id, m.member_id) FROM loyalty.member m
 LEFT JOIN loyalty.merged_member o USING (member_id) WHERE m.phone = %(phone)s
 -- name: history
--- A member's movements, newest first, from a place on; with the entry where it is a sale.
+-- A member's movements, newest first, from a place on; with the entry where it is a sale. Of a
+-- birthday only the year: its day needs a scope of its own.
 SELECT h.kind, h.posted_at, h.points, h.balance_points, h.event_at, h.run_id, h.reason,
        h.external_id, h.system, h.account, i.invoice_number,
        coalesce(h.entry_no, 0), p.points, p.available_at, p.awaits_payment,
        e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown, e.net_amount, e.currency, e.tier, e.program_version,
        e.base_rate_bps, e.tier_rate_bps, e.rounding, e.event_at, e.posted_at, e.run_id, e.per_full
 FROM (
-    SELECT * FROM analytics.points_history h WHERE h.member_id = %(member_id)s
+    SELECT h.member_id, h.kind, h.posted_at, h.points, h.balance_points, h.run_id, h.reason,
+           h.external_id, h.system, h.account, h.entry_no,
+           CASE WHEN h.kind IN ('event', 'event void') AND h.reason = 'birthday'
+               THEN date_trunc('year', h.event_at + interval '12 hours', 'UTC')
+               ELSE h.event_at END AS event_at
+    FROM analytics.points_history h WHERE h.member_id = %(member_id)s
 ) h
 LEFT JOIN loyalty.entry_with_rule e
   ON (e.member_id, e.external_id, e.account, e.system, e.entry_no)

@@ -2,12 +2,14 @@
 -- The database's clock, in microseconds since 1970.
 SELECT now()
 -- name: adjustments
--- Adjustments of the members: points with a date.
-SELECT coalesce(o.owner_id, a.member_id), (extract(epoch FROM a.event_at) * 1000000)::bigint,
-       a.points
-FROM loyalty.adjustment a LEFT JOIN loyalty.merged_member o USING (member_id)
-WHERE coalesce(o.owner_id, a.member_id) = ANY(%(members)s)
+-- Adjustments of the members: points with a date. Points of events that were taken back are left
+-- out with what took them back: points that expire later never pay for those that expire first.
+SELECT o.owner_id, (extract(epoch FROM a.event_at) * 1000000)::bigint, a.points
+FROM loyalty.member_owner o JOIN loyalty.adjustment a USING (member_id)
+WHERE o.owner_id = ANY(%(members)s)
   AND (%(events_too)s OR a.kind <> 'event')
+  AND NOT (a.kind = 'event' AND (a.voids_id IS NOT NULL OR EXISTS (
+      SELECT FROM loyalty.adjustment v WHERE v.voids_id = a.adjustment_id)))
 -- name: redemptions
 -- Points that the members spent, or that holds reserve: taken when they were asked for. What was
 -- cancelled, ended or given back was not taken.

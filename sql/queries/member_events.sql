@@ -10,10 +10,14 @@ SELECT e.event_no, e.member_id, e.name, substr(e.event_key, 5), e.happened_at, e
        coalesce((SELECT sum(a.points) FROM loyalty.adjustment a WHERE a.event_no = e.event_no), 0)
 FROM loyalty.member_event e WHERE e.event_key = %(event_key)s
 -- name: of_member
--- Events of a customer, the latest first; the app's id of those that it told.
+-- Events of a customer, the latest first; the app's id of those that it told. Of a birthday only the
+-- year: its day needs a scope of its own.
 SELECT e.event_no, e.member_id, e.name,
-       CASE WHEN e.event_key LIKE 'app/%%' THEN substr(e.event_key, 5) END, e.happened_at,
-       e.recorded_at,
+       CASE WHEN e.event_key LIKE 'app/%%' THEN substr(e.event_key, 5) END,
+       CASE WHEN e.name = 'birthday' THEN date_trunc('year', e.happened_at + interval '12 hours',
+           'UTC') ELSE e.happened_at END,
+       CASE WHEN e.name = 'birthday' THEN date_trunc('year', e.recorded_at, 'UTC')
+           ELSE e.recorded_at END,
        coalesce((SELECT sum(a.points) FROM loyalty.adjustment a WHERE a.event_no = e.event_no), 0)
 FROM loyalty.member_event e JOIN loyalty.member_owner o USING (member_id)
 WHERE o.owner_id = (SELECT w.owner_id FROM loyalty.member_owner w WHERE w.member_id = %(member_id)s)

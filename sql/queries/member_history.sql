@@ -29,11 +29,15 @@ SELECT o.owner_id, c.code, (extract(epoch FROM c.entered_at) * 1000000)::bigint
 FROM loyalty.member_owner o JOIN loyalty.code_entry c USING (member_id)
 WHERE o.owner_id = ANY(%(members)s)
 -- name: lists
--- When the members were on lists, by who earns for them.
+-- When the members were on lists, by who earns for them. (Not by loyalty.list_span: its DISTINCT
+-- would read the lists of everybody.)
 SELECT o.owner_id, s.list, (extract(epoch FROM s.valid_from) * 1000000)::bigint,
        (extract(epoch FROM s.valid_to) * 1000000)::bigint
-FROM loyalty.member_owner o JOIN loyalty.list_span s USING (member_id)
-WHERE o.owner_id = ANY(%(members)s) AND s.list = ANY(%(lists)s)
+FROM loyalty.member_owner o CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (l.list, l.valid_from) l.list, l.valid_from, l.valid_to
+    FROM loyalty.list_member l WHERE l.member_id = o.member_id AND l.list = ANY(%(lists)s)
+    ORDER BY l.list, l.valid_from, l.row_no DESC) s
+WHERE o.owner_id = ANY(%(members)s) AND (s.valid_to IS NULL OR s.valid_to > s.valid_from)
 -- name: grants
 -- What budgets granted to the members' sales.
 SELECT promotion_id, version, system, account, external_id, member_id, granted

@@ -7,10 +7,14 @@ VALUES (%(member_id)s, %(list)s, %(valid_from)s, %(valid_to)s, %(reason)s, %(aut
 SELECT now() FROM loyalty.member WHERE member_id = %(member_id)s FOR NO KEY UPDATE
 -- name: spans
 -- When a customer is on lists, the latest first.
-SELECT s.list, s.valid_from, s.valid_to, s.member_id
-FROM loyalty.list_span s JOIN loyalty.member_owner o USING (member_id)
+SELECT s.list, s.valid_from, s.valid_to, o.member_id
+FROM loyalty.member_owner o CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (l.list, l.valid_from) l.list, l.valid_from, l.valid_to
+    FROM loyalty.list_member l WHERE l.member_id = o.member_id
+    ORDER BY l.list, l.valid_from, l.row_no DESC) s
 WHERE o.owner_id = (SELECT w.owner_id FROM loyalty.member_owner w WHERE w.member_id = %(member_id)s)
-ORDER BY s.valid_from DESC, s.list, s.member_id LIMIT 1000
+  AND (s.valid_to IS NULL OR s.valid_to > s.valid_from)
+ORDER BY s.valid_from DESC, s.list, o.member_id LIMIT 1000
 -- name: imported
 -- The rows for these members that count.
 SELECT DISTINCT ON (member_id, list, valid_from) member_id, valid_from, list, valid_to

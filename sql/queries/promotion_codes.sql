@@ -4,10 +4,17 @@ SELECT loyalty.lock_code(%(code)s)
 -- name: clock
 -- Now, once the lock is held.
 SELECT clock_timestamp()
--- name: used
--- How often a code was entered: by all, and by one customer.
-SELECT count(*), count(*) FILTER (WHERE o.owner_id = %(owner_id)s)
-FROM loyalty.code_entry c JOIN loyalty.member_owner o USING (member_id) WHERE c.code = %(code)s
+-- name: mark
+-- Marks the member before the code is locked: it waits for an award step that computes them.
+SELECT loyalty.mark_dirty(ARRAY[%(member_id)s]::bigint[])
+-- name: used_by_member
+-- How often one customer entered a code.
+SELECT count(*) FROM loyalty.member_owner o JOIN loyalty.code_entry c USING (member_id)
+WHERE o.owner_id = %(owner_id)s AND c.code = %(code)s
+-- name: used_by_all
+-- How often a code was entered, counted as far as it matters.
+SELECT count(*) FROM (
+    SELECT FROM loyalty.code_entry c WHERE c.code = %(code)s LIMIT %(at_most)s) entries
 -- name: add
 -- Enters a code.
 INSERT INTO loyalty.code_entry (member_id, code, entered_at, recorded_by, run_id)

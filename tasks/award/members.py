@@ -35,6 +35,7 @@ from sql import member_history as facts
 from sql.db import DbConnection
 from sql.member_history import Rules, Stored
 from sql.sync import AccountKey
+from tasks.award.birthdays import note_birthdays
 from tasks.run_database import RunDatabase
 
 #: Members per transaction.
@@ -174,12 +175,11 @@ def _award(run: RunDatabase, sync_id: int | None, awarded: Awarded) -> None:
 
     Raises RulesChangedError if they do not stay so.
     """
+    note_birthdays(run)
     with run.transaction() as connection:
         rules = facts.rules(connection)
-        # Points expire without a sale: who has such, or soon will, is marked now. So is whoever has
-        # a birthday.
+        # Points expire without a sale: who has such, or soon will, is marked now.
         now = expiry.now(connection)
-        member_events.note_birthdays(connection, rules.programs, now, run.run_id)
         expired = expiry.newly_expired(connection, rules.programs, now)
         expiring = expiry.newly_expiring(connection, rules.programs, now)
         store.mark_dirty(connection, expired | expiring)

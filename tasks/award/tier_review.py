@@ -7,8 +7,9 @@ Points need no review: the tier of a sale is computed for its own instant.
 
 from dataclasses import dataclass
 
-from sql import expiry, member_events, store, tier_history
 from sql import member_history as facts
+from sql import store, tier_history
+from tasks.award.birthdays import note_birthdays
 from tasks.award.members import Awarded, award_members
 from tasks.run_database import RunDatabase
 
@@ -56,14 +57,13 @@ def evaluate(dsn: str, run_id: str, *, everyone: bool = False, dry_run: bool = F
     """
     run = RunDatabase(dsn, run_id, dry_run=dry_run)
     with run.scope():
+        # (Where no sale comes in, nothing else would notice a birthday.)
+        birthdays = note_birthdays(run)
         with run.transaction() as connection:
             rules = facts.rules(connection)
             evaluates = any(p.tier_policy for p in rules.programs)
             members = tier_history.may_change(connection, everyone=everyone) if evaluates else []
             store.mark_dirty(connection, set(members))
-            # (Where no sale comes in, nothing else would notice a birthday.)
-            now = expiry.now(connection)
-            birthdays = member_events.note_birthdays(connection, rules.programs, now, run_id)
             run.commit(connection)
         if not members and not birthdays:
             return Reviewed(0, 0, 0, Awarded())

@@ -226,6 +226,8 @@ def test_what_a_member_did_is_told_once(app: App) -> None:
     assert problem(app.ask("POST", path, own)) == (422, "own_event")
     ahead = {"name": "review", "event_id": "later", "happened_at": "2999-01-01T00:00:00Z"}
     assert problem(app.ask("POST", path, ahead)) == (422, "event_in_future")
+    old = {"name": "review", "event_id": "old", "happened_at": "0001-01-01T00:00:00Z"}
+    assert problem(app.ask("POST", path, old)) == (422, "event_too_old")
     for wrong in ({"name": "Review!"}, {"event_id": "+244923456789"}, {"event_id": ""}):
         assert problem(app.ask("POST", path, body | wrong)) == (422, "invalid_request")
     told = app.ask("GET", path).json()
@@ -321,6 +323,12 @@ def test_a_birthday_is_entered_corrected_and_removed(app: App) -> None:
         404,
         "unknown_member",
     )
+    kept = "SELECT count(*) FROM billing.api_request WHERE answer ->> 'day' = '18'"
+    named = app.office.key("events:write") | {"Idempotency-Key": "a-birthday"}
+    body = {"month": 6, "day": 18}
+    answer = app.office.http.put(f"/api/members{path}", json=body, headers=named)
+    assert answer.status_code == 200
+    assert app.office.rows(kept) == [(0,)]
     logged = "SELECT count(*) FROM audit.entry WHERE subject = %s AND details::text LIKE %s"
     subject = f"member {made['member_id']}"
     assert app.office.rows(logged, subject, "%17%") == [(0,)]

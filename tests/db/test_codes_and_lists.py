@@ -13,6 +13,7 @@ from sql import corrections, member_lists, members, promotion_codes
 from sql.erasure import erase
 from sql.explain import explain
 from tasks.bulk_import import import_text
+from tests.db.test_member_events import until_somebody_waits
 from tests.db.test_rules import breakdowns, promote
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice, line
 from tests.support.two_members import Pair
@@ -72,6 +73,23 @@ def test_uses_are_bounded_whoever_asks_at_once(books: Books) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(ask, known)) == [False] * 5 + [True] * 3
     assert books.rows("SELECT count(*) FROM loyalty.code_entry") == [(3,)]
+
+
+def test_whoever_waits_for_an_award_step_holds_no_code(pair: Pair) -> None:
+    books, member, other = pair
+    offer(books, code={"code": "VERAO"})
+    with ThreadPoolExecutor(1) as pool:
+        with books.transaction() as connection:
+            connection.execute(
+                "SELECT FROM loyalty.member_dirty WHERE member_id = %(member)s FOR UPDATE",
+                {"member": member},
+            )
+            entered = pool.submit(enter, books, member)
+            until_somebody_waits(books, entered)
+            assert not entered.done()
+            enter(books, other)
+        entered.result(60)
+    assert books.rows("SELECT count(*) FROM loyalty.code_entry") == [(2,)]
 
 
 def test_a_member_may_enter_it_so_often_also_under_two_numbers(

@@ -1,15 +1,18 @@
 """Points of events, registrations and birthdays follow from what is stored, whatever came when."""
 
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from loyalty.corrections import Decision
+from loyalty.corrections import Adjustment, Decision
 from loyalty.member_events import AppEvent, Birthday
-from sql import consent, corrections, ledger, member_events, members, merge_preview
+from sql import consent, corrections, expiry, ledger, member_events, members, merge_preview
 from sql.erasure import erase
 from sql.member_events import EventEntered
 from tasks.award.tier_review import evaluate
@@ -33,6 +36,16 @@ def tell(
     event = AppEvent(member_id=member, name=name, event_id=event_id, happened_at=at)
     with books.transaction() as connection:
         return member_events.add(connection, event, "test")
+
+
+def until_somebody_waits(books: Books, work: Future[Any]) -> None:
+    """Until another connection to the books waits for a lock, or the work ended without."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while not work.done() and books.rows(waiting) == [(0,)]:
+        time.sleep(0.05)
 
 
 def worth(books: Books) -> dict[str, int]:
@@ -88,6 +101,16 @@ def test_which_events_count_follows_from_their_own_time(books: Books) -> None:
         books.award()
     expected = {f"{member}-{number}": 20 for member in known for number in (0, 2, 3)}
     assert worth(books) == expected and is_in_step(books)
+
+
+def test_no_event_is_older_than_any_program(pair: Pair) -> None:
+    books, member, _ = pair
+    program(books, events=Jsonb({"review": REVIEW}), timezone="America/Lima")
+    for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(1999, 12, 31, 23, 59, tzinfo=UTC)):
+        with pytest.raises(member_events.EventTooOldError):
+            tell(books, member, "r1", at)
+    tell(books, member, "r1", datetime(2000, 1, 1, tzinfo=UTC))
+    assert books.award().events == 1
 
 
 def test_a_day_is_that_of_the_program(pair: Pair) -> None:
@@ -150,6 +173,30 @@ def test_points_of_events_expire_by_the_day_of_the_event(pair: Pair) -> None:
     program(books, events=Jsonb({"review": {"points": 50}}), expiry=Jsonb({"months": 1}))
     recompute(books)
     assert books.points() == 50 and is_in_step(books)
+
+
+def test_what_is_taken_back_of_an_event_does_not_keep_other_points(pair: Pair) -> None:
+    """An event that gave way to an earlier one took nothing: a month's points all expire."""
+    books, member, _ = pair
+    program(books, events=Jsonb({"review": REVIEW}), expiry=Jsonb({"months": 12}))
+    now = datetime.now(UTC)
+    first, later = now - timedelta(days=400), now - timedelta(days=200)
+    earned = Adjustment(
+        member_id=member, points=100, reason="moved", author="Ana", event_at=first, key="k"
+    )
+    with books.transaction() as connection:
+        corrections.adjust(connection, earned, "test")
+    noon = later.replace(hour=12, minute=0, second=0, microsecond=0)
+    tell(books, member, "late", noon)
+    books.award()
+    tell(books, member, "early", noon - 3 * HOUR)
+    books.award()
+    assert worth(books) == {"early": 20}
+    assert books.rows("SELECT sum(points) FROM loyalty.expiry_entry") == [(-100,)]
+    assert books.points() == 20 and is_in_step(books)
+    with books.transaction() as connection:
+        outlook = expiry.outlook(connection, member)
+    assert (outlook.overdue_points, outlook.next_points) == (0, 20)
 
 
 def test_nothing_is_earned_without_consent(pair: Pair) -> None:
@@ -249,6 +296,61 @@ class TestBirthdays:
         assert books.rows(balance, m=member) == [(200,)]
         with pytest.raises(corrections.MemberErasedError), books.transaction() as connection:
             member_events.set_birthday(connection, member, Birthday(month=1, day=1), "test")
+
+    def test_one_that_is_entered_during_an_erasure_is_refused(self, pair: Pair) -> None:
+        books, member, _ = pair
+
+        def enter() -> None:
+            with books.transaction() as connection:
+                asked = Birthday(month=1, day=1)
+                member_events.set_birthday(connection, member, asked, "test")
+
+        with ThreadPoolExecutor(1) as pool:
+            with books.transaction() as connection:
+                erase(connection, member, WHY, "test", dry_run=False)
+                entered = pool.submit(enter)
+                until_somebody_waits(books, entered)
+            with pytest.raises(corrections.MemberErasedError):
+                entered.result(60)
+        assert books.rows("SELECT count(*) FROM loyalty.member_birthday") == [(0,)]
+
+    def test_who_may_not_read_of_persons_sees_its_year_only(self, pair: Pair) -> None:
+        books, _ = self.in_march(pair)
+        books.award()
+        year = "date '2024-01-01'"
+        read = """
+            SELECT happened_at = {0}, recorded_at = date_trunc('year', recorded_at)
+            FROM analytics.member_event WHERE name = 'birthday' AND happened_at < '2025-01-01'
+            UNION ALL SELECT event_at = {0}, true FROM analytics.adjustment
+            WHERE event_at < '2025-01-01'
+            UNION ALL SELECT event_at = {0}, true FROM analytics.points_history
+            WHERE event_at < '2025-01-01'""".format(f"{year} AT TIME ZONE 'UTC'")
+        assert books.rows(read)[1:] == [(False, True)] * 2
+        with psycopg.connect(books.dsn) as analyst:
+            analyst.execute("SET ROLE analyst")
+            assert analyst.execute(read.encode()).fetchall() == [(True, True)] * 3
+        with psycopg.connect(books.dsn) as panel:
+            panel.execute("SET ROLE twezah_panel")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                panel.execute("SELECT happened_at FROM loyalty.member_event")
+
+    def test_they_are_noted_before_others_are_marked(self, pair: Pair) -> None:
+        """In a transaction of their own: marks of one transaction are in order."""
+        books, member, _ = pair
+        program(
+            books, events=Jsonb({"birthday": {"points": 200}}), expiry=Jsonb({"months": 12})
+        )  # fmt: skip
+        books.award()
+        self.enter(books, member, 3, 1, date(2024, 3, 1))
+        books.run("UPDATE loyalty.expiry_watch SET watched_until = '2024-01-01'")
+        with ThreadPoolExecutor(1) as pool:
+            with books.transaction() as connection:
+                connection.execute("SELECT FROM loyalty.expiry_watch FOR UPDATE")
+                awarded = pool.submit(books.award)
+                until_somebody_waits(books, awarded)
+                noted = self.days(books)
+            awarded.result(60)
+        assert "2024-03-01 00:00" in noted
 
     def test_there_must_be_such_a_day(self, pair: Pair) -> None:
         books, member, _ = pair
