@@ -5,7 +5,7 @@ own". Statements are psycopg's.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,10 @@ def engine(dsn: str) -> "sqlalchemy.Engine":
 
 @contextmanager
 def connect(dsn: str) -> Iterator[DbConnection]:
-    """A pooled connection; whatever was not committed is rolled back. Raises psycopg.Error."""
+    """A pooled connection; whatever was not committed is rolled back, and its isolation is its own.
+
+    Raises psycopg.Error.
+    """
     try:
         pooled = engine(dsn).raw_connection()
     except Exception as error:
@@ -54,12 +57,22 @@ def connect(dsn: str) -> Iterator[DbConnection]:
         if isinstance(original, psycopg.Error):
             raise original from error
         raise
+    driver: Any = pooled.driver_connection
     try:
-        driver: Any = pooled.driver_connection
         _introduce(driver, pooled.info)
         yield driver
     finally:
+        _forget_isolation(driver)
         pooled.close()
+
+
+def _forget_isolation(driver: DbConnection) -> None:
+    """The next one to use the connection sees what others commit meanwhile, as everybody expects."""
+    if driver.isolation_level is None:
+        return
+    with suppress(psycopg.Error):  # a connection that is lost goes to nobody else
+        driver.rollback()
+        driver.isolation_level = None
 
 
 def _introduce(driver: DbConnection, remembered: dict[Any, Any]) -> None:

@@ -37,6 +37,7 @@ STEPS: Final = {
             "tasks/award/recompute.py",
             "tasks/reconcile/points_due.py",
             "tasks/award/tier_review.py",
+            "tasks/maintain.py",
             "twezah/cli/ledger.py",
             "tests/support/books.py",
             "tests/support/rules_file.py",
