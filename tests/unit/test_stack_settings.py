@@ -3,6 +3,8 @@
 import json
 import re
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 
 from api.exposure_check import UnsafeError
 from settings import DatabaseNotRunning, Settings, embedded_dsn
+from twezah.stack.commands import server_environment
 from twezah.stack.exposure import require_prefect_safe
 
 
@@ -104,6 +107,37 @@ def test_children_get_our_folders_and_no_telemetry(tmp_path: Path) -> None:
     assert child["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert child["GX_ANALYTICS_ENABLED"] == "false"
     assert child["PREFECT_LOGGING_TO_API_BATCH_INTERVAL"] == "9"
+
+
+ASKED_FIRST = (
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED",
+    "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED",
+)
+
+
+def test_only_a_server_of_ours_is_not_asked_first(tmp_path: Path) -> None:
+    """For its release and for CSRF tokens; a server of others may differ in both."""
+    own = Settings(home=tmp_path)
+    child = own.child_environment({})
+    assert [child[name] for name in ASKED_FIRST] == ["false", "false"]
+    assert own.child_environment({ASKED_FIRST[0]: "true"})[ASKED_FIRST[0]] == "true"
+    other = Settings(home=tmp_path, prefect_api_url="https://prefect.example/api")
+    assert not set(ASKED_FIRST) & set(other.child_environment({}))
+
+
+def test_prefect_can_read_what_its_server_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that it cannot read would end every start of the server."""
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg:///nowhere")
+    given = server_environment(Settings(home=tmp_path))
+    code = (
+        "from prefect.settings import get_current_settings as s; "
+        "print(s().server.services.scheduler.min_scheduled_time.total_seconds())"
+    )
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
+    assert float(ended.stdout) == 900
 
 
 def test_the_password_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ def server_environment(settings: Settings) -> dict[str, str]:
     # A run that finds another run of its system waits this long before it looks again (30 s by
     # default).
     environment.setdefault("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "5")
+    # An hour by default: a dozen runs of each connection would be written anew whenever its
+    # deployment changes. There are always the next three.
+    environment.setdefault("PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME", "PT15M")
     return environment
 
 

@@ -19,10 +19,11 @@ from prefect.client.schemas.sorting import FlowRunSort
 from sql.actor import LABEL, actor
 from twezah.stack.errors import StackError
 from twezah.stack.processes import reason
-from twezah.stack.provision import SYNC, find
+from twezah.stack.provision import SYNC, present_deployments
 
-#: Seconds between two looks at the runs.
+#: Seconds between two looks at one run; at several, as many times that, up to so many.
 POLL_SECONDS = 0.4
+POLLS_MAX = 4
 #: Log lines that are asked for at a time.
 LOG_PAGE = 200
 #: Runs whose new lines are asked for at each look, in turn: every request costs the server 20 ms,
@@ -79,7 +80,7 @@ def run_systems(
     """
     begun = time.monotonic()
     with get_client(sync_client=True) as client:
-        runs = {_start(client, system, extra).id: system for system, extra in parameters.items()}
+        runs = _start(client, parameters)
         printed = dict.fromkeys(runs, 0)
         finished: list[FinishedRun] = []
         hinted, looks = False, 0
@@ -115,7 +116,7 @@ def run_systems(
                 )
                 hinted = True
             looks += 1
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS * min(len(waiting), POLLS_MAX))
         time.sleep(2 * POLL_SECONDS)  # the last lines are shipped a moment after the final state
         for run_id, system in runs.items():
             _print_logs(client, run_id, printed[run_id], system, on_log)
@@ -145,16 +146,26 @@ class _Outage:
         self._since = None
 
 
-def _start(client: SyncPrefectClient, system: str, extra: Mapping[str, Any]) -> FlowRun:
-    deployment = find(client, SYNC + system)
-    if deployment is None:
-        raise StackError(
-            f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` once."
-        )
+def _start(
+    client: SyncPrefectClient, parameters: Mapping[str, Mapping[str, Any]]
+) -> dict[UUID, str]:
+    """Starts a run of each system; returns the systems by the id of their run."""
+    present = present_deployments(client)
+    for system in parameters:
+        if SYNC + system not in present:
+            raise StackError(
+                f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` "
+                "once."
+            )
     labels: dict[str, bool | int | float | str] = {LABEL: actor()}
-    return client.create_flow_run_from_deployment(
-        deployment.id, parameters=dict(extra), labels=labels
-    )
+    runs = {}
+    for system, extra in parameters.items():
+        deployment_id = UUID(present[SYNC + system]["id"])
+        run = client.create_flow_run_from_deployment(
+            deployment_id, parameters=dict(extra), labels=labels
+        )
+        runs[run.id] = system
+    return runs
 
 
 def _print_logs(

@@ -32,6 +32,8 @@ GIVE_UP_SECONDS = 600.0
 PROBE_SECONDS = 0.5
 #: How often it looks whether a part answers, while starting.
 POLL_SECONDS = 0.1
+#: What is waited for first: the worker is started once it answers.
+PREFECT = "Prefect"
 #: How often a start that takes long says what it still waits for.
 WAITING_SECONDS = 60.0
 
@@ -255,6 +257,13 @@ class Stack:
         if self.api:
             api = roles.role_environment(installation, roles.API)
             self._add("API", commands.api_command(), installation.child_environment() | api)
+
+    def _start_worker(self) -> None:
+        """The worker takes five seconds of CPU time to load what its runs need.
+
+        It can do nothing before Prefect's server answers, which starts sooner without it.
+        """
+        installation = self.settings
         command = commands.worker_command(installation, start_after=self._gate)
         worker = roles.role_environment(installation, roles.WORKER)
         self._add("worker", command, commands.worker_environment(installation) | worker)
@@ -303,6 +312,8 @@ class Stack:
                 if is_ready():
                     self.say(text())
                     del waiting[name]
+                    if name == PREFECT:
+                        self._start_worker()
             now = time.monotonic()
             if waiting and now > next_word:
                 self.say(f"Still waiting for {', '.join(waiting)}: {now - begun:.0f} s.")
@@ -318,7 +329,7 @@ class Stack:
     def _conditions(self) -> dict[str, tuple[Callable[[], bool], Callable[[], str]]]:
         installation = self.settings
         conditions: dict[str, tuple[Callable[[], bool], Callable[[], str]]] = {
-            "Prefect": (
+            PREFECT: (
                 lambda: is_healthy(installation.api_url),
                 lambda: f"Prefect is ready: {installation.ui_url}",
             ),

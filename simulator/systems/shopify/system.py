@@ -29,5 +29,5 @@ SYSTEM: Final = System(
     },
     asks_in_body=True,
     kinds={"Invoice": "sale"},
-    sales_max=100,
+    sales_max=60,
 )
