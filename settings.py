@@ -415,22 +415,22 @@ class Settings(BaseSettings):
             environment["PREFECT_API_AUTH_STRING"] = auth_string
         if self.api_url.startswith("http://"):
             environment.setdefault("PREFECT_API_SSL_CERT_FILE", str(NO_AUTHORITY))
-        for name, value in (_CHILD_DEFAULTS | self._server_defaults()).items():
+        for name, value in (_CHILD_DEFAULTS | self._server_defaults(environment)).items():
             environment.setdefault(name, value)
         return environment
 
-    def _server_defaults(self) -> dict[str, str]:
+    def _server_defaults(self, environment: Mapping[str, str]) -> dict[str, str]:
         """What clients need not ask a server that this project's own command has started.
 
-        It is of their release, and has no CSRF tokens. Each process of a run, and each of its
-        clients, would ask for both first.
+        It is of their release, and has no CSRF tokens unless its operator wants them. Each process
+        of a run, and each of its clients, would ask for both first.
         """
         if not self.is_own_prefect:
             return {}
-        return {
-            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
-            "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-        }
+        defaults = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
+        if not any(name.endswith("CSRF_PROTECTION_ENABLED") for name in environment):
+            defaults["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = "false"
+        return defaults
 
 
 #: Defaults for child processes, which operators may override.

@@ -121,6 +121,8 @@ def test_only_a_server_of_ours_is_not_asked_first(tmp_path: Path) -> None:
     child = own.child_environment({})
     assert [child[name] for name in ASKED_FIRST] == ["false", "false"]
     assert own.child_environment({ASKED_FIRST[0]: "true"})[ASKED_FIRST[0]] == "true"
+    wants_tokens = own.child_environment({"PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"})
+    assert ASKED_FIRST[0] not in wants_tokens
     other = Settings(home=tmp_path, prefect_api_url="https://prefect.example/api")
     assert not set(ASKED_FIRST) & set(other.child_environment({}))
 
