@@ -6,7 +6,7 @@ those of sales: what is due now against what is posted.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -30,7 +30,7 @@ from loyalty.member_events import (
 from loyalty.program import Program, program_at
 from loyalty.schema import UTC_US
 from loyalty.types import HOME_ZONE, EventName
-from sql import audit, consent, ledger
+from sql import audit, consent, expiry, ledger
 from sql.actor import actor
 from sql.corrections import CorrectionRefusedError, find_member, refuse_erased
 from sql.db import DbConnection, read_frame
@@ -146,7 +146,7 @@ def add(connection: DbConnection, event: AppEvent, run_id: str) -> EventEntered:
     if event.name in OWN:
         message = f"the program notes {event.name} by itself; give your event another name"
         raise OwnEventError(message)
-    if event.happened_at is not None and event.happened_at > _clock(connection) + AHEAD_MAX:
+    if event.happened_at is not None and event.happened_at > expiry.now(connection) + AHEAD_MAX:
         message = "the event has not happened yet; send it once it has"
         raise EventInFutureError(message)
     if event.happened_at is not None and event.happened_at < EARLIEST:
@@ -211,7 +211,7 @@ def set_birthday(
         if not is_a_day(asked.month, asked.day):
             message = f"month {asked.month} has no day {asked.day}"
             raise NoBirthdayError(message)
-        now = _clock(connection)
+        now = expiry.now(connection)
         zone = _zone(ledger.programs(connection), now)
         values = {**asked.model_dump(), "next_on": asked.next_on(now.astimezone(zone).date())}
         connection.execute(
@@ -326,10 +326,3 @@ def post(
 def _zone(programs: Sequence[Program], now: datetime) -> ZoneInfo:
     program = program_at(programs, now)
     return ZoneInfo(program.timezone if program is not None else HOME_ZONE)
-
-
-def _clock(connection: DbConnection) -> datetime:
-    row = connection.execute(query("expiry", "now")).fetchone()
-    assert row is not None
-    at: datetime = row[0]
-    return at.astimezone(UTC)

@@ -11,10 +11,17 @@ from uuid import UUID
 
 import httpx
 import uvicorn
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import DeploymentSort
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
 
@@ -230,6 +237,13 @@ def deploy() -> None:
     """A deployment, as `twezah up` applies it: only runs of one can be retried in the UI."""
     with get_client(sync_client=True) as client:
         client.create_deployment(client.create_flow(sync_system), DEPLOYMENT)
+
+
+def find_deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """The deployment of this name (names are unique in this project), or None."""
+    wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
+    rows = client.read_deployments(deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC)
+    return next(iter(rows), None)
 
 
 def worked(flow_run: FlowRun) -> State[Any]:

@@ -40,6 +40,7 @@ from settings import settings
 from simulator.server import Application
 from sql.actor import LABEL
 from sql.db import connect as database
+from tests.flows.office import find_deployment
 from tests.flows.worker_fixtures import eventually
 from tests.support.database import databases, dsn
 from twezah.stack import provision
@@ -523,8 +524,8 @@ def test_a_further_account_gets_a_deployment_of_its_own(
     assert runs_of("sync-xero-lisboa")[0]["labels"][LABEL] == "twezah"
     with get_client(sync_client=True) as client:
         made, model = (
-            provision.find(client, "sync-xero-lisboa"),
-            provision.find(client, "sync-xero"),
+            find_deployment(client, "sync-xero-lisboa"),
+            find_deployment(client, "sync-xero"),
         )
         assert made is not None and model is not None
         assert made.parameters == {"system": "xero-lisboa"}
@@ -539,7 +540,7 @@ def test_a_further_account_gets_a_deployment_of_its_own(
             made.description
         ) and "/artifacts/key/sync-xero-lisboa" in str(made.description)
         client.update_deployment_schedule(made.id, made.schedules[0].id, active=False)
-        switched_off = provision.find(client, "sync-freshbooks")
+        switched_off = find_deployment(client, "sync-freshbooks")
         assert switched_off is not None
         client.update_deployment_schedule(
             switched_off.id, switched_off.schedules[0].id, active=False
@@ -548,10 +549,10 @@ def test_a_further_account_gets_a_deployment_of_its_own(
         provision.start_first_runs(["xero", "freshbooks"])
         assert runs_of("sync-xero") == runs_of("sync-freshbooks") == [], "nobody wants them now"
         provision.provision(None, describe())
-        again = provision.find(client, "sync-xero-lisboa")
+        again = find_deployment(client, "sync-xero-lisboa")
         assert again is not None and [schedule.active for schedule in again.schedules] == [False]
         for name in ("connect", "test-connection"):
-            assert provision.find(client, name) is not None, name
+            assert find_deployment(client, name) is not None, name
 
 
 def runs_of(deployment: str) -> list[dict[str, Any]]:

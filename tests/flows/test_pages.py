@@ -19,8 +19,8 @@ from panel.pages.connection_status import read
 from panel.pages.deployment_descriptions import MARK
 from panel.pages.refresh import refresh
 from settings import settings
-from tests.flows.office import Office
-from twezah.stack.provision import apply_deployment, find, project_deployments
+from tests.flows.office import Office, find_deployment
+from twezah.stack.provision import apply_deployment, project_deployments
 
 NAMES = ("sync-xero", "sync-netsuite", "pages", "webhook-address")
 
@@ -48,7 +48,7 @@ def client(prefect: None) -> Iterator[SyncPrefectClient]:
 def remove(client: SyncPrefectClient) -> None:
     """The deployments of these tests."""
     for name in NAMES:
-        if (one := find(client, name)) is not None:
+        if (one := find_deployment(client, name)) is not None:
             client.delete_deployment(one.id)
 
 

@@ -18,11 +18,8 @@ from prefect.client.schemas.actions import (
     VariableUpdate,
     WorkPoolCreate,
 )
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.objects import ConcurrencyOptions
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
-from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from connectors.kit.errors import block_name
@@ -155,19 +152,6 @@ def _schedule(entry: dict[str, Any]) -> IntervalSchedule | CronSchedule:
     if "cron" in entry:  # by the calendar, e.g. on the first of each month
         return CronSchedule(cron=entry["cron"], timezone=entry["timezone"])
     return IntervalSchedule(interval=timedelta(seconds=entry["interval"]))
-
-
-def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
-    """The deployment of this name (names are unique in this project), or None.
-
-    Asked for alone: for every schedule in an answer, server and client each walk through all time
-    zones of the machine.
-    """
-    wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
-    deployments = client.read_deployments(
-        deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC
-    )
-    return next(iter(deployments), None)
 
 
 def apply_connection(
@@ -374,7 +358,6 @@ __all__: Sequence[str] = [
     "apply_connection",
     "apply_deployment",
     "ensure_work_pool",
-    "find",
     "present_deployments",
     "project_deployments",
     "provision",

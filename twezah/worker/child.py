@@ -40,6 +40,8 @@ _APPLIED_LATER = frozenset({"PYTHONPATH"})
 
 #: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
+#: What this process has set up Prefect's logging by: settings and variables; empty before.
+_logging_set_up_by: list[tuple[Any, dict[str, str]]] = []
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,6 @@ def die_with_parent(parent_pid: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-#: What this process has set up Prefect's logging by: settings and variables; empty before.
-_logging_set_up_by: list[tuple[Any, dict[str, str]]] = []
 
 
 def _redirect(*, stream_output: bool) -> None:
