@@ -2877,6 +2877,40 @@ AS $function$
     WHERE p.valid_from <= at ORDER BY p.version DESC LIMIT 1
 $function$;
 
+-- Members who brought, over any number of others, their own referrer.
+CREATE FUNCTION loyalty.friends_in_circles()
+ RETURNS SETOF bigint
+ LANGUAGE plpgsql
+ STABLE ROWS 10
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_nestloop TO 'off'
+AS $function$
+DECLARE
+    friends bigint[];
+    referrers bigint[];
+BEGIN
+    SELECT array_agg(friend_id), array_agg(referrer_id) INTO friends, referrers
+    FROM loyalty.referral_between;
+    RETURN QUERY WITH RECURSIVE between_them AS MATERIALIZED (
+        SELECT friend_id, referrer_id FROM unnest(friends, referrers) AS t (friend_id, referrer_id)
+    ), step AS (
+        -- Members at either end of a line of referrals are in no circle.
+        SELECT b.friend_id, b.referrer_id FROM between_them b
+        WHERE EXISTS (SELECT FROM between_them f WHERE f.referrer_id = b.friend_id)
+          AND EXISTS (SELECT FROM between_them r WHERE r.friend_id = b.referrer_id)
+        UNION
+        SELECT s.friend_id, b.referrer_id
+        FROM step s JOIN between_them b ON b.friend_id = s.referrer_id
+        WHERE s.referrer_id <> s.friend_id
+    )
+    SELECT s.friend_id FROM step s WHERE s.referrer_id = s.friend_id;
+END $function$;
+REVOKE EXECUTE ON FUNCTION loyalty.friends_in_circles() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION loyalty.friends_in_circles() TO analyst;
+GRANT EXECUTE ON FUNCTION loyalty.friends_in_circles() TO twezah_api;
+GRANT EXECUTE ON FUNCTION loyalty.friends_in_circles() TO twezah_panel;
+GRANT EXECUTE ON FUNCTION loyalty.friends_in_circles() TO twezah_worker;
+
 -- Locks a code until the transaction ends: of requests at the same instant no more succeed than it
 -- has uses. Fails after two seconds.
 CREATE FUNCTION loyalty.lock_code(of_code text)
@@ -3775,26 +3809,8 @@ GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.referral_between TO tw
 -- Friends who brought, over any number of others, their own referrer: nobody did then.
 -- friend_id: Member who was referred.
 CREATE VIEW loyalty.referral_circle AS
- WITH RECURSIVE between_them AS MATERIALIZED (
-         SELECT referral_between.friend_id, referral_between.referrer_id
-           FROM loyalty.referral_between
-        ), step(friend_id, referrer_id) AS (
-         SELECT b.friend_id, b.referrer_id
-           FROM between_them b
-          WHERE (EXISTS ( SELECT
-                   FROM between_them f
-                  WHERE f.referrer_id = b.friend_id)) AND (EXISTS ( SELECT
-                   FROM between_them r
-                  WHERE r.friend_id = b.referrer_id))
-        UNION
-         SELECT s.friend_id, b.referrer_id
-           FROM step s
-             JOIN between_them b ON b.friend_id = s.referrer_id
-          WHERE s.referrer_id <> s.friend_id
-        )
  SELECT friend_id
-   FROM step
-  WHERE referrer_id = friend_id;
+   FROM loyalty.friends_in_circles() friend_id(friend_id);
 GRANT SELECT ON loyalty.referral_circle TO analyst;
 GRANT SELECT ON loyalty.referral_circle TO twezah_api;
 GRANT SELECT ON loyalty.referral_circle TO twezah_panel;

@@ -43,10 +43,19 @@ class Worker:
     statements: list[str] = field(default_factory=list)
 
     def ended(self) -> None:
-        """Lets go of its connections, as the end of a process does."""
+        """The next process begins: after one that was killed, with connections of its own.
+
+        After one that ended well it takes those that are there: half of a seed's time went into
+        new ones.
+        """
+        if self.dead:
+            self.let_go()
+        self.fault, self.exchanges, self.dead, self.turns = None, 0, False, None
+
+    def let_go(self) -> None:
+        """Ends its connections, as the end of a process does."""
         engine(self.dsn).dispose()
         self.lives += 1
-        self.fault, self.exchanges, self.dead, self.turns = None, 0, False, None
 
 
 @dataclass
@@ -98,7 +107,7 @@ class Faults:
     def close(self) -> None:
         """Ends the workers."""
         for worker in self.workers:
-            worker.ended()
+            worker.let_go()
         self.observer.close()
 
     def of(self, connection: Any) -> Worker | None:
