@@ -156,7 +156,7 @@ def test_a_custom_system_with_plain_hmac(office: Office, encoding: str, prefix: 
 
 
 def test_the_clock_is_real_again() -> None:
-    assert abs((webhooks.datetime.now(UTC) - datetime.now(UTC)).total_seconds()) < 5
+    assert abs((vars(webhooks)["datetime"].now(UTC) - datetime.now(UTC)).total_seconds()) < 5
 
 
 @pytest.mark.parametrize("name", ["webhook_vector_2015.json", "webhook_vector_2015_java.json"])

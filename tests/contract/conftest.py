@@ -119,8 +119,8 @@ class Bench:
                 pl.concat([getattr(one, name) for one in parts])
                 for name in ("invoices", "lines", "problems", "deletions")
             ),
-            sum(one.record_count for one in parts),
-            pl.concat([one.listed for one in parts]),
+            record_count=sum(one.record_count for one in parts),
+            listed=pl.concat([one.listed for one in parts]),
         )
 
     def _filled(self, stream: str, pages: list[tuple[int, bytes]]) -> Mapped:

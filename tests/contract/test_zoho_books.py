@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 import simulator
 from connectors import SYSTEMS
-from connectors.kit.errors import CredentialsRejected, RateLimited, Transient
+from connectors.kit.errors import CredentialsRejected, RateLimited, Retriable, Transient
 from connectors.kit.http.client import DAY_USED_UP_SECONDS
 from connectors.kit.http.responses import Answer
 from connectors.kit.http.urls import base_url
@@ -167,7 +167,7 @@ def test_nobody_asks_after_the_days_last_call(
     ],
 )
 def test_what_passes_by_itself(
-    bench: Any, status: int, code: int, error: type[Exception], wait_seconds: float | None
+    bench: Any, status: int, code: int, error: type[Retriable], wait_seconds: float | None
 ) -> None:
     bench.with_spec(retry=RetryPolicy(attempts=1))
     bench.before = answers("/invoices", status, {"code": code, "message": "secret"})

@@ -3,7 +3,6 @@
 import psycopg
 import pytest
 
-from sql import db
 from sql.db import connect, engine
 from tasks.reconcile.points_due import check_points
 from tests.support.books import Books
@@ -21,7 +20,7 @@ def test_a_first_connection_that_breaks_is_a_lost_connection(
         return connection
 
     engine.cache_clear()
-    monkeypatch.setattr(db.psycopg, "connect", broken)
+    monkeypatch.setattr(psycopg, "connect", broken)
     with pytest.raises(psycopg.OperationalError), connect(dsn):
         pass
     monkeypatch.undo()

@@ -10,6 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from panel.alerts.checks import receivers_down
+from panel.alerts.events import ReceiverDown
 from panel.reports.receivers import receivers_section
 from sql import receivers
 from sql.db import connect
@@ -220,6 +221,7 @@ class TestFailures:
         now = datetime.now(UTC)
         assert list(receivers_down([down], now)) == []
         (alert,) = receivers_down([down], now + timedelta(minutes=11))
+        assert isinstance(alert, ReceiverDown)
         assert (alert.about, alert.waiting) == ("app", 12)
         assert "HTTP 503" in alert.what
         assert "**app** since" in receivers_section([down], [])
@@ -252,6 +254,7 @@ class TestFailures:
         send(books)
         assert [row[0] for row in deliveries(books)] == ["parked"] * 4
         (alert,) = receivers_down([state(books)], datetime.now(UTC))
+        assert isinstance(alert, ReceiverDown)
         assert alert.parked == 4
 
     def test_it_waits_for_as_long_as_the_receiver_asks(self, books: Books, app: Receiver) -> None:

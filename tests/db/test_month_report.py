@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from api.models import HistoryEntry
 from loyalty.calendar import months_later
 from panel.reports import month_end
+from sql import month_report as sql_month_report
 from sql.analytics import refresh
 from sql.db import connect
 from tasks import month_report
@@ -238,9 +239,7 @@ def test_points_that_the_history_does_not_know_fail(own_shop: Books) -> None:
 def test_points_of_a_system_that_are_missing_fail(shop: Books) -> None:
     with connect(shop.dsn) as connection:
         collect(connection, THIS, LATER)
-        data = month_report.month_report.read(
-            connection, THIS, datetime(2000, 1, 1, tzinfo=UTC), LATER
-        )
+        data = sql_month_report.read(connection, THIS, datetime(2000, 1, 1, tzinfo=UTC), LATER)
     short = data.systems.with_columns(added_points=pl.col("added_points") - 1)
     changed = type(data)(**{**data.__dict__, "systems": short})
     assert month_report._problems(changed, 0, 5577)[0].startswith("the systems' points are 5799")

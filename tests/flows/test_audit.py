@@ -1,6 +1,7 @@
 """The audit log, exports and erasure from Prefect's forms."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -52,7 +53,7 @@ def test_two_changes_are_two_with_who_made_them(office: Office) -> None:
     assert record_operator_changes(office.dsn, key, "twezah", begin=False) == 0
     assert record_operator_changes(office.dsn, key, "twezah") == 0
     for number, who in enumerate(("operator ana", "operator rui"), 1):
-        block = find_block("xero")
+        block: Any = find_block("xero")
         block.overlap_minutes += 5
         block.client_secret = SecretStr(f"s3cret-{number}")
         block.save("xero", overwrite=True)

@@ -512,9 +512,9 @@ def test_a_further_account_gets_a_deployment_of_its_own(
     simulated = {block_name(system) for system in BLOCKS if simulated_values(system, vendors.url)}
     assert "xero" in simulated
     assert set(first["activated"]) == simulated
-    block = XeroConnection.load("xero")
-    assert isinstance(block, ConsentedConnection)
+    block: Any = XeroConnection.load("xero")
     block.tenant_id = SECOND
+    assert isinstance(block, ConsentedConnection)
     block.save("xero-lisboa", overwrite=True)
     assert provision.activate_connected() == ["xero-lisboa"]
     assert provision.activate_connected() == []

@@ -13,12 +13,11 @@ from panel.blocks.connected import load_block
 from panel.connect.check import check_connection
 from settings import PROJECT_ROOT, settings
 from sql.db import connect
-from tests.flows.office import Office
+from tests.flows.office import Office, find_deployment
 from twezah.stack.provision import (
     activate_connected,
     apply_deployment,
     ensure_work_pool,
-    find,
     project_deployments,
 )
 
@@ -66,7 +65,7 @@ def test_several_blocks_of_custom_systems_and_folders(
             ensure_work_pool(client, settings().work_pool)
             for spec in project_deployments():
                 if spec["name"] in ("sync-custom", "sync-file"):
-                    if earlier := find(
+                    if earlier := find_deployment(
                         client, spec["name"]
                     ):  # of another test, perhaps switched on by it
                         client.delete_deployment(earlier.id)
@@ -74,7 +73,7 @@ def test_several_blocks_of_custom_systems_and_folders(
             assert {"custom", "loja-viana"} <= set(activate_connected())
             assert activate_connected() == []
             for name in ("custom", "loja-viana", "caixa"):
-                deployment = find(client, f"sync-{name}")
+                deployment = find_deployment(client, f"sync-{name}")
                 assert deployment is not None
                 assert deployment.parameters["system"] == name
                 assert [one.active for one in deployment.schedules] == [True]

@@ -6,7 +6,8 @@ import psycopg
 import pytest
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from flows.members import erase_member
 from loyalty.corrections import Decision

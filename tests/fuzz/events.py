@@ -1,7 +1,7 @@
 """What can happen in the fuzzed world, and the history that a seed stands for."""
 
-import random
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Literal
 
 ACCOUNTS = ("loja-a", "loja-b")
@@ -301,14 +301,14 @@ def described(history: History) -> str:
 class _Draw:
     """The choices of one seed."""
 
-    random: random.Random
+    random: Random
     minute: int = 0
     states: dict[tuple[str, int], list[State | None]] = field(default_factory=dict)
     hours: list[int] = field(default_factory=lambda: list(range(-1, 7)))
     keys: int = 0
     #: Drawn apart, so that it changes nothing of the rest.
-    apart: random.Random = field(default_factory=random.Random)
-    beside: random.Random = field(default_factory=random.Random)
+    apart: Random = field(default_factory=Random)
+    beside: Random = field(default_factory=Random)
 
     def fault(self) -> Fault | None:
         if self.random.random() < 0.55:
@@ -417,7 +417,7 @@ class _Draw:
 
 def _spending(seed: int, minutes: list[int]) -> list[Event]:
     """What is spent in between; drawn apart, so that it changes nothing of the rest."""
-    draw = random.Random(f"spending {seed}")
+    draw = Random(f"spending {seed}")
     pick, number = draw.choice, draw.randrange
     keys, found = 0, list[Event]()
     hows: list[How] = ["lost", "answer lost", "backend killed", "process killed"]
@@ -449,7 +449,7 @@ def _spending(seed: int, minutes: list[int]) -> list[Event]:
 
 def _beside_buying(seed: int, minutes: list[int]) -> list[Event]:
     """What customers do beside buying; drawn apart, so that it changes nothing of the rest."""
-    draw = random.Random(f"beside buying {seed}")
+    draw = Random(f"beside buying {seed}")
     number, found, keys = draw.randrange, list[Event](), 0
     for minute in minutes:
         what, customer, hour = draw.random(), number(CUSTOMERS), number(6)
@@ -467,9 +467,9 @@ def _beside_buying(seed: int, minutes: list[int]) -> list[Event]:
 def history(seed: int) -> History:
     """The history of a seed: always the same one."""
     draw = _Draw(
-        random.Random(seed),
-        apart=random.Random(f"apart {seed}"),
-        beside=random.Random(f"beside {seed}"),
+        Random(seed),
+        apart=Random(f"apart {seed}"),
+        beside=Random(f"beside {seed}"),
     )
     events: list[Event] = []
     for _ in range(draw.random.randrange(5, 11)):

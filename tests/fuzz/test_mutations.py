@@ -58,9 +58,7 @@ def rounds_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_the_mark(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        tasks.load.invoices.store, "mark_dirty", lambda _connection, members: members.clear()
-    )
+    patch.setattr(sql.store, "mark_dirty", lambda _connection, members: members.clear())
 
 
 def forgets_who_had_it_before(patch: pytest.MonkeyPatch) -> None:
@@ -85,7 +83,7 @@ def posts_twice(patch: pytest.MonkeyPatch) -> None:
         )
         append(connection, again, run_id)
 
-    patch.setattr(tasks.award.members.ledger, "append", doubled)
+    patch.setattr(sql.ledger, "append", doubled)
 
 
 def takes_the_older_version(patch: pytest.MonkeyPatch) -> None:
@@ -96,7 +94,7 @@ def clears_everybody(patch: pytest.MonkeyPatch) -> None:
     def clear(connection: DbConnection, _members: object) -> None:
         connection.execute("DELETE FROM loyalty.member_dirty")
 
-    patch.setattr(tasks.award.members.ledger, "clear", clear)
+    patch.setattr(sql.ledger, "clear", clear)
     patch.setattr(tasks.award.members, "MEMBERS_AT_ONCE", 1)
 
 
@@ -108,7 +106,7 @@ def commits_before_the_marks(patch: pytest.MonkeyPatch) -> None:
         connection.commit()
         mark(connection, members)
 
-    patch.setattr(tasks.load.invoices.store, "mark_dirty", late)
+    patch.setattr(sql.store, "mark_dirty", late)
 
 
 def moves_the_cursor_too_far(patch: pytest.MonkeyPatch) -> None:
@@ -117,7 +115,7 @@ def moves_the_cursor_too_far(patch: pytest.MonkeyPatch) -> None:
 
 
 def deletes_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tasks.load.invoices.store, "void_deleted", lambda *_, **__: None)
+    patch.setattr(sql.store, "void_deleted", lambda *_, **__: None)
 
 
 def keeps_a_rehearsal(patch: pytest.MonkeyPatch) -> None:

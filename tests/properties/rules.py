@@ -135,7 +135,7 @@ LIMITS = st.one_of(
 @st.composite
 def promotion(draw: st.DrawFn, name: str, version: int = 1) -> Promotion:
     rule = draw(RULE)
-    when = draw(WHEN)
+    when: dict[str, Any] = draw(WHEN)
     start = NOON + draw(st.sampled_from([-300, -300, -300, -20, 0])) * DAY
     if rule["kind"] == "referral_reward":
         counted = ("first_purchase", "nth_purchase", "streak")

@@ -17,6 +17,7 @@ import tasks.webhooks.process
 from connectors import registry as connectors_webhooks
 from connectors.custom.connector import KeyRejected
 from connectors.kit.errors import CredentialsRejected
+from connectors.kit.read.fetch import pushed_page
 from connectors.kit.webhooks.scheme import Verified, delivery_key, events, verify
 from connectors.registry import webhook_for
 from panel.blocks import NotConnectedError
@@ -547,7 +548,7 @@ def test_one_document_that_breaks_the_code_does_not_hold_up_the_others(
 ) -> None:
     from tasks.webhooks import documents as module
 
-    real = module.pushed_page
+    real = pushed_page
 
     def breaks(stream: Any, records: Any) -> bytes:
         if any(b'"evil"' in one for one in records):

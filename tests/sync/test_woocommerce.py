@@ -7,6 +7,7 @@ import pytest
 
 import simulator
 from simulator.model import Customer, Document, Person
+from simulator.systems.woocommerce.books import WooCommerceBooks
 from tests.sync.conftest import START, Shop
 from tests.sync.test_pipeline import rows_of
 
@@ -18,7 +19,9 @@ class Counter:
 
     def __init__(self, shop: Shop) -> None:
         shop.world = simulator.World(seed=5, customers=3, invoices=0, start=START, example=False)
-        self.shop, self.books = shop, shop.world.books[SYSTEM]
+        books = shop.world.books[SYSTEM]
+        assert isinstance(books, WooCommerceBooks)
+        self.shop, self.books = shop, books
         self.product = next(one for one in self.books.products.values() if one.sku == "ATW-5L")
         self.buyer = self.someone("923 000 001")
         self._opened = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)

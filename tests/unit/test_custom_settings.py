@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from connectors import spec_for
-from connectors.kit.described.api import next_link
 from connectors.kit.errors import Misconfigured
 from connectors.kit.http.client import open_client
+from connectors.kit.read.pagination import next_link
 from connectors.kit.spec import Account
 
 SECRET = "hunter2"

@@ -1,5 +1,6 @@
 """The forms of the flows are computed once for an installation, not once for a state folder."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         times.append(1)
         return FLOWS
 
-    monkeypatch.setattr(flow_descriptions.sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
     monkeypatch.setattr(flow_descriptions, "_described_elsewhere", described)
     return times
 

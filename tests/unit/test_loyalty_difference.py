@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from loyalty.award import award
-from loyalty.difference import difference
-from sql.ledger import POSTED
+from loyalty.difference import POSTED, difference
 from tests.support.ledger import NOON, PROGRAM, history, sale, tiers
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-import simulator
+import simulator.systems.freshbooks.api
 from simulator import ACCOUNTS, ManualClock, World, client
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
