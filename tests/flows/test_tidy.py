@@ -188,6 +188,42 @@ def test_a_clock_that_ran_ahead_keeps_no_dead_run_alive(
     assert state_of(client, again) != "Running", "it is of the start before"
 
 
+def test_what_a_clock_that_ran_ahead_put_off_is_due_again(
+    client: SyncPrefectClient, deployment_id: UUID, missed: Missed
+) -> None:
+    """Else a system is read again when the hour has passed that the clock was ahead."""
+    now = datetime.now(UTC)
+    put_off, retried, waiting, planned = missed.make([now - timedelta(minutes=2)] * 2) + [
+        run_in(client, deployment_id, None) for _ in range(2)
+    ]
+    for run_id, name, due in (
+        (put_off, "AwaitingConcurrencySlot", now + HOUR),
+        (retried, "AwaitingRetry", now + HOUR),
+        (waiting, "AwaitingConcurrencySlot", now + timedelta(seconds=30)),
+        (planned, "Scheduled", now + HOUR),
+    ):
+        state: State[object] = Scheduled(name=name, message="why", scheduled_time=due)
+        client.set_flow_run_state(run_id, state, force=True)
+    with psycopg.connect(missed.dsn) as connection:
+        connection.execute(
+            "UPDATE flow_run_state SET timestamp = timestamp + interval '1 hour' "
+            "WHERE flow_run_id = ANY(%s)",
+            [[put_off, retried, planned]],
+        )
+    assert tidy.recall_put_off(client, now) == 2
+    assert tidy.recall_put_off(client, now) == 0
+    for run_id, is_due, name in (
+        (put_off, True, "AwaitingConcurrencySlot"),
+        (retried, True, "AwaitingRetry"),
+        (waiting, False, "AwaitingConcurrencySlot"),
+        (planned, False, "Scheduled"),
+    ):
+        run = client.read_flow_run(run_id)
+        assert run.state is not None and run.next_scheduled_start_time is not None
+        assert (run.next_scheduled_start_time <= now, run.state.name) == (is_due, name)
+        assert run.state.message == "why"
+
+
 def say_alive(run_id: UUID) -> None:
     """As a run does every half minute."""
     emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{run_id}"})

@@ -45,17 +45,13 @@ class Worker:
     def ended(self) -> None:
         """The next process begins: after one that was killed, with connections of its own.
 
-        After one that ended well it takes those that are there: half of a seed's time went into
-        new ones.
+        After one that ended well it takes those that are there: a third of a seed's time went
+        into new ones.
         """
         if self.dead:
-            self.let_go()
+            engine(self.dsn).dispose()
+            self.lives += 1
         self.fault, self.exchanges, self.dead, self.turns = None, 0, False, None
-
-    def let_go(self) -> None:
-        """Ends its connections, as the end of a process does."""
-        engine(self.dsn).dispose()
-        self.lives += 1
 
 
 @dataclass
@@ -107,7 +103,7 @@ class Faults:
     def close(self) -> None:
         """Ends the workers."""
         for worker in self.workers:
-            worker.let_go()
+            worker.ended()
         self.observer.close()
 
     def of(self, connection: Any) -> Worker | None:

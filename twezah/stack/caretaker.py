@@ -251,8 +251,14 @@ class Caretaker:
                 self._renew_pages()
             listening_for = timedelta(seconds=time.monotonic() - self._listening_since)
             is_here = not self._options.workers_elsewhere
-            for name in run_cleanup.tend_runs(listening_for, on_this_machine=is_here):
+            tended = run_cleanup.tend_runs(listening_for, on_this_machine=is_here)
+            for name in tended.died:
                 self._report.say(f"The run {name} had died unnoticed; it goes on by itself.")
+            if tended.recalled:
+                self._report.say(
+                    f"This machine's clock ran ahead: {tended.recalled} runs that it had put off "
+                    "are due now."
+                )
         except Exception as error:  # noqa: BLE001 - the server may be restarting
             self._listening_since = time.monotonic()
             again = f"it is tried again in {ROUND_SECONDS:.0f} s"

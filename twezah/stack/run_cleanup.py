@@ -1,9 +1,9 @@
 """Keeps Prefect's server in order: leftovers of a stop, the queue, and runs that have died."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import psutil
@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
+    FlowRunFilterStateName,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
@@ -53,22 +54,30 @@ STOPPED = (
 )
 
 
-def tend_runs(listening_for: timedelta, *, on_this_machine: bool = True) -> list[str]:
+class Tended(NamedTuple):
+    """What a round of looking after runs has found."""
+
+    #: Names of runs that had died without anybody noticing.
+    died: list[str]
+    #: Runs that were put off by a clock that ran ahead, and are due again.
+    recalled: int
+
+
+def tend_runs(listening_for: timedelta, *, on_this_machine: bool = True) -> Tended:
     """One round of looking after runs; every half minute is enough.
 
     Args:
         listening_for: How long the server has answered without a break.
         on_this_machine: A run with a living process here lives; on another machine the same
             number is another process.
-
-    Returns:
-        The names of runs that had died without anybody noticing.
     """
     ensure_automations(registered=True)
     with get_client(sync_client=True) as client:
+        recalled = recall_put_off(client, datetime.now(UTC))
         collapse_waiting(client, datetime.now(UTC) - OVERDUE)
         now = datetime.now(UTC)
-        return end_dead_runs(client, now, listening_for, on_this_machine=on_this_machine)
+        died = end_dead_runs(client, now, listening_for, on_this_machine=on_this_machine)
+        return Tended(died, recalled)
 
 
 def clear_leftovers(
@@ -117,6 +126,8 @@ def clear_leftovers(
     return settled + len(surplus)
 
 
+#: States of runs that are due at another time than was planned.
+_PUT_OFF = ("AwaitingConcurrencySlot", "AwaitingRetry")
 #: States of runs that had a process.
 _UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 
@@ -177,10 +188,14 @@ def _runs(
     deployments: DeploymentFilter,
     *states: StateType,
     due_before: datetime | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[FlowRun]:
     """All runs of these deployments in these states, latest first."""
     wanted = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+        state=FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=list(states)),
+            name=None if names is None else FlowRunFilterStateName(any_=list(names)),
+        ),
         expected_start_time=(
             None if due_before is None else FlowRunFilterExpectedStartTime(before_=due_before)
         ),
@@ -221,6 +236,29 @@ def collapse_waiting(client: SyncPrefectClient, due_before: datetime) -> int:
         seen.add(run.deployment_id)
     _delete(client, surplus)
     return len(surplus)
+
+
+def recall_put_off(client: SyncPrefectClient, now: datetime) -> int:
+    """Makes runs due again that a clock has put off which ran ahead; returns how many.
+
+    A run that waits for another one, or for its next attempt, is due some seconds later: by a clock
+    that is an hour ahead, in an hour. Such runs stand for all that were planned until then, so
+    nothing of their deployment would begin before. Their state is of a time that has not come yet.
+    """
+    deployments = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
+    recalled = 0
+    for run in _runs(client, deployments, StateType.SCHEDULED, names=_PUT_OFF):
+        if run.state is None or run.state.timestamp <= now + AHEAD_MAX:
+            continue
+        due: State[Any] = Scheduled(
+            name=run.state.name, message=run.state.message, scheduled_time=run.expected_start_time
+        )
+        try:
+            client.set_flow_run_state(run.id, due, force=True)
+        except ObjectNotFound:
+            continue
+        recalled += 1
+    return recalled
 
 
 def end_dead_runs(
