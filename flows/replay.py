@@ -1,6 +1,5 @@
-"""Maps stored pages again with the present mapping, or tries that mapping on a sample."""
+"""Maps stored pages again with the present mapping, or tries and changes it with a sample."""
 
-import json
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,7 +12,14 @@ from connectors.kit.errors import Misconfigured, block_name
 from flows.sync import sync_system
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
-from panel.connect.mapping_preview import preview
+from panel.connect.mapping_preview import (
+    preview,
+    problems_of,
+    save_mapping,
+    to_markdown,
+    tried_to_markdown,
+    with_paths,
+)
 from panel.runs.changing_flow import changing_flow
 from panel.runs.error_advice import describe_error
 from panel.runs.refused_state import refused_state
@@ -50,47 +56,55 @@ def replay(
 @flow(
     name="try-mapping", flow_run_name="try the mapping of {system}", persist_result=False, retries=0
 )
-def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any]:
-    """Show what a record of the billing system becomes with the settings of its block.
+def try_mapping(
+    system: str,
+    document: str = "",
+    payload: str = "",
+    paths: dict[str, str] | None = None,
+    save: bool = False,
+) -> State[Any]:
+    """Show what a record of the billing system becomes, and change where its fields are read.
 
-    The report has our fields, or says which of them failed and why.
+    The report has each of our fields with its value and the path it came from, or why it failed.
 
-    Nothing is sent or stored, but the report, in which phone numbers are masked.
+    Nothing is sent to the billing system. Nothing is stored but the report, in which phone numbers
+    are masked, and the paths if they are to be saved.
 
     Args:
         system: The connection, by the name of its block.
-        payload: A record or a page of the billing system's API, as JSON.
-        document: Instead: the number or id of a document that was fetched (or rejected) before; its
-            stored page is used.
+        document: The number or id of a document that was fetched (or rejected) before; its stored
+            page is used. Empty: the latest one.
+        payload: Instead: a record or a page of the billing system's API, as JSON.
+        paths: Other paths to try, by our field: {"customer_phone": "/Reference"}. An empty path
+            stands for the usual one.
+        save: Put these paths into *Field mapping* of the block, if every record can be used so.
     """
-    if bool(payload.strip()) == bool(document.strip()):
+    if payload.strip() and document.strip():
         return refused_state("give a payload, or the number of a document: one of both")
+    if save and not paths:
+        return refused_state("there is nothing to save: say in *paths* where a field is")
     try:
-        block = find_block(system)
+        block = with_paths(find_block(system), paths or {})
         records = preview(block.connection(), payload, document.strip())
-    except (NotConnectedError, Misconfigured, LookupError, DatabaseNotRunning) as error:
-        return Failed(
-            message=describe_error(error)
-            if not isinstance(error, LookupError)
-            else str(error.args[0])
-        )
-    good = sum(bool(record["ok"]) for record in records)
-    summary = f"{good} of {len(records)} records can be used"
-    wrong = [
-        f"{problem['field']}, looked for at {problem['path']}: {problem['reason']}"
-        for record in records
-        for problem in record.get("problems") or []
-    ]
+    except LookupError as error:
+        return Failed(message=str(error.args[0]))
+    except (NotConnectedError, Misconfigured, DatabaseNotRunning) as error:
+        return Failed(message=describe_error(error))
+    wrong = problems_of(records)
     for line in wrong[:20]:
         get_run_logger().warning(line)
-    text = json.dumps(records, ensure_ascii=False, indent=1, default=str)
+    good = sum(bool(record["ok"]) for record in records)
+    is_good = good == len(records)
+    if save and is_good:
+        save_mapping(block_name(system), block)
+    summary = f"{good} of {len(records)} records can be used"
+    tried = tried_to_markdown(paths or {}, is_saved=save and is_good)
     create_markdown_artifact(
         key=f"try-{block_name(system)}",
-        markdown=f"# {summary}\n\n"
-        + "".join(f"- {line}\n" for line in wrong[:50])
-        + f"\n```json\n{text}\n```",
+        markdown=f"# {summary}\n\n{tried}{to_markdown(records)}",
         description=summary,
     )
-    if good == len(records):
-        return Completed(message=summary)
-    return Failed(message=f"{summary}. {'; '.join(dict.fromkeys(wrong))[:500]}")
+    if is_good:
+        return Completed(message=f"{summary}{'; saved' if save else ''}")
+    not_saved = " Nothing was saved." if save else ""
+    return Failed(message=f"{summary}. {'; '.join(wrong)[:500]}{not_saved}")

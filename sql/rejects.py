@@ -82,6 +82,12 @@ def page_of(
     return None if row is None else (row[0], keyring().unpack(row[1]))
 
 
+def newest_document(connection: DbConnection, account: AccountKey) -> str | None:
+    """The id of the document with the latest date; None: nothing was fetched yet."""
+    row = connection.execute(query("rejects", "newest_document"), account.parameters()).fetchone()
+    return None if row is None else str(row[0])
+
+
 def close(connection: DbConnection, sync_id: int, rejects: Collection[int]) -> int:
     """Closes those of the rejects that this synchronisation did not reject again.
 

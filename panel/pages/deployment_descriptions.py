@@ -63,6 +63,12 @@ def renew_descriptions(
     return written
 
 
+def with_text(description: str, text: str) -> str:
+    """The description with this text before its present footer; with no footer, the text alone."""
+    _, mark, footer = description.partition(MARK)
+    return text.rstrip() + mark + footer if mark else text
+
+
 def with_footer(description: str, text: str) -> str:
     """The description with this footer instead of its present one."""
     return description.partition(MARK)[0].rstrip() + MARK + text

@@ -29,6 +29,10 @@ WHERE p.body_zstd IS NOT NULL AND p.page_id = (
           AND %(document)s IN (external_id, record_key)
     ) found
 )
+-- name: newest_document
+-- The document with the latest date; none: nothing was fetched yet.
+SELECT external_id FROM billing.invoice WHERE (system, account) = (%(system)s, %(account)s)
+ORDER BY issued_at DESC, external_id LIMIT 1
 -- name: bodies
 -- Raw pages, as they were received.
 SELECT page_id, body_zstd FROM billing.raw_page WHERE page_id = ANY(%(pages)s) AND body_zstd IS NOT NULL

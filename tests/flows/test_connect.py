@@ -12,11 +12,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+from uuid import UUID
 
 import httpx
 import pytest
 import uvicorn
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.objects import State
 from pydantic import SecretStr
 
@@ -36,6 +38,7 @@ from panel.blocks import (
 from panel.blocks.connected import connected, connections, find_block
 from panel.blocks.simulated import simulated_values
 from panel.connect.check import Check, CheckReport, check_connection
+from panel.pages.deployment_descriptions import MARK
 from settings import settings
 from simulator.server import Application
 from sql.actor import LABEL
@@ -564,6 +567,38 @@ def runs_of(deployment: str) -> list[dict[str, Any]]:
     with get_client(sync_client=True) as client:
         rows: list[dict[str, Any]] = client.request("POST", "/flow_runs/filter", json=wanted).json()
     return rows
+
+
+def test_a_start_writes_no_deployment_that_has_not_changed(
+    vendors: Vendors, provisioning: None
+) -> None:
+    """Not the description either, to which the pages add their links; a changed one keeps them."""
+
+    def written() -> dict[str, str]:
+        with get_client(sync_client=True) as client:
+            rows = provision.present_deployments(client)
+        return {name: row["updated"] for name, row in rows.items()}
+
+    connect_simulator(vendors.url)
+    for _ in range(2):  # the second time all links are there
+        provision.provision(None, describe())
+        provision.renew_pages()
+    before = written()
+    provision.provision(None, describe())
+    provision.renew_pages()
+    assert written() == before
+
+    name = "sync-xero"
+    with get_client(sync_client=True) as client:
+        there = provision.present_deployments(client)[name]
+        assert there["description"].count(MARK) == 1
+        text, _, links = there["description"].partition(MARK)
+        old = DeploymentUpdate(description=f"As an older release had it.{MARK}{links}")
+        client.update_deployment(UUID(there["id"]), old)
+    provision.provision(None, describe())
+    with get_client(sync_client=True) as client:
+        there = provision.present_deployments(client)[name]
+    assert there["description"] == f"{text}{MARK}{links}"
 
 
 def test_no_connection_that_only_sends_is_run(provisioning: None) -> None:

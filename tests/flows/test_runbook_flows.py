@@ -27,6 +27,7 @@ from flows.members import evaluate_tiers
 from flows.reconcile import recompute_points, reconcile
 from flows.replay import replay, try_mapping
 from flows.sync import sync_system
+from panel.blocks.connected import find_block
 from tests.flows.office import Office, worked
 from tests.sync.conftest import expected
 
@@ -220,5 +221,40 @@ def test_a_mapping_is_tried_on_what_is_pasted_and_on_what_is_stored(office: Offi
         "xero", payload=json.dumps({"InvoiceID": "7", "Total": "?"}), return_state=True
     )
     assert state.is_failed() and "CurrencyCode" in state.message
-    for refused in ({}, {"payload": "{}", "document": "1"}, {"document": "no such number"}):
+    for refused in (
+        {"payload": "{}", "document": "1"},
+        {"document": "no such number"},
+        {"save": True},
+        {"paths": {"no_such_field": "/A"}},
+    ):
         assert try_mapping("xero", **refused, return_state=True).is_failed()
+
+
+def test_a_path_is_changed_with_a_sample_and_saved(office: Office) -> None:
+    """See where each field came from, change a path, see it again, save it."""
+    assert office.run("xero").is_completed()
+    state: Any = try_mapping("xero", return_state=True)
+    assert state.is_completed(), state.message
+    assert "| `invoice_number` |" in artifact("try-xero")
+    assert "| `/InvoiceNumber` |" in artifact("try-xero"), "where it came from"
+
+    wrong = {"total_minor": "/NoSuchTotal"}
+    state = try_mapping("xero", paths=wrong, save=True, return_state=True)
+    assert state.is_failed() and state.message.endswith("Nothing was saved."), state.message
+    assert "/NoSuchTotal" in artifact("try-xero")
+
+    other = {"invoice_number": "/InvoiceID"}
+    before = find_block("xero").field_mapping
+    assert try_mapping("xero", paths=other, return_state=True).is_completed()
+    assert "- `invoice_number` from `/InvoiceID`\n\nNot saved" in artifact("try-xero")
+    assert find_block("xero").field_mapping == before
+
+    state = try_mapping("xero", paths=other, save=True, return_state=True)
+    assert state.is_completed() and state.message.endswith("; saved"), state.message
+    assert find_block("xero").field_mapping == {**before, **other}
+    assert office.rows(
+        "SELECT details FROM audit.entry WHERE operation = 'connection.mapping'"
+    ) == [({"fields": ["invoice_number"]},)]
+    back = {"invoice_number": ""}
+    assert try_mapping("xero", paths=back, save=True, return_state=True).is_completed()
+    assert find_block("xero").field_mapping == before

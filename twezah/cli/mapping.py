@@ -195,8 +195,10 @@ def _print_record(record: dict[str, Any]) -> None:
     """One record: what it became, and what is wrong with it."""
     verdict = "left out" if record.get("left_out") else "ok" if record["ok"] else "rejected"
     print(verdict, f"({record.get('stream') or 'no stream'})")
+    sources = record.get("sources") or {}
     for name, value in (record.get("invoice") or {}).items():
-        print(f"  {name:<24} {'-' if value is None else value}")
+        origin = f"  from {sources[name]}" if value is not None and name in sources else ""
+        print(f"  {name:<24} {'-' if value is None else value}{origin}")
     for line in record.get("lines") or []:
         print(
             "  line  ",

@@ -103,9 +103,9 @@ class Caretaker:
         """Until the process is ended."""
         started_at = datetime.now(UTC)
         self._preload()
-        self._await_server()
         say = self._report.say
         state = insist("Reading the ledger database", self._standby, say)
+        self._await_server()
         settled = 0
         if self._options.tidy:
             catch_up = self._options.catch_up and state is None
@@ -116,7 +116,8 @@ class Caretaker:
         provisioned = insist("Applying the deployments", self._provision, say)
         with suppress(psycopg.Error, DatabaseNotRunning):  # `wait` tries again
             self._notices.listen()
-        self._record_changes(ACTOR)
+        if provisioned["changed"]:
+            self._record_changes(ACTOR)
         if state is not None:  # no worker may start before all is paused
             insist("Pausing the deployments", lambda: self._follow_standby(state), say)
             self._report(tidied=settled)

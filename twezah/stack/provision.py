@@ -115,7 +115,15 @@ def apply_deployment(
 
 
 def _update(client: SyncPrefectClient, deployment: Present, wanted: Mapping[str, Any]) -> bool:
-    """Change the deployment unless it is as wanted; True if it was changed."""
+    """Change the deployment unless it is as wanted; True if it was changed.
+
+    Its description keeps the footer, which the pages write. Without it, each start would write
+    all descriptions, and the pages theirs after that.
+    """
+    from panel.pages.deployment_descriptions import with_text
+
+    text = with_text(deployment["description"] or "", wanted["description"])
+    wanted = {**wanted, "description": text}
     if all(_is_equal(deployment, name, value) for name, value in wanted.items()):
         return False
     client.update_deployment(UUID(deployment["id"]), DeploymentUpdate(**wanted))
@@ -297,7 +305,7 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
 
     Returns:
         connected: the connections that are ready for use; activated: those of them whose schedule
-        was switched on now.
+        was switched on now; changed: what was written of deployments, blocks and schedules.
 
     """
     from panel.alerts.automations import ensure_automations
@@ -328,13 +336,19 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
             present = present_deployments(client)
     ready = connected()
     activated = activate_connected(ready, present)
+    written = [spec["name"] for spec, is_new in zip(specs, changed, strict=True) if is_new]
+    written += [SYNC + name for name, is_new in zip(names, renewed, strict=True) if is_new]
+    if not is_registered or simulator_url is not None:
+        written.append("blocks")
     if not is_registered or activated or any(changed):
         ensure_automations()
         with get_client(sync_client=True) as client:
             texts = [row["description"] or "" for row in present_deployments(client).values()]
             ensure_linked(client, texts)
             _store_digest(client, digest)
-    return {"activated": activated, "connected": sorted(ready)}
+    return {
+        "activated": activated, "connected": sorted(ready), "changed": [*written, *activated],
+    }  # fmt: skip
 
 
 def registered(client: SyncPrefectClient) -> str:

@@ -14,6 +14,7 @@ import polars as pl
 from connectors.kit.mapping.frames import Mapped, assemble
 from connectors.kit.mapping.gather import gather
 from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.origins import origins
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, error_code, path_and_reason, plan_for
 from connectors.kit.mapping.shown import what_is_there
@@ -48,6 +49,7 @@ def try_record(
 
     Returns:
         One JSON-able dict per record: `stream`, `ok`, `invoice` (canonical columns), `lines`,
+        `sources` (the path that each field came from; of the first line as `lines.sku`),
         `problems` (field, path, reason, masked example) and `notes`. A sample that is no invoice
         gives one dict that says so. A document that the list leaves out on purpose is `ok` and has
         `left_out`.
@@ -111,12 +113,21 @@ def _file(
 ) -> list[dict[str, Any]]:
     """A sample that is no JSON: its records with the numbers they have in it."""
     plan = plan_for(spec, stream, account)
-    raw = gather(plan, plan.open(spec, stream, [(0, payload)]))
+    pages = list(plan.open(spec, stream, [(0, payload)]))
+    sources = {
+        number: origins(plan, item)
+        for page in pages
+        for number, item in zip(page.numbers, page.items, strict=True)
+    }
+    raw = gather(plan, pages)
     numbers = sorted({*raw.places["record_no"], *(broken.record_no for broken in raw.broken)})
     if not numbers:
         return [_refused(stream, "/", "the file is readable, but holds no records")]
     mapped = assemble(stream, plan, account, raw, window=None)
-    return [_result(spec, stream, mapped, number, [f"row {number}"]) for number in numbers]
+    return [
+        _result(spec, stream, mapped, number, [f"row {number}"], sources.get(number, {}))
+        for number in numbers
+    ]
 
 
 def _find(streams: list[Stream], value: Any) -> Match | None:
@@ -188,12 +199,24 @@ def _mapped(
             records.page_ids.append(0)
         except UNREADABLE as error:
             records.broken.append(Broken(0, number, *path_and_reason(error)))
+    sources = {
+        number: origins(plan, item)
+        for number, item in zip(records.numbers, records.items, strict=True)
+    }
     mapped = assemble(stream, plan, account, gather(plan, [records]), window=None)
-    return [_result(spec, stream, mapped, number, notes) for number in range(len(values))]
+    return [
+        _result(spec, stream, mapped, number, notes, sources.get(number, {}))
+        for number in range(len(values))
+    ]
 
 
 def _result(
-    spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, notes: list[str]
+    spec: ConnectorSpec,
+    stream: Stream,
+    mapped: Mapped,
+    number: int,
+    notes: list[str],
+    sources: Mapping[str, str],
 ) -> dict[str, Any]:
     this = pl.col("record_no") == number
     problems = mapped.problems.filter(this).select("field", "path", "reason", "example").to_dicts()
@@ -219,6 +242,7 @@ def _result(
         "ok": not problems,
         "invoice": _plain(invoice),
         "lines": [_plain(line) for line in lines],
+        "sources": dict(sources),
         "problems": problems,
         "notes": notes,
     }
