@@ -13,6 +13,7 @@ from flows.sync import sync_system
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
 from panel.connect.mapping_preview import (
+    chosen_paths,
     preview,
     problems_of,
     save_mapping,
@@ -60,7 +61,7 @@ def try_mapping(
     system: str,
     document: str = "",
     payload: str = "",
-    paths: dict[str, str] | None = None,
+    paths: str = "",
     save: bool = False,
 ) -> State[Any]:
     """Show what a record of the billing system becomes, and change where its fields are read.
@@ -75,19 +76,19 @@ def try_mapping(
         document: The number or id of a document that was fetched (or rejected) before; its stored
             page is used. Empty: the latest one.
         payload: Instead: a record or a page of the billing system's API, as JSON.
-        paths: Other paths to try, by our field: {"customer_phone": "/Reference"}. An empty path
-            stands for the usual one.
+        paths: Other paths to try: customer_phone = /Reference, lines.sku = /Code. Nothing behind
+            the equals sign stands for the usual path.
         save: Put these paths into *Field mapping* of the block, if every record can be used so.
     """
-    if payload.strip() and document.strip():
-        return refused_state("give a payload, or the number of a document: one of both")
-    if save and not paths:
-        return refused_state("there is nothing to save: say in *paths* where a field is")
     try:
-        block = with_paths(find_block(system), paths or {})
+        chosen = _chosen(document, payload, paths, save=save)
+    except ValueError as error:
+        return refused_state(str(error))
+    try:
+        block = with_paths(find_block(system), chosen)
         records = preview(block.connection(), payload, document.strip())
     except LookupError as error:
-        return Failed(message=str(error.args[0]))
+        return refused_state(str(error.args[0]))
     except (NotConnectedError, Misconfigured, DatabaseNotRunning) as error:
         return Failed(message=describe_error(error))
     wrong = problems_of(records)
@@ -98,7 +99,7 @@ def try_mapping(
     if save and is_good:
         save_mapping(block_name(system), block)
     summary = f"{good} of {len(records)} records can be used"
-    tried = tried_to_markdown(paths or {}, is_saved=save and is_good)
+    tried = tried_to_markdown(chosen, is_saved=save and is_good)
     create_markdown_artifact(
         key=f"try-{block_name(system)}",
         markdown=f"# {summary}\n\n{tried}{to_markdown(records)}",
@@ -106,5 +107,15 @@ def try_mapping(
     )
     if is_good:
         return Completed(message=f"{summary}{'; saved' if save else ''}")
-    not_saved = " Nothing was saved." if save else ""
-    return Failed(message=f"{summary}. {'; '.join(wrong)[:500]}{not_saved}")
+    # Not a failure that anybody has to be told of: whoever tries a path looks at the answer.
+    return refused_state(f"{summary}: {'; '.join(wrong)[:500]}")
+
+
+def _chosen(document: str, payload: str, paths: str, *, save: bool) -> dict[str, str]:
+    """The paths to try; ValueError if the form says nothing clear."""
+    if payload.strip() and document.strip():
+        raise ValueError("give a payload, or the number of a document: one of both")
+    chosen = chosen_paths(paths)
+    if save and not chosen:
+        raise ValueError("there is nothing to save: say in *paths* where a field is")
+    return chosen

@@ -3,6 +3,7 @@
 Phone numbers in it are masked.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -96,9 +97,24 @@ def problems_of(records: Sequence[Mapping[str, Any]]) -> list[str]:
     )
 
 
+def chosen_paths(text: str) -> dict[str, str]:
+    """The paths of a form's field, by our field: `customer_phone = /Reference, lines.sku = /Code`.
+
+    Raises:
+        ValueError: If a part is not of this form; the message says which.
+    """
+    paths: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in re.split(r"[,;\n]", text))):
+        name, equals, path = part.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{part!r} does not say where a field is: customer_phone = /Reference")
+        paths[name.strip()] = path.strip()
+    return paths
+
+
 def with_paths(block: Block, paths: Mapping[str, str]) -> Block:
     """The block with these paths in its field mapping; an empty path removes one."""
-    mapping = {**block.field_mapping, **{name: path.strip() for name, path in paths.items()}}
+    mapping = {**block.field_mapping, **paths}
     return block.model_copy(
         update={"field_mapping": {name: path for name, path in mapping.items() if path}}
     )

@@ -44,6 +44,8 @@ def test_connect_run_read_break_be_told_repair_and_retry(
 
     read_front_page(desk, stack)
 
+    change_the_mapping(desk, stack)
+
     await_automations(stack, alerts)
     before = entries(stack)
     vendor.world.evolve(steps=20)
@@ -130,6 +132,28 @@ def read_front_page(desk: Desk, stack: Settings) -> None:
         values = "() => [...document.querySelectorAll('input, textarea')].map(one => one.value)"
         front.wait_for_function(f"({values})().includes('custom')")
         front.close()
+
+
+def change_the_mapping(desk: Desk, stack: Settings) -> None:
+    """See where each field of the latest sale came from, change a path, see it again, save it."""
+    with desk.step("see where the fields come from"):
+        desk.custom_run("try-mapping", system="custom")
+        desk.await_state("Completed")
+        assert "/number" in desk.read_report()
+    with desk.step("try a path that is wrong: nothing is saved"):
+        desk.custom_run(
+            "try-mapping", system="custom", paths="total_minor = /no_such_total", save=True
+        )
+        desk.await_state("Refused")
+        assert "/no_such_total" in desk.read_report()
+    with desk.step("try another one, and save it"):
+        right = "customer_phone =, invoice_number = /id"
+        desk.custom_run("try-mapping", system="custom", paths=right, save=True)
+        desk.await_state("Completed")
+        assert "Saved in Field mapping" in desk.read_report()
+    assert rows(
+        stack, "SELECT details FROM audit.entry WHERE operation = 'connection.mapping'"
+    ) == [({"fields": ["invoice_number"]},)]
 
 
 def break_credentials(desk: Desk, block: str) -> str:

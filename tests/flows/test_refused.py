@@ -57,7 +57,9 @@ WHY = {"reason": "correction", "author": "ana"}
         (adjust_points, {"member": 1, "points": 5, "void": 1, **WHY}, "not both"),
         (merge_members, {"member": 999_998, "into": 999_999, **WHY}, "there is no member"),
         (erase_member, {"member": 999_999, **WHY}, "there is no member 999999"),
-        (try_mapping, {"system": "xero"}, "one of both"),
+        (try_mapping, {"system": "xero", "document": "1", "payload": "{}"}, "one of both"),
+        (try_mapping, {"system": "xero", "save": True}, "nothing to save"),
+        (try_mapping, {"system": "xero", "paths": "/Reference"}, "where a field is"),
     ],
 )
 def test_a_form_that_cannot_be_meant(

@@ -198,7 +198,8 @@ class Desk:
         for parameter, value in values.items():
             field = self.field(parameter)
             if isinstance(value, bool):
-                field.set_checked(value, force=True)  # the switch is drawn over the input
+                if field.is_checked() != value:  # a switch is drawn, and the input is hidden
+                    field.dispatch_event("click")
             else:
                 field.fill(value)
         self.press("Submit")
