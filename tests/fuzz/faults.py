@@ -3,7 +3,6 @@
 import logging
 import random
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,11 +19,6 @@ PATIENCE_SECONDS = 0.05
 STUCK_SECONDS = 60.0
 # A broken connection is what is asked for here.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-
-
-#: By the name of a worker's database. They outlive a history, as the connections in the pool do:
-#: a fault finds its worker by the life that made a connection.
-_LIVES: Counter[str] = Counter()
 
 
 class ProcessKilledError(psycopg.OperationalError):
@@ -44,22 +38,14 @@ class Worker:
     exchanges: int = 0
     dead: bool = False
     turns: "Turns | None" = None
+    #: How many processes it has been; a connection belongs to one of them.
+    lives: int = 0
     statements: list[str] = field(default_factory=list)
 
-    @property
-    def lives(self) -> int:
-        """How many processes it has been; a connection belongs to one of them."""
-        return _LIVES[self.dsn]
-
     def ended(self) -> None:
-        """The next process begins: after one that was killed, with connections of its own.
-
-        After one that ended well it takes those that are there: a third of a seed's time went
-        into new ones.
-        """
-        if self.dead:
-            engine(self.dsn).dispose()
-            _LIVES[self.dsn] += 1
+        """Lets go of its connections, as the end of a process does."""
+        engine(self.dsn).dispose()
+        self.lives += 1
         self.fault, self.exchanges, self.dead, self.turns = None, 0, False, None
 
 
