@@ -5,7 +5,7 @@ Phone numbers in it are masked.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from connectors import spec_for
 from connectors.kit.mapping.parse import masked
@@ -13,7 +13,7 @@ from connectors.kit.mapping.sample import try_record
 from connectors.kit.spec import Account
 from loyalty.masking import identifier
 from panel.blocks import BillingConnection
-from panel.markdown import plain
+from panel.markdown import plain, table
 from settings import settings
 from sql import audit, rejects
 from sql.db import connect
@@ -29,7 +29,6 @@ _NUMBERS: Final = ("external_id", "invoice_number", "customer_external_id")
 _OF_THE_ACCOUNT: Final = ("system", "account")
 #: Where a line is stored: nothing to do with its mapping.
 _PLACES: Final = ("line_no", "page_id", "record_no")
-Block = TypeVar("Block", bound=BillingConnection)
 
 
 def preview(connection: Account, payload: str, document: str) -> list[dict[str, Any]]:
@@ -112,7 +111,7 @@ def chosen_paths(text: str) -> dict[str, str]:
     return paths
 
 
-def with_paths(block: Block, paths: Mapping[str, str]) -> Block:
+def with_paths(block: BillingConnection, paths: Mapping[str, str]) -> BillingConnection:
     """The block with these paths in its field mapping; an empty path removes one."""
     mapping = {**block.field_mapping, **paths}
     return block.model_copy(
@@ -186,10 +185,11 @@ def _one(record: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _table(rows: Sequence[tuple[str, Any]], sources: Mapping[str, str]) -> str:
-    head = "| Field | Value | From |\n|---|---|---|\n"
-    return head + "\n".join(
-        f"| `{name}` | {plain(str(value))} | "
-        + (f"`{sources[name]}` |" if name in sources else "- |")
-        for name, value in rows
+def _table(values: Sequence[tuple[str, Any]], sources: Mapping[str, str]) -> str:
+    return table(
+        ("Field", "Value", "From"),
+        [
+            (f"`{name}`", plain(str(value)), f"`{sources[name]}`" if name in sources else "-")
+            for name, value in values
+        ],
     )

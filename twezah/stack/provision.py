@@ -326,29 +326,34 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
         ensure_work_pool(client, settings().work_pool)
         present = present_deployments(client)
         changed = [
-            apply_deployment(client, {**spec, "work_pool": pool}, flows, present) for spec in specs
+            spec["name"]
+            for spec in specs
+            if apply_deployment(client, {**spec, "work_pool": pool}, flows, present)
         ]
-        if any(changed):
+        if changed:
             present = present_deployments(client)
         names = connections()
-        renewed = [apply_connection(client, *pair, present) for pair in names.items()]
-        if any(renewed):
+        renewed = [
+            SYNC + name
+            for name, system in names.items()
+            if apply_connection(client, name, system, present)
+        ]
+        if renewed:
             present = present_deployments(client)
     ready = connected()
     activated = activate_connected(ready, present)
-    written = [spec["name"] for spec, is_new in zip(specs, changed, strict=True) if is_new]
-    written += [SYNC + name for name, is_new in zip(names, renewed, strict=True) if is_new]
-    if not is_registered or simulator_url is not None:
-        written.append("blocks")
-    if not is_registered or activated or any(changed):
+    blocks = ["blocks"] if not is_registered or simulator_url is not None else []
+    if not is_registered or activated or changed:
         ensure_automations()
         with get_client(sync_client=True) as client:
             texts = [row["description"] or "" for row in present_deployments(client).values()]
             ensure_linked(client, texts)
             _store_digest(client, digest)
     return {
-        "activated": activated, "connected": sorted(ready), "changed": [*written, *activated],
-    }  # fmt: skip
+        "activated": activated,
+        "connected": sorted(ready),
+        "changed": [*changed, *renewed, *blocks, *activated],
+    }
 
 
 def registered(client: SyncPrefectClient) -> str:

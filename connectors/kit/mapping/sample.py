@@ -3,7 +3,7 @@
 A sample that cannot be read is an answer, not an error.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -16,7 +16,7 @@ from connectors.kit.mapping.gather import gather
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.origins import origins
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE, error_code, path_and_reason, plan_for
+from connectors.kit.mapping.reader import UNREADABLE, Plan, error_code, path_and_reason, plan_for
 from connectors.kit.mapping.shown import what_is_there
 from connectors.kit.spec import Account, ConnectorSpec, Stream
 from connectors.kit.spec.records import Broken, Records
@@ -114,11 +114,7 @@ def _file(
     """A sample that is no JSON: its records with the numbers they have in it."""
     plan = plan_for(spec, stream, account)
     pages = list(plan.open(spec, stream, [(0, payload)]))
-    sources = {
-        number: origins(plan, item)
-        for page in pages
-        for number, item in zip(page.numbers, page.items, strict=True)
-    }
+    sources = _sources(plan, pages)
     raw = gather(plan, pages)
     numbers = sorted({*raw.places["record_no"], *(broken.record_no for broken in raw.broken)})
     if not numbers:
@@ -199,15 +195,21 @@ def _mapped(
             records.page_ids.append(0)
         except UNREADABLE as error:
             records.broken.append(Broken(0, number, *path_and_reason(error)))
-    sources = {
-        number: origins(plan, item)
-        for number, item in zip(records.numbers, records.items, strict=True)
-    }
+    sources = _sources(plan, [records])
     mapped = assemble(stream, plan, account, gather(plan, [records]), window=None)
     return [
         _result(spec, stream, mapped, number, notes, sources.get(number, {}))
         for number in range(len(values))
     ]
+
+
+def _sources(plan: Plan, pages: Iterable[Records]) -> dict[int, dict[str, str]]:
+    """Where the fields of each record were found, by its number."""
+    return {
+        number: origins(plan, item)
+        for page in pages
+        for number, item in zip(page.numbers, page.items, strict=True)
+    }
 
 
 def _result(
