@@ -297,6 +297,15 @@ def described(history: History) -> str:
     return "\n".join(f"  {event.minute:4} min  {event}" for event in history)
 
 
+def is_complete(history: History) -> bool:
+    """Whether each document that is rejected for want of a phone is corrected in the end.
+
+    A part of a history may leave the correction out; what is still rejected then is no fault.
+    """
+    last = {(one.account, one.document): one.state for one in history if isinstance(one, Change)}
+    return all(state is None or state.customer is not None for state in last.values())
+
+
 @dataclass
 class _Draw:
     """The choices of one seed."""

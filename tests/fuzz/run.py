@@ -2,6 +2,7 @@
 
 import multiprocessing
 import queue
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from settings import Settings
-from tests.fuzz.events import History, described, history
+from tests.fuzz.events import History, described, history, is_complete
 from tests.fuzz.shrink import smallest
 from tests.fuzz.world import BrokenError, play
 from tests.support.database import server
@@ -18,6 +19,7 @@ from tests.support.database import server
 WHOLE_EVERY = 50
 #: Seeds that fail until no more are looked for.
 FAILURES_MAX = 5
+_INVARIANT = re.compile(r"\bI\d\d\b")
 
 
 def is_whole(seed: int) -> bool:
@@ -37,12 +39,23 @@ def failure(dsn: str, played: History, *, whole: bool) -> str | None:
 def report(dsn: str, seed: int, reason: str) -> str:
     """What to know about a seed that fails: why, the smallest history, and how to repeat it."""
     whole = is_whole(seed)
-    small = smallest(history(seed), lambda one: failure(dsn, one, whole=whole) is not None)
-    why = failure(dsn, small, whole=whole) or f"{reason} (not every time)"
+
+    def fails_alike(one: History) -> bool:
+        why = failure(dsn, one, whole=whole) if is_complete(one) else None
+        return why is not None and _kind(why) == _kind(reason)
+
+    small = smallest(history(seed), fails_alike)
+    why = failure(dsn, small, whole=whole) or "this time it did not fail"
     return (
-        f"seed {seed} fails: {why}\nthe smallest history that still fails:\n"
-        f"{described(small)}\nagain: make fuzz SEED={seed}"
+        f"seed {seed} fails: {reason}\nthe smallest history that still fails:\n"
+        f"{described(small)}\nit fails with: {why}\nagain: make fuzz SEED={seed}"
     )
+
+
+def _kind(reason: str) -> str:
+    """The invariant that a reason names, or the error: of `KeyError: 5`, that is `KeyError`."""
+    named = _INVARIANT.search(reason)
+    return named[0] if named else reason.partition(":")[0]
 
 
 @contextmanager

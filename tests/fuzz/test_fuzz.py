@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.events import Change, State, Tier, history
+from tests.fuzz.events import Change, State, Tier, history, is_complete
 from tests.fuzz.invariants import CHECKS
 from tests.fuzz.run import failure, is_whole, report
 from tests.fuzz.shrink import smallest
@@ -43,3 +43,7 @@ def test_a_failing_history_is_made_small() -> None:
     whole = (*noise[:7], needed[0], *noise[7:12], needed[1], *noise[12:])
     found = smallest(whole, lambda one: set(needed) <= set(one))
     assert list(found) == needed
+
+
+def test_no_seed_ends_with_a_document_that_cannot_be_awarded() -> None:
+    assert all(is_complete(history(seed)) for seed in range(1000))

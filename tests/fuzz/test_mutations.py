@@ -24,7 +24,7 @@ import tasks.load.invoices
 from sql.balance import MemberBalance
 from sql.db import DbConnection
 from tasks.job import Job, Policy
-from tests.fuzz import road
+from tests.fuzz import road, run
 from tests.fuzz.events import (
     Award,
     Change,
@@ -41,7 +41,7 @@ from tests.fuzz.events import (
     Visit,
     history,
 )
-from tests.fuzz.run import failure
+from tests.fuzz.run import failure, report
 
 SEEDS_MAX = 80
 pytestmark = pytest.mark.timeout(900)
@@ -318,3 +318,22 @@ def test_a_rare_one_is_found_where_it_shows(
     reason = next(islice(filter(None, reasons), 1), None)
     assert reason is not None
     assert is_the_ledgers(reason), reason
+
+
+def test_what_is_made_small_still_fails_for_its_reason(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sale without its correction fails of itself; it would hide the defect."""
+    phoneless = Change("loja-b", 0, replace(SALE, customer=None), minute=1)
+    needed = next(moved_to_somebody_else())
+    corrected = replace(phoneless, state=replace(SALE, customer=2), minute=5)
+    whole = (phoneless, *needed, corrected)
+    assert "I20" in (failure(dsn, (phoneless,), whole=False) or "")
+    forgets_who_had_it_before(monkeypatch)
+    monkeypatch.setattr(run, "history", lambda _seed: whole)
+    reason = failure(dsn, whole, whole=False)
+    assert reason is not None
+    told = report(dsn, 1, reason)
+    assert reason.splitlines()[0] in told
+    assert "loja-a" in told
+    assert "loja-b" not in told
