@@ -80,12 +80,9 @@ def _rates(program: Program) -> dict[str, Any]:
 def promotion_table(promotion: Promotion, zone: ZoneInfo | None) -> dict[str, Any]:
     """A table `promotion`, times in `zone` (None: as stored)."""
     values: dict[str, Any] = promotion.model_dump(mode="json", exclude_defaults=True)
-    when = values.pop("when", {})
-    if "minimum_minor" in when:
-        minimum = when.pop("minimum_minor")
-        when["minimum"] = {
-            code: _plain(amount, 10 ** EXPONENTS.get(code, 2)) for code, amount in minimum.items()
-        }
+    when = _with_minimum(values.pop("when", {}))
+    if "bought_lately" in when:
+        when["bought_lately"] = _with_minimum(when["bought_lately"])
     rule: dict[str, Any] = values.pop("rule", {}) | {"kind": promotion.kind}
     for key, scale in (("multiplier_bps", BPS), ("percent_bps", BPS // 100)):
         if key in rule:
@@ -99,6 +96,15 @@ def promotion_table(promotion: Promotion, zone: ZoneInfo | None) -> dict[str, An
     used = {"promotion_id", "version", "valid_from", "valid_to", "title"}
     rest = {name: value for name, value in values.items() if name not in used}
     return head | times | rule | rest | ({"when": when} if when else {})
+
+
+def _with_minimum(values: dict[str, Any]) -> dict[str, Any]:
+    """A table of conditions whose `minimum` is in whole currency units."""
+    minimum = values.pop("minimum_minor", None)
+    if minimum is None:
+        return values
+    major = {code: _plain(minor, 10 ** EXPONENTS.get(code, 2)) for code, minor in minimum.items()}
+    return values | {"minimum": major}
 
 
 def _plain(number: int, scale: int) -> int | Decimal:

@@ -227,14 +227,22 @@ class _Reader:
         if isinstance(code, dict):
             times = {k: self._instant(code[k]) for k in ("valid_from", "valid_to") if k in code}
             values["code"] = code | times
+        lately = values.get("bought_lately")
+        if isinstance(lately, dict):
+            values["bought_lately"] = self._with_minimum(lately, f"{where}.when.bought_lately")
+        return self._with_minimum(values, f"{where}.when")
+
+    def _with_minimum(self, raw: dict[str, Any], where: str) -> dict[str, Any]:
+        """A table whose `minimum` is in minor units, as the models have it."""
+        values = dict(raw)
         if "minimum" not in values:
             return values
         minimum = values.pop("minimum")
         if not isinstance(minimum, dict):
-            self._problem(f"{where}.when.minimum", "must name currencies: minimum = { AOA = 5000 }")
+            self._problem(f"{where}.minimum", "must name currencies: minimum = { AOA = 5000 }")
             return values
         values["minimum_minor"] = {
-            code: self._number(amount, 10 ** EXPONENTS.get(code, 2), f"{where}.when.minimum.{code}")
+            code: self._number(amount, 10 ** EXPONENTS.get(code, 2), f"{where}.minimum.{code}")
             for code, amount in minimum.items()
         }
         return values

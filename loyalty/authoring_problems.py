@@ -8,8 +8,10 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from loyalty.places import PLURALS
 from loyalty.policies import EventRule, Expiry, MemberLimits, Pending, TierPolicy
 from loyalty.promotions import (
+    Bought,
     Code,
     Hours,
     Limits,
@@ -43,6 +45,7 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
     "per_period": PeriodLimit,
     "match": Match,
     "bought_before": Match,
+    "bought_lately": Bought,
     "code": Code,
     "tier_policy": TierPolicy,
     "expiry": Expiry,
@@ -107,6 +110,7 @@ _NAMES: Final = {
     "entry_tier": "small letters, digits and _, as in lead",
     "events": "small letters, digits, - and _, as in review",
     "lists": "small letters, digits, - and _, as in vip",
+    **dict.fromkeys(PLURALS.values(), "a text without blanks around it, as in Luanda"),
     "code": "capital letters, digits and -, as in VERAO-2027",
 }
 _SHOWN_MAX: Final = 60

@@ -15,12 +15,31 @@ from loyalty.authoring_problems import problem_lines
 from loyalty.award import evaluate
 from loyalty.currency import EXPONENTS
 from loyalty.explain import ExplainedSale, Part, explained_sales
-from loyalty.inputs import CODES, GRANTS, HISTORY, LINES, LISTS, REFERRALS, TIERS, Facts
+from loyalty.inputs import (
+    CODES,
+    GRANTS,
+    HISTORY,
+    LINES,
+    LISTS,
+    REFERRALS,
+    SALE_PLACES,
+    TIERS,
+    Facts,
+)
+from loyalty.places import PLACES
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.codes import CodeName
 from loyalty.schema import NEGATIVE_KINDS
-from loyalty.types import BEGINNING, HOME_CURRENCY, Currency, Frozen, ListName, TierName
+from loyalty.types import (
+    BEGINNING,
+    HOME_CURRENCY,
+    Currency,
+    Frozen,
+    ListName,
+    PlaceName,
+    TierName,
+)
 
 _MEMBER, _FRIEND = 1, 2
 #: Who is no stored member, and a page that is none.
@@ -75,6 +94,11 @@ class Basket(Frozen):
     system: str = "try"
     account: str = "try"
     kind: Literal["invoice", "sale", "credit_note", "refund"] = "sale"
+    #: Where it was made, as promotions may ask for it; None: not known.
+    store: PlaceName | None = None
+    channel: PlaceName | None = None
+    city: PlaceName | None = None
+    region: PlaceName | None = None
     #: `open`: not paid yet.
     status: Literal["open", "paid"] = "paid"
     #: With tax; None: the sum of the lines.
@@ -261,6 +285,7 @@ def _explained(
         grants=_grants(rows, known),
         codes=pl.concat([facts.codes, _entered(rows, baskets, known)]),
         lists=pl.concat([facts.lists, _listed(rows, baskets, known)]),
+        places=pl.concat([facts.places, _places(rows, baskets)]),
     )  # fmt: skip
     evaluation = evaluate(history, tiers, programs, promotions, facts)
     explained = explained_sales(evaluation, tiers, programs, promotions)
@@ -321,6 +346,14 @@ def _tiers(
         for number, (at, tier) in enumerate(sorted(held.items()))
     ]
     return pl.DataFrame(since, schema=TIERS, orient="row")
+
+
+def _places(rows: Sequence[Mapping[str, Any]], baskets: Sequence[Basket]) -> pl.DataFrame:
+    said = [
+        (row["page_id"], row["record_no"], *(getattr(basket, place) for place in PLACES))
+        for row, basket in zip(rows, baskets, strict=True)
+    ]
+    return pl.DataFrame(said, schema=SALE_PLACES, orient="row")
 
 
 def _entered(

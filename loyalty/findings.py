@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 from loyalty.authoring import Rules
 from loyalty.currency import EXPONENTS
 from loyalty.member_events import OWN
+from loyalty.places import PLURALS, Place, folded_names
 from loyalty.program import Program
-from loyalty.promotions import Match, ProductBonus, Promotion, ReferralReward
+from loyalty.promotions import Match, ProductBonus, Promotion, ReferralReward, When
 from loyalty.promotions.active import active_versions
 from loyalty.promotions.overlap import better_one
 from loyalty.promotions.products import pattern
@@ -46,6 +47,8 @@ class StoredNames:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     #: Lists that anybody is on; None: not known.
     lists: frozenset[str] | None = None
+    #: Per place, its names in the stored sales as `loyalty.places.folded`; None: not looked at.
+    places: Mapping[Place, frozenset[str]] | None = None
     #: Names of events that became known; None: not known.
     events: frozenset[str] | None = None
 
@@ -122,7 +125,7 @@ def _names(p: Promotion, programs: Sequence[Program], systems: Sequence[str]) ->
     for key, name in asked:
         if name not in systems:
             yield f"{where}.when.{key}: there is no billing system {name}"
-    for key, codes in (("currencies", when.currencies), ("minimum", tuple(when.minimum_minor))):
+    for key, codes in _currencies(when):
         for code in codes:
             if code not in EXPONENTS:
                 yield f"{where}.when.{key}: {code} is no currency of ISO 4217"
@@ -133,6 +136,14 @@ def _names(p: Promotion, programs: Sequence[Program], systems: Sequence[str]) ->
                     f"{where}.when.{key}: the program gives no points for {code}; write "
                     f"`{code} = ...` under [program.points_per_unit]"
                 )
+
+
+def _currencies(when: When) -> Iterator[tuple[str, Sequence[str]]]:
+    """The currencies that conditions name, by key."""
+    yield "currencies", when.currencies
+    yield "minimum", tuple(when.minimum_minor)
+    if when.bought_lately is not None:
+        yield "bought_lately.minimum", tuple(when.bought_lately.minimum_minor)
 
 
 def _never(p: Promotion, programs: Sequence[Program]) -> Iterator[str]:
@@ -248,8 +259,7 @@ def _never_occurred(
     for key, names, known, what in (
         ("systems", p.when.systems, stored.systems, "billing system"),
         ("accounts", p.when.accounts, stored.accounts, "account"),
-        ("currencies", p.when.currencies, stored.currencies, "currency"),
-        ("minimum", tuple(p.when.minimum_minor), stored.currencies, "currency"),
+        *((key, codes, stored.currencies, "currency") for key, codes in _currencies(p.when)),
     ):
         for name in names:
             if name not in known:
@@ -257,10 +267,22 @@ def _never_occurred(
     for name in p.when.lists if stored.lists is not None else ():
         if name not in (stored.lists or ()):
             yield f"{where}.when.lists: nobody is on the list {name} so far"
+    if stored.places is not None:
+        yield from _no_such_place(p, stored.places)
     for key, match in matches_of(p):
         if stored.skus:
             lines = _never_sold(p, match, programs, stored)
             yield from (f"{where}.{key}.{line}" for line in lines)
+
+
+def _no_such_place(p: Promotion, known: Mapping[Place, frozenset[str]]) -> Iterator[str]:
+    for place, names in p.when.places.items():
+        for name in names:
+            if not folded_names([name]) & known[place]:
+                yield (
+                    f"promotion {p.promotion_id!r}.when.{PLURALS[place]}: no sale was read so far "
+                    f"of the {place} {name}"
+                )
 
 
 def matches_of(p: Promotion) -> Iterator[tuple[str, Match]]:

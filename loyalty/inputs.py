@@ -8,6 +8,7 @@ from typing import Final
 
 import polars as pl
 
+from loyalty.places import COLUMNS
 from loyalty.schema import UTC_US
 
 #: One row per invoice of the members in question, as stored.
@@ -126,6 +127,17 @@ LISTS: Final = pl.Schema(
         "valid_to": UTC_US,
     }
 )
+#: Where sales were made, of those that say it: `loyalty.places`.
+SALE_PLACES: Final = pl.Schema(
+    {
+        #: The invoice's raw page.
+        "page_id": pl.Int64(),
+        #: The invoice's record on it.
+        "record_no": pl.Int32(),
+        #: As in `loyalty.schema.INVOICE`, and so the others.
+        **COLUMNS,
+    }
+)
 #: Amounts that are counted elsewhere: of an invoice, what linked credit documents take back; of a
 #: credit document, what is taken back at the invoices it is linked to; of a document of a sale that
 #: another system tells as well, all of it (`loyalty.duplicates`).
@@ -229,6 +241,8 @@ class Facts:
     codes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CODES))
     #: LISTS, for promotions for those on a list.
     lists: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LISTS))
+    #: SALE_PLACES, for promotions of some places only.
+    places: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SALE_PLACES))
     #: SETTLED, for credits that are linked to invoices, and for sales told by several systems.
     settled: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SETTLED))
     #: FX, for programs with a base currency.

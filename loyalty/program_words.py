@@ -3,7 +3,7 @@
 Everything follows from the rules in force, so a change of the rules changes the words.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from decimal import Decimal
@@ -11,6 +11,7 @@ from typing import Final
 
 from loyalty.currency import EXPONENTS
 from loyalty.member_events import BIRTHDAY, SIGN_UP
+from loyalty.places import Place
 from loyalty.policies import EventRule, Expiry, Pending, TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion
@@ -21,7 +22,7 @@ from loyalty.promotions.kinds import (
     ReferralReward,
     SeasonalMultiplier,
 )
-from loyalty.promotions.promotion import Streak, When
+from loyalty.promotions.promotion import Bought, Streak, When
 from loyalty.tier_progress import counted
 from loyalty.types import BEGINNING, BPS
 
@@ -428,8 +429,20 @@ def _conditions(when: When) -> list[Words]:
     return words
 
 
+#: How a sale at one of some places is said; `{}` are the names.
+_AT: Final[Mapping[Place, Words]] = {
+    "store": Words("at {}", "na loja {}"),
+    "channel": Words("bought by {}", "comprado por {}"),
+    "city": Words("in {}", "em {}"),
+    "region": Words("in the region {}", "na região {}"),
+}
+
+
 def _segments(when: When) -> Iterator[Words]:
     """For whom it is. A code is not told: whoever is to have it has it."""
+    for place, names in when.places.items():
+        said = _AT[place]
+        yield Words(said.en.format(_listed(names, "or")), said.pt.format(_listed(names, "ou")))
     if when.lists:
         yield Words("for invited members", "para membros convidados")
     if when.code is not None:
@@ -443,6 +456,22 @@ def _segments(when: When) -> Iterator[Words]:
     if when.bought_before is not None:
         what = _products(when.bought_before)
         yield Words(f"when you have bought {what.en} before", f"se já comprou {what.pt}")
+    if when.bought_lately is not None:
+        yield _lately(when.bought_lately)
+
+
+def _lately(asked: Bought) -> Words:
+    times, days = asked.purchases, asked.days
+    en = f"{times} times" if times > 1 else "something"
+    pt = f"{times} vezes" if times > 1 else "algo"
+    if asked.minimum_minor:
+        least = [_money(minor, currency) for currency, minor in asked.minimum_minor.items()]
+        en += f" for {_listed([m.en for m in least], 'or')} or more"
+        pt += f" por {_listed([m.pt for m in least], 'ou')} ou mais"
+    return Words(
+        f"when you have bought {en} in the last {days} {'day' if days == 1 else 'days'}",
+        f"se comprou {pt} {'no último dia' if days == 1 else f'nos últimos {days} dias'}",
+    )
 
 
 def _ordinal(number: int) -> str:

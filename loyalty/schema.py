@@ -63,6 +63,15 @@ INVOICE: Final = pl.Schema(
         #: Of a credit document: the id or number of the sale that it returns; null: it does not
         #: say.
         "original_external_id": pl.String(),
+        #: The shop, branch or warehouse that sold it: its name, else its id; null: not known. So
+        #: for all that says where a sale was made (`loyalty.places`).
+        "store": pl.String(),
+        #: How it was sold, as the vendor says: `pos`, `web`, ...
+        "channel": pl.String(),
+        #: The city that it went to, else that of the customer.
+        "city": pl.String(),
+        #: The province or state of that city.
+        "region": pl.String(),
         #: When the vendor last changed it: of two versions the later one counts.
         "updated_at": UTC_US,
         #: What it names of other systems, divided by blanks: `payment:ID` of a payment service, and

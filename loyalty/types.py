@@ -23,6 +23,8 @@ TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 EventName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 #: A list of members, as people call it.
 ListName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+#: A store, city or the like, as a billing system names it.
+PlaceName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
 #: Points in one figure of the rules; far above any use, far below what 64 bits hold.
 Points = Annotated[int, Field(ge=0, le=10**12)]
 Period = Literal["day", "week", "month", "quarter", "half_year", "year"]

@@ -12,7 +12,17 @@ import polars as pl
 
 from loyalty.consent import settled_without_consent
 from loyalty.duplicates import LEFT_OUT, Precedence, left_out, settled
-from loyalty.inputs import CODES, GRANTS, LINES, LISTS, REFERRALS, SALE, ZONES, Facts
+from loyalty.inputs import (
+    CODES,
+    GRANTS,
+    LINES,
+    LISTS,
+    REFERRALS,
+    SALE,
+    SALE_PLACES,
+    ZONES,
+    Facts,
+)
 from loyalty.program import Program
 from loyalty.promotions import ProductBonus, Promotion, ReferralReward
 from loyalty.types import BEGINNING
@@ -124,6 +134,7 @@ def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stor
         zones=_zones(connection, everybody, rules),
         codes=_codes(connection, everybody, rules),
         lists=_lists(connection, everybody, rules),
+        places=_places(connection, everybody, rules),
         settled=_settled(connection, everybody, history, elsewhere),
         fx=fx.rates(connection, rules.programs),
         grants=_grants(connection, members) if rules.budgets else None,
@@ -198,6 +209,13 @@ def _lists(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl
         return LISTS.to_frame()
     which = {"members": list(members), "lists": names}
     return read_frame(connection, query("member_history", "lists"), which, LISTS)
+
+
+def _places(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
+    if not any(p.when.places for p in rules.promotions):
+        return SALE_PLACES.to_frame()
+    which = {"members": list(members)}
+    return read_frame(connection, query("member_history", "places"), which, SALE_PLACES)
 
 
 def _grants(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:

@@ -257,6 +257,15 @@ CREATE TABLE billing.invoice (
     -- Of a credit document: id or number of the sale that it returns; null where the vendor does
     -- not say.
     original_external_id text COLLATE "C",
+    -- Shop, branch or warehouse that sold it: its name, else its id; null where the vendor does not
+    -- say.
+    store text,
+    -- How it was sold, as the vendor says: pos, web, ...; null where it does not say.
+    channel text,
+    -- City that it went to, else that of the customer; null where the vendor does not say.
+    city text,
+    -- Province or state of that city; null where the vendor does not say.
+    region text,
     CONSTRAINT invoice_pkey PRIMARY KEY (external_id, account, system),
     CONSTRAINT invoice_amount_refunded_minor_check CHECK (amount_refunded_minor >= 0),
     CONSTRAINT invoice_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
@@ -4834,6 +4843,11 @@ GRANT SELECT ON analytics.reject TO twezah_worker;
 --     day.
 -- original_external_id: Of a credit document: id or number of the sale that it returns, where the
 --     vendor says so.
+-- store: Shop, branch or warehouse that sold it; null also where fewer than three members have it.
+-- channel: How it was sold, as the vendor says; null also where fewer than three members have it.
+-- city: City that it went to, else that of the customer; null also where fewer than three members
+--     have it.
+-- region: Province or state of that city; null also where fewer than three members have it.
 CREATE VIEW analytics.sale AS
  SELECT system, account,
         CASE
@@ -4874,7 +4888,35 @@ CREATE VIEW analytics.sale AS
                FROM billing.invoice i
               WHERE i.external_id = t.original_external_id AND i.account = t.account
                   AND i.system = t.system), 'hidden')
-        END AS original_external_id
+        END AS original_external_id,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN store
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.store)::uuid)) THEN billing.without_contacts(store)
+            ELSE NULL
+        END AS store,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN channel
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.channel)::uuid)) THEN billing.without_contacts(channel)
+            ELSE NULL
+        END AS channel,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN city
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.city)::uuid)) THEN billing.without_contacts(city)
+            ELSE NULL
+        END AS city,
+        CASE
+            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN region
+            WHEN (EXISTS ( SELECT
+               FROM billing.common_text c
+              WHERE c.digest = md5(t.region)::uuid)) THEN billing.without_contacts(region)
+            ELSE NULL
+        END AS region
    FROM ( SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind,
             i.status, COALESCE(o.owner_id, i.member_id) AS member_id, i.currency,
             billing.major_units(i.total_minor, i.currency) AS total,
@@ -4883,7 +4925,8 @@ CREATE VIEW analytics.sale AS
             billing.major_units(i.amount_refunded_minor, i.currency) AS refunded,
             COALESCE(p.points, 0::numeric)::bigint AS points,
             COALESCE(p.entries, 0::bigint)::integer AS entries, i.issued_at,
-            i.updated_at, i.stored_at, i.time_known, i.original_external_id
+            i.updated_at, i.stored_at, i.time_known, i.original_external_id,
+            i.store, i.channel, i.city, i.region
            FROM billing.invoice i
              LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
              LEFT JOIN LATERAL ( SELECT sum(e.points) AS points,

@@ -18,6 +18,7 @@ from typing import Any, Final
 import polars as pl
 from psycopg.errors import UniqueViolation
 
+from loyalty.places import COLUMNS
 from loyalty.schema import UTC_US
 from loyalty.types import HOME_ZONE
 from sql.copying import copy_in
@@ -54,6 +55,7 @@ _FACTS: Final = pl.Schema(
         "reference_ids": pl.String(),
         "time_known": pl.Boolean(),
         "original_external_id": pl.String(),
+        **COLUMNS,
     }
 )
 #: A record that could not be used; `problems` is JSON text.

@@ -12,6 +12,7 @@ from loyalty.promotions.kinds import (
     kinds,
 )
 from loyalty.promotions.promotion import (
+    Bought,
     Hours,
     Limits,
     Promotion,
@@ -22,6 +23,7 @@ from loyalty.promotions.promotion import (
 )
 
 __all__ = [
+    "Bought",
     "Code",
     "Hours",
     "Limits",

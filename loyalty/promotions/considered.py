@@ -27,7 +27,8 @@ CONSIDERED: Final = pl.Schema(
         #: stacking left it out; `product` where no line fits; `referral` where it is not the sale
         #: that brings the reward; else the first condition that does not hold (`worth`,
         #: `validity`, `enabled`, `currency`, `system`, `account`, `kind`, `tier`, `minimum`,
-        #: `lists`, `code`, `lapsed`, `bought_before`,
+        #: `store`, `channel`, `city`, `region`, `lists`, `code`, `lapsed`, `bought_before`,
+        #: `bought_lately`,
         #: `first_purchase`, `date`, `weekday`, `time_of_day`, `hours`, `nth_purchase`, `streak`).
         "outcome": pl.String(),
         #: After all limits.

@@ -48,12 +48,15 @@ def _conditions(mine: Promotion, theirs: Promotion) -> bool:
                 (a.currencies, b.currencies), (a.systems, b.systems), (a.accounts, b.accounts),
                 (a.kinds, b.kinds), (a.tiers, b.tiers), (a.weekdays, b.weekdays),
                 (a.dates, b.dates), (a.hours, b.hours), (a.lists, b.lists),
+                (a.stores, b.stores), (a.channels, b.channels), (a.cities, b.cities),
+                (a.regions, b.regions),
             )
         )
         and (a.first_purchase or not b.first_purchase)
         and not b.counts
         and b.code in (None, a.code)
         and b.bought_before in (None, a.bought_before)
+        and b.bought_lately in (None, a.bought_lately)
         and (a.lapsed_days or 0) >= (b.lapsed_days or 0)
         and _minimum(a, b)
         and (

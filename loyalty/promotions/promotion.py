@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from loyalty.places import PLURALS, Place
 from loyalty.policies import Limit, MemberLimits
 from loyalty.promotions.codes import Code, Days
 from loyalty.promotions.kinds import Match, ProductBonus, ReferralReward, Rule, kinds
-from loyalty.types import BPS, Currency, Frozen, Instant, ListName, TierName, Zone
+from loyalty.types import BPS, Currency, Frozen, Instant, ListName, PlaceName, TierName, Zone
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+PlaceNames = Annotated[tuple[PlaceName, ...], Field(max_length=200)]
 
 
 class UnknownPromotionKindError(ValueError):
@@ -57,6 +59,20 @@ class Streak(Frozen):
         return self.weeks or self.months or 0
 
 
+class Bought(Frozen):
+    """What the member bought lately: so many purchases in so many days, worth so much together.
+
+    The days are so many times 24 hours before the sale, which itself does not count.
+    """
+
+    days: Days
+    purchases: Annotated[int, Field(ge=1, le=1_000)] = 1
+    #: Per currency, the least net amount of them in minor units; {}: any. One currency is enough.
+    minimum_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(
+        default_factory=dict
+    )
+
+
 class When(Frozen):
     """Conditions; all that are given must hold.
 
@@ -76,6 +92,9 @@ class When(Frozen):
     `code`: the member has entered it before.
     `lapsed_days`: the member had bought before, and for so many days before the sale nothing.
     `bought_before`: an earlier sale of the member has such a product, and it did not come back.
+    `bought_lately`: how much and how often the member bought in the days before.
+    `stores`, `channels`, `cities`, `regions`: one of the names that the sale's document has there;
+        capital letters and accents do not matter. A document that says nothing fits none.
     `streak`: the first such sale of a week or month, where it is the n-th in a row with one (then
         the 2n-th); by the same clock.
     """
@@ -99,16 +118,32 @@ class When(Frozen):
     code: Code | None = None
     lapsed_days: Days | None = None
     bought_before: Match | None = None
+    bought_lately: Bought | None = None
+    stores: PlaceNames = ()
+    channels: PlaceNames = ()
+    cities: PlaceNames = ()
+    regions: PlaceNames = ()
 
     @model_validator(mode="after")
     def _first_and_later(self) -> "When":
-        if self.first_purchase and (self.lapsed_days is not None or self.bought_before):
+        asks_before = self.lapsed_days is not None or self.bought_before or self.bought_lately
+        if self.first_purchase and asks_before:
             message = "before a first purchase nothing was bought: it never applies"
             raise ValueError(message)
         if self.first_purchase and self.counts:
             message = "a first purchase is no n-th one and completes no streak: it never applies"
             raise ValueError(message)
+        lately = self.bought_lately
+        if lately is not None and self.lapsed_days is not None and self.lapsed_days >= lately.days:
+            message = "lapsed_days is longer than the days of bought_lately: it never applies"
+            raise ValueError(message)
         return self
+
+    @property
+    def places(self) -> dict[Place, tuple[str, ...]]:
+        """The places that it asks for, by what they are."""
+        named = {place: getattr(self, plural) for place, plural in PLURALS.items()}
+        return {place: names for place, names in named.items() if names}
 
     @property
     def counts(self) -> bool:

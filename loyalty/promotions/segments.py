@@ -1,4 +1,4 @@
-"""Whom a promotion is for: who entered its code, is on a list, stayed away, or bought before.
+"""Whom a promotion is for: by place, code, list, and by what they bought before or did not.
 
 Each condition becomes a column of truth values beside the sales, named by `column_of`: conditions
 look at one sale at a time, and these look at the member.
@@ -10,13 +10,19 @@ from typing import Final, Literal
 import polars as pl
 
 from loyalty.inputs import ORDER, Facts
+from loyalty.places import PLACES, Place, folded, folded_names
 from loyalty.promotions.active import Active
 from loyalty.promotions.codes import Code
+from loyalty.promotions.promotion import Bought
 from loyalty.schema import NEGATIVE_KINDS
 
-Segment = Literal["code", "lists", "lapsed", "bought_before"]
+Segment = Place | Literal["code", "lists", "lapsed", "bought_before", "bought_lately"]
 #: In the order in which an explanation should ask.
-SEGMENTS: Final[tuple[Segment, ...]] = ("lists", "code", "lapsed", "bought_before")
+SEGMENTS: Final[tuple[Segment, ...]] = (
+    *PLACES, "lists", "code", "lapsed", "bought_before", "bought_lately",
+)  # fmt: skip
+#: Wide enough for the sum of all amounts of a member.
+_WIDE: Final = pl.Int128
 
 
 def column_of(segment: Segment, active: Active) -> str:
@@ -27,11 +33,13 @@ def column_of(segment: Segment, active: Active) -> str:
 def asked(active: Active) -> list[Segment]:
     """Which of them the promotion asks for."""
     when = active.promotion.when
-    given = {
+    given: dict[Segment, bool] = {
+        **{place: place in when.places for place in PLACES},
         "code": when.code is not None,
         "lists": bool(when.lists),
         "lapsed": when.lapsed_days is not None,
         "bought_before": when.bought_before is not None,
+        "bought_lately": when.bought_lately is not None,
     }
     return [segment for segment in SEGMENTS if given[segment]]
 
@@ -56,6 +64,8 @@ def _rows(
 ) -> Iterator[tuple[Segment, pl.Series]]:
     """Per condition, the sales (`_row`) for which it holds."""
     when = active.promotion.when
+    for place, names in when.places.items():
+        yield place, _at(frame, facts.places, place, names)
     if when.lists:
         listed = facts.lists.filter(pl.col("list").is_in(list(when.lists)))
         yield "lists", _during(frame, listed)
@@ -65,6 +75,14 @@ def _rows(
         yield "lapsed", _lapsed(frame, when.lapsed_days)
     if when.bought_before is not None:
         yield "bought_before", _after_product(frame, counted, f"b{active.number}")
+    if when.bought_lately is not None:
+        yield "bought_lately", _lately(frame, when.bought_lately)
+
+
+def _at(frame: pl.DataFrame, places: pl.DataFrame, place: Place, names: Sequence[str]) -> pl.Series:
+    """Sales whose document has one of the names."""
+    wanted = places.filter(folded(pl.col(place)).is_in(folded_names(names)))
+    return frame.join(wanted, on=["page_id", "record_no"], how="semi")["_row"]
 
 
 def _entries(codes: pl.DataFrame, code: Code) -> pl.DataFrame:
@@ -111,3 +129,36 @@ def _after_product(frame: pl.DataFrame, counted: pl.DataFrame, flag: str) -> pl.
         .agg(pl.col("place").min().alias("first"))
     )
     return bought.join(first, on="member_id").filter(pl.col("place") > pl.col("first"))["_row"]
+
+
+def _lately(frame: pl.DataFrame, asked: Bought) -> pl.Series:
+    """Sales before which the member bought so much, so often, in so many days.
+
+    Counted from sums up to each sale: those up to the sale before, less those up to the last one
+    that is too old.
+    """
+    codes = list(asked.minimum_minor)
+    sums = [pl.int_range(1, pl.len() + 1).over("member_id").cast(_WIDE).alias("purchases")]
+    sums += [
+        pl.when(pl.col("currency") == code).then("net_minor").otherwise(0).cast(_WIDE)
+        .cum_sum().over("member_id").alias(code)
+        for code in codes
+    ]  # fmt: skip
+    bought = _bought(frame).select("_row", "member_id", "ordered_at", *sums)
+    names = ["purchases", *codes]
+    before = bought.with_columns(
+        pl.col(names).shift(1).over("member_id").fill_null(0),
+        (pl.col("ordered_at") - pl.duration(days=asked.days)).alias("since"),
+    )
+    old = bought.select("member_id", "ordered_at", pl.col(names).name.suffix(" old"))
+    both = before.sort("since").join_asof(
+        old.sort("ordered_at"),
+        left_on="since",
+        right_on="ordered_at",
+        by="member_id",
+        check_sortedness=False,
+    )
+    lately = {name: pl.col(name) - pl.col(f"{name} old").fill_null(0) for name in names}
+    enough = [lately[code] >= least for code, least in asked.minimum_minor.items()]
+    often = lately["purchases"] >= asked.purchases
+    return both.filter(often & (pl.any_horizontal(enough) if enough else True))["_row"]

@@ -6,6 +6,10 @@ WITH common AS (
         FROM billing.invoice_line l JOIN billing.invoice i USING (page_id, record_no)
         WHERE l.name IS NOT NULL AND i.member_id IS NOT NULL
         UNION ALL
+        SELECT p.name, i.member_id FROM billing.invoice i
+        CROSS JOIN LATERAL (VALUES (i.store), (i.channel), (i.city), (i.region)) AS p(name)
+        WHERE p.name IS NOT NULL AND i.member_id IS NOT NULL
+        UNION ALL
         SELECT h.reason, h.member_id FROM analytics.points_history h WHERE h.reason IS NOT NULL
     ) AS typed
     GROUP BY said HAVING count(DISTINCT member_id) >= 3

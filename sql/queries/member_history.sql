@@ -28,6 +28,11 @@ WHERE member_id = ANY(%(members)s) AND timezone IS NOT NULL
 SELECT o.owner_id, c.code, (extract(epoch FROM c.entered_at) * 1000000)::bigint
 FROM loyalty.member_owner o JOIN loyalty.code_entry c USING (member_id)
 WHERE o.owner_id = ANY(%(members)s)
+-- name: places
+-- Where the members' sales were made, of those that say it.
+SELECT page_id, record_no, store, channel, city, region FROM billing.invoice
+WHERE member_id = ANY(%(members)s)
+  AND (store IS NOT NULL OR channel IS NOT NULL OR city IS NOT NULL OR region IS NOT NULL)
 -- name: lists
 -- When the members were on lists, by who earns for them. (Not by loyalty.list_span: its DISTINCT
 -- would read the lists of everybody.)

@@ -15,6 +15,13 @@ SELECT DISTINCT list FROM loyalty.list_span
 -- name: events
 -- Names of events that became known.
 SELECT DISTINCT name FROM loyalty.member_event
+-- name: places
+-- Stores, channels, cities and regions of sales.
+SELECT DISTINCT p.place, p.name FROM billing.invoice i CROSS JOIN LATERAL (VALUES
+    ('store', i.store), ('channel', i.channel), ('city', i.city), ('region', i.region)
+) AS p(place, name)
+WHERE (i.store IS NOT NULL OR i.channel IS NOT NULL OR i.city IS NOT NULL OR i.region IS NOT NULL)
+  AND p.name IS NOT NULL
 -- name: skus
 -- Codes of products sold.
 SELECT DISTINCT sku FROM billing.invoice_line WHERE sku IS NOT NULL

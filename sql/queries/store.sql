@@ -21,7 +21,7 @@ SELECT external_id, invoice_number, kind, customer_external_id, member_id, curre
        amount_paid_minor, amount_refunded_minor, status,
        (extract(epoch FROM issued_at) * 1000000)::bigint,
        (extract(epoch FROM updated_at) * 1000000)::bigint, reference_ids,
-       time_known::int, original_external_id
+       time_known::int, original_external_id, store, channel, city, region
 FROM json_array_elements_text(%(ids)s::json) AS wanted JOIN billing.invoice ON external_id = wanted
 WHERE system = %(system)s AND account = %(account)s
 -- name: stored_versions
@@ -58,12 +58,14 @@ UPDATE billing.invoice i SET (invoice_number, kind, customer_external_id, member
     total_minor, subtotal_minor,
     tax_minor, amount_paid_minor, amount_refunded_minor, status, issued_at, updated_at, claimed_at,
     reference_ids, page_id, record_no,
-    sync_id, seen_page_id, stored_at, time_known, original_external_id)
+    sync_id, seen_page_id, stored_at, time_known, original_external_id, store, channel, city,
+    region)
   = (c.invoice_number, c.kind, c.customer_external_id, c.member_id, c.currency, c.total_minor,
       c.subtotal_minor,
     c.tax_minor, c.amount_paid_minor, c.amount_refunded_minor, c.status, c.issued_at, c.updated_at,
     c.claimed_at, c.reference_ids, c.page_id,
-    c.record_no, c.sync_id, NULL, now(), c.time_known, c.original_external_id)
+    c.record_no, c.sync_id, NULL, now(), c.time_known, c.original_external_id, c.store, c.channel,
+    c.city, c.region)
 FROM changed_invoice c
 WHERE (i.external_id, i.account, i.system) = (c.external_id, c.account, c.system)
 -- name: drop_lines

@@ -47,7 +47,8 @@ def find_in(
     stored = None
     if connection is not None:
         names = any(match.name_patterns for match in matches)
-        stored = stored_names(connection, products=bool(matches), names=names)
+        places = any(p.when.places for p in rules.promotions)
+        stored = stored_names(connection, products=bool(matches), names=names, places=places)
     known = [*SYSTEMS, *DESCRIBED, *(stored.systems if stored else ())]
     found = find(rules, programs, promotions, known, stored)
     by_day = never_applies(rules.promotions, None if stored is None else stored.systems)

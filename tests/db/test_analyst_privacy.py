@@ -142,6 +142,28 @@ def test_a_text_of_three_members_is_about_nobody(books: Books) -> None:
         assert connection.execute(names).fetchall() == [("Água 5 L",), (None,)]
 
 
+def test_a_place_of_fewer_than_three_members_is_not_shown(books: Books) -> None:
+    """People type cities: what stands there may be a village, or no city at all."""
+    cities = ("Luanda", "Luanda", "Luanda", "Casa do Zé")
+    books.store(
+        *(
+            invoice(external_id=f"S{n}", customer_phone=f"+24492300010{n}", city=city, store="L1")
+            for n, city in enumerate(cities)
+        )
+    )
+    books.award()
+    with connect(books.dsn) as connection:
+        refresh_common_texts(connection)
+        connection.execute("SET ROLE analyst")
+        shown = connection.execute(
+            "SELECT store, city, count(*), sum(points)::int FROM analytics.sale"
+            " GROUP BY 1, 2 ORDER BY 2"
+        ).fetchall()
+        assert shown == [("L1", "Luanda", 3, 4500), ("L1", None, 1, 1500)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT city FROM billing.invoice")
+
+
 def test_an_export_without_personal_data_hides_the_same(shop: Books, tmp_path: Path) -> None:
     with connect(shop.dsn) as connection:
         files = Path(export(connection, tmp_path, "r").folder)

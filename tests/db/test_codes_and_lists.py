@@ -262,3 +262,20 @@ def test_a_product_of_long_ago_is_found(books: Books) -> None:
     )
     books.award()
     assert bonuses(books) == {"B"}
+
+
+def test_a_place_is_asked_for_and_may_come_to_be_known(pair: Pair) -> None:
+    books, _, _ = pair
+    offer(books, cities=["Lobito"])
+    sold = [invoice(external_id=name, city=city) for name, city in (("A", "LOBITO"), ("B", None))]
+    books.store(*sold)
+    books.award()
+    assert bonuses(books) == {"A"}
+    told = explain(books.dsn, "xero", "B")
+    assert told is not None
+    assert "not in this city" in told.to_text(ZoneInfo("Africa/Luanda"))
+    # A mapping that is mended, and the same pages read again.
+    (again,) = [one | {"city": "Lobito", "page_id": 2} for one in sold[1:]]
+    books.store(again)
+    books.award()
+    assert bonuses(books) == {"A", "B"}

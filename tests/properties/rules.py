@@ -109,6 +109,8 @@ WHEN = st.one_of(
             {"streak": {"months": 2}, "clock": "customer"},
             {"lists": ["vip"]}, {"lists": ["vip", "press"], "nth_purchase": 2}, {"lapsed_days": 7},
             {"code": {"code": "RAIN"}}, {"code": {"code": "RAIN", "days": 3}, "lapsed_days": 1},
+            {"bought_lately": {"days": 10, "purchases": 2}},
+            {"bought_lately": {"days": 4, "minimum_minor": {"AOA": 9_000, "JPY": 50}}},
             {"bought_before": {"skus": ["AGUA-5L"]}}, {"bought_before": {"categories": ["water"]}},
         ]
     ),

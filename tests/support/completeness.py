@@ -11,6 +11,7 @@ from connectors import SYSTEMS
 from connectors.forms import forms
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Stream
+from loyalty.places import PLACES
 from loyalty.schema import INVOICE, LINE
 from panel.blocks import BLOCKS, ConsentedConnection, account_field
 from settings import PROJECT_ROOT
@@ -22,7 +23,7 @@ from twezah.stack.provision import project_deployments
 #: Columns of invoices that need no source: the kit fills them in, by others where there are none.
 GIVEN = {
     "system", "account", "kind", "page_id", "record_no", "reference_ids", "time_known",
-    "original_external_id",
+    "original_external_id", *PLACES,
 }  # fmt: skip
 OF_LINES = {"system", "account", "external_id", "line_no", "page_id", "record_no"}
 

@@ -305,6 +305,15 @@ def is_for(world: World, one: Promotion, sale: Sale, mine: Sequence[Sale]) -> bo
         before and at - before[-1]["issued_at"] >= timedelta(days=when.lapsed_days)
     ):
         return False
+    lately = when.bought_lately
+    if lately is not None:
+        recent = [s for s in before if at - s["issued_at"] < timedelta(days=lately.days)]
+        worth = [
+            sum(net(world, s) or 0 for s in recent if s["currency"] == code) >= least
+            for code, least in lately.minimum_minor.items()
+        ]
+        if len(recent) < lately.purchases or (worth and not any(worth)):
+            return False
     match = when.bought_before
     return match is None or any(
         amount > 0 and matches(match, program_at(world, s["issued_at"]), sku, name)

@@ -10,7 +10,7 @@ from loyalty.authored import write_rules
 from loyalty.authoring import BadRulesError, read_rules
 from loyalty.currency import EXPONENTS
 from loyalty.program import TIER_RATE_BPS, Program
-from loyalty.promotions import Match, ProductBonus, Promotion, PurchaseBonus, ReferralReward
+from loyalty.promotions import Bought, Match, ProductBonus, Promotion, PurchaseBonus, ReferralReward
 from loyalty.types import BEGINNING
 
 SHIPPED = Path(__file__).parents[2] / "points.toml"
@@ -334,6 +334,13 @@ valid_from = 2026-12-01
 kind = "purchase_bonus"
 points = 5
 when = { lists = ["vip"], lapsed_days = 90, bought_before = { skus = ["A"] }, code = { code = "VERAO-2027", valid_to = 2026-12-24, uses = 10 } }
+
+[[promotion]]
+id = "luanda"
+valid_from = 2026-12-01
+kind = "purchase_bonus"
+points = 5
+when = { cities = ["Luanda", "Benguela"], stores = ["Loja 1"], bought_lately = { days = 30, purchases = 2, minimum = { AOA = 150.50 } } }
 """
 
 
@@ -345,6 +352,9 @@ def test_events_and_for_whom_promotions_are() -> None:
     when = rules.promotions[0].when
     assert when.code is not None and when.code.valid_to is not None
     assert when.code.valid_to.isoformat() == "2026-12-23T23:00:00+00:00", "midnight in Luanda"
+    places = rules.promotions[1].when
+    assert places.places == {"store": ("Loja 1",), "city": ("Luanda", "Benguela")}
+    assert places.bought_lately == Bought(days=30, purchases=2, minimum_minor={"AOA": 15_050})
     assert read_rules(write_rules(rules.program, rules.promotions)) == rules
 
 
@@ -358,6 +368,9 @@ def test_events_and_for_whom_promotions_are() -> None:
         (("uses = 10", "use = 10"), "promotion 'some'.when.code.use: unknown key; known here: code, days"),
         (('["vip"]', '["V I P"]'), "promotion 'some'.when.lists.0: 'V I P' is written otherwise: small letters"),
         (("lapsed_days = 90", "lapsed_days = 0"), "promotion 'some'.when.lapsed_days: must be at least 1"),
+        (('"Benguela"', '" Benguela"'), "promotion 'luanda'.when.cities.1: ' Benguela' is written otherwise: a text without"),
+        (("purchases = 2", "times = 2"), "promotion 'luanda'.when.bought_lately.times: unknown key; known here: days, minimum, purchases"),
+        (("{ AOA = 150.50 }", "150"), "promotion 'luanda'.when.bought_lately.minimum: must name currencies"),
         (('{ skus = ["A"] }', "{}"), "promotion 'some'.when.bought_before: it must name products"),
     ],
 )  # fmt: skip

@@ -158,6 +158,19 @@ def test_whom_nobody_is_yet_is_a_note() -> None:
     )
 
 
+def test_places_where_nothing_was_sold_are_a_note() -> None:
+    text = bonus("a", 'when = { cities = ["LUANDA", "Lobito"], stores = ["Loja 1"] }')
+    places = {"store": frozenset(), "channel": frozenset(), "region": frozenset()}
+    stored = replace(STORED, places=places | {"city": frozenset({"luanda"})})
+    assert found(text, stored).notes == (
+        "promotion 'a'.when.stores: no sale was read so far of the store Loja 1",
+        "promotion 'a'.when.cities: no sale was read so far of the city Lobito",
+    )
+    currency = bonus("b", "when = { bought_lately = { days = 9, minimum = { XXY = 5 } } }")
+    (mistake,) = found(currency, STORED).mistakes
+    assert "when.bought_lately.minimum: XXY is no currency" in mistake
+
+
 def test_promotions_that_stay_in_force_are_named() -> None:
     others = (
         bonus("going-on") + bonus("over", "valid_to = 2026-12-05") + bonus("off", "enabled = false")

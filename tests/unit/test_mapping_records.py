@@ -23,6 +23,7 @@ from connectors.kit.mapping import (
     try_record,
 )
 from connectors.kit.spec import Account
+from loyalty.places import PLACES
 from loyalty.schema import INVOICE, LINE, PROBLEM
 from tasks.extract.batch import MappedBatch
 from tasks.extract.bulk.spool import Spool, pack
@@ -267,6 +268,7 @@ def test_a_record_and_what_it_becomes(
         # They tell when the document was made, and that was on its own day.
         "time_known": system in ("quickbooks", "sage_intacct", "zoho_books"),
         "original_external_id": None,
+        **dict.fromkeys(PLACES),
     }
     assert row == expected | fixed | {"currency": "USD"}
     assert (

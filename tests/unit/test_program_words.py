@@ -108,6 +108,19 @@ def test_what_promotions_give(rule: dict[str, Any], en: str, pt: str) -> None:
             {"bought_before": {"skus": ["A"], "categories": ["large"]}},
             "when you have bought large or A before", "se já comprou large ou A",
         ),
+        (
+            {"bought_lately": {"days": 30, "purchases": 3, "minimum_minor": {"AOA": 150_000}}},
+            "when you have bought 3 times for 1500.00 AOA or more in the last 30 days",
+            "se comprou 3 vezes por 1500,00 AOA ou mais nos últimos 30 dias",
+        ),
+        (
+            {"bought_lately": {"days": 1}}, "when you have bought something in the last 1 day",
+            "se comprou algo no último dia",
+        ),
+        ({"cities": ["Luanda", "Lobito"]}, "in Luanda or Lobito", "em Luanda ou Lobito"),
+        ({"stores": ["Loja 1"]}, "at Loja 1", "na loja Loja 1"),
+        ({"channels": ["web"]}, "bought by web", "comprado por web"),
+        ({"regions": ["Huíla"]}, "in the region Huíla", "na região Huíla"),
         ({"nth_purchase": 22}, "on every 22nd purchase", "em cada 22.ª compra"),
         ({"nth_purchase": 12}, "on every 12th purchase", "em cada 12.ª compra"),
         (

@@ -7,15 +7,18 @@ import polars as pl
 import pytest
 
 from loyalty.award import evaluate
-from loyalty.inputs import CODES, HISTORY, LINES, LISTS, TIERS, Facts
+from loyalty.inputs import CODES, HISTORY, LINES, LISTS, SALE_PLACES, TIERS, Facts
 from loyalty.program import TIER_RATE_BPS, Program
-from loyalty.promotions import Code, Match, Promotion, PurchaseBonus, When
+from loyalty.promotions import Bought, Code, Match, Promotion, PurchaseBonus, When
 from loyalty.promotions.considered import considered
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 PROGRAM = Program(
-    version=1, base_rate_bps={"AOA": 0}, tier_rate_bps=dict(TIER_RATE_BPS), entry_tier="lead"
+    version=1,
+    base_rate_bps={"AOA": 0, "USD": 0},
+    tier_rate_bps=dict(TIER_RATE_BPS),
+    entry_tier="lead",
 )
 
 
@@ -125,6 +128,67 @@ def test_a_product_was_bought_before_and_kept() -> None:
 
 
 def test_a_first_purchase_has_nothing_before_it() -> None:
-    for other in ({"lapsed_days": 3}, {"bought_before": Match(skus=["A"])}):
+    for other in (
+        {"lapsed_days": 3}, {"bought_before": Match(skus=["A"])}, {"bought_lately": Bought(days=9)},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="never applies"):
             When(first_purchase=True, **other)
+
+
+def test_nobody_stays_away_and_buys_at_once() -> None:
+    with pytest.raises(ValueError, match="lapsed_days is longer"):
+        When(lapsed_days=30, bought_lately=Bought(days=30))
+
+
+def places(*said: tuple[str, str | None, str | None, str | None, str | None]) -> pl.DataFrame:
+    rows = [(1, ord(name), *of) for name, *of in said]
+    return pl.DataFrame(rows, schema=SALE_PLACES, orient="row")
+
+
+def test_a_sale_is_at_a_place_by_any_writing_of_its_name() -> None:
+    sold = [sale(name, 0) for name in "ABCDE"]
+    said = places(
+        ("A", "Loja 1", "pos", "São Paulo", "SP"), ("B", "LOJA  1", "web", "SAO PAULO", None),
+        ("C", "Loja 10", None, "Sao  Paulo de Olivença", "SP"), ("D", None, None, None, None),
+    )  # fmt: skip
+    one = dict.fromkeys("CDE", "store") | dict.fromkeys("AB", "applied")
+    assert given(bonus(stores=["loja 1"]), *sold, places=said) == one
+    city = dict.fromkeys("CDE", "city") | dict.fromkeys("AB", "applied")
+    assert given(bonus(cities=["sao paulo"]), *sold, places=said) == city
+    both = given(bonus(cities=["São Paulo", "Luanda"], channels=["POS"]), *sold, places=said)
+    assert both == dict.fromkeys("BCDE", "channel") | {"A": "applied"}
+    regions = given(bonus(regions=["sp"]), *sold, places=said)
+    assert regions == dict.fromkeys("BDE", "region") | dict.fromkeys("AC", "applied")
+
+
+def test_what_was_bought_lately_is_counted() -> None:
+    """In the 30 days before: the fourth day has three before it; what was void or is older, not."""
+    often = bonus(bought_lately=Bought(days=30, purchases=2))
+    sold = [
+        sale("A", 0), sale("B", 10), sale("V", 11, status="void"), sale("C", 29.9),
+        sale("D", 30), sale("E", 41), sale("F", 80), sale("G", 30, member_id=2),
+    ]  # fmt: skip
+    late = dict.fromkeys("ABFG", "bought_lately")
+    assert given(often, *sold) == late | {"V": "worth", "C": "applied"} | dict.fromkeys(
+        "DE", "applied"
+    )
+
+
+def test_what_it_was_worth_together_is_counted_per_currency() -> None:
+    much = bonus(bought_lately=Bought(days=30, minimum_minor={"AOA": 25_000, "USD": 100}))
+    sold = [
+        sale("A", 0), sale("B", 1), sale("C", 2, currency="USD", total_minor=99),
+        sale("D", 3, amount_refunded_minor=5_001), sale("E", 4),
+        sale("F", 5, currency="USD", total_minor=1), sale("G", 6),
+    ]  # fmt: skip
+    # Before E: 100 + 100 + 49.99 AOA and 0.99 USD. Before F: 349.99. Before G also 1.00 USD.
+    assert given(much, *sold) == dict.fromkeys("ABCDE", "bought_lately") | dict.fromkeys(
+        "FG", "applied"
+    )
+
+
+def test_amounts_beyond_64_bits_are_added_up() -> None:
+    much = bonus(bought_lately=Bought(days=30, minimum_minor={"AOA": 1}))
+    sold = [sale(name, n, total_minor=9 * 10**18) for n, name in enumerate("ABC")]
+    evaluated = given(much, *sold)
+    assert evaluated["C"] == "applied"

@@ -246,6 +246,10 @@ def _fields(settings: DocumentSettings) -> dict[str, Source]:
             "/issued_on", "/issued_at", "/sale_date", "/created_at", required=True
         ),
         "original_external_id": kinds.text("/original_invoice", "/original_invoice_id"),
+        "store": kinds.text("/store", "/branch"),
+        "channel": kinds.text("/channel"),
+        "city": kinds.text("/city", "/shipping_address/city", "/customer/city"),
+        "region": kinds.text("/region", "/province", "/shipping_address/region"),
         # Not required: a document whose time of change is not said is never outside of the window.
         "updated_at": kinds.instant("/updated_at"),
     }

@@ -16,6 +16,7 @@ from connectors.kit.mapping.gather import Raw, gather
 from connectors.kit.mapping.ids import content_digest, normal_id
 from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
+from connectors.kit.mapping.places import places
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Plan, plan_for, read_deleted
 from connectors.kit.mapping.references import reference_ids
@@ -24,6 +25,7 @@ from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from connectors.kit.spec.fields import REFERENCES
 from connectors.kit.spec.records import Broken
 from loyalty.masking import identifier
+from loyalty.places import PLACES
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 #: Documents that are gone, when they were deleted, and the page that says so (null: a webhook did).
@@ -194,6 +196,7 @@ def assemble(
         pl.lit(account.system).alias("system"),
         pl.lit(account.account).alias("account"),
         reference_ids(invoices, account.region),
+        *places(invoices, account.region),
     )
     return Mapped(
         invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
@@ -383,8 +386,8 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
     Either the customer's number or the phone number is enough. A phone number that cannot be used
     is looked up at the vendor, where that is possible. Documents that earn nothing need none.
     """
-    # What a document names of others is a help: nothing is rejected for it.
-    helping = (*REFERENCES, "original_external_id")
+    # What a document names of others, or of its place, is a help: nothing is rejected for it.
+    helping = (*REFERENCES, *PLACES, "original_external_id")
     checked = {name: field for name, field in plan.fields.items() if name not in helping}
     field_problems = problems({**checked, **plan.helpers}, raw, invoices)
     has = {
