@@ -26,7 +26,7 @@ from loyalty.schema import UTC_US
 from loyalty.types import spans
 
 #: Later than any expiry.
-_FOREVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+FOREVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 #: What moves a balance: points of a sale (as due now), of an adjustment or a redemption, from `at`
 #: on. A redemption that was given back is none.
 MOVES: Final = pl.Schema(
@@ -128,7 +128,7 @@ def expiring_next(
 
     `moves` are of one member. None: none expire.
     """
-    upcoming = expired(moves, programs, _FOREVER).filter(pl.col("expires_at") > as_of)
+    upcoming = expired(moves, programs, FOREVER).filter(pl.col("expires_at") > as_of)
     if upcoming.is_empty():
         return None
     at, points = upcoming.sort("expires_at").select("expires_at", "due").row(0)

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from loyalty.calendar import local
 from loyalty.expiry import (
     EXPIRY_ENTRY,
+    FOREVER,
     MOVES,
     POSTED,
     difference,
@@ -193,6 +196,34 @@ def outlook(connection: DbConnection, member_id: int) -> Outlook:
     overdue = difference(expired(moves, programs, as_of), posted)["points"].sum()
     upcoming = expiring_next(moves, programs, as_of)
     return Outlook(max(0, -int(overdue or 0)), *(upcoming or (None, 0)))
+
+
+def per_month(
+    connection: DbConnection, members: Sequence[int], programs: Sequence[Program], as_of: datetime
+) -> list[tuple[date, int, int]]:
+    """What of the members' points expires after `as_of`, if nothing moves until then.
+
+    Returns rows of: the month of the last day on which they can be spent, points, members.
+    Computed from what is posted for the members' sales.
+    """
+    sales = read_frame(
+        connection, query("expiry", "posted_sales"), {"members": list(members)}, MOVES
+    )
+    to_come = expiring(_moves(connection, members, sales), programs, as_of, FOREVER)
+    last = local(pl.col("expires_at") - pl.duration(microseconds=1), _zone(programs))
+    months = to_come.group_by(last.dt.date().dt.truncate("1mo").alias("month")).agg(
+        pl.col("due").sum(), pl.col("member_id").n_unique()
+    )
+    return [(month, points, count) for month, points, count in months.iter_rows()]
+
+
+def month_of(at: datetime, programs: Sequence[Program]) -> date:
+    """The month of an instant, by the clock of the latest version of the program."""
+    return at.astimezone(ZoneInfo(_zone(programs))).date().replace(day=1)
+
+
+def _zone(programs: Sequence[Program]) -> str:
+    return max(programs, key=lambda program: program.version).timezone
 
 
 def _moves(

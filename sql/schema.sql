@@ -2741,6 +2741,27 @@ GRANT INSERT, SELECT ON loyalty.list_member TO twezah_api;
 GRANT SELECT ON loyalty.list_member TO twezah_panel;
 GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.list_member TO twezah_worker;
 
+-- Points that expire per month, if nothing moves until then. Made anew once a day by the flow
+-- refresh-analytics; this month is always there, where points expire at all.
+CREATE TABLE loyalty.expiring_month (
+    -- First day of the month of the last day on which they can be spent, in the time zone of the
+    -- program.
+    month date NOT NULL,
+    -- Points that expire. What is spent or taken back meanwhile is set against those that expire
+    -- first.
+    points bigint NOT NULL,
+    -- Members of whom points expire.
+    members bigint NOT NULL,
+    -- As of when.
+    computed_at timestamptz NOT NULL,
+    CONSTRAINT expiring_month_pkey PRIMARY KEY (month),
+    CONSTRAINT expiring_month_members_check CHECK (members >= 0),
+    CONSTRAINT expiring_month_points_check CHECK (points >= 0)
+);
+GRANT SELECT ON loyalty.expiring_month TO twezah_api;
+GRANT SELECT ON loyalty.expiring_month TO twezah_panel;
+GRANT DELETE, INSERT, MAINTAIN, SELECT, UPDATE ON loyalty.expiring_month TO twezah_worker;
+
 -- Refuses a void that is not exactly minus its adjustment, and gives it the same kind.
 CREATE FUNCTION loyalty.check_adjustment()
  RETURNS trigger
@@ -4243,6 +4264,21 @@ GRANT SELECT ON analytics.delivery TO analyst;
 GRANT SELECT ON analytics.delivery TO twezah_api;
 GRANT SELECT ON analytics.delivery TO twezah_panel;
 GRANT SELECT ON analytics.delivery TO twezah_worker;
+
+-- One row per month to come in which points expire, if nothing moves until then. As of the last
+-- look, once a day; empty where points do not expire.
+-- month: First day of the month of the last day on which they can be spent, in the time zone of the
+--     program.
+-- points: Points that expire.
+-- members: Members of whom points expire.
+-- computed_at: As of when.
+CREATE VIEW analytics.expiring_month AS
+ SELECT month, points, members, computed_at
+   FROM loyalty.expiring_month;
+GRANT SELECT ON analytics.expiring_month TO analyst;
+GRANT SELECT ON analytics.expiring_month TO twezah_api;
+GRANT SELECT ON analytics.expiring_month TO twezah_panel;
+GRANT SELECT ON analytics.expiring_month TO twezah_worker;
 
 -- Every request to the HTTP API and every webhook, accepted or refused.
 -- attempt_at: When it was answered.

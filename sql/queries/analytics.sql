@@ -29,3 +29,16 @@ SELECT date_trunc('month', posted_at AT TIME ZONE p.timezone)::date, kind, line,
 FROM loyalty.movement
 CROSS JOIN (SELECT timezone FROM loyalty.program ORDER BY version DESC LIMIT 1) AS p
 GROUP BY 1, 2, 3
+-- name: expiring_computed_at
+-- When it was last computed what expires; null: nothing expires, or it never was.
+SELECT max(computed_at) FROM loyalty.expiring_month
+-- name: members_after
+-- Members in the order of their numbers, from one on.
+SELECT member_id FROM loyalty.member WHERE member_id > %(after)s ORDER BY member_id LIMIT %(limit)s
+-- name: clear_expiring
+-- What expires per month is made anew, in one transaction.
+DELETE FROM loyalty.expiring_month
+-- name: add_expiring
+-- Points that expire in a month.
+INSERT INTO loyalty.expiring_month (month, points, members, computed_at)
+VALUES (%(month)s, %(points)s, %(members)s, %(as_of)s)

@@ -68,6 +68,9 @@ INSERT INTO loyalty.redemption (idempotency_key, member_id, points, reference, r
 INSERT INTO loyalty.redemption_step (redemption_id, step, member_id, points, posted_at, posted_by,
     run_id)
   SELECT redemption_id, 'redeemed', member_id, -points, now(), 'key', 'api' FROM loyalty.redemption;
+INSERT INTO loyalty.program SELECT (jsonb_populate_record(p, jsonb_build_object('version', 2,
+    'valid_from', now() - interval '1 year', 'expiry', '{"months": 12}'::jsonb))).*
+  FROM loyalty.program p WHERE version = 1;
 INSERT INTO loyalty.point_value (currency, valid_from, value_per_point, reason, author, run_id)
   VALUES ('AOA', now() - interval '1 year', 0.1, 'Budget', 'Rui', 'command');
 INSERT INTO billing.reject (system, account, stream, record_key, external_id, reason, problems,
