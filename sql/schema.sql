@@ -341,6 +341,9 @@ CREATE TABLE billing.reject (
     total_minor bigint,
     -- When the sale happened, as read.
     issued_at timestamptz,
+    -- When the vendor last changed the record, as read; null where it does not say, and of records
+    -- rejected by older releases until they are tried again.
+    updated_at timestamptz,
     CONSTRAINT reject_pkey PRIMARY KEY (reject_id),
     CONSTRAINT reject_class_check CHECK (class IN ('record', 'correction')),
     CONSTRAINT reject_first_sync_id_fkey FOREIGN KEY (first_sync_id)

@@ -9,7 +9,7 @@ The caller owns the transaction: everything here becomes visible together, or no
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import time
@@ -24,17 +24,15 @@ from loyalty.types import HOME_ZONE
 from sql.copying import copy_in
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
-from sql.sync import AccountKey
-from sql.versions import (
-    AHEAD_MAX,
-    READING,
-    Version,
-    outlives,
-    readings,
-    supersedes,
-    versions,
-    with_plausible_times,
+from sql.reject_versions import newer_than_what_is_stored
+from sql.stored_versions import (
+    STORED_VERSION,
+    newer_than_stored,
+    stored_versions,
+    version_pairs,
 )
+from sql.sync import AccountKey
+from sql.versions import outlives, readings, with_plausible_times
 
 _FACTS: Final = pl.Schema(
     {
@@ -82,6 +80,7 @@ REJECT_BY_CONTENT: Final = pl.Schema(
         "currency": pl.String(),
         "total_minor": pl.Int64(),
         "issued_at": UTC_US,
+        "updated_at": UTC_US,
     }
 )
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
@@ -95,25 +94,8 @@ _MEMBERS: Final = pl.Schema({"customer_phone": pl.String(), "member_id": pl.Int6
 
 #: Documents named of those that were older than what is stored.
 OLDER_SHOWN: Final = 10
-_STORED_VERSION: Final = pl.Schema(
-    {
-        "external_id": pl.String(),
-        "_status": pl.String(),
-        "_updated_at": UTC_US,
-        "_claimed_at": UTC_US,
-        "_page_id": pl.Int64(),
-        "_record_no": pl.Int32(),
-        **{f"_{name}": kind for name, kind in READING.items() if name != "page_id"},
-    }
-)
-
 #: A known deletion of a document, as a version of it (`sql.versions.Version`).
-_GONE: Final = pl.Schema(
-    {name: kind for name, kind in _STORED_VERSION.items() if name != "_status"}
-)
-
-#: Two versions of one document: the one that was read now, and the other one.
-VersionPair = tuple[Version, Version]
+_GONE: Final = pl.Schema({name: kind for name, kind in STORED_VERSION.items() if name != "_status"})
 
 #: Opens a short transaction of its own; see `with_members`.
 Aside = Callable[[], AbstractContextManager[DbConnection]]
@@ -208,20 +190,6 @@ def store_invoices(
     into.unchanged += read.height - fresh.height - changed.height
 
 
-def _version_pairs(connection: DbConnection, both: pl.DataFrame) -> Iterator[VersionPair]:
-    """Per row the version that was read now, and the other one of the same document.
-
-    The columns of the other one begin with "_". How the pages of the first one were read is looked
-    up, unless the row says so.
-    """
-    if "claimed_at" not in both.columns:
-        both = both.with_columns(_no_time("claimed_at"))
-    if "fetched_at" not in both.columns:
-        pages = readings(connection, both["page_id"])
-        both = both.join(pages, on="page_id", how="left", maintain_order="left")
-    return zip(versions(both), versions(both, "_"), strict=True)
-
-
 def _void_where_deleted(
     connection: DbConnection, account: AccountKey, read: pl.DataFrame
 ) -> pl.DataFrame:
@@ -238,7 +206,7 @@ def _void_where_deleted(
         return read
     both = read.join(gone, on="external_id", how="inner", maintain_order="left")
     outlived = pl.Series(
-        [outlives(version, deletion) for version, deletion in _version_pairs(connection, both)],
+        [outlives(version, deletion) for version, deletion in version_pairs(connection, both)],
         dtype=pl.Boolean,
     )
     deleted = both.filter(~outlived).select(
@@ -403,24 +371,9 @@ def _supersede_stored(
     """Which of the candidates, each stored in another version, are newer than that one."""
     if candidates.is_empty():
         return pl.Series([], dtype=pl.Boolean)
-    stored = _stored_versions(connection, account, candidates["external_id"])
+    stored = stored_versions(connection, account, candidates["external_id"])
     both = candidates.join(stored, on="external_id", how="left", maintain_order="left")
-    return _newer_than_stored(connection, both)
-
-
-def _newer_than_stored(connection: DbConnection, both: pl.DataFrame) -> pl.Series:
-    """Which rows' versions replace the stored one beside them (see `_version_pairs`)."""
-    pairs = _version_pairs(connection, both)
-    return pl.Series([supersedes(version, stored) for version, stored in pairs], dtype=pl.Boolean)
-
-
-def _stored_versions(connection: DbConnection, account: AccountKey, ids: pl.Series) -> pl.DataFrame:
-    wanted = account.parameters(ids=json.dumps(ids.to_list()), ahead_max=AHEAD_MAX)
-    return read_frame(connection, query("store", "stored_versions"), wanted, _STORED_VERSION)
-
-
-def _no_time(name: str) -> pl.Expr:
-    return pl.lit(None, dtype=UTC_US).alias(name)
+    return newer_than_stored(connection, both)
 
 
 def _columns(invoices: pl.DataFrame) -> pl.DataFrame:
@@ -462,12 +415,12 @@ def void_deleted(
         record_no=pl.lit(None, dtype=pl.Int32)
     )
     read = read.join(pages, on="page_id", how="left", maintain_order="left")
-    stored = _stored_versions(connection, account, read["external_id"].unique())
+    stored = stored_versions(connection, account, read["external_id"].unique())
     _remember_deleted(connection, account, sync_id, read.join(stored, on="external_id", how="anti"))
     both = read.join(stored, on="external_id", how="inner", maintain_order="left").with_columns(
         pl.coalesce("deleted_at", "fetched_at", "_updated_at").alias("updated_at")
     )
-    wins = _newer_than_stored(connection, both)
+    wins = newer_than_stored(connection, both)
     is_void = pl.col("_status") == "void"
     into.leave_out(both.filter(~wins & (both["_status"] != "void"))["external_id"])
     gone = both.filter(wins).filter(~is_void | (pl.col("updated_at") > pl.col("_updated_at")))
@@ -554,7 +507,7 @@ def save_rejects(
     parameters["by_content"] = rows["by_content"].to_list() if by_content else [False] * rows.height
     optional = {
         "customers": "customer_external_id", "kinds": "kind", "currencies": "currency",
-        "totals": "total_minor", "issued": "issued_at",
+        "totals": "total_minor", "issued": "issued_at", "updated": "updated_at",
     }  # fmt: skip
     parameters |= {
         parameter: rows[column].to_list() if column in rows.columns else [None] * rows.height
@@ -580,9 +533,13 @@ def resolve_rejects(
 ) -> int:
     """Closes the open rejects of records that are accepted now; returns how many.
 
+    What is stored answers a reject of its own version and of older ones only.
+
     `awards`: rejects of the award step.
     """
-    parameters = account.parameters(sync_id=sync_id, ids=list(external_ids), awards=awards)
+    ids = list(external_ids)
+    keep = [] if awards else newer_than_what_is_stored(connection, account, ids)
+    parameters = account.parameters(sync_id=sync_id, ids=ids, awards=awards, keep=keep)
     return connection.execute(query("store", "resolve_rejects"), parameters).rowcount
 
 

@@ -85,3 +85,11 @@ WHERE r.system = %(system)s AND r.account = %(account)s AND r.resolved_at IS NUL
   AND c.fetched_at < now() - least(interval '24 hours',
       greatest(make_interval(mins => %(minutes)s), (now() - r.first_seen_at) / 8))
 ORDER BY 1 LIMIT %(limit)s
+-- name: open_versions
+-- Open rejects of these documents, with what says how new they are.
+SELECT r.reject_id, r.external_id, (extract(epoch FROM r.updated_at) * 1000000)::bigint, r.page_id,
+       r.record_no
+FROM json_array_elements_text(%(ids)s::json) AS wanted JOIN billing.reject r
+    ON r.external_id = wanted
+WHERE r.system = %(system)s AND r.account = %(account)s AND r.resolved_at IS NULL
+  AND r.stream <> 'awards'

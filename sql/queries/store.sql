@@ -158,18 +158,18 @@ WITH found AS (
         %(problems)s::text[], %(pages)s::bigint[],
                 %(records)s::integer[], %(customers)s::text[], %(by_content)s::boolean[],
                 %(kinds)s::text[], %(currencies)s::text[], %(totals)s::bigint[],
-                %(issued)s::timestamptz[])
+                %(issued)s::timestamptz[], %(updated)s::timestamptz[])
          AS r(stream, record_key, external_id, reason, problems, page_id, record_no, customer,
-             by_content, sale_kind, currency, total_minor, issued_at)
+             by_content, sale_kind, currency, total_minor, issued_at, updated_at)
     LEFT JOIN billing.raw_page p ON r.by_content AND p.page_id = r.page_id
 )
 INSERT INTO billing.reject (system, account, stream, record_key, external_id, reason, problems,
     page_id, record_no, first_sync_id, last_sync_id,
-    customer_external_id, mapping_digest, sale_kind, currency, total_minor, issued_at)
+    customer_external_id, mapping_digest, sale_kind, currency, total_minor, issued_at, updated_at)
 SELECT DISTINCT ON (r.stream, r.key) %(system)s, %(account)s, r.stream, r.key, r.external_id,
        r.reason, r.problems::jsonb, r.page_id,
        r.record_no, %(sync_id)s, %(sync_id)s, r.customer, %(mapping)s,
-       r.sale_kind, r.currency, r.total_minor, r.issued_at
+       r.sale_kind, r.currency, r.total_minor, r.issued_at, r.updated_at
 FROM found r
 ORDER BY r.stream, r.key, r.page_id DESC, r.record_no
 ON CONFLICT (system, account, stream, record_key) WHERE resolved_at IS NULL DO UPDATE
@@ -180,14 +180,15 @@ SET reason = excluded.reason, problems = excluded.problems, page_id = excluded.p
     mapping_digest = excluded.mapping_digest,
     sale_kind = excluded.sale_kind, currency = excluded.currency,
     total_minor = excluded.total_minor, issued_at = excluded.issued_at,
+    updated_at = excluded.updated_at,
     times_seen = reject.times_seen + (reject.last_sync_id <> excluded.last_sync_id)::integer
 -- name: open_rejects
 -- Whether the account has open rejects.
 SELECT EXISTS (SELECT FROM billing.reject
     WHERE system = %(system)s AND account = %(account)s AND resolved_at IS NULL)
 -- name: resolve_rejects
--- Closes the open rejects of documents that were accepted.
+-- Closes the open rejects of documents that were accepted, but for some.
 UPDATE billing.reject SET resolved_at = now(), resolved_sync_id = %(sync_id)s
 WHERE system = %(system)s AND account = %(account)s AND resolved_at IS NULL
-  AND external_id = ANY(%(ids)s)
+  AND external_id = ANY(%(ids)s) AND reject_id <> ALL(%(keep)s::bigint[])
   AND (stream = 'awards') = %(awards)s

@@ -27,6 +27,7 @@ from loyalty.masking import identifier
 from loyalty.schema import INVOICE, PROBLEM, UTC_US
 from sql import policy, refused, store, sync
 from sql.db import DbConnection
+from sql.reject_versions import outdated
 from sql.versions import newest, readings, with_plausible_times
 from tasks.extract.batch import MappedBatch
 from tasks.extract.pages import Extracted
@@ -434,7 +435,7 @@ def _rejects(
     """
     names = (
         "page_id", "record_no", "external_id", "customer_external_id", "kind", "currency",
-        "total_minor", "issued_at",
+        "total_minor", "issued_at", "updated_at",
     )  # fmt: skip
     said = {row[:2]: row[2:] for row in candidates.select(names).rows()} if problems.height else {}
     names_of = {
@@ -445,7 +446,7 @@ def _rejects(
         ["page_id", "record_no"], maintain_order=True
     ):
         reasons = group.select("field", "path", "reason", "example").to_dicts()
-        external_id, customer, *sale = said.get((page_id, record_no), (None,) * 6)
+        external_id, customer, *sale = said.get((page_id, record_no), (None,) * 7)
         document, row_key = names_of.get((page_id, record_no), (None, ""))
         external_id = external_id or document
         reason = "; ".join(describe(problem) for problem in reasons)
@@ -564,8 +565,8 @@ def store_batch(
         expect_new: As in `sql.store.store_invoices`.
 
     Returns:
-        The batch without the rejects that were void documents, and how many open rejects are
-        resolved.
+        The batch without the rejects that were void documents or older than what is known of
+        theirs, and how many open rejects are resolved.
     """
     account = job.account
     store.store_invoices(
@@ -573,14 +574,11 @@ def store_batch(
         into=into, zone=job.vendor.timezone, expect_new=expect_new,
     )  # fmt: skip
     store.void_deleted(connection, account, sync_id, batch.deletions, into=into)
+    old = outdated(connection, account, batch.rejects)
+    into.leave_out(old["external_id"])
+    batch = _without(batch, old.select("page_id", "record_no"))
     gone = take_void_ones(connection, account, sync_id, batch.voided, into=into)
-    if gone.height:
-        place = gone.columns
-        batch = replace(
-            batch,
-            rejects=batch.rejects.join(gone, on=place, how="anti", maintain_order="left"),
-            problems=batch.problems.join(gone, on=place, how="anti", maintain_order="left"),
-        )
+    batch = _without(batch, gone)
     batch = replace(batch, voided=batch.voided.join(gone, on=gone.columns, how="semi"))
     store.save_rejects(connection, account, sync_id, batch.rejects, mapping=job.mapping_digest)
     if batch.rejects.height:
@@ -594,6 +592,18 @@ def store_batch(
         [frame["external_id"] for frame in (batch.invoices, batch.deletions, batch.voided, nobodys)]
     )
     return batch, store.resolve_rejects(connection, account, sync_id, settled.to_list())
+
+
+def _without(batch: Batch, places: pl.DataFrame) -> Batch:
+    """The batch without the rejects of these records (page_id, record_no)."""
+    if places.is_empty():
+        return batch
+    on = places.columns
+    return replace(
+        batch,
+        rejects=batch.rejects.join(places, on=on, how="anti", maintain_order="left"),
+        problems=batch.problems.join(places, on=on, how="anti", maintain_order="left"),
+    )
 
 
 def _judge_share(job: Job, loaded: Loaded) -> None:

@@ -1,11 +1,12 @@
 """The first two hundred seeds of the fuzzed world; `make fuzz SEEDS=10000` plays more."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz.events import Change, State, Tier, history, is_complete
+from tests.fuzz.events import Change, Poll, Push, State, Tier, history, is_complete
 from tests.fuzz.invariants import CHECKS
 from tests.fuzz.run import failure, is_whole, report
 from tests.fuzz.shrink import smallest
@@ -21,6 +22,25 @@ def test_the_ledger_of_every_seed_is_right(dsn: str, first: int) -> None:
     for seed in range(first, first + AT_ONCE):
         reason = failure(dsn, history(seed), whole=is_whole(seed))
         assert reason is None, report(dsn, seed, reason or "")
+
+
+SOLD = State("invoice", "AOA", "paid", 15_000, 0, 0, 0)
+NOBODYS = replace(SOLD, customer=None)
+
+
+@pytest.mark.parametrize("states", [(SOLD, NOBODYS, SOLD), (NOBODYS, SOLD), (NOBODYS, SOLD, SOLD)])
+def test_an_old_version_is_no_news_of_a_newer_one(dsn: str, states: tuple[State, ...]) -> None:
+    """A poll reads the second version, and a webhook tells the first one afterwards.
+
+    One that can be used must not close the reject of the newer one, and one that cannot is not to
+    be rejected once a newer one is stored.
+    """
+    told = [Change("loja-a", 0, one, minute=at) for at, one in enumerate(states, 1)]
+    late = Push(None, "loja-a", 0, (0,), minute=40)
+    assert (
+        failure(dsn, (*told[:2], Poll(None, "loja-a", minute=30), late, *told[2:]), whole=False)
+        is None
+    )
 
 
 def test_a_seed_is_always_the_same_history() -> None:
