@@ -53,11 +53,16 @@ def program_in_words(connection: DbConnection) -> ProgramWords | None:
 
 
 def running(promotions: Sequence[Promotion], now: datetime) -> list[Promotion]:
-    """The promotions that are in force at an instant, in the order in which they are applied."""
+    """The promotions that give something at an instant, in the order in which they are applied.
+
+    One that is switched off is in force, and gives nothing.
+    """
     return [
         active.promotion
         for active in active_versions(promotions)
-        if active.start <= now and (active.end is None or now < active.end)
+        if active.promotion.enabled
+        and active.start <= now
+        and (active.end is None or now < active.end)
     ]
 
 

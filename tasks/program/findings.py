@@ -52,5 +52,5 @@ def find_in(
     known = [*SYSTEMS, *DESCRIBED, *(stored.systems if stored else ())]
     found = find(rules, programs, promotions, known, stored)
     by_day = never_applies(rules.promotions, None if stored is None else stored.systems)
-    notes = placed([*found.notes, *by_day], text)
-    return Findings(tuple(placed(found.mistakes, text)), tuple(notes))
+    mistakes = placed([*found.mistakes, *by_day.mistakes], text)
+    return Findings(tuple(mistakes), tuple(placed([*found.notes, *by_day.notes], text)))

@@ -109,6 +109,7 @@ def test_promotions_that_the_member_can_use(shop: tuple[Office, Books]) -> None:
     promote(books, "spent", "purchase_bonus", bonus, limits={"per_member": 50})
     promote(books, "over", "purchase_bonus", bonus, valid_to=(NOW - DAY).isoformat())
     promote(books, "later", "purchase_bonus", bonus, valid_from=NOW + DAY)
+    promote(books, "off", "purchase_bonus", bonus, enabled=False)
     books.run("SELECT loyalty.mark_dirty(ARRAY(SELECT member_id FROM loyalty.member))")
     books.award()
     found = asked(shop, f"/api/members/{books.member()}/balance")
