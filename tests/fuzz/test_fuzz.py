@@ -43,6 +43,15 @@ def test_an_old_version_is_no_news_of_a_newer_one(dsn: str, states: tuple[State,
     )
 
 
+def test_a_webhook_without_a_phone_is_asked_for(dsn: str) -> None:
+    """On the whole way: the vendor answers with the document, and none is rejected without a name."""
+    draft = replace(NOBODYS, status="draft")
+    told = (Change("loja-b", 1, draft, minute=1), Push(None, "loja-b", 1, (0,), minute=2))
+    corrected = Change("loja-b", 1, SOLD, minute=3)
+    assert failure(dsn, (*told, corrected), whole=True) is None
+    assert failure(dsn, (*told, replace(corrected, state=None)), whole=True) is None
+
+
 def test_a_seed_is_always_the_same_history() -> None:
     assert history(123) == history(123)
     assert history(123) != history(124)

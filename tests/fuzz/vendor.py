@@ -61,7 +61,10 @@ class Vendor:
         return True
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        """A page of what changed since, with the time by its own clock."""
+        """A page of what changed since, or one document, with the time by its own clock."""
+        last = request.url.path.rpartition("/")[2]
+        if last.startswith("D"):
+            return self._answered(self._one(int(last[1:])))
         asked = dict(request.url.params)
         token, _, begin = asked.get("cursor", "").partition(":")
         if not token:
@@ -74,8 +77,19 @@ class Vendor:
             "next_cursor": f"{token}:{at + PAGE_SIZE}" if more else None,
             "has_more": more,
         }
+        return self._answered(page)
+
+    def _answered(self, body: dict[str, Any] | None) -> httpx.Response:
         date = instant(self.minute).strftime("%a, %d %b %Y %H:%M:%S GMT")
-        return httpx.Response(200, json=page, headers={"date": date})
+        status = 200 if body is not None else 404
+        return httpx.Response(status, json=body or {"error": "not found"}, headers={"date": date})
+
+    def _one(self, document: int) -> dict[str, Any] | None:
+        """A document as it is now; None: it was deleted, or never was."""
+        known = self.versions.get(document)
+        if not known or known[-1][1] is None:
+            return None
+        return record(document, *known[-1])
 
     def _listed(self, since: str | None) -> list[dict[str, Any]]:
         """What changed since; in disorder: some twice, some with an outdated version beside."""
