@@ -71,5 +71,6 @@ def import_members(
     if not dry_run and not imported.is_empty:
         posted = post_waiting(run_id)
         message += f"; {posted.entries} entries of sales, {posted.points:+d} points"
+        message += posted.beside_sales()
     get_run_logger().info(message)
     return Completed(message=message)

@@ -53,7 +53,6 @@ def load_fx_rates(
             connection.commit()
     except (BadRatesError, RateChangedError, DownloadError) as error:
         return Failed(message=f"{type(error).__name__}: {error}")
-    posted = post_waiting(run_id)
-    message = f"{loaded.to_text()}; {posted.entries} entries, {posted.points:+d} points"
+    message = f"{loaded.to_text()}; {post_waiting(run_id).posted_in_words()}"
     get_run_logger().info(message)
     return Completed(message=message)

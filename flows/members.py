@@ -1,8 +1,7 @@
 """Decisions about members, from a form: points by hand and spent, tiers, referrals, merges."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any, Protocol
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import uuid4
 
 import psycopg
@@ -17,7 +16,8 @@ from loyalty.corrections import Adjustment, Decision
 from loyalty.redemptions import RedemptionRequest
 from panel.runs.changing_flow import changing_flow
 from panel.runs.error_advice import describe_error
-from panel.runs.private_parameters import forget_parameter
+from panel.runs.member_decision import Result, decided, utc
+from panel.runs.private_parameters import forget_parameters
 from panel.runs.refused_state import refused_state, why_refused
 from settings import DatabaseNotRunning, settings
 from sql import corrections, members, merge_preview, redemptions
@@ -173,33 +173,7 @@ def merge_members(
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
         return refused_state(why_refused(error))
-    posted = post_waiting(run_id)
-    message = f"{correction.to_text()}. {posted.entries} entries, {posted.points:+d} points"
-    get_run_logger().info(message)
-    return Completed(message=message)
-
-
-class _Result(Protocol):
-    """What a decision came to."""
-
-    def to_text(self) -> str:
-        """One line, without personal data."""
-
-
-def _decided(
-    reason: str, author: str, act: Callable[[DbConnection, Decision, str], _Result]
-) -> State[Any]:
-    """Enters a decision about a member, and posts the points that are due then."""
-    run_id = _run_id()
-    try:
-        decision = Decision(reason=reason, author=author)
-        with without_row_data(), connect(settings().dsn()) as connection:
-            result = act(connection, decision, run_id)
-            connection.commit()
-    except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(why_refused(error))
-    posted = post_waiting(run_id)
-    message = f"{result.to_text()}. {posted.entries} entries, {posted.points:+d} points"
+    message = f"{correction.to_text()}. {post_waiting(run_id).posted_in_words()}"
     get_run_logger().info(message)
     return Completed(message=message)
 
@@ -225,19 +199,19 @@ def member_phone(
         give_up_former: Sales under the former number are a new customer's from now on. Otherwise
             they still count here.
     """
-    forget_parameter("phone")
+    forget_parameters("phone")
     number = dialled(phone, settings().region)
     if number is None:
         return refused_state("that is not a phone number as billing systems write it")
 
-    def act(connection: DbConnection, decision: Decision, run_id: str) -> _Result:
+    def act(connection: DbConnection, decision: Decision, run_id: str) -> Result:
         if member is None:
             return members.register(connection, number, run_id)
         return corrections.change_phone(
             connection, member, number, decision, run_id, keep_former=not give_up_former
         )
 
-    return _decided(reason, author, act)
+    return decided(reason, author, act)
 
 
 @changing_flow(name="set-tier", flow_run_name="tier of member {member}")
@@ -260,12 +234,12 @@ def set_tier(
             that the program evaluates.
         valid_from: Sales from here on. Empty: now. To correct a tier, name its own instant.
     """
-    at = _utc(valid_from)
+    at = utc(valid_from)
 
-    def act(connection: DbConnection, decision: Decision, run_id: str) -> _Result:
+    def act(connection: DbConnection, decision: Decision, run_id: str) -> Result:
         return members.set_tier(connection, member, tier or None, at, decision, run_id)
 
-    return _decided(reason, author, act)
+    return decided(reason, author, act)
 
 
 @changing_flow(name="set-referral", flow_run_name="referral of member {member}")
@@ -287,12 +261,12 @@ def set_referral(
         referrer: Who referred them, by number. Empty: nobody did after all.
         referred_at: Sales from here on count. Empty: as entered before, or now.
     """
-    at = _utc(referred_at)
+    at = utc(referred_at)
 
-    def act(connection: DbConnection, decision: Decision, run_id: str) -> _Result:
+    def act(connection: DbConnection, decision: Decision, run_id: str) -> Result:
         return members.set_referral(connection, member, referrer, at, decision, run_id)
 
-    return _decided(reason, author, act)
+    return decided(reason, author, act)
 
 
 @changing_flow(name="award-waiting", flow_run_name="award waiting members")
@@ -302,9 +276,7 @@ def award_waiting() -> State[Any]:
         posted = post_waiting(_run_id())
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
         return Failed(message=f"{describe_error(error)} Then press Retry.")
-    return Completed(
-        message=f"{posted.members} members, {posted.entries} entries, {posted.points:+d} points"
-    )
+    return Completed(message=f"{posted.members} members, {posted.posted_in_words()}")
 
 
 @changing_flow(name="erase-member", flow_run_name="erase member {member}")
@@ -358,11 +330,6 @@ def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
     message = f"{'Not kept: ' if dry_run else ''}{review.to_text()}"
     get_run_logger().info(message)
     return Completed(message=message)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """A form's time without an offset is UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _run_id() -> str:

@@ -149,7 +149,7 @@ def recompute_points(
     posted = (
         "Nothing posted"
         if dry_run
-        else f"{awarded.entries} entries posted, {awarded.points:+d} points"
+        else f"{awarded.entries} entries posted, {awarded.points:+d} points{awarded.beside_sales()}"
     )
     message = f"{posted}: {check.to_text()}"
     create_markdown_artifact(

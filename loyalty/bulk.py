@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -43,6 +43,18 @@ _VALUE: Final = {
 _OPTIONAL: Final = {"lists": ("valid_to",)}
 #: How a list is called.
 _LIST: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+#: A day, or a time, as people and our exports write them; not all that ISO 8601 allows: a number of
+#: eight digits in the wrong column is no day.
+_MOMENT: Final = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII
+)
+#: No day is earlier, as no sale is: another one is a slip of the hand.
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+#: Tiers and lists begin no later than that from now, and lists end no later.
+BEGIN_MAX: Final = timedelta(days=3_660)
+END_MAX: Final = timedelta(days=36_525)
+#: Digits of the highest number that 64 bits hold.
+_DIGITS_MAX: Final = 19
 #: Columns of exports that are not read.
 _IGNORED: Final = frozenset({"recorded_at"})
 
@@ -84,7 +96,7 @@ def read_bulk(
     kind: BulkKind,
     text: str,
     *,
-    zone: ZoneInfo,
+    zone_at: Callable[[datetime], ZoneInfo],
     phone_of: Callable[[str], str | None],
     now: datetime | None = None,
 ) -> list[BulkRow]:
@@ -93,14 +105,15 @@ def read_bulk(
     Args:
         kind: What it holds.
         text: The file.
-        zone: Of dates and times without an offset.
+        zone_at: Tells the zone of dates and times without an offset, which it gets as if they were
+            in UTC.
         phone_of: Tells a phone in E.164 from how people write it; None: it is none.
         now: Points and referrals are not later than this.
 
     Raises:
         BadImportError: With all problems at once.
     """
-    reader = _Reader(kind, zone, phone_of, now or datetime.now(UTC), [])
+    reader = _Reader(kind, zone_at, phone_of, now or datetime.now(UTC), [])
     rows = list(reader.rows(text))
     if reader.problems:
         raise BadImportError(reader.problems)
@@ -108,31 +121,45 @@ def read_bulk(
 
 
 def names_phones(text: str) -> bool:
-    """Whether the first line names a column of phones."""
-    return "phone" in text.lstrip("\ufeff").partition("\n")[0].lower()
+    """Whether the first line names a column of phones.
+
+    What is no CSV is taken for such: it must not be kept either.
+    """
+    lines = csv.reader(io.StringIO(text.lstrip("\ufeff"), newline=""))
+    try:
+        return any("phone" in name.lower() for name in next(lines, []))
+    except csv.Error:
+        return True
 
 
 @dataclass
 class _Reader:
     kind: BulkKind
-    zone: ZoneInfo
+    zone_at: Callable[[datetime], ZoneInfo]
     phone_of: Callable[[str], str | None]
     now: datetime
     problems: list[str]
 
     def rows(self, text: str) -> Iterator[BulkRow]:
+        if "\x00" in text:
+            self.problems.append("the file is no text: it has null characters")
+            return
         lines = csv.DictReader(io.StringIO(text.lstrip("\ufeff"), newline=""), strict=True)
         try:
             self._check_columns([name.strip() for name in lines.fieldnames or []])
             if self.problems:
                 return
+            any_lines = False
             for raw in lines:
+                any_lines = True
                 if lines.line_num > ROWS_MAX + 1:
                     self.problems.append(f"more than {ROWS_MAX} lines: import it in parts")
                     return
                 row = self._row(raw, lines.line_num)
                 if row is not None:
                     yield row
+            if not any_lines:
+                self.problems.append("the file has no lines below the first, which names columns")
         except csv.Error as error:
             self.problems.append(f"line {lines.line_num}: {error}")
 
@@ -143,8 +170,12 @@ class _Reader:
         known |= {*_OPTIONAL.get(self.kind, ())}
         missing = [name for name in needed if name not in names]
         missing += [" or ".join(pair) for pair in members if not {*pair} & {*names}]
-        if missing:
+        if len(names) == 1 and ";" in names[0]:
+            self.problems.append("the values are separated by semicolons: save it with commas")
+        elif missing:
             self.problems.append(f"the first line must name the columns {', '.join(missing)}")
+        elif twice := sorted({name for name in names if name in known and names.count(name) > 1}):
+            self.problems.append(f"the first line names a column twice: {', '.join(twice)}")
         # A file without a first line has data there: nothing of it is shown.
         elif unknown := sum(name not in known for name in names):
             self.problems.append(
@@ -162,7 +193,7 @@ class _Reader:
         points = self._points(texts["points"], line) if self.kind == "balances" else 0
         tier = texts.get("tier", "")
         if self.kind == "tiers" and not tier:
-            self._problem(line, "tier", "is missing")
+            self._problem(line, "tier", "is missing; `twezah member tier` ends one")
         name, until = self._list(texts, at, line) if self.kind == "lists" else ("", None)
         if len(self.problems) > before or at is None or members[0] is None:
             return None
@@ -188,7 +219,8 @@ class _Reader:
         if bool(number) == bool(phone):
             self._problem(line, " or ".join(pair), "one of both must be given")
         elif number:
-            if number.isascii() and number.isdigit() and 0 < int(number) < 2**63:
+            digits = number.isascii() and number.isdigit() and len(number) <= _DIGITS_MAX
+            if digits and 0 < int(number) < 2**63:
                 return int(number)
             self._problem(line, pair[0], "is not the number of a member")
         else:
@@ -199,21 +231,37 @@ class _Reader:
         return None
 
     def _at(self, text: str, line: int, column: str) -> datetime | None:
-        try:
-            at = datetime.fromisoformat(text)
-            at = (at if at.tzinfo else at.replace(tzinfo=self.zone)).astimezone(UTC)
-        except (ValueError, OverflowError):
+        at = self._moment(text) if _MOMENT.fullmatch(text) else None
+        if at is None:
             self._problem(line, column, "must be a date like 2026-01-31, or a time")
             return None
-        if self.kind not in ("tiers", "lists") and at > self.now:
+        if at < EARLIEST:
+            self._problem(line, column, f"is before {EARLIEST:%Y-%m-%d}")
+        elif self.kind not in ("tiers", "lists") and at > self.now:
             self._problem(line, column, "is in the future")
+        elif column == "valid_to" and at > self.now + END_MAX:
+            self._problem(line, column, "is in the far future; left empty, it is for good")
+        elif column != "valid_to" and at > self.now + BEGIN_MAX:
+            self._problem(line, column, "is in the far future")
         return at
+
+    def _moment(self, text: str) -> datetime | None:
+        try:
+            at = datetime.fromisoformat(text)
+            if at.tzinfo is None:
+                at = at.replace(tzinfo=self.zone_at(at.replace(tzinfo=UTC)))
+            return at.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
 
     def _points(self, text: str, line: int) -> int:
         digits = text.removeprefix("-")
-        points = int(text) if digits.isascii() and digits.isdigit() and len(digits) < 20 else 0
-        if not 0 < abs(points) <= POINTS_MAX:
+        number = digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX
+        points = int(text) if number else 0
+        if points == 0:
             self._problem(line, "points", "must be a whole number, and not 0")
+        elif abs(points) > POINTS_MAX:
+            self._problem(line, "points", "are more than any member can have")
         return points
 
     def _problem(self, line: int, column: str, what: str) -> None:

@@ -104,6 +104,20 @@ def is_a_day(month: int, day: int) -> bool:
     return True
 
 
+def birthday_of(month: str, day: str) -> Birthday | None:
+    """The birthday that two numbers name, as people write them; None: they name none.
+
+    Whether the month has that day is not looked at.
+    """
+    texts = (month.strip(), day.strip())
+    if not all(text.isascii() and text.isdigit() and len(text) <= 2 for text in texts):
+        return None
+    numbers = tuple(map(int, texts))
+    if not (1 <= numbers[0] <= 12 and 1 <= numbers[1] <= 31):
+        return None
+    return Birthday(month=numbers[0], day=numbers[1])
+
+
 def begins(day: date, zone: ZoneInfo) -> datetime:
     """The first instant (UTC) of a day."""
     return datetime.combine(day, time(), zone).astimezone(UTC)

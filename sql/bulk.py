@@ -73,7 +73,7 @@ def import_rows(
     decision: Decision,
     run_id: str,
     *,
-    tiers: Collection[str],
+    tiers_at: Callable[[datetime], Collection[str]],
     correct: bool = False,
 ) -> Imported:
     """Enters what is not there yet, and an entry of the audit log.
@@ -84,7 +84,7 @@ def import_rows(
         rows: Of a file.
         decision: Who and why; kept with every row that has a place for it.
         run_id: Kept as well.
-        tiers: Those of the program.
+        tiers_at: Tells those of the program at an instant.
         correct: Lines that differ from what is there replace it (not referrals); of a list, until
             when somebody is on it.
 
@@ -97,9 +97,10 @@ def import_rows(
     problems = _unknown(connection, rows)
     if kind == "tiers":
         problems += [
-            f"line {row.line}: tier: the program has none of that name; it has {', '.join(tiers)}"
+            f"line {row.line}: tier: the program has none of that name then; it has "
+            f"{', '.join(sorted(known))}"
             for row in rows
-            if row.tier not in tiers
+            if row.tier not in (known := tiers_at(row.at))
         ]
     if problems:
         raise BadImportError(problems)
@@ -140,7 +141,7 @@ def _unknown(connection: DbConnection, rows: Sequence[BulkRow]) -> list[str]:
     stored = connection.execute(query("bulk", "members"), {"members": asked}).fetchall()
     unknown = {*asked} - {row[0] for row in stored}
     return [
-        f"line {row.line}: there is no member {name}"
+        f"line {row.line}: there is no member of that number"
         for row in rows
         for name in (row.member, row.referrer)
         if name in unknown
@@ -150,7 +151,7 @@ def _unknown(connection: DbConnection, rows: Sequence[BulkRow]) -> list[str]:
 def _distinct(
     kind: BulkKind, rows: Sequence[BulkRow], number_of: Callable[[MemberName], int]
 ) -> list[_Line]:
-    """One line for each thing. Of two tiers for one instant the last counts, as in the table."""
+    """One line for each thing. Raises BadImportError where two say something else of one."""
     lines: dict[_Key, _Line] = {}
     problems = []
     for row in rows:
@@ -165,7 +166,7 @@ def _distinct(
             values = {"balances": row.points, "tiers": row.tier, "lists": row.until}
             line = _Line(row.line, (member, row.at, row.list_name), values[kind])
         other = lines.get(line.key)
-        if other is not None and other.value != line.value and kind != "tiers":
+        if other is not None and other.value != line.value:
             problems.append(
                 f"line {row.line}: says something else than line {other.number} "
                 "of the same member and date"
@@ -199,6 +200,35 @@ def _judge(
     return fresh
 
 
+def _refuse_gone(connection: DbConnection, lines: Sequence[_Line], merged_into: str | None) -> None:
+    """Raises BadImportError for lines about members whose personal data was removed.
+
+    `merged_into` says what must be entered for whoever earns for a merged member instead, as for
+    one member alone; None: theirs may be entered.
+    """
+    named = {line: _members_of(line) for line in lines}
+    asked = sorted({member for members in named.values() for member in members})
+    rows = connection.execute(query("bulk", "gone"), {"members": asked}).fetchall()
+    gone = {member: (erased, owner) for member, erased, owner in rows}
+    problems = []
+    for line, members in named.items():
+        for erased, owner in (gone[member] for member in members if member in gone):
+            if erased:
+                problems.append(f"line {line.number}: the personal data of that member was removed")
+            elif merged_into is not None and owner is not None:
+                problems.append(
+                    f"line {line.number}: that member was merged into {owner}: enter that one's "
+                    f"{merged_into}"
+                )
+    if problems:
+        raise BadImportError(problems)
+
+
+def _members_of(line: _Line) -> list[int]:
+    """Members whom a line is about; of a referral, the friend and the referrer."""
+    return [line.key[0], *(line.value[:1] if isinstance(line.value, tuple) else ())]
+
+
 def _balances(
     connection: DbConnection, lines: Sequence[_Line], who: dict[str, Any], imported: Imported,
     *, correct: bool,
@@ -207,6 +237,7 @@ def _balances(
     stored = {(row[0], row[1], ""): row[4] for row in rows if row[3] is not None}
     times = {(row[0], row[1], ""): (row[2], row[3]) for row in rows}
     fresh = _judge(lines, stored, imported, correct=correct)
+    _refuse_gone(connection, fresh, None)
     replaced = [times[line.key][1] for line in fresh if line.key in stored]
     connection.execute(query("bulk", "take_back"), who | {"adjustments": replaced})
     keys = [
@@ -228,6 +259,7 @@ def _tiers(
     rows = connection.execute(query("bulk", "tiers"), _asked(lines)).fetchall()
     stored = {(member, at, ""): tier for member, at, tier in rows}
     fresh = _judge(lines, stored, imported, correct=correct)
+    _refuse_gone(connection, fresh, "tier")
     values = {"tiers": [line.value for line in fresh], **_columns(fresh)}
     connection.execute(query("bulk", "add_tiers"), who | values)
 
@@ -248,6 +280,7 @@ def _referrals(
     if changed:
         raise BadImportError(changed)
     fresh = _judge(lines, stored, imported, correct=False)
+    _refuse_gone(connection, fresh, "referral")
     values = {
         "members": [line.key[0] for line in fresh],
         "referrers": [line.value[0] for line in fresh], "at": [line.value[1] for line in fresh],
@@ -273,6 +306,7 @@ def _lists(
     rows = connection.execute(query("member_lists", "imported"), _asked(lines)).fetchall()
     stored = {(member, at, name): until for member, at, name, until in rows}
     fresh = _judge(lines, stored, imported, correct=correct)
+    _refuse_gone(connection, fresh, None)
     values = {
         "lists": [line.key[2] for line in fresh], "until": [line.value for line in fresh],
         **_columns(fresh),

@@ -48,14 +48,21 @@ class Movement:
 
 @dataclass(frozen=True)
 class Cause:
-    """All movements of one kind."""
+    """All movements of one kind; of events, those of one name."""
 
     #: What moved the balance, e.g. sale, adjustment, expiry.
     kind: str
+    #: Of points of an event, its name; else None.
+    event: str | None
     #: How many movements.
     movements: int
     #: What it adds to the balance; negative: takes.
     points: int
+
+    def to_text(self) -> str:
+        """One line."""
+        name = self.kind if self.event is None else f"{self.kind}: {self.event}"
+        return f"  {self.points:+d}  {name} ({self.movements})"
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class MemberExplanation:
         if self.waiting:
             lines.append("  something changed: the next award step computes the points anew")
         lines += self._spendable(zone)
-        lines += [f"  {line.points:+d}  {line.kind} ({line.movements})" for line in self.causes]
+        lines += [cause.to_text() for cause in self.causes]
         lines.append(f"  {self.balance_points}  in all")
         if self.rules:
             lines.append(

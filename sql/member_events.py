@@ -4,14 +4,16 @@ Points of events are adjustments of the kind `event`. Only the award step posts 
 those of sales: what is due now against what is posted.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from loyalty.corrections import Decision
 from loyalty.expiry import MOVES
 from loyalty.member_events import (
     AHEAD_MAX,
@@ -31,7 +33,7 @@ from loyalty.program import Program, program_at
 from loyalty.schema import UTC_US
 from loyalty.types import HOME_ZONE, EventName
 from sql import audit, consent, expiry, ledger
-from sql.actor import actor
+from sql.actor import acting_as, actor
 from sql.corrections import CorrectionRefusedError, find_member, refuse_erased
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
@@ -41,7 +43,9 @@ __all__ = [
     "SIGN_UP",
     "AppEvent",
     "Birthday",
+    "BirthdayByHand",
     "BirthdayEntered",
+    "EventByHand",
     "EventEntered",
     "EventId",
     "EventInFutureError",
@@ -51,6 +55,7 @@ __all__ = [
     "NoBirthdayError",
     "OwnEventError",
     "add",
+    "add_by_hand",
     "birthday",
     "changes",
     "count_birthdays",
@@ -60,6 +65,7 @@ __all__ = [
     "note_sign_up",
     "post",
     "set_birthday",
+    "set_birthday_by_hand",
 ]  # fmt: skip
 #: Birthdays noted in one statement.
 _AT_ONCE: Final = 5_000
@@ -119,19 +125,60 @@ class EventEntered:
 
 
 @dataclass(frozen=True)
+class EventByHand:
+    """An event that a person entered; `repeated`: it was here already, and nothing was added."""
+
+    event_no: int
+    member_id: int
+    name: str
+    #: Names of events for which the rules of its time give points.
+    in_rules: tuple[str, ...]
+    repeated: bool
+
+    def to_text(self) -> str:
+        """One line."""
+        text = f"Event {self.name} of member {self.member_id} is entered (number {self.event_no})"
+        text += "; it was so before" if self.repeated else ""
+        if self.name in self.in_rules:
+            return text
+        known = f": they name {', '.join(self.in_rules)}" if self.in_rules else " for any"
+        return f"{text}; the rules of its time give no points for it{known}"
+
+
+@dataclass(frozen=True)
 class BirthdayEntered:
     """A member's birthday now; None: none is kept."""
 
     member_id: int
     birthday: Birthday | None
+    #: It was so already, and nothing was changed.
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class BirthdayByHand:
+    """That a person entered or removed a birthday, and never which: runs and logs keep this."""
+
+    member_id: int
+    #: Whether one is kept now.
+    kept: bool
+    #: It was so already, and nothing was changed.
+    repeated: bool
+
+    def to_text(self) -> str:
+        """One line, without the day."""
+        text = f"The birthday of member {self.member_id} is {'entered' if self.kept else 'removed'}"
+        return text + ("; it was so before" if self.repeated else "")
 
 
 @dataclass(frozen=True)
 class Posted:
     """What the award step posted for events."""
 
-    entries: int = 0
-    points: int = 0
+    #: Entries by the name of the event.
+    entries: Counter[str] = field(default_factory=Counter)
+    #: Their points; less than 0 where more was taken back than given.
+    points: Counter[str] = field(default_factory=Counter)
 
 
 def add(connection: DbConnection, event: AppEvent, run_id: str) -> EventEntered:
@@ -167,6 +214,28 @@ def add(connection: DbConnection, event: AppEvent, run_id: str) -> EventEntered:
     return stored
 
 
+def add_by_hand(
+    connection: DbConnection, event: AppEvent, decision: Decision, run_id: str
+) -> EventByHand:
+    """Enters what a person tells, as `add` does, with an entry of the audit log that says why.
+
+    Raises CorrectionRefusedError as `add` does.
+    """
+    with acting_as(decision.author):
+        entered = add(connection, event, run_id)
+    if not entered.repeated:
+        details = {"event_no": entered.event_no, "name": entered.name, **decision.model_dump()}
+        audit.record(
+            connection, "member.event", f"member {entered.member_id}", records=1,
+            details=details, run_id=run_id,
+        )  # fmt: skip
+    program = program_at(ledger.programs(connection), entered.happened_at)
+    in_rules = tuple(sorted(program.events)) if program is not None else ()
+    return EventByHand(
+        entered.event_no, entered.member_id, entered.name, in_rules, entered.repeated
+    )
+
+
 def note_sign_up(connection: DbConnection, member_id: int, run_id: str) -> None:
     """Enters, once, that a member registered."""
     _enter(connection, member_id, SIGN_UP, f"{SIGN_UP}/{member_id}", None, run_id)
@@ -192,9 +261,15 @@ def birthday(connection: DbConnection, member_id: int) -> BirthdayEntered:
 
 
 def set_birthday(
-    connection: DbConnection, member_id: int, asked: Birthday | None, run_id: str
+    connection: DbConnection,
+    member_id: int,
+    asked: Birthday | None,
+    run_id: str,
+    decision: Decision | None = None,
 ) -> BirthdayEntered:
     """Keeps a member's birthday, or (None) removes it. The audit log tells that, and no day.
+
+    `decision` is who entered it and why, where a person did.
 
     Raises CorrectionRefusedError: there is no such member, their personal data was removed, or
     there is no such day.
@@ -203,13 +278,14 @@ def set_birthday(
     connection.execute(query("members", "lock"), {"member_id": member_id})
     before = birthday(connection, member_id)
     if before.birthday == asked:
-        return before
+        return replace(before, repeated=True)
     if asked is None:
         forget_birthdays(connection, [member_id])
     else:
         refuse_erased(connection, [member_id], "nothing about them can be entered")
         if not is_a_day(asked.month, asked.day):
-            message = f"month {asked.month} has no day {asked.day}"
+            # (Not which: runs and logs keep the message.)
+            message = "that month has no such day"
             raise NoBirthdayError(message)
         now = expiry.now(connection)
         zone = _zone(ledger.programs(connection), now)
@@ -218,8 +294,26 @@ def set_birthday(
             query("member_events", "set_birthday"), values | {"member_id": member_id}
         )
     operation = "member.birthday.forget" if asked is None else "member.birthday"
-    audit.record(connection, operation, f"member {member_id}", records=1, run_id=run_id)
+    details = None if decision is None else decision.model_dump()
+    audit.record(
+        connection, operation, f"member {member_id}", records=1, details=details, run_id=run_id
+    )
     return BirthdayEntered(member_id, asked)
+
+
+def set_birthday_by_hand(
+    connection: DbConnection,
+    member_id: int,
+    asked: Birthday | None,
+    decision: Decision,
+    run_id: str,
+) -> BirthdayByHand:
+    """As `set_birthday`, for a person; what it returns may be shown and kept.
+
+    Raises CorrectionRefusedError as that does.
+    """
+    entered = set_birthday(connection, member_id, asked, run_id, decision)
+    return BirthdayByHand(member_id, asked is not None, entered.repeated)
 
 
 def count_birthdays(connection: DbConnection, members: Sequence[int]) -> int:
@@ -313,14 +407,17 @@ def post(
     wrong = differing.filter(pl.col("posted") != 0)
     right = differing.filter(pl.col("due") != 0)
     taken = {"adjustments": wrong["adjustment_id"].to_list(), "run_id": run_id}
-    connection.execute(query("member_events", "take_back"), taken)
+    rows = connection.execute(query("member_events", "take_back"), taken).fetchall()
     given: dict[str, Any] = {
         "events": right["event_no"].to_list(), "points": right["due"].to_list(),
         "numbers": (right["given"] + 1).to_list(), "run_id": run_id,
     }  # fmt: skip
-    connection.execute(query("member_events", "give"), given)
-    points = int(right["due"].sum()) - int(wrong["posted"].sum())
-    return Posted(wrong.height + right.height, points)
+    rows += connection.execute(query("member_events", "give"), given).fetchall()
+    posted = Posted()
+    for name, points in rows:
+        posted.entries[name] += 1
+        posted.points[name] += points
+    return posted
 
 
 def _zone(programs: Sequence[Program], now: datetime) -> ZoneInfo:

@@ -5,23 +5,26 @@ same transaction: of requests at the same instant no more succeed than the code 
 commits.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from loyalty import program_words
+from loyalty.corrections import Decision
 from loyalty.program_words import PromotionWords
 from loyalty.promotions import Promotion
-from loyalty.promotions.codes import Code
+from loyalty.promotions.codes import PATTERN, Code
 from loyalty.types import spans
 from sql import audit, ledger
-from sql.actor import actor
+from sql.actor import acting_as, actor
 from sql.corrections import CorrectionRefusedError, find_member, refuse_erased
 from sql.db import DbConnection
 from sql.named_queries import query
 
 __all__ = [
+    "CodeByHand",
     "CodeEntered",
     "CodeNotValidError",
     "CodeUsedError",
@@ -29,6 +32,7 @@ __all__ = [
     "Opened",
     "UnknownCodeError",
     "enter",
+    "enter_by_hand",
 ]  # fmt: skip
 #: Later than any promotion.
 _NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -72,6 +76,76 @@ class CodeEntered:
     opened: tuple[Opened, ...]
 
 
+@dataclass(frozen=True)
+class CodeByHand:
+    """A code that a person entered; `repeated`: the same run had entered it already."""
+
+    entry_no: int
+    member_id: int
+    code: str
+    entered_at: datetime
+    #: Promotions that it opens, by id, and until when each counts; None: no end is set.
+    opened: tuple[tuple[str, datetime | None], ...]
+    repeated: bool
+
+    def to_text(self) -> str:
+        """One line."""
+        text = f"Member {self.member_id} has entered code {self.code} (number {self.entry_no})"
+        if self.repeated:
+            return f"{text}; it was so before"
+        names = ", ".join(
+            name if until is None else f"{name} (until {_minute(until)})"
+            for name, until in self.opened
+        )
+        return f"{text}: sales from {_minute(self.entered_at)} on may earn by {names}"
+
+
+def enter_by_hand(
+    connection: DbConnection,
+    member_id: int,
+    code: str,
+    at: datetime | None,
+    decision: Decision,
+    run_id: str,
+) -> CodeByHand:
+    """Enters a code for a member who could not, as `enter` does; once for each run.
+
+    `at` is when the member entered it, as they say; None: now.
+
+    Raises CorrectionRefusedError and psycopg.OperationalError as `enter` does; the former also
+    where `at` is in the future.
+    """
+    code = code.strip().upper()
+    if not re.fullmatch(PATTERN, code):
+        message = (
+            "that is no code: 3 to 32 letters, digits and dashes; `twezah program show` has them"
+        )
+        raise UnknownCodeError(message)
+    which = {"member_id": member_id, "code": code, "run_id": run_id}
+    stored = connection.execute(query("promotion_codes", "of_run"), which).fetchone()
+    if stored is not None:
+        return CodeByHand(stored[0], member_id, code, stored[1], (), repeated=True)
+    if at is not None and at > _clock(connection):
+        message = "the code is said to be entered in the future; leave the time empty for now"
+        raise CodeNotValidError(message)
+    try:
+        with acting_as(decision.author):
+            entered = enter(connection, member_id, code, run_id, at=at, decision=decision)
+    except UnknownCodeError as error:
+        message = f"{error}; `twezah program show` has the codes of the rules"
+        raise UnknownCodeError(message) from None
+    except CodeUsedError as error:
+        last = connection.execute(query("promotion_codes", "last_entry"), which).fetchone()
+        assert last is not None
+        message = (
+            f"{error}: the last time was {_minute(last[0])}. Why a sale since then did not earn "
+            "by it, `twezah explain SYSTEM INVOICE` says"
+        )
+        raise CodeUsedError(message) from None
+    opened = tuple((each.promotion.promotion_id, each.counts_until) for each in entered.opened)
+    return CodeByHand(entered.entry_no, member_id, code, entered.entered_at, opened, repeated=False)
+
+
 def enter(
     connection: DbConnection,
     member_id: int,
@@ -79,10 +153,12 @@ def enter(
     run_id: str,
     *,
     at: datetime | None = None,
+    decision: Decision | None = None,
 ) -> CodeEntered:
     """Enters a code for a member: sales from then on earn by its promotions.
 
-    `at` is when; None: now, as asked for once the lock is held.
+    `at` is when; None: now, as asked for once the lock is held. `decision` is who entered it and
+    why, where a person did.
 
     Raises CorrectionRefusedError: there is no such member or code, their personal data was removed,
     it is not its time, or it was used up. Raises psycopg.OperationalError where others enter the
@@ -105,6 +181,8 @@ def enter(
     row = connection.execute(query("promotion_codes", "add"), values).fetchone()
     assert row is not None
     details = {"entry_no": row[0], "code": code}
+    if decision is not None:
+        details |= decision.model_dump()
     audit.record(
         connection, "code.enter", f"member {member_id}", records=1, details=details, run_id=run_id
     )
@@ -175,6 +253,10 @@ def _count(connection: DbConnection, name: str, which: dict[str, Any]) -> int:
     row = connection.execute(query("promotion_codes", name), which).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _clock(connection: DbConnection) -> datetime:

@@ -4001,7 +4001,7 @@ GRANT USAGE ON SCHEMA analytics TO twezah_worker;
 CREATE VIEW analytics.adjustment AS
  SELECT adjustment_id, member_id, points, voids_id, voided,
         CASE
-            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN kind = 'event' OR ( SELECT billing.sees_persons() AS sees_persons) THEN reason
             WHEN (EXISTS ( SELECT
                FROM billing.common_text c
               WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)
@@ -4561,7 +4561,8 @@ GRANT SELECT ON analytics.point_value TO twezah_worker;
 CREATE VIEW analytics.points_history AS
  SELECT member_id, posted_at, event_at, kind, points, balance_points,
         CASE
-            WHEN ( SELECT billing.sees_persons() AS sees_persons) THEN reason
+            WHEN (kind IN ('event', 'event void')) OR ( SELECT billing.sees_persons()
+                AS sees_persons) THEN reason
             WHEN (EXISTS ( SELECT
                FROM billing.common_text c
               WHERE c.digest = md5(t.reason)::uuid)) THEN billing.without_contacts(reason)

@@ -3,12 +3,16 @@
 A dry run does the same and keeps nothing.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from connectors.kit.mapping.parse import dialled
 from loyalty.bulk import BadImportError, BulkKind, names_phones, read_bulk
 from loyalty.corrections import Decision
+from loyalty.program import Program, program_at
 from settings import settings
 from sql import bulk, ledger
 from sql.bulk import Imported
@@ -17,6 +21,8 @@ from tasks.program.change_limit import check_confirmed
 
 #: A larger file is imported in parts.
 BYTES_MAX = 50_000_000
+#: Instants for which the version of the program is remembered.
+_INSTANTS_MAX = 10_000
 
 
 def import_text(
@@ -48,13 +54,19 @@ def import_text(
     """
     with connect(dsn) as connection:
         programs = ledger.programs(connection)
-        zone = ZoneInfo(max(programs, key=lambda p: p.version).timezone)
         region = settings().region
-        rows = read_bulk(kind, text, zone=zone, phone_of=lambda phone: dialled(phone, region))
-        tiers = dict.fromkeys(tier for program in programs for tier in program.tier_rate_bps)
+        # (A file has many lines and few dates.)
+        program = lru_cache(_INSTANTS_MAX)(lambda at: _program(programs, at))
+        rows = read_bulk(
+            kind, text,
+            # (Not that of the newest version: a file must say the same when that changes.)
+            zone_at=lambda at: ZoneInfo(program(at).timezone),
+            phone_of=lambda phone: dialled(phone, region),
+        )  # fmt: skip
         imported = bulk.import_rows(
-            connection, kind, rows, decision, run_id, tiers=tiers, correct=correct
-        )
+            connection, kind, rows, decision, run_id,
+            tiers_at=lambda at: program(at).tier_rate_bps, correct=correct,
+        )  # fmt: skip
         imported.dry_run = dry_run
         if dry_run:
             connection.rollback()
@@ -64,6 +76,11 @@ def import_text(
     return imported
 
 
+def _program(programs: Sequence[Program], at: datetime) -> Program:
+    """The version in force at an instant; the first one for what was before there was any."""
+    return program_at(programs, at) or min(programs, key=lambda p: (p.valid_from, p.version))
+
+
 def file_in_folder(name: str) -> str:
     """The text of a file in the folder `imports` of the state folder.
 
@@ -71,7 +88,7 @@ def file_in_folder(name: str) -> str:
     """
     folder = settings().home / "imports"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if Path(name).name != name or name in (".", ".."):
+    if Path(name).name != name or name in (".", "..") or "\x00" in name:
         raise BadImportError([f"give the name of a file in {folder}, without a folder"])
     try:
         with (folder / name).open("rb") as opened:
@@ -88,7 +105,7 @@ def decoded(body: bytes) -> str:
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadImportError(["the file is not UTF-8 text"]) from None
+        raise BadImportError(["the file is not UTF-8 text: save it as CSV UTF-8"]) from None
 
 
 def without_phones(text: str) -> str:

@@ -73,6 +73,8 @@ class RunReport:
             "points": posted.points,
             "points_by_others": posted.points_by_others,
             "points_for_others": self.for_others().points,
+            "points_by_event": dict(awarded.event_points),
+            "expired_points": awarded.expired,
             "left_out": awarded.left_out,
             "calls": len(self.job.calls),
             "throttled": sum(call.throttled for call in self.job.calls),
@@ -102,6 +104,7 @@ class RunReport:
         if counts["points_for_others"]:
             points = grouped(counts["points_for_others"], sign=True)
             text += f"; {points} points for sales of other connections"
+        text += (self.awarded or Awarded()).beside_sales()
         for refusal in self.corrections:
             text += f". {refused_in_words(refusal).capitalize()}: the old points stand"
         if self.job.replay:

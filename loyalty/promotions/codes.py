@@ -1,14 +1,16 @@
 """Codes that members enter, so that their sales earn by a promotion."""
 
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, model_validator
 
 from loyalty.types import Frozen, Instant
 
+#: How a code is written.
+PATTERN: Final = r"^[A-Z0-9][A-Z0-9-]{2,31}$"
 #: As it is stored; people may write small letters.
-CodeName = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9-]{2,31}$")]
+CodeName = Annotated[str, Field(pattern=PATTERN)]
 #: For how many days something counts.
 Days = Annotated[int, Field(ge=1, le=3_660)]
 

@@ -153,10 +153,15 @@ def _results(report: RunReport) -> str:
         ["Sales without a rate in the program", awarded.rejected],
         ["Told by another system, which counts: left out", awarded.left_out],
         ["Members that another run is working on", awarded.waiting],
+        ["Points taken because they were not used in time", -awarded.expired],
     ]
-    return (
-        f"## What came of it\n\n{table(['', 'Count'], always + [row for row in if_any if row[1]])}"
-    )
+    of_events = [
+        [f"Points posted for the event {name} of members ({entries} entries)",
+         awarded.event_points[name]]
+        for name, entries in sorted(awarded.event_entries.items())
+    ]  # fmt: skip
+    rows = [*always, *of_events, *(row for row in if_any if row[1])]
+    return f"## What came of it\n\n{table(['', 'Count'], rows)}"
 
 
 def _times(report: RunReport) -> str:

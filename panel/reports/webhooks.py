@@ -3,6 +3,7 @@
 It shows what came in, how fast it became points, and what waits for somebody.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from panel.markdown import table
@@ -10,6 +11,7 @@ from panel.reports.sync_run import refused_corrections
 from sql.refused import AccountRefused
 from sql.webhook_documents import EventCount, Parked
 from sql.webhooks import Backlog
+from tasks.award.members import beside_sales
 from tasks.run_report import grouped
 from tasks.webhooks.counts import Counts
 
@@ -28,9 +30,10 @@ def headline(counts: Mapping[str, Counts]) -> str:
     text = f"{total['done']} webhooks done"
     text += f", {total['failed']} to be tried again" if total["failed"] else ""
     text += f", {total['parked']} parked" if total["parked"] else ""
+    by_event, expired_points = _of_no_sale(counts)
     return (
         f"{text}; {total['new']} new sales, {total['entries']} entries, "
-        f"{grouped(total['points'], sign=True)} points"
+        f"{grouped(total['points'], sign=True)} points{beside_sales(by_event, expired_points)}"
     )
 
 
@@ -56,6 +59,7 @@ def markdown(
         f"**{headline(counts)}**",
         refused_corrections(corrections, heading="###"),
         _connections(counts),
+        _beside_sales(counts),
         _speed(events),
         _waiting(backlog),
         told,
@@ -95,6 +99,22 @@ def _connections(counts: Mapping[str, Counts]) -> str:
         "Points",
     )
     return "### What came in\n\n" + table(header, rows) if rows else ""
+
+
+def _of_no_sale(counts: Mapping[str, Counts]) -> tuple[Counter[str], int]:
+    """Points of members' events by name, and points that expired, of all connections."""
+    by_event: Counter[str] = Counter()
+    for count in counts.values():
+        by_event.update(count.points_by_event)
+    return by_event, sum(count.expired_points for count in counts.values())
+
+
+def _beside_sales(counts: Mapping[str, Counts]) -> str:
+    by_event, expired_points = _of_no_sale(counts)
+    rows = [[f"the event {name} of members", by_event[name]] for name in sorted(by_event)]
+    if expired_points:
+        rows.append(["not used in time", -expired_points])
+    return "### Points of no sale\n\n" + table(("For", "Points"), rows) if rows else ""
 
 
 def _speed(events: Sequence[EventCount]) -> str:

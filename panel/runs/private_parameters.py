@@ -9,14 +9,14 @@ from prefect.context import FlowRunContext
 FORGOTTEN: Final = "(taken out)"
 
 
-def forget_parameter(name: str) -> None:
-    """Replaces a parameter of this run in Prefect's database, whatever becomes of the run.
+def forget_parameters(*names: str) -> None:
+    """Replaces parameters of this run in Prefect's database, whatever becomes of the run.
 
     Raises httpx.HTTPError where Prefect's server does not answer: then nothing was done yet.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
-    parameters = {**context.flow_run.parameters, name: FORGOTTEN}
+    parameters = {**context.flow_run.parameters, **dict.fromkeys(names, FORGOTTEN)}
     with get_client(sync_client=True) as client:
         client.update_flow_run(context.flow_run.id, parameters=parameters)

@@ -4,6 +4,12 @@ SELECT pg_advisory_xact_lock(hashtextextended('loyalty.bulk_import', 5))
 -- name: members
 -- Those of the numbers that are members.
 SELECT member_id FROM loyalty.member WHERE member_id = ANY(%(members)s)
+-- name: gone
+-- Those of the members whose personal data was removed, or for whom somebody else earns.
+SELECT m.member_id, e.member_id IS NOT NULL, o.owner_id
+FROM loyalty.member m LEFT JOIN loyalty.merged_member o USING (member_id)
+LEFT JOIN (SELECT DISTINCT member_id FROM loyalty.member_erasure) e USING (member_id)
+WHERE m.member_id = ANY(%(members)s) AND (e.member_id IS NOT NULL OR o.owner_id IS NOT NULL)
 -- name: balances
 -- Opening balances of the members that nobody took back, and how many were entered for that date.
 SELECT a.member_id, a.event_at, count(*),

@@ -23,8 +23,12 @@ ORDER BY redemption_id
 SELECT * FROM analytics.member WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
 ORDER BY member_id
 -- name: tiers
--- Tiers that were set for members; an empty tier: from then on none is set.
-SELECT member_id, tier, valid_from, recorded_at FROM loyalty.member_tier
+-- Tiers that were set for members, as entered last for each instant; an empty tier: from then on
+-- none is set.
+SELECT member_id, tier, valid_from, recorded_at FROM (
+    SELECT DISTINCT ON (member_id, valid_from) * FROM loyalty.member_tier
+    ORDER BY member_id, valid_from, tier_no DESC
+) last
 WHERE (%(member)s::bigint IS NULL OR member_id IN (SELECT o.member_id FROM loyalty.member_owner o
     WHERE o.owner_id = %(member)s)) ORDER BY tier_no
 -- name: changes

@@ -40,14 +40,15 @@ JOIN loyalty.adjustment a ON a.event_no = e.event_no
 WHERE (SELECT true FROM loyalty.member_event LIMIT 1) AND o.owner_id = ANY(%(members)s)
 GROUP BY e.event_no, o.owner_id, e.happened_at
 -- name: take_back
--- Takes points of events back, each by its opposite.
+-- Takes points of events back, each by its opposite; tells the names of the events.
 INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, voids_id, reason, author,
     event_at, run_id)
 SELECT a.idempotency_key || ' void', a.member_id, -a.points, a.adjustment_id, a.reason, a.author,
        a.event_at, %(run_id)s
 FROM loyalty.adjustment a WHERE a.adjustment_id = ANY(%(adjustments)s) ORDER BY a.adjustment_id
+RETURNING reason, points
 -- name: give
--- Posts points of events.
+-- Posts points of events; tells their names.
 INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, event_at,
     run_id, kind, event_no)
 SELECT 'event/' || e.event_no || '/' || g.number, e.member_id, g.points, e.name,
@@ -55,6 +56,7 @@ SELECT 'event/' || e.event_no || '/' || g.number, e.member_id, g.points, e.name,
 FROM unnest(%(events)s::bigint[], %(points)s::bigint[], %(numbers)s::bigint[])
     AS g (event_no, points, number)
 JOIN loyalty.member_event e USING (event_no) ORDER BY e.event_no
+RETURNING reason, points
 -- name: birthday
 -- A member's birthday.
 SELECT month, day FROM loyalty.member_birthday WHERE member_id = %(member_id)s

@@ -19,6 +19,15 @@ SELECT count(*) FROM (
 -- Enters a code.
 INSERT INTO loyalty.code_entry (member_id, code, entered_at, recorded_by, run_id)
 VALUES (%(member_id)s, %(code)s, %(at)s, %(by)s, %(run_id)s) RETURNING entry_no
+-- name: of_run
+-- The entry of a code that a run has made.
+SELECT entry_no, entered_at FROM loyalty.code_entry
+WHERE member_id = %(member_id)s AND code = %(code)s AND run_id = %(run_id)s
+-- name: last_entry
+-- When a customer entered a code last.
+SELECT max(c.entered_at) FROM loyalty.code_entry c JOIN loyalty.member_owner o USING (member_id)
+WHERE c.code = %(code)s AND o.owner_id = (
+    SELECT w.owner_id FROM loyalty.member_owner w WHERE w.member_id = %(member_id)s)
 -- name: of_member
 -- Codes of a customer, the latest first.
 SELECT c.entry_no, c.member_id, c.code, c.entered_at

@@ -26,13 +26,20 @@ FROM (SELECT DISTINCT ON (system, account, external_id, member_id) * FROM loyalt
 JOIN loyalty.program p ON p.version = e.program_version
 GROUP BY e.tier, p.tier_rate_bps ->> e.tier ORDER BY (p.tier_rate_bps ->> e.tier)::numeric, e.tier
 -- name: posted
--- What some runs posted, by cause.
+-- What some runs posted, by cause: of sales first, then of events by name, then what expired.
 SELECT cause, count(*) AS entries,
        coalesce(sum(points) FILTER (WHERE points > 0), 0)::bigint AS added,
        coalesce(sum(points) FILTER (WHERE points < 0), 0)::bigint AS taken_back,
        sum(points)::bigint AS points
-FROM loyalty.entry_cause WHERE run_id = ANY(%(run_ids)s)
-GROUP BY cause, cause_no ORDER BY cause_no
+FROM (
+    SELECT cause, cause_no, points FROM loyalty.entry_cause WHERE run_id = ANY(%(run_ids)s)
+    UNION ALL
+    SELECT 'event ' || reason, 1000, points FROM loyalty.adjustment
+    WHERE kind = 'event' AND run_id = ANY(%(run_ids)s)
+    UNION ALL
+    SELECT 'expiry', 1001, points FROM loyalty.expiry_entry WHERE run_id = ANY(%(run_ids)s)
+) causes
+GROUP BY cause, cause_no ORDER BY cause_no, cause
 -- name: examples
 -- One entry of these runs per cause: the smallest number of points, so what takes back comes
 -- first.
@@ -111,9 +118,11 @@ LEFT JOIN loyalty.member_balance b USING (member_id)
 CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t
 WHERE m.member_id = %(member_id)s
 -- name: member_kinds
--- What moved a member's balance, by kind.
-SELECT kind, count(*), sum(points)::bigint FROM analytics.points_history
-WHERE member_id = %(member_id)s GROUP BY kind ORDER BY kind
+-- What moved a member's balance, by kind; points of events by the event's name, too.
+SELECT kind, CASE WHEN kind IN ('event', 'event void') THEN reason END AS event, count(*),
+       sum(points)::bigint
+FROM analytics.points_history
+WHERE member_id = %(member_id)s GROUP BY kind, event ORDER BY kind, event
 -- name: member_rules
 -- By which rules a member's sales earn now.
 SELECT r.rule, sum(r.points)::bigint FROM (

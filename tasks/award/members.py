@@ -8,9 +8,10 @@ Out: entries appended to the ledger, only the difference between what is due and
 import json
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -54,7 +55,7 @@ class Awarded:
 
     #: Members whose points were computed.
     members: int = 0
-    #: Entries appended to the ledger.
+    #: Entries appended to the ledger for sales.
     entries: int = 0
     #: Their sum.
     points: int = 0
@@ -62,10 +63,10 @@ class Awarded:
     rejected: int = 0
     #: Points that expired, less what came back.
     expired: int = 0
-    #: Entries for events of members: registrations, birthdays and what the app told.
-    events: int = 0
-    #: Their points.
-    event_points: int = 0
+    #: Entries for events of members (registrations, birthdays, what the app told), by name.
+    event_entries: Counter[str] = field(default_factory=Counter)
+    #: Their points, by name; less than 0 where more was taken back than given.
+    event_points: Counter[str] = field(default_factory=Counter)
     #: Documents left out since, because another system's document of the same sale counts.
     left_out: int = 0
     #: Members that another run is working on.
@@ -81,10 +82,29 @@ class Awarded:
             self.points += part.points
             self.rejected += part.rejected
             self.expired += part.expired
-            self.events += part.events
-            self.event_points += part.event_points
+            # (Not by +=, which forgets what is not above 0.)
+            self.event_entries.update(part.event_entries)
+            self.event_points.update(part.event_points)
             self.left_out += part.left_out
             self.reasons += part.reasons
+
+    def posted_in_words(self) -> str:
+        """`2 entries, +1500 points`, and then what is of no sale: events by name, expiries."""
+        return f"{self.entries} entries, {self.points:+d} points{self.beside_sales()}"
+
+    def beside_sales(self) -> str:
+        """What follows the points of sales in one line; "" where there is nothing else."""
+        return beside_sales(self.event_points, self.expired)
+
+
+def beside_sales(points_by_event: Mapping[str, int], expired_points: int) -> str:
+    """Points of no sale, as they follow those of sales; "" where there are none.
+
+    `; events: birthday +200, review +20; -70 points expired`.
+    """
+    named = ", ".join(f"{name} {points_by_event[name]:+d}" for name in sorted(points_by_event))
+    text = f"; events: {named}" if named else ""
+    return text + (f"; {-expired_points:+d} points expired" if expired_points else "")
 
 
 _adding = threading.Lock()
@@ -124,10 +144,16 @@ def award_members(run: RunDatabase, sync_id: int | None) -> Awarded:
     with run.transaction() as connection:
         awarded.waiting = ledger.dirty_members(connection)
         # What a synchronisation posts is in its own entry of the audit log.
-        if sync_id is None and (awarded.entries or awarded.events):
-            details = {"entries": awarded.entries, "rejected": awarded.rejected}
-            if awarded.events:
-                details |= {"events": awarded.events, "event_points": awarded.event_points}
+        if sync_id is None and (awarded.entries or awarded.event_entries or awarded.expired):
+            details: dict[str, Any] = {"entries": awarded.entries, "rejected": awarded.rejected}
+            if awarded.event_entries:
+                details |= {
+                    "events": awarded.event_entries.total(),
+                    "event_points": awarded.event_points.total(),
+                    "points_by_event": dict(awarded.event_points),
+                }
+            if awarded.expired:
+                details["expired_points"] = awarded.expired
             audit.record(
                 connection,
                 "award",
@@ -314,7 +340,7 @@ def _chunk(
             connection, members, stored.left_out, run.run_id
         )
     done = member_events.post(connection, members, rules.programs, run.run_id)
-    awarded.events, awarded.event_points = done.entries, done.points
+    awarded.event_entries, awarded.event_points = done.entries, done.points
     now = expiry.now(connection)
     awarded.expired -= expiry.post(connection, members, due, rules.programs, now, run.run_id)
     expiry.announce(connection, members, due, rules.programs, now, run.run_id)

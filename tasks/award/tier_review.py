@@ -32,11 +32,11 @@ class Reviewed:
         if not self.members:
             return (
                 "No member's tier can change by time: the program evaluates no tiers, "
-                "or nobody has reached one"
+                f"or nobody has reached one{self.awarded.beside_sales()}"
             )
         return (
-            f"{self.members} members reviewed: {self.steps} rises and falls "
-            f"of {self.changed} members; {self.awarded.points:+d} points"
+            f"{self.members} members reviewed: {self.steps} rises and falls of {self.changed} "
+            f"members; {self.awarded.points:+d} points{self.awarded.beside_sales()}"
         )
 
 

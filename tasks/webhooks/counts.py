@@ -25,6 +25,10 @@ class Counts:
     entries: int = 0
     #: Their sum.
     points: int = 0
+    #: Points of events of members (registrations and the like) that were posted with them.
+    points_by_event: Counter[str] = field(default_factory=Counter)
+    #: Points of the same members that expired, less what came back.
+    expired_points: int = 0
     #: Records on the pages that were made of events.
     records: int = 0
     #: Versions that are older than what is stored.
@@ -70,6 +74,13 @@ class Counts:
         self.older += loaded.stored.older
         self.reasons += loaded.reasons + awarded.reasons
         self.notes += loaded.notes
+        self.add_beside_sales(awarded.event_points, awarded.expired)
+
+    def add_beside_sales(self, points_by_event: Counter[str], expired_points: int) -> None:
+        """Counts points in that are of no sale."""
+        # (Not by +=, which forgets what is not above 0.)
+        self.points_by_event.update(points_by_event)
+        self.expired_points += expired_points
 
     def summary(self) -> dict[str, object]:
         """As kept in billing.sync_run."""
@@ -79,4 +90,6 @@ class Counts:
             "fetched": self.records,
             "events": self.deliveries,
             "reasons": dict(self.reasons),
+            "points_by_event": dict(self.points_by_event),
+            "expired_points": self.expired_points,
         }

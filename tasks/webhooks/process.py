@@ -267,6 +267,7 @@ def _merge(into: Counts, part: Counts) -> None:
         setattr(into, name, getattr(into, name) + getattr(part, name))
     into.reasons += part.reasons
     into.notes += part.notes
+    into.add_beside_sales(part.points_by_event, part.expired_points)
 
 
 _counting = threading.Lock()

@@ -241,7 +241,7 @@ class TestLists:
             ("1,VIP!,2026-02-01,", "list: small letters"),
             ("1,vip,soon,", "valid_from: must be a date"),
             ("1,vip,2026-02-01,2026-01-01", "valid_to: is before valid_from"),
-            ("99,vip,2026-02-01,", "there is no member 99"),
+            ("99,vip,2026-02-01,", "there is no member of that number"),
         ],
     )
     def test_all_problems_of_a_file(self, pair: Pair, lines: str, what: str) -> None:

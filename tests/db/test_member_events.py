@@ -69,8 +69,9 @@ def test_an_event_is_there_once_and_earns_once(pair: Pair) -> None:
     rules(books, review=REVIEW)
     first = tell(books, member, "r1")
     assert (first.repeated, tell(books, member, "r1").repeated) == (False, True)
-    assert books.award().event_points == 20
-    assert books.award().events == 0
+    awarded = books.award()
+    assert (awarded.event_entries, awarded.event_points) == ({"review": 1}, {"review": 20})
+    assert not books.award().event_entries
     assert tell(books, member, "r1").points == 20
     with pytest.raises(member_events.EventReusedError):
         tell(books, other, "r1")
@@ -110,7 +111,7 @@ def test_no_event_is_older_than_any_program(pair: Pair) -> None:
         with pytest.raises(member_events.EventTooOldError):
             tell(books, member, "r1", at)
     tell(books, member, "r1", datetime(2000, 1, 1, tzinfo=UTC))
-    assert books.award().events == 1
+    assert books.award().event_entries == {"review": 1}
 
 
 def test_a_day_is_that_of_the_program(pair: Pair) -> None:
@@ -126,7 +127,7 @@ def test_a_day_is_that_of_the_program(pair: Pair) -> None:
 def test_what_no_rule_names_is_kept_and_earns_once_one_does(pair: Pair) -> None:
     books, member, _ = pair
     tell(books, member, "r1")
-    assert books.award().events == 0
+    assert not books.award().event_entries
     rules(books, review={"points": 20})
     recompute(books)
     assert books.points() == 20
@@ -274,8 +275,10 @@ class TestBirthdays:
         rules(books, birthday={"points": 200})
         yesterday = (datetime.now(UTC) - DAY).date()
         self.enter(books, member, yesterday.month, yesterday.day, yesterday)
-        assert evaluate(books.dsn, "review").awarded.event_points == 200
-        assert evaluate(books.dsn, "review").awarded.events == 0
+        reviewed = evaluate(books.dsn, "review")
+        assert reviewed.awarded.event_points == {"birthday": 200}
+        assert reviewed.to_text().endswith("; events: birthday +200")
+        assert not evaluate(books.dsn, "review").awarded.event_entries
         assert books.points() == 200
 
     def test_another_day_in_the_same_year_earns_nothing_more(self, pair: Pair) -> None:

@@ -2,13 +2,24 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterStartTime,
+)
 from prefect.client.schemas.objects import State
+from prefect.client.schemas.sorting import FlowRunSort
+from psycopg.types.json import Jsonb
 
+from flows.member_events import enter_code, member_birthday, member_event
 from flows.members import (
     award_waiting,
     member_phone,
@@ -16,6 +27,8 @@ from flows.members import (
     set_referral,
     set_tier,
 )
+from panel.runs.private_parameters import FORGOTTEN
+from tests.db.test_rules import program, promote
 from tests.flows.office import Office
 from tests.flows.test_erasure import NATIONAL, said_in_prefect
 from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice
@@ -72,3 +85,63 @@ def test_tiers_referrals_and_merges_post_their_points(books: Books) -> None:
     assert ran(merge_members, member=one, into=two)[1].endswith("+750 points")
     assert books.points(OTHER_PHONE) == 4500
     assert award_waiting(return_state=True).message == "0 members, 0 entries, +0 points"
+
+
+def test_what_the_app_did_not_tell_is_entered_at_the_desk(books: Books) -> None:
+    books.store(invoice())
+    books.award()
+    member = books.member()
+    program(books, events=Jsonb({"review": {"points": 20}, "birthday": {"points": 200}}))
+    bonus = {"kind": "purchase_bonus", "points": 50}
+    promote(books, "summer", "purchase_bonus", bonus, when={"code": {"code": "VERAO"}})
+    form = {"member": member, "name": "review", "event_id": "r1", "happened_at": NOON}
+    name, message = ran(member_event, **form)
+    assert name == "Completed" and message.endswith(". 0 entries, +0 points; events: review +20")
+    assert "it was so before. 0 entries, +0 points" in ran(member_event, **form)[1]
+    refused = {
+        "the program notes birthday by itself": (member_event, {"name": "birthday"}),
+        "no promotion has this code; `twezah program show`": (enter_code, {"code": "NONE"}),
+    }
+    for said, (flow, values) in refused.items():
+        name, message = ran(flow, member=member, **values)
+        assert name == "Refused" and said in message
+    name, message = ran(enter_code, member=member, code="verao", entered_at=NOON.replace(hour=11))
+    assert name == "Completed" and message.endswith("by summer. 1 entries, +50 points")
+    assert "already, and may not again: the last time was" in ran(
+        enter_code, member=member, code="VERAO"
+    )[1]  # fmt: skip
+    assert books.points() == 1570
+
+
+def test_a_birthday_is_in_no_run(books: Books) -> None:
+    """Not in its parameters, not in its log; and no points that would tell that it is today."""
+    books.store(invoice())
+    books.award()
+    member = books.member()
+    program(books, events=Jsonb({"birthday": {"points": 200}}))
+    today = datetime.now(UTC).astimezone(ZoneInfo("Africa/Luanda"))
+    begun = datetime.now(UTC)
+    entered = {"month": f"{today.month:02}", "day": f"{today.day:02}"}
+    assert ran(member_birthday, member=member, **entered) == (
+        "Completed", f"The birthday of member {member} is entered"
+    )  # fmt: skip
+    assert books.points() == 1500
+    for wrong in ({"month": "2", "day": "30"}, {"month": "13", "day": "1"}, {}, {"month": "x"}):
+        name, message = ran(member_birthday, member=member, **wrong)
+        assert name == "Refused" and "13" not in message and "30" not in message
+    both = entered | {"remove": True}
+    assert ran(member_birthday, member=member, **both)[0] == "Refused"
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["member-birthday"])),
+            flow_run_filter=FlowRunFilter(start_time=FlowRunFilterStartTime(after_=begun)),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=20,
+        )
+    assert len(runs) == 6
+    for run in runs:
+        assert run.name == f"birthday of member {member}"
+        assert {run.parameters[name] for name in ("month", "day")} == {FORGOTTEN}
+    assert ran(member_birthday, member=member, remove=True)[1] == (
+        f"The birthday of member {member} is removed"
+    )

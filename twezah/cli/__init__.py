@@ -26,6 +26,7 @@ from twezah.cli import (
     keys,
     mapping,
     member,
+    member_events,
     part,
     password,
     points,
@@ -75,6 +76,7 @@ program.register(app)
 duplicates.register(app)
 fx.register(app)
 member.register(app)
+member_events.register(app)
 bulk.register(app)
 privacy.register(app)
 data_key.register(app)

@@ -61,6 +61,9 @@ def post_waiting(dsn: str, run_id: str) -> None:
     from tasks.run_database import RunDatabase
 
     done = award_members(RunDatabase(dsn, run_id), None)
-    say(f"Posted {done.entries} entries of {done.members} members: {done.points:+d} points.")
+    say(
+        f"Posted {done.entries} entries of {done.members} members: {done.points:+d} points"
+        f"{done.beside_sales()}."
+    )
     for reason, count in done.reasons.most_common(5):
         say(f"Rejected {count}: {reason}")

@@ -21,12 +21,11 @@ member = typer.Typer(
     no_args_is_help=True,
     help="Members: find, register, merge two; tiers, referrals and phones.",
 )
+#: Times that commands read, all of them UTC.
+FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 From = Annotated[
     datetime | None,
-    typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"],
-        help="Sales from here on; UTC. Now, if left out.",
-    ),
+    typer.Option(formats=FORMATS, help="Sales from here on; UTC. Now, if left out."),
 ]
 
 Number = Annotated[int, typer.Argument(metavar="MEMBER", help="The member's number.")]
@@ -88,22 +87,26 @@ def find(json: Json = False) -> None:
         print(f"member {result.member_id}, merged into {result.owner_id}")
 
 
-class _Result(Protocol):
+class Result(Protocol):
     """What a decision came to."""
 
     def to_text(self) -> str:
         """One line."""
 
 
-def _enter(
+def enter(
     what: str,
     reason: str,
     author: str,
-    act: "Callable[[DbConnection, Decision, str], _Result]",
+    act: "Callable[[DbConnection, Decision, str], Result]",
     *,
     json: bool,
+    post: bool = True,
 ) -> None:
-    """Enters a decision, posts what is due then, and says what it came to."""
+    """Enters a decision, posts what is due then, and says what it came to.
+
+    `post` False: what is due is left to the next award step.
+    """
     from loyalty.corrections import Decision
     from sql.db import connect
 
@@ -114,7 +117,8 @@ def _enter(
             with connect(dsn) as connection:
                 result = act(connection, decision, run_id)
                 connection.commit()
-            post_waiting(dsn, run_id)
+            if post:
+                post_waiting(dsn, run_id)
     if json:
         print_json(result)
     else:
@@ -155,12 +159,12 @@ def tier(
     """
     from sql import members
 
-    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> Result:
         return members.set_tier(
-            connection, member_id, name or None, _utc(valid_from), decision, run_id
+            connection, member_id, name or None, utc(valid_from), decision, run_id
         )
 
-    _enter("tier", reason, author, act, json=json)
+    enter("tier", reason, author, act, json=json)
 
 
 def referral(
@@ -180,15 +184,16 @@ def referral(
     """
     from sql import members
 
-    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> Result:
         return members.set_referral(
-            connection, member_id, referrer_id, _utc(referred_at), decision, run_id
+            connection, member_id, referrer_id, utc(referred_at), decision, run_id
         )
 
-    _enter("referral", reason, author, act, json=json)
+    enter("referral", reason, author, act, json=json)
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def utc(moment: datetime | None) -> datetime | None:
+    """A time of the command line, which is UTC."""
     return None if moment is None else moment.replace(tzinfo=UTC)
 
 
@@ -213,22 +218,22 @@ def merge(
     """
     from sql import corrections, merge_preview
 
-    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
-        enter = merge_preview.preview if dry_run else corrections.merge
-        result: _Result = enter(connection, member_id, into, decision, run_id, tiers=tiers)
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> Result:
+        change = merge_preview.preview if dry_run else corrections.merge
+        result: Result = change(connection, member_id, into, decision, run_id, tiers=tiers)
         return result
 
-    _enter("merge", reason, author, act, json=json)
+    enter("merge", reason, author, act, json=json)
 
 
 def unmerge(member_id: Number, reason: Why, author: Who, json: Json = False) -> None:
     """Take a merge back: everybody has the points they would have without it."""
     from sql import corrections
 
-    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> Result:
         return corrections.unmerge(connection, member_id, decision, run_id)
 
-    _enter("unmerge", reason, author, act, json=json)
+    enter("unmerge", reason, author, act, json=json)
 
 
 def phone(
@@ -253,12 +258,12 @@ def phone(
 
     wanted = _ask_phone()
 
-    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> _Result:
+    def act(connection: "DbConnection", decision: "Decision", run_id: str) -> Result:
         return corrections.change_phone(
             connection, member_id, wanted, decision, run_id, keep_former=not give_up_former
         )
 
-    _enter("phone", reason, author, act, json=json)
+    enter("phone", reason, author, act, json=json)
 
 
 def erase(
@@ -292,6 +297,13 @@ def erase(
         print(result.to_text())
 
 
+def ask(what: str) -> str:
+    """What must be no argument, from the terminal or from the next line of stdin."""
+    if sys.stdin.isatty():
+        return str(typer.prompt(what, err=True))
+    return sys.stdin.readline(100).strip()
+
+
 def _ask_phone() -> str:
     """The phone in E.164, from the terminal or from the first line of stdin.
 
@@ -300,10 +312,7 @@ def _ask_phone() -> str:
     from connectors.kit.mapping.parse import dialled
     from settings import settings
 
-    text = (
-        typer.prompt("Phone", err=True) if sys.stdin.isatty() else sys.stdin.readline(100).strip()
-    )
-    number = dialled(text, settings().region)
+    number = dialled(ask("Phone"), settings().region)
     if number is None:
         raise typer.BadParameter(
             "that is not a phone number as billing systems write it", param_hint="stdin"
