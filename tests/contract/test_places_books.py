@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-import simulator
 from connectors import SYSTEMS
-from connectors.kit.mapping import map_page, try_record
+from connectors.kit.mapping import map_page
 from connectors.kit.spec import Account
 from loyalty.places import PLACES
 from panel.blocks import NetSuiteConnection
+from simulator.branches import BRANCHES
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 
@@ -23,9 +23,12 @@ def where(system: str, stream: str, record: dict[str, Any], **changes: Any) -> l
     spec = SYSTEMS[system]
     account = Account(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
     of = spec.stream(stream)
-    identified = {of.fields["external_id"].paths[0].removeprefix("/"): "1"} | record
-    (result,) = try_record(spec, of, account, json.dumps(identified).encode())
-    return [result["invoice"][name] for name in PLACES]
+    page: Any = [{of.fields["external_id"].paths[0].removeprefix("/"): "1"} | record]
+    for name in reversed(of.records.strip("/").split("/")):
+        page = {name: page}
+    result = map_page(spec, of, account, json.dumps(page).encode(), page_id=1)
+    (row,) = result.invoices.select(PLACES).rows()
+    return list(row)
 
 
 def published(path: str) -> Any:
@@ -197,7 +200,7 @@ def test_netsuite_is_asked_for_locations_only_where_the_block_says_so(
     bench.requests.clear()
     bench.changes = {"options": bench.connection.options | {"locations": True}}
     stores = set(bench.read().invoices["store"].drop_nulls())
-    assert stores == {branch.name for branch in simulator.branches.BRANCHES}
+    assert stores == {branch.name for branch in BRANCHES}
     assert [request for request in bench.api_requests() if b"l.location" in request.content]
     block = NetSuiteConnection(account_id="1", locations=True)
     assert block.connection().options["locations"] is True
