@@ -235,7 +235,13 @@ _LINE: Final[dict[str, Field]] = {
 
 
 def _stream(
-    name: str, kind: str, resource: str, date: str, external_id: Field, paid: Field
+    name: str,
+    kind: str,
+    resource: str,
+    date: str,
+    external_id: Field,
+    paid: Field,
+    **place: Field,
 ) -> Stream:
     """The list of sales invoices, or that of sales credit memos: they differ in little."""
     lines = f"/{resource[:-1]}Lines"
@@ -266,6 +272,7 @@ def _stream(
             # A credit memo names its invoice.
             "order_reference": order_reference("/invoiceNumber", "/externalDocumentNumber"),
             "original_external_id": text("/invoiceNumber"),
+            **place,
         },
         helpers={
             "state": _word("/status"),
@@ -330,6 +337,9 @@ SPEC = ConnectorSpec(
             computed(
                 pl.when(_POSTED).then(pl.col("total_minor") - pl.col("left_minor")), required=False
             ),
+            # Where it was sent, else where the customer is, else whoever pays.
+            city=text("/shipToCity", "/sellToCity", "/billToCity"),
+            region=text("/shipToState", "/sellToState", "/billToState"),
         ),
         _stream(
             "credit_memos",
@@ -339,6 +349,8 @@ SPEC = ConnectorSpec(
             text("/id", required=True, prefix=_PREFIX),
             # Nothing says how much of a credit memo was used.
             computed(pl.lit(None, dtype=pl.Int64), required=False),
+            city=text("/billingPostalAddress/city"),
+            region=text("/billingPostalAddress/state"),
         ),
         _ids("invoice_census", "invoice", _INVOICES),
         _ids("credit_memo_census", "credit_note", _CREDIT_MEMOS, _PREFIX),

@@ -173,7 +173,12 @@ def _invoices(name: str, **params: str) -> Stream:
         shrinks=True,
         deletions=("deleted_invoices",),
         single=(f"{_RESULT}/invoice", "/invoice"),
-        fields=_fields(text("/id", "/invoiceid", required=True), "/invoice_number", "/customerid"),
+        fields={
+            **_fields(text("/id", "/invoiceid", required=True), "/invoice_number", "/customerid"),
+            # The customer's, as they were when the invoice was written.
+            "city": text("/city"),
+            "region": text("/province"),
+        },
         helpers=_HELPERS,
         lines=_LINES,
         finish=_tax,

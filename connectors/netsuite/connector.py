@@ -16,6 +16,7 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.http.signing import machine_to_machine, token_based
+from connectors.kit.mapping.places import with_store_of_lines
 from connectors.kit.mapping.taking_back import with_sale_of_lines
 from connectors.kit.read.pagination import by_last_id, by_offset
 from connectors.kit.spec import (
@@ -79,15 +80,17 @@ def _list(kind: str, total: str) -> Callable[[Account, Window, datetime], PageRe
     return first
 
 
-def _of_documents(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _of_documents(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     """The requests for the product lines of documents.
 
     Left out are the document's own row, rows of tax, and the cost of what was sold.
     """
+    # Not every account has locations: a column that it does not know has the query refused.
+    location = "BUILTIN.DF(l.location) AS location, " if account.options.get("locations") else ""
     for numbers in id_lists(ids):
         yield query(
-            "SELECT l.uniquekey AS line, l.transaction AS document, l.item AS item, i.itemid AS "
-            "sku, "
+            f"SELECT {location}l.uniquekey AS line, l.transaction AS document, "
+            "l.item AS item, i.itemid AS sku, "
             "i.displayname AS name, l.memo AS description, l.quantity AS quantity, l.rate AS rate, "
             "l.foreignamount AS amount, l.createdfrom AS made_from FROM transactionline l "
             "LEFT JOIN item i ON i.id = l.item "
@@ -210,11 +213,12 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _finished(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """The documents with their tax, and credits with the transaction they were made from.
+    """The documents with their tax and location, and credits with what they were made from.
 
     That is the sale, or the authorization of a return, which is no sale and finds none.
     """
-    return _tax(with_sale_of_lines(invoices, lines, "made_from"), lines)
+    of_sales = with_sale_of_lines(invoices, lines, "made_from")
+    return _tax(with_store_of_lines(of_sales, lines, "location"), lines)
 
 
 _LINES = Lines(
@@ -227,6 +231,7 @@ _LINES = Lines(
         "unit_price": Field("decimal", ("/rate",), pick=unit_rate),
         "amount_minor": money("/amount", exact=False),
         "made_from": text("/made_from"),
+        "location": text("/location"),
     },
     adjust=signed_lines,
 )
@@ -280,6 +285,7 @@ def _stream(
                 pl.lit(0) if refunded is None else refunded, required=False
             ),
             "status": computed(status, "/status/id", "/status"),
+            "store": text(),
             # A calendar day of the account.
             "issued_at": day("/trandate", "/tranDate", required=True),
             **({"original_external_id": text("/createdFrom/id")} if takes else {}),

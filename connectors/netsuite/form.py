@@ -82,6 +82,14 @@ class NetSuiteLogin(BaseModel):
     token_url: str = Field(
         default="", title="Token URL", description="Machine to machine. Empty: the vendor's own."
     )
+    locations: bool = Field(
+        default=False,
+        title="Read locations",
+        description=(
+            "Reads which location sold something. Only where the feature Locations is on: other "
+            "accounts refuse the question, and nothing is read."
+        ),
+    )
 
 
 class NetSuiteChanges(BaseModel):
@@ -131,6 +139,7 @@ def _values(form: NetSuiteLogin) -> Mapping[str, Any]:
             "login": form.login,
             "certificate_id": form.certificate_id,
             "scope": form.scope,
+            "locations": form.locations,
         },
         "secrets": {name: getattr(form, name) for name in _SECRETS},
     }

@@ -306,6 +306,10 @@ def _fields(state: str) -> dict[str, Field]:
         "original_external_id": text("/CrossReference"),
         "status": computed(_status("state"), state),
         "issued_at": day("/TransactionDate", required=True),
+        # The part of the company that sold it, and the program or desk that it came from. Names of
+        # sites are made up by each company, and say no city for certain.
+        "store": text("/BusinessUnit"),
+        "channel": text("/TransactionSource"),
         "updated_at": instant("/LastUpdateDate", "/CreationDate", required=True, zone="UTC"),
     }
 

@@ -302,6 +302,11 @@ def _stream(name: str, entity: str) -> Stream:
             ),
             # Where programs that bring orders in write which one it was.
             "order_reference": order_reference("/PrivateNote"),
+            # What people call a location is a department in the API. A class, and the kind of
+            # place that some countries tax by, are no shops.
+            "store": text("/DepartmentRef/name", "/DepartmentRef/value"),
+            "city": text("/ShipAddr/City", "/BillAddr/City"),
+            "region": text("/ShipAddr/CountrySubDivisionCode", "/BillAddr/CountrySubDivisionCode"),
         },
         helpers={
             "balance_minor": money("/Balance"),

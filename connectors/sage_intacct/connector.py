@@ -22,6 +22,7 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, RateLimited
 from connectors.kit.http.auth import client_credentials, form_body
+from connectors.kit.mapping.places import with_store_of_lines
 from connectors.kit.spec import (
     Account,
     ConnectorSpec,
@@ -154,8 +155,8 @@ def _entries(lines: pl.DataFrame) -> pl.DataFrame:
     return lines.with_columns(pl.when(turned).then(-_LINE).otherwise(_LINE).alias("amount_minor"))
 
 
-def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """The tax is computed, because no tax total is sent.
+def _of_lines(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """The store that the lines name, and the tax, which is computed: no total of it is sent.
 
     It is what the entries leave of the total; null where that would be negative.
     """
@@ -163,9 +164,10 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     tax = _TOTAL - pl.col("_lines")
     tax = pl.when(tax >= 0).then(tax)
-    return joined.with_columns(tax.alias("tax_minor"), (_TOTAL - tax).alias("subtotal_minor")).drop(
-        "row", "_lines"
-    )
+    documents = joined.with_columns(
+        tax.alias("tax_minor"), (_TOTAL - tax).alias("subtotal_minor")
+    ).drop("row", "_lines")
+    return with_store_of_lines(documents, lines, "sold_by")
 
 
 def _invoice(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
@@ -178,12 +180,12 @@ def _invoice(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     turned = invoices.with_columns(
         pl.when(void).then(pl.col(name).abs()).otherwise(pl.col(name)) for name in _TURNED
     )
-    return _tax(turned, lines)
+    return _of_lines(turned, lines)
 
 
 def _adjustment(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """Adjustments with positive amounts: their sign is in the kind by now."""
-    return _tax(invoices.with_columns(pl.col(name).abs() for name in _TURNED), lines)
+    return _of_lines(invoices.with_columns(pl.col(name).abs() for name in _TURNED), lines)
 
 
 def _fields(**fields: Field) -> dict[str, Field]:
@@ -196,6 +198,7 @@ def _fields(**fields: Field) -> dict[str, Field]:
         "amount_paid_minor": computed(_TOTAL - pl.col("due_minor"), required=False),
         "amount_refunded_minor": computed(pl.lit(0), required=False),
         "status": computed(_STATUS, "/state"),
+        "store": text(),
         "updated_at": instant(*both_spellings("audit.modifiedDateTime"), required=True),
         **fields,
     }
@@ -213,6 +216,7 @@ def _lines(amount: str, **more: Field) -> Lines:
         "quantity": decimal(),
         "unit_price": decimal(),
         "amount_minor": money(*both_spellings(amount), exact=False),
+        "sold_by": text(*both_spellings("dimensions.location.id", "dimensions.department.id")),
         **more,
     }
     return Lines("/lines", fields, adjust=_entries)

@@ -21,6 +21,7 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected
 from connectors.kit.http.auth import client_credentials, sign_basic
+from connectors.kit.mapping.places import with_store_of_lines
 from connectors.kit.mapping.taking_back import with_sale_of_lines
 from connectors.kit.read.pagination import by_next_link
 from connectors.kit.spec import (
@@ -202,9 +203,20 @@ _LINES: Final = Lines(
         "amount_minor": money("/NetAmount", exact=False),
         "net": decimal("/NetAmount"),
         "refers_to": text("/ReferenceSDDocument"),
+        # The shop or warehouse that delivered it; services have none.
+        "plant": text("/Plant"),
     },
     adjust=_priced,
 )
+
+
+def _of_items(documents: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """What items say of their document: the sale that a credit memo returns, and the plant.
+
+    A credit memo that was billed by way of a request names the request, which is no sale: documents
+    of sales and billing never share a number.
+    """
+    return with_store_of_lines(with_sale_of_lines(documents, items, "refers_to"), items, "plant")
 
 
 def _sign(account: Account, request: httpx.Request, _now: datetime) -> None:
@@ -263,6 +275,9 @@ SPEC = ConnectorSpec(
                 ),
                 "amount_refunded_minor": computed(pl.lit(0), required=False),
                 "order_reference": order_reference("/PurchaseOrderByCustomer"),
+                "store": text(),
+                "channel": text("/DistributionChannel"),
+                "region": text("/Region"),
                 "status": computed(_STATUS, "/to_Item/__next"),
                 "issued_at": day("/BillingDocumentDate", required=True),
                 "updated_at": instant(
@@ -277,9 +292,7 @@ SPEC = ConnectorSpec(
                 "more_items": text("/to_Item/__next"),
             },
             lines=_LINES,
-            # A credit memo that was billed by way of a request names the request, which is no
-            # sale: documents of sales and billing never share a number.
-            finish=partial(with_sale_of_lines, name="refers_to"),
+            finish=_of_items,
             keep=(~_CATEGORY.is_in(_NO_SALES)).fill_null(value=True),
             # Documents without a time of change have only the day of their creation.
             windowed=False,

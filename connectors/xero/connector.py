@@ -42,6 +42,7 @@ from connectors.kit.spec.fields import (
     status_map,
     text,
 )
+from loyalty.places import PLACES
 
 _ROOT = "/api.xro/2.0"
 _PAGE_SIZE = 1000
@@ -181,6 +182,8 @@ def _fields(entity: str, refunded: pl.Expr, paid: Field) -> dict[str, Field]:
         "issued_at": day("/DateString", "/Date", required=True),
         "updated_at": instant("/UpdatedDateUTC", "/DateString", "/Date", required=True, zone="UTC"),
         "order_reference": order_reference("/Reference"),
+        # Not said; an operator may know which tracking category is the shops.
+        **dict.fromkeys(PLACES, text()),
     }
 
 

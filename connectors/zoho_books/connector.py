@@ -256,6 +256,10 @@ def _documents(
             "status": computed(_STATUS, "/status"),
             "issued_at": day("/date", required=True),
             "order_reference": order_reference("/reference_number"),
+            "store": text("/location_name", "/location_id"),
+            "channel": text("/sales_channel"),
+            "city": text("/shipping_address/city", "/billing_address/city"),
+            "region": text("/shipping_address/state", "/billing_address/state"),
             "updated_at": instant(
                 "/last_modified_time", "/updated_time", "/created_time", "/date", required=True
             ),

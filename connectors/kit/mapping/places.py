@@ -39,3 +39,19 @@ def _place(text: str, region: str, name: str) -> str | None:
         return None
     too_many = len(re.findall(r"\d", text)) > _DIGITS_MAX and name not in _MAY_BE_IDS
     return None if too_many else text
+
+
+def with_store_of_lines(invoices: pl.DataFrame, lines: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Gives documents that name no store themselves the one that their lines name.
+
+    Args:
+        invoices: With `store`, in the order of the lines' `row`.
+        lines: With `row`, and who sold it.
+        name: The column with that. Where the lines of a document name several, it has none.
+    """
+    stores = lines.select("row", pl.col(name).alias("_store")).drop_nulls().unique()
+    stores = stores.filter(pl.len().over("row") == 1)
+    joined = invoices.with_row_index("row").join(
+        stores, on="row", how="left", maintain_order="left"
+    )
+    return joined.with_columns(pl.coalesce("store", "_store").alias("store")).drop("row", "_store")

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
+from simulator.branches import Address, sold
 from simulator.model import CURRENCY, Customer, Document, Line, Product
 from simulator.odata import day_text
 from simulator.wire import number
@@ -44,7 +45,7 @@ def status_of(document: Document) -> str:
 
 def invoice_json(document: Document) -> dict[str, Any]:
     """A sales invoice."""
-    customer = document.customer
+    customer, where = document.customer, sold(document)
     left_minor = document.balance_minor if document.status == "open" else 0
     return {
         "@odata.etag": etag(document.id, document.version),
@@ -63,6 +64,9 @@ def invoice_json(document: Document) -> dict[str, Any]:
         "billToCustomerNumber": _number_of(customer),
         "shipToName": customer.name,
         "shipToContact": "",
+        **_address("sellTo", where.billing),
+        **_address("billTo", where.billing),
+        **_address("shipTo", where.delivery),
         "currencyId": NOTHING,
         "currencyCode": CURRENCY,
         "orderId": NOTHING,
@@ -81,9 +85,20 @@ def invoice_json(document: Document) -> dict[str, Any]:
     }
 
 
+def _address(prefix: str, address: Address | None) -> dict[str, str]:
+    return {
+        f"{prefix}AddressLine1": "",
+        f"{prefix}AddressLine2": "",
+        f"{prefix}City": address.city if address else "",
+        f"{prefix}Country": "AO" if address else "",
+        f"{prefix}State": address.province if address else "",
+        f"{prefix}PostCode": "",
+    }
+
+
 def credit_memo_json(document: Document) -> dict[str, Any]:
     """A sales credit memo; its amounts are positive."""
-    customer, source = document.customer, document.source
+    customer, source, billed = document.customer, document.source, sold(document).billing
     return {
         "@odata.etag": etag(document.id, document.version),
         "id": document.id,
@@ -98,6 +113,13 @@ def credit_memo_json(document: Document) -> dict[str, Any]:
         "billToName": customer.name,
         "billToCustomerId": customer.id,
         "billToCustomerNumber": _number_of(customer),
+        "billingPostalAddress": {
+            "street": "",
+            "city": billed.city if billed else "",
+            "state": billed.province if billed else "",
+            "countryLetterCode": "AO" if billed else "",
+            "postalCode": "",
+        },
         "currencyId": NOTHING,
         "currencyCode": CURRENCY,
         "paymentTermsId": NOTHING,

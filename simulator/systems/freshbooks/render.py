@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from simulator.branches import sold
 from simulator.model import ACCOUNTS, CURRENCY, LUANDA, Customer, Document, Payment, Product
 
 EASTERN: Final = ZoneInfo("US/Eastern")
@@ -37,7 +38,7 @@ def vis_state(record: Document | Payment | Customer) -> int:
 
 def invoice_json(document: Document, *, lines: bool) -> dict[str, Any]:
     """An invoice; `paid` includes credits that were applied."""
-    person, key = document.customer.person, int(document.id)
+    person, key, billed = document.customer.person, int(document.id), sold(document).billing
     paid = document.paid_minor + document.credited_minor
     code, v3, payment_status = _states(document, paid)
     settled_on = (
@@ -77,6 +78,13 @@ def invoice_json(document: Document, *, lines: bool) -> dict[str, Any]:
         "lname": person.last,
         "organization": person.company or "",
         "current_organization": person.company or "",
+        # The customer's address, as it was when the invoice was written.
+        "street": "",
+        "street2": "",
+        "city": billed.city if billed else "",
+        "province": billed.province if billed else "",
+        "code": "",
+        "country": "Angola" if billed else "",
         "po_number": None,
         "notes": "",
         "terms": "",

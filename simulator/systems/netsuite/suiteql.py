@@ -288,18 +288,25 @@ class _Parser:
             return lambda _: number
         if not re.fullmatch(r"[A-Za-z_]\w*", token) or token.upper() in _KEYWORDS:
             raise syntax(token)
-        if self.take("("):
-            arguments = [self._expression()]
-            while self.take(","):
-                arguments.append(self._expression())
-            self.expect(")")
-            return function(token.upper(), arguments)
+        if self.peek() == "(" or token.upper() == "BUILTIN":
+            return self._call(token.upper())
         if self.take("."):
             return self._column(token.lower(), self._name())
         owners = [source.alias for source in self.sources if token.lower() in source.table.columns]
         if len(owners) != 1:
             raise unknown(token)
         return self._column(owners[0], token.lower())
+
+    def _call(self, name: str) -> Value:
+        if name == "BUILTIN":
+            self.expect(".")
+            name = f"{name}.{self.next().upper()}"
+        self.expect("(")
+        arguments = [self._expression()]
+        while self.take(","):
+            arguments.append(self._expression())
+        self.expect(")")
+        return function(name, arguments)
 
     def _column(self, alias: str, name: str) -> Value:
         source = next((one for one in self.sources if one.alias == alias), None)

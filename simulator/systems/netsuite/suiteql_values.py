@@ -96,6 +96,14 @@ def compared(operator: str, left: Any, right: Any) -> bool | None:
     return holds[operator]
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A value that names another record: its id, and what people call it."""
+
+    id: int
+    name: str
+
+
 def moment(value: date) -> datetime:
     """A date as the midnight it begins with."""
     return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)  # noqa: DTZ001  a wall clock
@@ -112,6 +120,7 @@ def function(name: str, arguments: list[Value]) -> Value:
         "UPPER": 1,
         "NVL": 2,
         "COALESCE": 2,
+        "BUILTIN.DF": 1,
     }
     if arity.get(name) != len(arguments):
         raise SuiteQLError(
@@ -122,6 +131,8 @@ def function(name: str, arguments: list[Value]) -> Value:
         return lambda row: arguments[1](row) if first(row) is None else first(row)
     if name in ("LOWER", "UPPER"):
         return lambda row: None if first(row) is None else getattr(str(first(row)), name.lower())()
+    if name == "BUILTIN.DF":  # what people call the record that a value names
+        return lambda row: getattr(first(row), "name", first(row))
     if name == "ABS":
         return lambda row: None if first(row) is None else abs(first(row))
     form = _FORMATS.get(str(arguments[1]({})))
@@ -164,6 +175,8 @@ def shown(value: Any) -> str | None:
     """A value as SuiteQL's JSON has it: always text. Dates in the account's own format."""
     if value is None:
         return None
+    if isinstance(value, Reference):
+        return str(value.id)
     if isinstance(value, date):
         return f"{value.month}/{value.day}/{value.year}"
     if isinstance(value, Decimal):

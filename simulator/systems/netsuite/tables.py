@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from simulator.books import Books
+from simulator.branches import seller
 from simulator.model import CURRENCY, CURRENCY_NAME, LUANDA, Customer, Document
-from simulator.systems.netsuite.suiteql_values import Row, Table
+from simulator.systems.netsuite.suiteql_values import Reference, Row, Table
 from simulator.wire import number
 
 #: Entity of the books: (type in SuiteQL, name of the record, type of its deletion).
@@ -37,7 +38,7 @@ _TRANSACTION: Final = _columns(
     "id tranid type trandate duedate entity currency exchangerate foreigntotal status voided createddate lastmodifieddate posting"
 )
 _LINE: Final = _columns(
-    "uniquekey id linesequencenumber transaction createdfrom item memo quantity rate foreignamount mainline taxline iscogs linelastmodifieddate"
+    "uniquekey id linesequencenumber transaction createdfrom item memo quantity rate foreignamount mainline taxline iscogs linelastmodifieddate location"
 )
 _CUSTOMER: Final = _columns(
     "id entityid companyname email phone altphone mobilephone isinactive lastmodifieddate"
@@ -152,8 +153,10 @@ def _lines_of(document: Document) -> Iterator[dict[str, Any]]:
     """The document's own row, what was sold, its discount, its tax, and the cost of what was sold."""
     sign = 1 if document.entity in _GIVES_BACK else -1
     yield {"mainline": "T", "foreignamount": amount(-sign * document.total_minor)}
-    for line in document.lines:
+    for position, line in enumerate(document.lines, 1):
+        branch = seller(document, position)
         yield {
+            "location": Reference(int(branch.id), branch.name) if branch else None,
             "item": int(line.product.id),
             "memo": line.product.name,
             "quantity": sign * line.quantity,

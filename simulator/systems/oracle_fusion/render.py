@@ -3,10 +3,14 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from simulator.branches import sold
 from simulator.model import CURRENCY, Customer, Document, Line
 from simulator.wire import number
 
+#: The business unit of what none of the branches sold.
 BUSINESS_UNIT: Final = "Vision Operations"
+#: Where transactions come from: what somebody typed, and what a shop on the web sent.
+_SOURCES: Final = {"counter": "Manual", "web": "AR_Trans Source_08"}
 _STATES: Final = {"draft": "Incomplete", "submitted": "Pending approval", "open": "Complete"}
 #: The name of a credit memo is another one for what an invoice has too.
 _NAMES: Final = {
@@ -23,7 +27,7 @@ def moment(at: datetime) -> str:
 def transaction_json(document: Document) -> dict[str, Any]:
     """The header of an invoice or credit memo; a credit memo lowers what is owed."""
     state, balance = _NAMES[document.entity]
-    sign = _sign(document)
+    sign, where = _sign(document), sold(document)
     return {
         "CustomerTransactionId": int(document.id),
         "TransactionNumber": document.number,
@@ -33,8 +37,8 @@ def transaction_json(document: Document) -> dict[str, Any]:
         "AccountingDate": document.day.isoformat(),
         "BillingDate": document.day.isoformat(),
         "TransactionType": document.entity,
-        "TransactionSource": "Manual",
-        "BusinessUnit": BUSINESS_UNIT,
+        "TransactionSource": _SOURCES[where.channel],
+        "BusinessUnit": where.branch.name if where.branch else BUSINESS_UNIT,
         "InvoiceCurrencyCode": CURRENCY,
         "ConversionRate": None,
         "ConversionDate": None,

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from simulator.branches import Address, sold
 from simulator.model import CURRENCY, CURRENCY_NAME, Customer, Document, Payment, Product
 from simulator.systems.quickbooks.query import Accessor
 from simulator.wire import number
@@ -104,6 +105,7 @@ def document_json(document: Document) -> dict[str, Any]:
     }
     if document.entity in ("Invoice", "SalesReceipt"):
         body["LinkedTxn"] = _links(document)
+    body |= _where(document)
     if document.entity != "RefundReceipt":
         body["EmailStatus"] = "NotSet"
     if document.entity == "Invoice":
@@ -122,6 +124,28 @@ def document_json(document: Document) -> dict[str, Any]:
     if void:
         body["PrivateNote"] = "Voided"
     return body
+
+
+def _where(document: Document) -> dict[str, Any]:
+    """The location (a department here) and the addresses, as far as they are known."""
+    where = sold(document)
+    addresses = {"ShipAddr": where.delivery, "BillAddr": where.billing}
+    body: dict[str, Any] = {
+        name: _address(document, address) for name, address in addresses.items() if address
+    }
+    if where.branch:
+        body["DepartmentRef"] = {"value": where.branch.id, "name": where.branch.name}
+    return body
+
+
+def _address(document: Document, address: Address) -> dict[str, str]:
+    return {
+        "Id": document.id,
+        "Line1": document.customer.name,
+        "City": address.city,
+        "CountrySubDivisionCode": address.province,
+        "Country": "Angola",
+    }
 
 
 def _links(document: Document) -> list[dict[str, str]]:

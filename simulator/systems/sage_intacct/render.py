@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from simulator.books import Books
+from simulator.branches import seller, sold
 from simulator.model import CURRENCY, Customer, Document, Line, Product
 
 INVOICES: Final = ("Invoice", "InvoiceReversal")
@@ -183,7 +184,7 @@ def line_json(row: Row) -> dict[str, Any]:
         "lineNumber": row.position,
         "memo": line.product.name if line else "IVA",
         "glAccount": {"key": "40", "id": "4000" if line else "3350"},
-        "dimensions": {"item": item, "location": {"key": "1", "id": "E100"}},
+        "dimensions": {"item": item, **_dimensions(row)},
     }
     if document.entity in INVOICES:
         owner = {"key": document.record_key, "id": document.record_key}
@@ -196,6 +197,15 @@ def line_json(row: Row) -> dict[str, Any]:
         "baseCurrency": money,
         "isTax": False,
         "arAdjustment": owner,
+    }
+
+
+def _dimensions(row: Row) -> dict[str, Any]:
+    """The location and the department that a line is booked to."""
+    branch, department = seller(row.document, row.position), sold(row.document).department
+    return {
+        "location": {"key": branch.id if branch else None, "id": branch.id if branch else None},
+        "department": {"key": "7" if department else None, "id": department},
     }
 
 

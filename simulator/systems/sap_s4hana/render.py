@@ -6,6 +6,7 @@ OData 2: amounts are texts, days and moments are `/Date(ms)/`, what was not aske
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
+from simulator.branches import seller, sold
 from simulator.model import CURRENCY, LUANDA, Customer, Document, Line
 
 BILLING: Final = "/sap/opu/odata/sap/API_BILLING_DOCUMENT_SRV"
@@ -50,7 +51,7 @@ def document_json(document: Document) -> dict[str, Any]:
     created = document.created_at.astimezone(LUANDA)
     cancelled = document.status == "void" and not cancels(document)
     path = f"{BILLING}/A_BillingDocument('{document.id}')"
-    changed = document.version > 0
+    changed, where = document.version > 0, sold(document)
     return {
         "__metadata": {"uri": path, "type": "API_BILLING_DOCUMENT_SRV.A_BillingDocumentType"},
         "BillingDocument": document.id,
@@ -62,7 +63,7 @@ def document_json(document: Document) -> dict[str, Any]:
         "LastChangeDate": day_text(document.updated_at.date()) if changed else None,
         "LastChangeDateTime": moment_text(document.updated_at),
         "SalesOrganization": SALES_ORGANIZATION,
-        "DistributionChannel": "10",
+        "DistributionChannel": "20" if where.channel == "web" else "10",
         "Division": "00",
         "BillingDocumentDate": day_text(document.day),
         "BillingDocumentIsCancelled": cancelled,
@@ -81,6 +82,9 @@ def document_json(document: Document) -> dict[str, Any]:
         "SoldToParty": document.customer.id.zfill(10),
         "PayerParty": document.customer.id.zfill(10),
         "PurchaseOrderByCustomer": "",
+        "Country": "AO",
+        "CityCode": "",
+        "Region": where.address.code if where.address else "",
         "OverallBillingStatus": "",
         "AccountingPostingStatus": "C",
         "InvoiceClearingStatus": "C" if document.settled else "A",
@@ -98,12 +102,14 @@ def _item_json(document: Document, line: Line, number: int) -> dict[str, Any]:
     net, tax = document.line_net_minor(line), document.line_tax_minor(line)
     key = f"BillingDocument='{document.id}',BillingDocumentItem='{number}'"
     path = f"{BILLING}/A_BillingDocumentItem({key})"
+    branch = seller(document, number // 10) if line.product.sku else None
     return {
         "__metadata": {"uri": path, "type": "API_BILLING_DOCUMENT_SRV.A_BillingDocumentItemType"},
         "BillingDocument": document.id,
         "BillingDocumentItem": str(number),
         "SalesDocumentItemCategory": "TAN" if line.product.sku else "TAD",
         "Material": line.product.sku or "",
+        "Plant": branch.id if branch else "",
         "BillingDocumentItemText": line.product.name[:40],
         "BillingQuantity": str(line.quantity),
         "BillingQuantityUnit": "PC",

@@ -3,6 +3,7 @@
 from datetime import date, datetime
 from typing import Any, Final
 
+from simulator.branches import Address, sold
 from simulator.model import CURRENCY, LUANDA, Customer, Document, Payment, Product
 from simulator.wire import number
 
@@ -55,11 +56,22 @@ def _shared(document: Document) -> dict[str, Any]:
         "updated_time": stamp(document.updated_at),
         "custom_fields": [],
         "tags": [],
-        "billing_address": {"address": "", "city": "Luanda", "country": "Angola", "phone": ""},
+        "billing_address": _address(sold(document).billing),
+    }
+
+
+def _address(address: Address | None) -> dict[str, str]:
+    return {
+        "address": "",
+        "city": address.city if address else "",
+        "state": address.province if address else "",
+        "country": "Angola" if address else "",
+        "phone": "",
     }
 
 
 def _detail(document: Document) -> dict[str, Any]:
+    where = sold(document)
     lists_minor = sum(line.gross_minor for line in document.lines)
     discount_minor = lists_minor - document.net_minor
     return {
@@ -95,6 +107,10 @@ def _detail(document: Document) -> dict[str, Any]:
             for line in document.lines
         ],
         "contact_persons_associated": [],
+        "shipping_address": _address(where.delivery),
+        "location_id": f"46000000000{where.branch.id}" if where.branch else "",
+        "location_name": where.branch.name if where.branch else "",
+        "sales_channel": "direct_sales" if where.channel == "counter" else "",
     }
 
 
