@@ -157,6 +157,8 @@ class Batch:
     notes: pl.DataFrame = field(default_factory=NOTED.to_frame)
     #: WALK_IN: sales to nobody, which were left out.
     walk_ins: pl.DataFrame = field(default_factory=WALK_IN.to_frame)
+    #: Records that cannot be used, and were left out as older than what is known of theirs.
+    outdated: int = 0
 
 
 def load_pages(job: Job, extracted: Extracted) -> Loaded:
@@ -435,9 +437,12 @@ def _rejects(
     """
     names = (
         "page_id", "record_no", "external_id", "customer_external_id", "kind", "currency",
-        "total_minor", "issued_at", "updated_at",
+        "total_minor", "issued_at",
     )  # fmt: skip
-    said = {row[:2]: row[2:] for row in candidates.select(names).rows()} if problems.height else {}
+    # A time of change that cannot be right says nothing of which version is newer.
+    changed = pl.when(pl.col("claimed_at").is_null()).then("updated_at")
+    rows_said = candidates.select(*names, changed).rows() if problems.height else []
+    said = {row[:2]: row[2:] for row in rows_said}
     names_of = {
         (page, record): (document, key) for page, record, document, key in identities.rows()
     }
@@ -487,7 +492,7 @@ def _store(
     )
     loaded.resolved += resolved
     loaded.records += batch.records
-    loaded.accepted += batch.invoices.height + batch.voided.height
+    loaded.accepted += batch.invoices.height + batch.voided.height + batch.outdated
     loaded.rejected += batch.rejects.height
     loaded.walk_ins += batch.walk_ins.height
     _note_claims(batch.invoices, loaded)
@@ -576,7 +581,7 @@ def store_batch(
     store.void_deleted(connection, account, sync_id, batch.deletions, into=into)
     old = outdated(connection, account, batch.rejects)
     into.leave_out(old["external_id"])
-    batch = _without(batch, old.select("page_id", "record_no"))
+    batch = replace(_without(batch, old.select("page_id", "record_no")), outdated=old.height)
     gone = take_void_ones(connection, account, sync_id, batch.voided, into=into)
     batch = _without(batch, gone)
     batch = replace(batch, voided=batch.voided.join(gone, on=gone.columns, how="semi"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.events import Change, Poll, Push, State, Tier, history, is_complete
+from tests.fuzz.events import Change, Clock, Poll, Push, State, Tier, history, is_complete
 from tests.fuzz.invariants import CHECKS
 from tests.fuzz.run import failure, is_whole, report
 from tests.fuzz.shrink import smallest
@@ -41,6 +41,14 @@ def test_an_old_version_is_no_news_of_a_newer_one(dsn: str, states: tuple[State,
         failure(dsn, (*told[:2], Poll(None, "loja-a", minute=30), late, *told[2:]), whole=False)
         is None
     )
+
+
+def test_a_time_that_our_clock_cannot_believe_is_no_old_one(dsn: str) -> None:
+    """Our clock is behind: the same rejected version, read again, seems to be of the future."""
+    read = Poll(None, "loja-a", minute=98)
+    told = (Change("loja-a", 0, NOBODYS, minute=76), read, Clock(-600, minute=140))
+    again = (replace(read, noise=185, minute=205), Change("loja-a", 0, SOLD, minute=231))
+    assert failure(dsn, (*told, *again), whole=False) is None
 
 
 def test_a_webhook_without_a_phone_is_asked_for(dsn: str) -> None:
