@@ -269,6 +269,8 @@ def test_a_record_and_what_it_becomes(
         "time_known": system in ("quickbooks", "sage_intacct", "zoho_books"),
         "original_external_id": None,
         **dict.fromkeys(PLACES),
+        # The location of the lines, and the city of the billing address.
+        **{"sage_intacct": {"store": "1"}, "zoho_books": {"city": "Luanda"}}.get(system, {}),
     }
     assert row == expected | fixed | {"currency": "USD"}
     assert (
