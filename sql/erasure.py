@@ -182,6 +182,7 @@ def erase(
     if not dry_run:
         connection.execute(query("erasure", "customers"), _cached(phones, theirs))
         connection.execute(query("erasure", "forget_phones"), {"members": erased.members})
+        connection.execute(query("erasure", "forget_places"), {"members": erased.members})
         member_events.forget_birthdays(connection, erased.members)
         parameters = decision.model_dump() | {"members": erased.members, "run_id": run_id}
         connection.execute(query("erasure", "record"), parameters)

@@ -20,8 +20,11 @@ _PERSONAL: Final = re.compile(
     r"memo|note|comment|message|attention|birth|tax_?(id|number)|vat_?number|nif",
     re.IGNORECASE,
 )
-#: Below these keys is what was sold: product names are nobody's.
-_SOLD: Final = re.compile(r"^(line|lines|line_?items|items|products)$", re.IGNORECASE)
+#: Below these keys is what was sold, and in which store: their names are nobody's.
+_SOLD: Final = re.compile(
+    r"^(line|lines|line_?items|items|products|(currency|department|location|store)_?ref)$",
+    re.IGNORECASE,
+)
 #: Keys beside which the billing system's own customer number stands, or below which.
 _CUSTOMER: Final = re.compile(
     r"(customer|client|contact|buyer|entity|cliente)[_.]?(ref)?[_.]?"

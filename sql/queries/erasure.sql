@@ -45,6 +45,10 @@ WHERE NOT EXISTS (
 DELETE FROM billing.customer c WHERE c.phone = ANY(%(phones)s::text[])
     OR (c.system, c.account, c.external_id) IN (
     SELECT * FROM unnest(%(systems)s::text[], %(accounts)s::text[], %(ids)s::text[]))
+-- name: forget_places
+-- Where a person lives is no longer known of their sales; in which store they bought is.
+UPDATE billing.invoice SET city = NULL, region = NULL
+WHERE member_id = ANY(%(members)s) AND (city IS NOT NULL OR region IS NOT NULL)
 -- name: count_customers
 -- How many cached customers are theirs.
 SELECT count(*) FROM billing.customer c WHERE c.phone = ANY(%(phones)s::text[])

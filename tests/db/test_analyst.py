@@ -18,6 +18,7 @@ VIEWS = [
     "code_entry",
     "consent",
     "delivery",
+    "expiring_month",
     "http_attempt",
     "left_out_sale",
     "liability_month",
@@ -46,7 +47,7 @@ VIEWS = [
 #: Views of which the books have no row.
 EMPTY = (
     "adjustment", "change", "code_entry", "consent", "delivery", "referral", "refused_correction", "reject",
-    "http_attempt",
+    "http_attempt", "expiring_month",
     "left_out_sale", "liability_month", "list_member", "member_event", "sale_note", "sync_attempt",
     "tier_history", "webhook", "pending_points", "point_value", "redemption",
     "redemption_value",

@@ -11,7 +11,7 @@ from sql.sync import AccountKey
 from tests.support.books import NOON, PHONE, Books, invoice
 from tests.support.database import Databases
 
-Before = Callable[[str], Books]
+Before = Callable[..., Books]
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def before(
     """Books in a database as it was before a migration."""
     made = databases.create()
 
-    def books(name: str) -> Books:
+    def books(name: str, *also: str) -> Books:
         for each in migrate.migrations():
-            if each.name < name:
+            if each.name < name or each.name in also:
                 (tmp_path / f"{each.name}.sql").write_text(each.sql, encoding="utf-8")
         with monkeypatch.context() as patched:
             patched.setattr(migrate, "MIGRATIONS", tmp_path)
@@ -49,7 +49,8 @@ def test_who_is_a_member_already_does_not_sign_up_again(before: Before) -> None:
 
 
 def test_who_has_a_partly_allocated_credit_is_computed_anew(before: Before) -> None:
-    books = before("0158")
+    # (What is stored today has columns that the tables of then lack.)
+    books = before("0158", "0160_places_of_sales")
     for refunded in (0, 400, 1000):
         credit = invoice(
             external_id=f"C{refunded}", kind="credit_note", total_minor=1000,

@@ -18,6 +18,7 @@ import sql.ledger
 import sql.member_events
 import sql.redemptions
 import sql.store
+import sql.stored_versions
 import tasks.award.members
 import tasks.extract.pages
 import tasks.load.invoices
@@ -87,7 +88,7 @@ def posts_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def takes_the_older_version(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sql.store, "supersedes", lambda _version, _stored: True)
+    patch.setattr(sql.stored_versions, "supersedes", lambda _version, _stored: True)
 
 
 def clears_everybody(patch: pytest.MonkeyPatch) -> None:
