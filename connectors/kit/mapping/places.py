@@ -6,6 +6,7 @@ from typing import Final
 import polars as pl
 
 from connectors.kit.mapping.ids import SPACES, UNSEEN
+from connectors.kit.mapping.of_lines import agreed
 from loyalty.masking import identifier
 from loyalty.places import NAME_MAX, PLACES
 
@@ -49,9 +50,6 @@ def with_store_of_lines(invoices: pl.DataFrame, lines: pl.DataFrame, name: str) 
         lines: With `row`, and who sold it.
         name: The column with that. Where the lines of a document name several, it has none.
     """
-    stores = lines.select("row", pl.col(name).alias("_store")).drop_nulls().unique()
-    stores = stores.filter(pl.len().over("row") == 1)
-    joined = invoices.with_row_index("row").join(
-        stores, on="row", how="left", maintain_order="left"
+    return invoices.with_columns(
+        pl.coalesce("store", agreed(invoices, lines, name)).alias("store"),
     )
-    return joined.with_columns(pl.coalesce("store", "_store").alias("store")).drop("row", "_store")

@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT
+from connectors.kit.mapping.of_lines import agreed
 from connectors.kit.spec.fields import Field
 from loyalty.schema import NEGATIVE_KINDS, PROBLEM
 
@@ -142,8 +143,7 @@ def with_sale_of_lines(invoices: pl.DataFrame, lines: pl.DataFrame, name: str) -
         lines: With `row`, and the id or number of a sale.
         name: The column with it. Where the lines of a credit name several, it has none.
     """
-    sales = lines.select("row", pl.col(name).alias("_sale")).drop_nulls().unique()
-    sales = sales.filter(pl.len().over("row") == 1)
-    joined = invoices.with_row_index("row").join(sales, on="row", how="left", maintain_order="left")
-    original = pl.coalesce("original_external_id", pl.when(_TAKES).then("_sale"))
-    return joined.with_columns(original.alias("original_external_id")).drop("row", "_sale")
+    of_lines = pl.when(_TAKES).then(agreed(invoices, lines, name))
+    return invoices.with_columns(
+        pl.coalesce("original_external_id", of_lines).alias("original_external_id")
+    )
